@@ -20,6 +20,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/sandbox/pair-code"),
     ("GET", "/sandbox/groups"),
     ("POST", "/sandbox/groups"),
+    ("GET", "/sandbox/faults"),
+    ("POST", "/sandbox/faults"),
+    ("DELETE", "/sandbox/faults"),
     ("GET", "/sandbox/phones/{phone}"),
     ("PUT", "/sandbox/phones/{phone}"),
     ("GET", "/sandbox/phones/{phone}/messages"),
@@ -132,6 +135,15 @@ pub async fn handle(
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
             let id = network.create_group(by, &subject, &participants)?;
             Ok((200, json!({ "id": id })))
+        }
+        ("GET", ["faults"]) => shown(&network.faults()),
+        ("POST", ["faults"]) => {
+            let id = network.order_fault(read(body)?)?;
+            Ok((200, json!({ "id": id })))
+        }
+        ("DELETE", ["faults"]) => {
+            network.clear_faults(body.get("id").and_then(Value::as_u64));
+            Ok((200, json!({})))
         }
         (method, ["phones", phone]) => profile(network, method, phone, body),
         (method, ["phones", phone, what]) => deed(network, method, phone, what, body),
