@@ -8,8 +8,9 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::waproto::whatsapp::{ADVKeyIndexList, ADVSignedKeyIndexList};
 
 use super::connection::Socket;
+use super::journal::{Changes, Key};
 use super::keys::PhoneKeys;
-use super::number::Number;
+use super::number::{Address, Number};
 use super::outbox::{Class, Outbox};
 
 /// What the signature over a list of key indexes begins with.
@@ -20,6 +21,7 @@ const KEY_INDEX_PREFIX: [u8; 2] = [6, 2];
 /// Invariant: whoever holds a phone's lock may take an account's, never the other way round.
 pub(super) struct Account {
     pub(super) number: Number,
+    changes: Arc<Changes>,
     state: Mutex<AccountState>,
 }
 
@@ -70,7 +72,7 @@ pub(super) struct SignedKey {
 }
 
 impl Account {
-    pub(super) fn new(number: Number) -> Self {
+    pub(super) fn new(number: Number, changes: Arc<Changes>) -> Self {
         let state = AccountState {
             companions: BTreeMap::new(),
             next_device: 1,
@@ -81,6 +83,7 @@ impl Account {
         };
         Self {
             number,
+            changes,
             state: Mutex::new(state),
         }
     }
@@ -91,6 +94,16 @@ impl Account {
             .expect("Invariant: nothing panics under an account's lock")
     }
 
+    /// A companion has what was sent to it.
+    pub(super) fn confirm(&self, device: u16, class: Class, id: &str) {
+        if let Some(companion) = self.lock().companions.get_mut(&device)
+            && let Some(place) = companion.outbox.confirm(class, id)
+        {
+            self.changes
+                .touch(|| Key::Waiting(Address::new(self.number, device), place));
+        }
+    }
+
     /// The ids of the linked devices, without the phone.
     pub(super) fn devices(&self) -> Vec<u16> {
         self.lock().companions.keys().copied().collect()
@@ -99,7 +112,9 @@ impl Account {
     /// Sends a stanza that is kept until the companion confirms it.
     pub(super) fn deliver(&self, device: u16, class: Class, id: &str, node: Arc<Node>) {
         if let Some(companion) = self.lock().companions.get_mut(&device) {
-            companion.outbox.push(class, id, node.clone());
+            let place = companion.outbox.push(class, id, node.clone());
+            self.changes
+                .touch(|| Key::Waiting(Address::new(self.number, device), place));
             if companion.active
                 && let Some(socket) = &companion.socket
             {

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
+use super::envelope::Heading;
 use super::inbox::ReceivedMessage;
 use super::iq_groups::GroupView;
 use super::network::Network;
 use super::number::Address;
-use super::phone::{Heading, Notice, Profile, SentMessage};
+use super::phone::{Notice, SentMessage};
+use super::profile::Profile;
 use super::random;
 use crate::error::{Error, Result};
 
@@ -111,7 +113,12 @@ impl Network {
     /// Changes how the user of a phone behaves; what waited for the phone is handed to it.
     pub fn set_phone(self: &Arc<Self>, phone: &str, profile: Profile) -> Result<()> {
         let number = self.number(phone)?;
-        for envelope in self.directory.phone(number).set_profile(profile) {
+        let renamed = profile.name != self.directory.phone(number).profile().name;
+        let waiting = self.directory.phone(number).set_profile(profile);
+        if renamed && self.has_settings(number) {
+            self.share_name(number);
+        }
+        for envelope in waiting {
             self.hand_to_phone(Address::phone(number), envelope);
         }
         self.tell_watchers(number);
@@ -156,6 +163,12 @@ impl Network {
             .known_phone(number)
             .map(|phone| phone.notices())
             .unwrap_or_default())
+    }
+
+    /// The phone loses its Signal sessions, as when it is restored from a backup.
+    pub fn lose_sessions(&self, phone: &str) -> Result<()> {
+        self.directory.phone(self.number(phone)?).forget_everybody();
+        Ok(())
     }
 
     /// The user of a phone unlinks one of his companions, or all of them.

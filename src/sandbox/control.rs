@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::actions::Typing;
 use super::deeds::Draft;
 use super::network::Network;
-use super::phone::Profile;
+use super::profile::Profile;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Every call: its method and path, with the phone's number as a parameter.
@@ -36,7 +36,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/sandbox/phones/{phone}/edit"),
     ("POST", "/sandbox/phones/{phone}/revoke"),
     ("POST", "/sandbox/phones/{phone}/call"),
+    ("POST", "/sandbox/phones/{phone}/contacts"),
     ("POST", "/sandbox/phones/{phone}/logout"),
+    ("POST", "/sandbox/phones/{phone}/lose-sessions"),
 ];
 
 /// The answer to a call: a status code and a body.
@@ -88,6 +90,12 @@ struct Call {
     video: bool,
     /// Of a call that is to end.
     id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    phone: String,
+    name: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -224,6 +232,18 @@ fn deed(
                 read(body)?
             };
             network.log_out(phone, device)?;
+            done()
+        }
+        ("POST", "contacts") => {
+            let Contact {
+                phone: contact,
+                name,
+            } = read(body)?;
+            network.save_contact(phone, &contact, &name)?;
+            done()
+        }
+        ("POST", "lose-sessions") => {
+            network.lose_sessions(phone)?;
             done()
         }
         _ => Err(Error::not_found("no such call")),

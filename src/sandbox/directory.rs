@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::account::Account;
+use super::journal::Changes;
 use super::number::{Address, Number};
 use super::phone::Phone;
 
 /// The registers.
-#[derive(Default)]
 pub(super) struct Directory {
+    changes: Arc<Changes>,
     phones: RwLock<HashMap<Number, Arc<Phone>>>,
     accounts: RwLock<HashMap<Number, Arc<Account>>>,
     logins: RwLock<HashMap<[u8; 32], Address>>,
@@ -28,6 +29,16 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Directory {
+    pub(super) fn new(changes: Arc<Changes>) -> Self {
+        Self {
+            changes,
+            phones: RwLock::default(),
+            accounts: RwLock::default(),
+            logins: RwLock::default(),
+            acquaintances: RwLock::default(),
+        }
+    }
+
     /// The phone with this number, made now if it was never touched.
     pub(super) fn phone(&self, number: Number) -> Arc<Phone> {
         if let Some(phone) = self.known_phone(number) {
@@ -35,7 +46,7 @@ impl Directory {
         }
         write(&self.phones)
             .entry(number)
-            .or_insert_with(|| Arc::new(Phone::new(number)))
+            .or_insert_with(|| Arc::new(Phone::new(number, self.changes.clone())))
             .clone()
     }
 
@@ -61,7 +72,7 @@ impl Directory {
         }
         write(&self.accounts)
             .entry(number)
-            .or_insert_with(|| Arc::new(Account::new(number)))
+            .or_insert_with(|| Arc::new(Account::new(number, self.changes.clone())))
             .clone()
     }
 

@@ -42,6 +42,8 @@ pub struct Fault {
     pub ban: Option<Ban>,
     /// Files can neither be left nor fetched.
     pub cut_media: bool,
+    /// What phones send arrives garbled, so that companions have to ask for it again.
+    pub garble: bool,
     /// Only for the companions of this phone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
@@ -285,6 +287,15 @@ impl Faults {
         !self.quiet() && self.with(|active| active.iter().any(|one| one.shown.fault.cut_media))
     }
 
+    /// Whether a message to a companion is garbled.
+    pub(super) fn garbles(&self, to: Address) -> bool {
+        !self.quiet()
+            && self.with(|active| {
+                let mut fitting = active.iter_mut().filter(|one| one.concerns(to));
+                fitting.any(|one| one.shown.fault.garble && one.hit())
+            })
+    }
+
     /// Whether a login is turned away, and how.
     fn at_login(&self, who: Address) -> Option<Turned> {
         if self.quiet() {
@@ -365,6 +376,7 @@ impl Network {
             || fault.connect_failure.is_some()
             || fault.ban.is_some()
             || fault.cut_media
+            || fault.garble
             || fault
                 .stream_error
                 .as_ref()

@@ -8,6 +8,7 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
+use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form, Number};
 use super::outbox::Class;
@@ -226,6 +227,7 @@ impl Network {
         except: Option<Address>,
         what: Node,
     ) {
+        self.changes.touch(|| Key::Group(id.into()));
         let stanza = random::message_id();
         let notification = NodeBuilder::new("notification")
             .attr("from", whatsapp_rust::Jid::group(id))

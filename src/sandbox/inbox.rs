@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::waproto::whatsapp::Message;
 
@@ -22,6 +22,7 @@ pub(super) struct Inbox {
 }
 
 /// A message that has arrived.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) id: Box<str>,
     pub(super) from: Address,
@@ -37,13 +38,21 @@ pub(super) struct Entry {
 }
 
 /// What an entry holds.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Says {
     /// An encoded message.
-    Message(Box<[u8]>),
+    Message(#[serde(with = "super::base64::text")] Box<[u8]>),
     /// A sign on the message with this id.
     Reaction { id: Box<str>, sign: Box<str> },
     /// An edit or a revocation of a message that is not here.
-    Stray { kind: &'static str, id: Box<str> },
+    Stray { kind: Stray, id: Box<str> },
+}
+
+/// What was done to a message that is not here.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Stray {
+    Edit,
+    Revoke,
 }
 
 impl Inbox {
@@ -53,10 +62,16 @@ impl Inbox {
             .is_some_and(|entry| entry.from.number == from)
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    /// Appends a message; answers its place.
+    pub(super) fn push(&mut self, entry: Entry) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("Invariant: fewer than four billion");
         self.places.insert(place_key(&entry.chat, &entry.id), place);
         self.entries.push(entry);
+        place
+    }
+
+    pub(super) fn place_of(&self, chat: &Chat, id: &str) -> Option<u32> {
+        self.places.get(&place_key(chat, id)).copied()
     }
 
     pub(super) fn find(&self, chat: &Chat, id: &str) -> Option<&Entry> {
@@ -135,7 +150,10 @@ impl Entry {
                 view.quoted_id = Some(id.to_string());
             }
             Says::Stray { kind, id } => {
-                view.kind = kind;
+                view.kind = match kind {
+                    Stray::Edit => "edit",
+                    Stray::Revoke => "revoke",
+                };
                 view.quoted_id = Some(id.to_string());
             }
         }

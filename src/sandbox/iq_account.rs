@@ -6,6 +6,7 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::iq::Request;
+use super::journal::Key;
 use super::network::Network;
 use super::number::Address;
 use super::stanza::text;
@@ -24,6 +25,9 @@ const PRIVACY: [(&str, &str); 7] = [
 
 impl Network {
     pub(super) fn answer_account(&self, request: &Request<'_, '_>) -> Option<Node> {
+        if request.set {
+            self.changes.touch(|| Key::Account(request.from.number));
+        }
         match (request.xmlns, request.set) {
             ("abt", false) => {
                 let props = NodeBuilder::new("props")

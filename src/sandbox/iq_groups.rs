@@ -9,6 +9,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 use super::chat::Chat;
 use super::groups::{Description, Group, Role, approval_node, member_node};
 use super::iq::Request;
+use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form, Number};
 use super::stanza::{jid, text};
@@ -169,6 +170,7 @@ impl Network {
         let address = Jid::group(id);
         if group.approval {
             group.waiting.insert(me, self.now().as_secs());
+            self.changes.touch(|| Key::Group(id.into()));
             let pending = NodeBuilder::new("membership_approval_request").attr("jid", address);
             return request.answer([pending.build()]);
         }
@@ -222,6 +224,8 @@ impl Network {
         if !request.set {
             return ask(request, group, id, self.form);
         }
+        // Some changes are not told to anybody.
+        self.changes.touch(|| Key::Group(id.into()));
         let child = request.node.children()?.first()?;
         let outcome = if child.tag == "add" {
             let reachable = |number: Number| self.directory.is_registered(number);

@@ -24,6 +24,10 @@ impl Seed {
         Self(bytes)
     }
 
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub(super) fn derive(&self, label: &str, number: Number, index: u32) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
             .expect("Invariant: HMAC takes keys of any length");

@@ -6,6 +6,7 @@ use whatsapp_rust::wacore_binary::Node;
 
 use super::connection::{Socket, stream_error};
 use super::iq::Request;
+use super::journal::Key;
 use super::network::Network;
 use super::number::Address;
 use super::stanza::{jid, result};
@@ -35,6 +36,12 @@ impl Network {
         };
         state.devices_changed = self.now().as_secs();
         drop(state);
+        self.changes.touch(|| Key::Account(who.number));
+        self.changes.touch(|| Key::Companion(who));
+        self.changes.touch(|| Key::Keys(who));
+        for place in companion.outbox.places() {
+            self.changes.touch(|| Key::Waiting(who, place));
+        }
         self.directory.remove_login(&companion.noise);
         if let Some(socket) = &companion.socket {
             stream_error(socket, 401, Some("device_removed"));

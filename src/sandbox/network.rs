@@ -11,6 +11,7 @@ use super::connection::{Peer, Socket, serve_stream, stream_error};
 use super::directory::Directory;
 use super::faults::Faults;
 use super::groups::Groups;
+use super::journal::{Changes, Key};
 use super::keys::Seed;
 use super::media::Media;
 use super::number::{Address, Form, Number};
@@ -19,8 +20,10 @@ use super::pair_code::Codes;
 use super::pairing::Pairings;
 use super::pictures::Pictures;
 use super::presence::Watchers;
+use super::restoring::Keeper;
+use super::settings::Settings;
 use super::stats::{Counters, Stats};
-use super::{random, stanza};
+use super::{base64, random, stanza};
 use crate::error::{Error, Result};
 use crate::time::{Clock, Timestamp};
 
@@ -60,29 +63,64 @@ pub struct Network {
     pub(super) watchers: Watchers,
     pub(super) media: Media,
     pub(super) pictures: Pictures,
+    pub(super) settings: Settings,
     pub(super) faults: Faults,
+    /// What has changed since it was last written to the state file.
+    pub(super) changes: Arc<Changes>,
+    pub(super) keeper: Option<Keeper>,
     pub(super) counters: Counters,
 }
 
 impl Network {
-    /// Makes a network on which every number is registered and nobody has a companion.
+    /// Makes a network on which every number is registered and nobody has a companion; nothing of
+    /// it is kept.
     pub fn new(options: Options) -> Arc<Self> {
+        Arc::new(Self::build(options, None, Changes::new(false)))
+    }
+
+    /// Opens a network as it was left, if its state is kept.
+    pub fn open(mut options: Options) -> Result<Arc<Self>> {
+        let Some(path) = options.state.take() else {
+            return Ok(Self::new(options));
+        };
+        let (keeper, rows) = Keeper::open(&path)?;
+        if let Some(seed) = rows.get(&Key::Seed) {
+            let seed = seed.as_str().and_then(base64::decode);
+            let seed = seed.and_then(|seed| seed.try_into().ok());
+            options.seed = Some(seed.ok_or_else(|| Error::internal("the state has no seed"))?);
+        }
+        let network = Self::build(options, Some(keeper), Changes::new(true));
+        network.restore(rows)?;
+        // What was put back is written already.
+        network.changes.take();
+        network.changes.touch(|| Key::Seed);
+        network.save()?;
+        let network = Arc::new(network);
+        network.keep();
+        Ok(network)
+    }
+
+    fn build(options: Options, keeper: Option<Keeper>, changes: Changes) -> Self {
         let seed = Seed::new(options.seed.unwrap_or_else(random::bytes));
-        Arc::new(Self {
+        let changes = Arc::new(changes);
+        Self {
             certificate: Certificate::new(&seed, options.clock.now()),
             seed,
             form: options.form,
             clock: options.clock,
-            directory: Directory::default(),
+            directory: Directory::new(changes.clone()),
             pairings: Pairings::default(),
             codes: Codes::default(),
             groups: Groups::default(),
             watchers: Watchers::default(),
             media: Media::default(),
             pictures: Pictures::default(),
+            settings: Settings::default(),
             faults: Faults::default(),
+            changes,
+            keeper,
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Accepts clients on a listener until it fails; the caller ends it by dropping the task.
@@ -188,10 +226,8 @@ impl Network {
 
     /// A companion has what was sent to it.
     pub(super) fn confirm(&self, by: Address, class: Class, id: &str) {
-        if let Some(account) = self.directory.known_account(by.number)
-            && let Some(companion) = account.lock().companions.get_mut(&by.device)
-        {
-            companion.outbox.confirm(class, id);
+        if let Some(account) = self.directory.known_account(by.number) {
+            account.confirm(by.device, class, id);
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::Node;
 
 /// What kind of stanza is confirmed; each kind is confirmed in its own way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Class {
     Message,
     Receipt,
@@ -38,26 +39,41 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, class: Class, id: &str, node: Arc<Node>) {
-        self.waiting.insert(self.next, (class, node));
+    /// Appends a stanza; answers its place.
+    pub(super) fn push(&mut self, class: Class, id: &str, node: Arc<Node>) -> u64 {
+        let place = self.next;
+        self.put(place, class, id, node);
+        place
+    }
+
+    /// Puts a stanza in the place that it had.
+    pub(super) fn put(&mut self, place: u64, class: Class, id: &str, node: Arc<Node>) {
+        self.waiting.insert(place, (class, node));
         self.by_id
             .entry((class, id.into()))
             .or_default()
-            .push(self.next);
-        self.next += 1;
+            .push(place);
+        self.next = self.next.max(place + 1);
     }
 
-    /// Forgets the oldest stanza of that class and id.
-    pub(super) fn confirm(&mut self, class: Class, id: &str) -> bool {
+    pub(super) fn get(&self, place: u64) -> Option<&(Class, Arc<Node>)> {
+        self.waiting.get(&place)
+    }
+
+    /// The places that are taken.
+    pub(super) fn places(&self) -> impl Iterator<Item = u64> {
+        self.waiting.keys().copied()
+    }
+
+    /// Forgets the oldest stanza of that class and id; answers its place.
+    pub(super) fn confirm(&mut self, class: Class, id: &str) -> Option<u64> {
         let key = (class, Box::from(id));
-        let Some(places) = self.by_id.get_mut(&key) else {
-            return false;
-        };
+        let places = self.by_id.get_mut(&key)?;
         let place = places.remove(0);
         if places.is_empty() {
             self.by_id.remove(&key);
         }
-        self.waiting.remove(&place).is_some()
+        self.waiting.remove(&place).map(|_| place)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,14 +98,15 @@ mod tests {
             let node = NodeBuilder::new("message").attr("id", id).build();
             outbox.push(Class::Message, id, Arc::new(node));
         }
-        assert!(outbox.confirm(Class::Message, "a"));
-        assert!(!outbox.confirm(Class::Receipt, "b"));
+        assert_eq!(outbox.confirm(Class::Message, "a"), Some(0));
+        assert_eq!(outbox.confirm(Class::Receipt, "b"), None);
         let left: Vec<_> = outbox
             .iter()
             .map(|(_, node)| node.attrs.get("id").expect("id").to_string())
             .collect();
         assert_eq!(left, ["b", "a"]);
-        assert!(outbox.confirm(Class::Message, "a") && outbox.confirm(Class::Message, "b"));
-        assert!(outbox.len() == 0 && !outbox.confirm(Class::Message, "b"));
+        assert_eq!(outbox.confirm(Class::Message, "a"), Some(2));
+        assert_eq!(outbox.confirm(Class::Message, "b"), Some(1));
+        assert!(outbox.len() == 0 && outbox.confirm(Class::Message, "b").is_none());
     }
 }

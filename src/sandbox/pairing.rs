@@ -20,6 +20,7 @@ use whatsapp_rust::waproto::whatsapp::{
 
 use super::account::{Companion, raw_id};
 use super::connection::{Socket, stream_error};
+use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form, Number};
 use super::outbox::{Class, Outbox};
@@ -212,7 +213,11 @@ impl Network {
             .children([success.build()]);
         candidate.socket.send(Arc::new(message.build()));
         match tokio::time::timeout(PATIENCE, outcome).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                // Whoever is told that he is linked stays so, whatever happens to this process.
+                self.save()?;
+                outcome
+            }
             Ok(Err(_)) => Err(Error::new(
                 ErrorKind::Conflict,
                 "the client left while it was linked",
@@ -328,6 +333,8 @@ impl Network {
             },
         );
         drop(state);
+        self.changes.touch(|| Key::Account(address.number));
+        self.changes.touch(|| Key::Companion(address));
         self.directory.add_login(candidate.noise, address);
         self.announce_devices(address, true);
         stream_error(&candidate.socket, 515, None);

@@ -10,6 +10,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::account::{PublishedKeys, SignedKey};
 use super::iq::Request;
+use super::journal::Key;
 use super::keys::SIGNED_PREKEY_ID;
 use super::network::Network;
 use super::number::Address;
@@ -107,6 +108,8 @@ impl Network {
                 signed,
                 one_time,
             });
+            self.changes.touch(|| Key::Keys(request.from));
+            self.changes.touch(|| Key::Companion(request.from));
         }
         request.done()
     }
@@ -116,6 +119,7 @@ impl Network {
             return request.refuse(406, "not-acceptable");
         };
         self.with_keys(request.from, |keys| keys.signed = signed);
+        self.changes.touch(|| Key::Keys(request.from));
         request.done()
     }
 
@@ -170,6 +174,7 @@ impl Network {
         let warn = left < FEW && !companion.warned;
         companion.warned |= warn;
         drop(state);
+        self.changes.touch(|| Key::Keys(of));
         if warn {
             let id = random::message_id();
             let notification = NodeBuilder::new("notification")
@@ -281,7 +286,13 @@ impl Network {
             None => false,
         };
         if first {
+            self.changes.touch(|| Key::Companion(address));
+            // The keys come before anything that is sealed with them.
             self.share_keys(address);
+            if !self.has_settings(address.number) {
+                self.share_name(address.number);
+            }
+            self.share_history(address);
         }
     }
 }

@@ -10,11 +10,11 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
 use super::connection::Socket;
+use super::envelope::{Effect, Envelope, Heading, Part};
 use super::faults::Fate;
 use super::network::Network;
 use super::number::{Address, Form};
 use super::outbox::Class;
-use super::phone::{Effect, Envelope, Heading};
 use super::stanza::{bytes, id_bytes, jid, text};
 use super::stats::add;
 
@@ -54,7 +54,9 @@ impl Network {
         if let Some(hash) = self.other_devices(from, &to, &chat, node) {
             answer = answer.attr("phash", hash);
         }
-        self.counters.message(now);
+        if text(node, "category").as_deref() != Some("peer") {
+            self.counters.message(now);
+        }
         self.answer_message(socket, answer.build(), fate);
         match &chat {
             Chat::Person(_) => self.route_direct(from, &id, &to, &chat, node),
@@ -539,10 +541,10 @@ fn envelope<'a, 'b: 'a>(
             if let Some(count) = text(part, "count") {
                 retries = count.parse().unwrap_or(0);
             }
-            Some((
-                text(part, "type")?.as_ref().into(),
-                part.content_bytes()?.into(),
-            ))
+            Some(Part {
+                kind: text(part, "type")?.as_ref().into(),
+                bytes: part.content_bytes()?.into(),
+            })
         })
         .collect();
     Envelope {

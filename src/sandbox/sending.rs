@@ -16,11 +16,11 @@ use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
 use super::chat::Chat;
 use super::content::is_media;
+use super::envelope::{Envelope, Part};
 use super::keys::SIGNED_PREKEY_ID;
 use super::network::Network;
 use super::number::{Address, Form, Number};
 use super::outbox::Class;
-use super::phone::Envelope;
 use super::random;
 use super::routing::in_list;
 use super::signal::Sealed;
@@ -134,10 +134,16 @@ impl Network {
                 form: self.form,
                 timestamp: now,
                 retries,
-                parts: vec![(sealed.kind.into(), sealed.bytes.into())],
+                parts: vec![Part::from(sealed)],
             };
             self.hand_to_phone(to, envelope);
             return;
+        }
+        let mut sealed = sealed;
+        if self.faults.garbles(to)
+            && let Some(last) = sealed.bytes.last_mut()
+        {
+            *last ^= 1;
         }
         let sender = Address::phone(from);
         let mut message = self.message_head(sender, outgoing, now);
@@ -222,10 +228,7 @@ impl Network {
                 form,
                 timestamp: now,
                 retries: 0,
-                parts: parts
-                    .into_iter()
-                    .map(|p| (p.kind.into(), p.bytes.into()))
-                    .collect(),
+                parts: parts.into_iter().map(Part::from).collect(),
             };
             self.hand_to_phone(to, envelope);
             return;
@@ -338,14 +341,21 @@ impl Network {
         self.deliver(to, Class::Message, &id, stanza);
     }
 
-    fn settings_key(&self, number: Number) -> AppStateSyncKey {
+    /// Id and bytes of the key to an account's settings.
+    pub(super) fn settings_secret(&self, number: Number) -> (Vec<u8>, [u8; 32]) {
         let id = self.seed.derive("settings key id", number, 0);
+        (
+            id[..6].to_vec(),
+            self.seed.derive("settings key", number, 0),
+        )
+    }
+
+    fn settings_key(&self, number: Number) -> AppStateSyncKey {
+        let (id, key) = self.settings_secret(number);
         AppStateSyncKey {
-            key_id: MessageField::some(AppStateSyncKeyId {
-                key_id: Some(id[..6].to_vec()),
-            }),
+            key_id: MessageField::some(AppStateSyncKeyId { key_id: Some(id) }),
             key_data: MessageField::some(AppStateSyncKeyData {
-                key_data: Some(self.seed.derive("settings key", number, 0).to_vec()),
+                key_data: Some(key.to_vec()),
                 fingerprint: MessageField::some(AppStateSyncKeyFingerprint {
                     raw_id: Some(super::account::raw_id(number)),
                     current_index: Some(0),

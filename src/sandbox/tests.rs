@@ -9,4 +9,7 @@ mod groups;
 mod offline;
 mod pairing;
 mod people;
+mod retries;
 mod rig;
+mod settings;
+mod state;

@@ -40,7 +40,7 @@ impl Rig {
             "ws://{}/ws/chat",
             listener.local_addr().expect("an address")
         );
-        let network = Network::new(options);
+        let network = Network::open(options).expect("opens");
         let serving = network.clone();
         let listening = tokio::spawn(async move {
             serving.listen(listener).await.expect("listens");
@@ -76,6 +76,20 @@ impl Rig {
     /// Starts a client again from what it had stored.
     pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
         Device::start(&self.url, backend, None).await
+    }
+
+    /// Waits until the server has taken `count` messages.
+    pub(super) async fn taken(&self, count: u64) {
+        let stats = || self.network.stats();
+        let start = Instant::now();
+        while stats().messages != count {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "not {count} messages: {:#?}",
+                stats()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Waits until a phone has received `count` messages.

@@ -1,0 +1,44 @@
+//! How the user of a phone behaves.
+
+use serde::{Deserialize, Serialize};
+
+/// How a phone's user behaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// Whether the number has WhatsApp.
+    pub registered: bool,
+    /// The name that others see.
+    pub name: Option<String>,
+    /// Whether the phone is on; while it is off, messages wait.
+    pub online: bool,
+    /// Which receipts it sends.
+    pub receipts: Receipts,
+    /// Whether it sends every text back.
+    pub echo: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            registered: true,
+            name: None,
+            online: true,
+            receipts: Receipts::Delivered,
+            echo: false,
+        }
+    }
+}
+
+/// Which receipts a phone sends by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Receipts {
+    /// None.
+    None,
+    /// That the message has arrived.
+    #[default]
+    Delivered,
+    /// That it has arrived, and that it was read.
+    Read,
+}

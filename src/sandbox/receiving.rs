@@ -1,0 +1,284 @@
+//! How a phone takes a message in: decrypt, drop what was here before, remember, answer.
+
+use whatsapp_rust::buffa::Message as _;
+use whatsapp_rust::wacore::libsignal::protocol::{SenderKeyRecord, SignalProtocolError};
+use whatsapp_rust::wacore::messages::MessageUtils;
+use whatsapp_rust::waproto::whatsapp::Message;
+
+use super::chat::Chat;
+use super::content::{Act, act, describe};
+use super::envelope::{Effect, Envelope, Heading, Part};
+use super::inbox::{Entry, Says, Stray};
+use super::journal::Key;
+use super::number::{Address, Number};
+use super::phone::PhoneState;
+use super::profile::Receipts;
+use super::signal::{self, Owner};
+use super::stats::{Counters, add};
+
+/// How often a phone asks for the same message again.
+const MOST_RETRIES: u8 = 5;
+
+impl PhoneState {
+    /// Takes a message in; answers what follows from it.
+    pub(super) fn receive(
+        &mut self,
+        owner: &Owner<'_>,
+        counters: &Counters,
+        envelope: Envelope,
+    ) -> Vec<Effect> {
+        let heading = Heading {
+            id: envelope.id.clone(),
+            from: envelope.from,
+            chat: envelope.chat.clone(),
+            form: envelope.form,
+            timestamp: envelope.timestamp,
+        };
+        let mut effects = Vec::new();
+        let mut failed = false;
+        let mut opened = false;
+        let mut duplicate = false;
+        for part in &envelope.parts {
+            match self.open(owner, &envelope, part) {
+                Ok(message) => {
+                    opened = true;
+                    duplicate |=
+                        !self.apply(owner.number, &heading, &message, counters, &mut effects);
+                }
+                Err(SignalProtocolError::DuplicatedMessage(..))
+                    if self
+                        .inbox
+                        .has(&heading.chat, heading.from.number, &heading.id) =>
+                {
+                    opened = true;
+                    duplicate = true;
+                }
+                Err(_) => failed = true,
+            }
+        }
+        if duplicate && heading.from.number != owner.number {
+            add(&counters.duplicates);
+        }
+        if failed {
+            add(&counters.undecryptable);
+            if envelope.retries < MOST_RETRIES {
+                let count = envelope.retries + 1;
+                effects.push(Effect::Retry {
+                    envelope: heading,
+                    count,
+                });
+            }
+        } else if opened && heading.from.number != owner.number {
+            match self.profile.receipts {
+                Receipts::None => {}
+                Receipts::Delivered => {
+                    effects.insert(
+                        0,
+                        Effect::Receipt {
+                            envelope: heading,
+                            kind: None,
+                        },
+                    );
+                }
+                Receipts::Read => {
+                    let read = Effect::Receipt {
+                        envelope: heading.clone(),
+                        kind: Some("read"),
+                    };
+                    effects.insert(0, read);
+                    effects.insert(
+                        0,
+                        Effect::Receipt {
+                            envelope: heading,
+                            kind: None,
+                        },
+                    );
+                }
+            }
+        }
+        effects
+    }
+
+    fn open(
+        &mut self,
+        owner: &Owner<'_>,
+        envelope: &Envelope,
+        part: &Part,
+    ) -> Result<Message, SignalProtocolError> {
+        let padded = if &*part.kind == "skmsg" {
+            let key = (envelope.chat.clone(), envelope.from);
+            let mut record = self.sender_keys.remove(&key);
+            let opened = signal::decrypt_group(&mut record, &part.bytes);
+            self.put_sender_key(key, record);
+            opened?
+        } else {
+            let fresh = !self.sessions.contains_key(&envelope.from);
+            let mut session = self.take_session(envelope.from);
+            let opened = signal::decrypt(owner, &mut session, &part.kind, &part.bytes);
+            self.put_session(envelope.from, session, !fresh);
+            opened?
+        };
+        let plain = MessageUtils::unpad_message_ref(&padded, 2)
+            .map_err(|_| SignalProtocolError::InvalidProtobufEncoding)?;
+        Message::decode_from_slice(plain).map_err(|_| SignalProtocolError::InvalidProtobufEncoding)
+    }
+
+    /// Does what a message says; `false` if it was here before.
+    fn apply(
+        &mut self,
+        me: Number,
+        heading: &Heading,
+        message: &Message,
+        counters: &Counters,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if let Some(copy) = message.device_sent_message.as_option() {
+            let chat = copy.destination_jid.as_deref().and_then(Chat::parse);
+            let (Some(chat), Some(message)) = (chat, copy.message.as_option()) else {
+                return true;
+            };
+            let heading = Heading {
+                chat,
+                ..heading.clone()
+            };
+            self.learn_sender_key(&heading, message);
+            return self.note(&heading, message, true, effects);
+        }
+        self.learn_sender_key(heading, message);
+        let own = heading.from.number == me;
+        if self.note(heading, message, own, effects) {
+            if !own && !matches!(act(message), Act::Nothing | Act::AskKeys) {
+                add(&counters.decrypted);
+            }
+            return true;
+        }
+        false
+    }
+
+    fn learn_sender_key(&mut self, heading: &Heading, message: &Message) {
+        let Some(distribution) = message.sender_key_distribution_message.as_option() else {
+            return;
+        };
+        let group = distribution.group_id.as_deref().and_then(Chat::parse);
+        let key = distribution
+            .axolotl_sender_key_distribution_message
+            .as_deref();
+        if let (Some(group), Some(bytes)) = (group, key) {
+            let place = (group, heading.from);
+            let mut record = self.sender_keys.remove(&place);
+            // A key that cannot be read shows itself when the message cannot be read.
+            let _ = signal::learn_sender_key(&mut record, bytes);
+            self.put_sender_key(place, record);
+        }
+    }
+
+    fn put_sender_key(&mut self, place: (Chat, Address), record: Option<SenderKeyRecord>) {
+        if let Some(record) = record {
+            let (group, of) = place.clone();
+            self.changes
+                .touch(|| Key::GroupSecret(self.number, group, of));
+            self.sender_keys.insert(place, record);
+        }
+    }
+
+    /// Notes that a message that is here has changed.
+    fn touch_message(&self, chat: &Chat, id: &str) {
+        if let Some(place) = self.inbox.place_of(chat, id) {
+            self.changes.touch(|| Key::Message(self.number, place));
+        }
+    }
+
+    fn note(
+        &mut self,
+        heading: &Heading,
+        message: &Message,
+        own: bool,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let what = act(message);
+        match what {
+            Act::Nothing => return true,
+            Act::AskKeys => {
+                effects.push(Effect::ShareKeys { with: heading.from });
+                return true;
+            }
+            _ => {}
+        }
+        if self
+            .inbox
+            .has(&heading.chat, heading.from.number, &heading.id)
+        {
+            return false;
+        }
+        let says = match what {
+            Act::Say(said) => {
+                if self.profile.echo
+                    && !own
+                    && heading.from.device != 0
+                    && let Some(text) = describe(said).text
+                {
+                    effects.push(Effect::Echo {
+                        chat: heading.chat.clone(),
+                        text,
+                    });
+                }
+                Says::Message(message.encode_to_vec().into())
+            }
+            Act::Edit { id, message } => match self.inbox.find_mut(&heading.chat, id) {
+                Some(entry) if entry.from.number == heading.from.number => {
+                    entry.says = Says::Message(message.encode_to_vec().into());
+                    entry.edited = true;
+                    self.touch_message(&heading.chat, id);
+                    return true;
+                }
+                _ => Says::Stray {
+                    kind: Stray::Edit,
+                    id: id.into(),
+                },
+            },
+            Act::Revoke { id } => match self.inbox.find_mut(&heading.chat, id) {
+                Some(entry) => {
+                    entry.revoked = true;
+                    self.touch_message(&heading.chat, id);
+                    return true;
+                }
+                None => Says::Stray {
+                    kind: Stray::Revoke,
+                    id: id.into(),
+                },
+            },
+            Act::React { id, sign } => {
+                let who = heading.from.number;
+                if let Some(entry) = self.inbox.find_mut(&heading.chat, id) {
+                    entry.react(who, sign);
+                    self.touch_message(&heading.chat, id);
+                } else if let Some(sent) = self.sent.iter_mut().find(|sent| *sent.id == *id) {
+                    sent.reactions.retain(|(from, _)| *from != who);
+                    if !sign.is_empty() {
+                        sent.reactions.push((who, sign.into()));
+                    }
+                    let place = sent.place;
+                    self.changes.touch(|| Key::Sent(self.number, place));
+                }
+                Says::Reaction {
+                    id: id.into(),
+                    sign: sign.into(),
+                }
+            }
+            Act::Nothing | Act::AskKeys => return true,
+        };
+        let place = self.inbox.push(Entry {
+            id: heading.id.clone(),
+            from: heading.from,
+            chat: heading.chat.clone(),
+            timestamp: heading.timestamp,
+            own,
+            says,
+            edited: false,
+            revoked: false,
+            reactions: Vec::new(),
+        });
+        self.changes.touch(|| Key::Message(self.number, place));
+        true
+    }
+}

@@ -1,0 +1,386 @@
+//! The network's state as rows of the journal, and back.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use whatsapp_rust::OwnedNodeRef;
+use whatsapp_rust::wacore::libsignal::protocol::{SenderKeyRecord, SessionRecord};
+use whatsapp_rust::wacore_binary::marshal_auto;
+use whatsapp_rust::wacore_binary::util::unpack_bytes;
+
+use super::account::{Companion, PublishedKeys, SignedKey};
+use super::envelope::Envelope;
+use super::journal::{Journal, Key};
+use super::network::Network;
+use super::number::{Address, Number};
+use super::outbox::{Class, Outbox};
+use super::phone::{OwnSenderKey, Session};
+use super::profile::Profile;
+use super::{base64, stanza};
+use crate::error::{Error, Result};
+
+#[derive(Serialize, Deserialize)]
+struct AccountRow {
+    next_device: u16,
+    devices_changed: i64,
+    blocked: BTreeSet<Number>,
+    privacy: BTreeMap<String, String>,
+    about: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CompanionRow {
+    #[serde(with = "base64::text")]
+    noise: [u8; 32],
+    #[serde(with = "base64::text")]
+    identity: [u8; 32],
+    #[serde(with = "base64::text")]
+    device_identity: Vec<u8>,
+    platform: String,
+    greeted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeysRow {
+    registration_id: u32,
+    signed_id: u32,
+    #[serde(with = "base64::text")]
+    signed_key: [u8; 32],
+    #[serde(with = "base64::text")]
+    signature: [u8; 64],
+    /// Each id with its key.
+    one_time: Vec<(u32, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WaitingRow {
+    class: Class,
+    #[serde(with = "base64::text")]
+    stanza: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PhoneRow {
+    profile: Profile,
+    given_prekeys: u32,
+    waiting: Vec<Envelope>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OwnSenderKeyRow {
+    #[serde(with = "base64::text")]
+    record: Vec<u8>,
+    known_to: BTreeSet<Address>,
+}
+
+/// The open journal, and who writes it.
+pub(super) struct Keeper(Mutex<Journal>);
+
+impl Keeper {
+    /// Opens the state file; answers what is in it.
+    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<Key, Value>)> {
+        let (journal, rows) = Journal::open(path)?;
+        Ok((Self(Mutex::new(journal)), rows))
+    }
+}
+
+impl Network {
+    /// Writes what has changed to the state file, if there is one.
+    pub fn save(&self) -> Result<()> {
+        let Some(keeper) = &self.keeper else {
+            return Ok(());
+        };
+        // Taken first, so that two writers cannot put an older value after a newer one.
+        let mut journal = keeper
+            .0
+            .lock()
+            .expect("Invariant: nothing panics under this lock");
+        let keys: HashSet<Key> = self.changes.take();
+        journal
+            .append(keys, |key| self.row(key))
+            .map_err(Error::internal)
+    }
+
+    /// Writes changes in the background for as long as the network lives.
+    pub(super) fn keep(self: &Arc<Self>) {
+        let (changes, network) = (self.changes.clone(), Arc::downgrade(self));
+        let writing = move || {
+            while changes.wait() {
+                let Some(network) = network.upgrade() else {
+                    return;
+                };
+                if let Err(error) = network.save() {
+                    tracing::error!(?error, "the simulated network's state cannot be written");
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("sandbox-state".to_owned());
+        // Without the thread the state is still written at the end.
+        let _ = thread.spawn(writing);
+    }
+
+    fn row(&self, key: &Key) -> Option<Value> {
+        match key {
+            Key::Seed => Some(base64::encode(self.seed.bytes()).into()),
+            Key::Account(number) => {
+                let account = self.directory.known_account(*number)?;
+                let state = account.lock();
+                value(&AccountRow {
+                    next_device: state.next_device,
+                    devices_changed: state.devices_changed,
+                    blocked: state.blocked.clone(),
+                    privacy: state.privacy.clone(),
+                    about: state.about.clone(),
+                })
+            }
+            Key::Companion(_) | Key::Keys(_) | Key::Waiting(..) => self.companion_row(key),
+            Key::Settings(number) => value(&self.settings.row(*number)?),
+            Key::Group(id) => value(self.groups.lock().get(id)?),
+            _ => self.phone_row(key),
+        }
+    }
+
+    fn companion_row(&self, key: &Key) -> Option<Value> {
+        let (Key::Companion(address) | Key::Keys(address) | Key::Waiting(address, _)) = key else {
+            return None;
+        };
+        let account = self.directory.known_account(address.number)?;
+        let state = account.lock();
+        let companion = state.companions.get(&address.device)?;
+        match key {
+            Key::Keys(_) => {
+                let keys = companion.keys.as_ref()?;
+                value(&KeysRow {
+                    registration_id: keys.registration_id,
+                    signed_id: keys.signed.id,
+                    signed_key: keys.signed.key,
+                    signature: keys.signed.signature,
+                    one_time: keys
+                        .one_time
+                        .iter()
+                        .map(|(id, key)| (*id, base64::encode(key)))
+                        .collect(),
+                })
+            }
+            Key::Waiting(_, place) => {
+                let (class, node) = companion.outbox.get(*place)?;
+                value(&WaitingRow {
+                    class: *class,
+                    stanza: marshal_auto(node).ok()?,
+                })
+            }
+            _ => value(&CompanionRow {
+                noise: companion.noise,
+                identity: companion.identity,
+                device_identity: companion.device_identity.clone(),
+                platform: companion.platform.clone(),
+                greeted: companion.greeted,
+            }),
+        }
+    }
+
+    fn phone_row(&self, key: &Key) -> Option<Value> {
+        let number = match key {
+            Key::Phone(number)
+            | Key::Session(number, _)
+            | Key::GroupSecret(number, ..)
+            | Key::OwnGroupSecret(number, _)
+            | Key::Message(number, _)
+            | Key::Sent(number, _) => *number,
+            _ => return None,
+        };
+        let phone = self.directory.known_phone(number)?;
+        let state = phone.lock();
+        match key {
+            Key::Phone(_) => value(&PhoneRow {
+                profile: state.profile.clone(),
+                given_prekeys: state.given_prekeys,
+                waiting: state.waiting.clone(),
+            }),
+            Key::Session(_, with) => {
+                let bytes = match state.sessions.get(with)? {
+                    Session::Packed(bytes) => base64::encode(bytes),
+                    Session::Live(record) => base64::encode(&record.serialize().ok()?),
+                };
+                Some(bytes.into())
+            }
+            Key::GroupSecret(_, group, of) => {
+                let record = state.sender_keys.get(&(group.clone(), *of))?;
+                Some(base64::encode(&record.serialize().ok()?).into())
+            }
+            Key::OwnGroupSecret(_, group) => {
+                let own = state.own_sender_keys.get(group)?;
+                value(&OwnSenderKeyRow {
+                    record: own.record.as_ref()?.serialize().ok()?,
+                    known_to: own.known_to.clone(),
+                })
+            }
+            Key::Message(_, place) => value(state.inbox.entries().get(*place as usize)?),
+            Key::Sent(_, place) => value(state.sent.iter().find(|sent| sent.place == *place)?),
+            _ => None,
+        }
+    }
+
+    /// Puts everything back to where it was.
+    ///
+    /// Invariant: the rows come in the order of their keys, so that a companion comes before what
+    /// belongs to it, and messages come in the order in which they arrived.
+    pub(super) fn restore(&self, rows: BTreeMap<Key, Value>) -> Result<()> {
+        for (key, row) in rows {
+            match &key {
+                Key::Seed => {}
+                Key::Account(number) => {
+                    let row: AccountRow = read(row)?;
+                    let account = self.directory.account(*number);
+                    let mut state = account.lock();
+                    state.next_device = row.next_device;
+                    state.devices_changed = row.devices_changed;
+                    state.blocked = row.blocked;
+                    state.privacy = row.privacy;
+                    state.about = row.about;
+                }
+                Key::Companion(address) => self.restore_companion(*address, read(row)?),
+                Key::Keys(_) | Key::Waiting(..) => self.restore_of_companion(&key, row)?,
+                Key::Settings(number) => self.settings.restore(*number, read(row)?),
+                Key::Group(id) => {
+                    self.groups.lock().insert(id.clone(), read(row)?);
+                }
+                _ => self.restore_phone(&key, row)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_companion(&self, address: Address, row: CompanionRow) {
+        let companion = Companion {
+            noise: row.noise,
+            identity: row.identity,
+            device_identity: row.device_identity,
+            platform: row.platform,
+            keys: None,
+            greeted: row.greeted,
+            warned: false,
+            outbox: Outbox::default(),
+            socket: None,
+            active: false,
+            available: false,
+        };
+        let account = self.directory.account(address.number);
+        account.lock().companions.insert(address.device, companion);
+        self.directory.add_login(row.noise, address);
+    }
+
+    fn restore_of_companion(&self, key: &Key, row: Value) -> Result<()> {
+        let (Key::Keys(address) | Key::Waiting(address, _)) = key else {
+            return Ok(());
+        };
+        let account = self.directory.account(address.number);
+        let mut state = account.lock();
+        // What belongs to a companion that is gone is of no use.
+        let Some(companion) = state.companions.get_mut(&address.device) else {
+            return Ok(());
+        };
+        if let Key::Waiting(_, place) = key {
+            let WaitingRow { class, stanza } = read(row)?;
+            let bytes = unpack_bytes(BytesMut::from(stanza.as_slice())).map_err(Error::internal)?;
+            let node = OwnedNodeRef::new(bytes).map_err(Error::internal)?;
+            let id = stanza::text(node.get(), "id")
+                .unwrap_or_default()
+                .into_owned();
+            companion
+                .outbox
+                .put(*place, class, &id, Arc::new(node.to_owned_node()));
+            return Ok(());
+        }
+        let row: KeysRow = read(row)?;
+        let one_time = row
+            .one_time
+            .into_iter()
+            .filter_map(|(id, key)| Some((id, base64::decode(&key)?.try_into().ok()?)));
+        companion.keys = Some(PublishedKeys {
+            registration_id: row.registration_id,
+            signed: SignedKey {
+                id: row.signed_id,
+                key: row.signed_key,
+                signature: row.signature,
+            },
+            one_time: one_time.collect(),
+        });
+        Ok(())
+    }
+
+    fn restore_phone(&self, key: &Key, row: Value) -> Result<()> {
+        let (Key::Phone(number)
+        | Key::Session(number, _)
+        | Key::GroupSecret(number, ..)
+        | Key::OwnGroupSecret(number, _)
+        | Key::Message(number, _)
+        | Key::Sent(number, _)) = key
+        else {
+            return Ok(());
+        };
+        let phone = self.directory.phone(*number);
+        let mut state = phone.lock();
+        match key {
+            Key::Phone(_) => {
+                let row: PhoneRow = read(row)?;
+                state.profile = row.profile;
+                state.given_prekeys = row.given_prekeys;
+                state.waiting = row.waiting;
+            }
+            Key::Session(_, with) => {
+                let bytes = bytes_of(row)?;
+                SessionRecord::deserialize(&bytes).map_err(Error::internal)?;
+                state.sessions.insert(*with, Session::Packed(bytes.into()));
+            }
+            Key::GroupSecret(_, group, of) => {
+                let record = SenderKeyRecord::deserialize(&bytes_of(row)?);
+                let record = record.map_err(Error::internal)?;
+                state.sender_keys.insert((group.clone(), *of), record);
+            }
+            Key::OwnGroupSecret(_, group) => {
+                let row: OwnSenderKeyRow = read(row)?;
+                let record = SenderKeyRecord::deserialize(&row.record).map_err(Error::internal)?;
+                let own = OwnSenderKey {
+                    record: Some(record),
+                    known_to: row.known_to,
+                };
+                state.own_sender_keys.insert(group.clone(), own);
+            }
+            Key::Message(..) => {
+                state.inbox.push(read(row)?);
+            }
+            Key::Sent(..) => state.sent.push_back(read(row)?),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.changes.end();
+        // Whoever wants to know whether it works calls `save`.
+        let _ = self.save();
+    }
+}
+
+fn value<T: Serialize>(row: &T) -> Option<Value> {
+    serde_json::to_value(row).ok()
+}
+
+fn read<T: DeserializeOwned>(row: Value) -> Result<T> {
+    serde_json::from_value(row).map_err(Error::internal)
+}
+
+fn bytes_of(row: Value) -> Result<Vec<u8>> {
+    row.as_str()
+        .and_then(base64::decode)
+        .ok_or_else(|| Error::internal("a row that is not base64"))
+}
