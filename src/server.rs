@@ -17,7 +17,7 @@ use crate::http::client::{Client, Dialer, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
 use crate::ids::IdSource;
 use crate::store::queue::Queue;
-use crate::store::{Disk, Durability, Options, Store, tables};
+use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::Clock;
 use crate::wa::Endpoint;
 use crate::{api, worker};
@@ -73,13 +73,13 @@ impl Server {
         let listen: Listen = config.listen.parse()?;
         let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
         let gateway = Gateway::new(Parts {
+            deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
             store,
             clock: deps.clock,
             ids: deps.ids,
             vault,
             master_key,
             sessions: Default::default(),
-            deliveries: Arc::new(Queue::new(webhook::QUEUE)),
             newest_event: watch::Sender::new(newest),
             in_flight: Default::default(),
             webhook_client: Arc::new(Client::new(policies.webhooks)?),

@@ -59,14 +59,13 @@ async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
     }
     let store = gateway.store.stats();
     for (name, value) in [
-        ("store_operations_total", store.operations),
+        ("store_operations_total", store.ops),
         ("store_commits_total", store.commits),
         ("store_fsyncs_total", store.fsyncs),
         ("store_written_bytes_total", store.bytes_written),
-        ("store_queue_depth", store.queue_depth),
+        ("store_queue_depth", store.queue_depth as u64),
         ("store_degraded", u64::from(store.degraded)),
         ("events_total", *gateway.newest_event.borrow()),
-        ("webhook_deliveries_waiting", gateway.deliveries.waiting(&gateway.store)?),
         ("resident_bytes", resident_bytes()),
     ] {
         put(name, "", value as f64);

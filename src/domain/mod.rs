@@ -51,7 +51,7 @@ pub struct Parts {
     /// All sessions.
     pub sessions: session::Sessions,
     /// Webhook deliveries that wait.
-    pub deliveries: Arc<Queue>,
+    pub deliveries: Queue,
     /// The number of the newest event; event streams wait on it.
     pub newest_event: watch::Sender<u64>,
     /// Idempotency keys whose requests are being worked on.
@@ -94,7 +94,6 @@ impl Gateway {
                 *known = (*known).max(seq);
                 newer
             });
-            self.deliveries.wake();
         }
         Ok(value)
     }

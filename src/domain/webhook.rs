@@ -51,8 +51,8 @@ impl Record for Webhook {
 }
 
 /// What the queue keeps of a delivery: the event's number in the log.
-pub fn payload(seq: u64) -> Vec<u8> {
-    seq.to_be_bytes().to_vec()
+pub fn payload(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
 }
 
 /// Records one delivery per webhook of the session that wants the event.
@@ -71,11 +71,11 @@ pub fn enqueue(
     for (key, value) in &rows {
         let hook: Webhook = record::decode(value)?;
         if wants(&hook) {
-            queue::enqueue(tx, QUEUE, key, Order::Fifo, now, payload(seq))?;
+            queue::enqueue(tx, QUEUE, key, Order::Fifo, now, &payload(seq))?;
         }
     }
     if rows.is_empty() && tx.exists(tables::META, b"default_webhook")? {
-        queue::enqueue(tx, QUEUE, &lane(session, DEFAULT), Order::Fifo, now, payload(seq))?;
+        queue::enqueue(tx, QUEUE, &lane(session, DEFAULT), Order::Fifo, now, &payload(seq))?;
     }
     Ok(())
 }
@@ -294,7 +294,7 @@ impl Gateway {
                 if event::find(tx, number, seq)?.is_none() {
                     return Err(Error::not_found("The event of this delivery is no longer kept"));
                 }
-                queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, payload(seq))?;
+                queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;
                 entry.state = "pending".into();
                 tx.put(tables::DELIVERIES, log_key, record::encode(&entry)?);
                 Ok(())

@@ -24,7 +24,7 @@ pub mod faults;
 mod key;
 pub mod queue;
 mod read;
-mod record;
+pub mod record;
 mod stats;
 pub mod tables;
 mod tx;

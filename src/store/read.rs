@@ -6,7 +6,8 @@ use std::ops::{Bound, ControlFlow, RangeBounds};
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::failure::Failure;
-use super::tables::{COUNT, Table};
+use super::key::Key;
+use super::tables::{COUNT, META, Table};
 use crate::error::Result;
 
 /// A row: key and value.
@@ -42,6 +43,13 @@ pub trait Read {
     /// Whether there is a row `key`.
     fn exists(&self, table: Table, key: &[u8]) -> Result<bool> {
         Ok(self.view(table, key, |_| ())?.is_some())
+    }
+
+    /// The last number that a counter gave out; 0 before the first.
+    fn last_seq(&self, counter: &str) -> Result<u64> {
+        let key = Key::new().tail("seq/").tail(counter);
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).unwrap_or(0);
+        Ok(self.view(META, &key, number)?.unwrap_or(0))
     }
 
     /// Up to `limit` rows of a range, in order or in reverse.

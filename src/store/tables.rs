@@ -104,8 +104,8 @@ tables! {
     CONTACTS = "contacts/1": [U32, Tail] => Versioned(1);
     /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
     DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
-    /// The delivery log. `sid, delivery number` -> record.
-    DELIVERIES = "deliveries/1": [U32, U64] => Versioned(1);
+    /// The delivery log. `sid, event seq, webhook id` -> record.
+    DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
     /// What happened in a session, in order. `sid, seq` -> record.
     EVENTS = "events/1": [U32, U64] => Versioned(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
@@ -116,6 +116,8 @@ tables! {
     MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
     META = "meta/1": [Tail] => Raw;
+    /// Messages that are being sent. `sid, message id` -> when that began (ms, i64).
+    OUTBOX = "outbox_messages/1": [U32, Tail] => Raw;
     /// Index: each lane that has rows, by when its first is due. `queue, due time, lane` -> nothing.
     QUEUE_DUE = "queue_dues/1": [U8, U64, Escaped] => Raw;
     /// Lanes that have rows. `queue, lane` -> see `queue.rs`.

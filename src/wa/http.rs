@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use whatsapp_rust::{anyhow, async_trait};
+use whatsapp_rust::anyhow;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 
 use crate::http::client::{Client, Outgoing};

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use whatsapp_rust::bot::BotHandle;
+use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::types::call::CallAction;
 use whatsapp_rust::wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, InboundMessage, LoggedOut,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
-use whatsapp_rust::{Bot, Client as Library, SendOptions, anyhow, async_trait};
+use whatsapp_rust::{Client as Library, SendOptions, anyhow};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
@@ -348,7 +348,7 @@ impl EventHandler for Listener {
             Event::LoggedOut(out) => self.tell(Signal::LoggedOut(logout_reason(out))),
             Event::StreamReplaced(_) => self.tell(Signal::Replaced),
             Event::TemporaryBan(ban) => self.tell(Signal::Banned {
-                seconds: ban.expire.as_secs(),
+                seconds: ban.expire.num_seconds().max(0).unsigned_abs(),
                 why: format!("{:?}", ban.code),
             }),
             Event::ClientOutdated(_) => self.tell(Signal::Outdated),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_websockets::ClientBuilder;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
-use whatsapp_rust::{anyhow, async_trait};
+use whatsapp_rust::anyhow;
 
 use super::message::Signal;
 use crate::http::client::Dialer;

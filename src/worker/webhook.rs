@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, Result};
 use crate::http::Method;
 use crate::http::client::Outgoing;
 use crate::ids::SessionNumber;
-use crate::store::queue::{Claim, Queue};
+use crate::store::queue::{self, Claim};
 use crate::store::{Durability, Read, record, tables};
 
 /// How many webhooks are delivered to at the same time.
@@ -36,49 +36,53 @@ struct Attempt {
 /// Delivers until `stop`; a delivery that is under way is finished.
 pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
-    loop {
-        let claims = match gateway.deliveries.claim(&gateway.store, gateway.clock.now(), AT_ONCE) {
-            Ok(claims) => claims,
+    while !stop.is_cancelled() {
+        let ready = tokio::select! {
+            () = stop.cancelled() => return,
+            ready = gateway.deliveries.ready() => ready,
+        };
+        match ready.and_then(|()| gateway.deliveries.claim(AT_ONCE)) {
+            Ok(claims) => {
+                for claim in claims {
+                    let Ok(slot) = slots.clone().acquire_owned().await else { return };
+                    start(&gateway, claim, render, slot);
+                }
+            }
             Err(error) => {
                 tracing::error!(?error, "webhook deliveries cannot be read");
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                Vec::new()
             }
-        };
-        for claim in claims {
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let gateway = gateway.clone();
-            gateway.clone().tasks.spawn(async move {
-                let queue = gateway.deliveries.clone();
-                if let Err(error) = deliver(&gateway, &queue, claim, render).await {
-                    tracing::error!(?error, "a webhook delivery could not be recorded");
-                }
-                drop(slot);
-            });
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = gateway.deliveries.wait(&gateway.store, &gateway.clock) => {}
         }
     }
 }
 
-async fn deliver(gateway: &Gateway, queue: &Queue, claim: Claim, render: Render) -> Result<()> {
-    let Some((number, id, seq)) = parts(&claim) else {
-        return queue.done(&gateway.store, Durability::Lazy, &claim, |_| Ok(())).await;
-    };
-    let found = gateway.store.read(|read| event::find(read, number, seq))?;
-    let (Some(event), Some(hook)) = (found, gateway.webhook(number, &id)?) else {
-        return queue.done(&gateway.store, Durability::Lazy, &claim, |_| Ok(())).await;
-    };
-    let attempt = post(gateway, number, &hook, seq, &event, render).await;
-    settle(gateway, queue, claim, (number, &id, seq), &event, attempt).await
+/// Delivers one claim in a task of its own.
+fn start(gateway: &Gateway, claim: Claim, render: Render, slot: OwnedSemaphorePermit) {
+    let inner = gateway.clone();
+    gateway.tasks.spawn(async move {
+        if let Err(error) = deliver(&inner, claim, render).await {
+            tracing::error!(?error, "a webhook delivery could not be recorded");
+        }
+        drop(slot);
+    });
+}
+
+async fn deliver(gateway: &Gateway, claim: Claim, render: Render) -> Result<()> {
+    if let Some((number, id, seq)) = parts(&claim) {
+        let found = gateway.store.read(|read| event::find(read, number, seq))?;
+        if let (Some(event), Some(hook)) = (found, gateway.webhook(number, &id)?) {
+            let attempt = post(gateway, number, &hook, seq, &event, render).await;
+            return settle(gateway, claim, (number, id, seq), &event, attempt).await;
+        }
+    }
+    // Its session, webhook or event is gone: nobody waits for it.
+    gateway.store.write(Durability::Lazy, move |tx| queue::done(tx, &claim).map(|_| ())).await
 }
 
 /// Session, webhook and event that a claim names.
 fn parts(claim: &Claim) -> Option<(SessionNumber, String, u64)> {
     let (number, id) = lane_parts(&claim.lane)?;
-    let seq = u64::from_be_bytes(claim.payload.as_slice().try_into().ok()?);
+    let seq = u64::from_be_bytes(claim.payload.as_ref().try_into().ok()?);
     Some((number, id.to_owned(), seq))
 }
 
@@ -137,9 +141,8 @@ async fn post(
 /// Records what became of a try, in one transaction with the queue's own step.
 async fn settle(
     gateway: &Gateway,
-    queue: &Queue,
     claim: Claim,
-    (number, id, seq): (SessionNumber, &str, u64),
+    (number, id, seq): (SessionNumber, String, u64),
     event: &Event,
     attempt: Attempt,
 ) -> Result<()> {
@@ -152,6 +155,9 @@ async fn settle(
         (Some(_), true) => "dead",
         (Some(_), false) => "pending",
     };
+    if dead {
+        tracing::warn!(event = seq, status = attempt.status, "a webhook delivery is given up; it can be replayed");
+    }
     let entry = Delivery {
         event_id: seq,
         event: event.event.clone(),
@@ -162,23 +168,22 @@ async fn settle(
         at: now,
         duration_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
     };
-    let log = (delivery_key(number, seq, id), record::encode(&entry)?);
-    let keep = move |tx: &mut crate::store::Tx| {
-        // A webhook that was removed meanwhile leaves no log.
-        if tx.exists(tables::EVENTS, &event::key(number, seq))? {
-            tx.put(tables::DELIVERIES, log.0, log.1);
-        }
-        Ok(())
-    };
-    match state {
-        "delivered" => queue.done(&gateway.store, Durability::Lazy, &claim, keep).await,
-        "dead" => {
-            tracing::warn!(event = seq, status = attempt.status, "a webhook delivery is given up; it can be replayed");
-            queue.done(&gateway.store, Durability::Sync, &claim, keep).await
-        }
-        _ => {
-            let when = now.after(retry_after(attempts));
-            queue.retry_at(&gateway.store, Durability::Lazy, &claim, when, keep).await
-        }
-    }
+    let log = record::encode(&entry)?;
+    // A settled row that a crash takes back is delivered once more: at least once.
+    let durability = if dead { Durability::Sync } else { Durability::Lazy };
+    gateway
+        .store
+        .write(durability, move |tx| {
+            if state == "pending" {
+                queue::retry_at(tx, &claim, now.after(retry_after(attempts)))?;
+            } else {
+                queue::done(tx, &claim)?;
+            }
+            // A session that was removed meanwhile leaves no log.
+            if tx.exists(tables::EVENTS, &event::key(number, seq))? {
+                tx.put(tables::DELIVERIES, delivery_key(number, seq, &id), log);
+            }
+            Ok(())
+        })
+        .await
 }
