@@ -3,17 +3,19 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use redb::{ReadableDatabase as _, TableHandle as _};
+use redb::{Database, DatabaseError, ReadableDatabase as _, TableHandle as _};
 
 use super::disk::existing;
 use super::failure::Failure;
 use super::key::{Key, KeyParts, fits};
 use super::read::{Read, Reader};
 use super::tables::{self, RETIRED, SCHEMA_VERSION, Table, Values};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many problems are told; a broken file would have one per row.
 const TOLD: usize = 100;
+/// Enough for a scan.
+const CACHE_BYTES: usize = 8 << 20;
 
 /// A rule that spans rows or tables; it adds what it finds wrong.
 type Rule = fn(&Reader, &mut Problems) -> Result<()>;
@@ -54,17 +56,39 @@ impl Problems {
 /// index. Returns what is wrong; nothing is wrong when the list is empty.
 pub fn check(path: &Path) -> Result<Vec<String>> {
     let file = existing(path)?;
-    let mut database = match redb::Builder::new()
-        .set_cache_size(8 << 20)
-        .create_file(file)
-    {
+    verify(
+        redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_file(file),
+        || path.display().to_string(),
+    )
+}
+
+/// The same for a simulated disk.
+#[cfg(any(test, feature = "sandbox"))]
+pub fn check_simulated(disk: &std::sync::Arc<super::faults::SimulatedDisk>) -> Result<Vec<String>> {
+    let plug = super::faults::Plug::new(std::sync::Arc::clone(disk));
+    let mut builder = redb::Builder::new();
+    verify(
+        builder
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(plug),
+        || "the disk".into(),
+    )
+}
+
+fn verify(
+    opened: std::result::Result<Database, DatabaseError>,
+    name: impl FnOnce() -> String,
+) -> Result<Vec<String>> {
+    let mut database = match opened {
         Ok(database) => database,
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+        Err(DatabaseError::DatabaseAlreadyOpen) => {
             let text = format!(
-                "{} is in use by another process; stop it first",
-                path.display()
+                "{} is in use by another process; stop that one first",
+                name()
             );
-            return Err(Error::new(crate::error::ErrorKind::Conflict, text));
+            return Err(Error::new(ErrorKind::Conflict, text));
         }
         Err(error) => return Ok(vec![format!("the file is damaged: {error}")]),
     };

@@ -40,6 +40,8 @@ use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use self::check::check;
+#[cfg(any(test, feature = "sandbox"))]
+pub use self::check::check_simulated;
 pub use self::disk::Disk;
 pub use self::key::{Key, KeyParts};
 pub use self::read::{Read, Reader, Row, Visit};
