@@ -2,6 +2,10 @@
 
 mod support;
 
+mod bad_input;
 mod fences;
+mod inbound;
+mod kill;
+mod legacy;
 mod messages;
 mod pairing;
