@@ -3,6 +3,7 @@
 mod support;
 
 mod bad_input;
+mod baileys;
 mod fences;
 mod inbound;
 mod kill;
