@@ -10,3 +10,4 @@ mod kill;
 mod legacy;
 mod messages;
 mod pairing;
+mod power;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use warung::config::Config;
 use warung::sandbox::Sandbox;
 use warung::server::{Deps, Server};
+use warung::store::Disk;
 
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,6 +151,11 @@ impl Rig {
 
     /// The same, with changed settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(None, change).await
+    }
+
+    /// The same, with its store on another disk.
+    pub async fn on(disk: Option<Disk>, change: impl FnOnce(&mut Config)) -> Self {
         let network = Sandbox::open(None).await.expect("a network");
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
@@ -161,15 +167,20 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
-        let server = start(&config, &network).await;
+        let server = start(&config, &network, disk).await;
         let addr = server.local_addr().expect("a TCP address");
         Self { network, server: Some(server), folder, config, addr }
     }
 
     /// Stops the gateway and starts it on the same store; the network goes on.
     pub async fn restart(&mut self) {
+        self.restart_on(None).await;
+    }
+
+    /// The same, with its store on another disk.
+    pub async fn restart_on(&mut self, disk: Option<Disk>) {
         self.stop().await;
-        let server = start(&self.config, &self.network).await;
+        let server = start(&self.config, &self.network, disk).await;
         self.addr = server.local_addr().expect("a TCP address");
         self.server = Some(server);
     }
@@ -265,8 +276,8 @@ impl Rig {
     }
 }
 
-async fn start(config: &Config, network: &Sandbox) -> Server {
-    let deps = Deps { mounts: network.mounts(), ..Deps::default() };
+async fn start(config: &Config, network: &Sandbox, disk: Option<Disk>) -> Server {
+    let deps = Deps { mounts: network.mounts(), disk, ..Deps::default() };
     let server = Server::start(config.clone(), deps).await.expect("the server starts");
     network.attach(server.gateway());
     server
