@@ -53,6 +53,8 @@ pub struct Status {
     pub state: State,
     /// A sentence about it.
     pub detail: String,
+    /// Whether a phone accepted it and has not ended that.
+    pub paired: bool,
     /// The QR that waits, and when it ends.
     pub qr: Option<(String, Timestamp)>,
     /// The account's number.
@@ -98,7 +100,7 @@ pub struct Session {
     /// Rises with each login; a send that lost its connection waits for the next.
     logins: AtomicU64,
     /// Hazard: starting and stopping hold this lock over an await, so that they never overlap.
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    link: Arc<tokio::sync::Mutex<Option<Arc<Link>>>>,
     /// The same link, for those who only use it.
     current: RwLock<Option<Arc<Link>>>,
     /// Messages that the last run did not finish sending.
@@ -115,7 +117,7 @@ impl Session {
             status: Mutex::new(status),
             changed: watch::Sender::new(0),
             logins: AtomicU64::new(0),
-            link: tokio::sync::Mutex::new(None),
+            link: Arc::default(),
             current: RwLock::new(None),
             interrupted: Mutex::new(Vec::new()),
         }
@@ -286,6 +288,7 @@ impl Gateway {
             let status = Status {
                 state,
                 detail,
+                paired: row.paired,
                 qr: None,
                 number: row.phone.clone(),
                 lid: row.lid.clone(),
@@ -303,8 +306,7 @@ impl Gateway {
     pub async fn start_paired_sessions(&self) {
         let slots = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
         for session in self.sessions.all() {
-            let status = session.status();
-            if status.state == State::LoggedOut || status.detail == NOT_PAIRED {
+            if !session.status().paired {
                 continue;
             }
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -372,6 +374,7 @@ impl Gateway {
         let status = Status {
             state: State::Created,
             detail: "Initializing...".into(),
+            paired: false,
             qr: None,
             number: None,
             lid: None,
@@ -395,8 +398,12 @@ impl Gateway {
     /// Starts a session unless it runs.
     pub async fn start(&self, session: &Arc<Session>) -> Result<()> {
         let mut slot = session.link.lock().await;
-        if slot.is_some() || self.tasks.is_closed() || self.sessions.get(&session.id).is_none() {
+        let known = self.sessions.by_number(session.number).is_some();
+        if session.link().is_some() || self.tasks.is_closed() || !known {
             return Ok(());
+        }
+        if let Some(ended) = slot.take() {
+            ended.close().await;
         }
         self.announce(session, State::Connecting, "Connecting...").await;
         let (signals, heard) = mpsc::unbounded_channel();
@@ -531,7 +538,7 @@ impl Gateway {
         let entry = self.event(session, name, data);
         let number = session.number;
         let written = self
-            .record(Durability::Sync, move |tx| Ok(((), Some(event::append(tx, number, &entry)?))))
+            .record(Durability::Sync, move |tx| Ok(((), event::append(tx, number, &entry)?)))
             .await;
         if let Err(error) = written {
             tracing::error!(session = %session.id, event = name, ?error, "an event could not be recorded");
@@ -569,10 +576,11 @@ impl Gateway {
 
     /// Closes a connection that WhatsApp ended for a reason that trying again does not mend.
     async fn end(&self, session: &Arc<Session>, state: State, detail: &str) {
+        session.set_current(None);
         self.announce(session, state, detail).await;
         // The listener itself runs this, so closing is left to a task of its own.
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move { gateway.close(&session).await });
+        self.tasks.spawn(async move { gateway.close_ended(&session).await });
     }
 
     /// Closes the connection; the pairing stays.
@@ -580,6 +588,16 @@ impl Gateway {
         let mut slot = session.link.lock().await;
         session.set_current(None);
         if let Some(link) = slot.take() {
+            link.close().await;
+        }
+    }
+
+    /// Closes a connection that has ended, unless a new one was started meanwhile.
+    async fn close_ended(&self, session: &Session) {
+        let mut slot = session.link.lock().await;
+        if session.link().is_none()
+            && let Some(link) = slot.take()
+        {
             link.close().await;
         }
     }
@@ -618,6 +636,7 @@ impl Gateway {
         name: String,
     ) {
         session.change(|status| {
+            status.paired = true;
             status.number.clone_from(&number);
             status.lid.clone_from(&lid);
             if !name.is_empty() {
@@ -658,14 +677,17 @@ impl Gateway {
         })
         .await;
         session.change(|status| {
+            status.paired = false;
             status.number = None;
             status.lid = None;
         });
+        // Held until the old keys are gone: a new connection must not start on them.
+        let slot = session.link.clone().lock_owned().await;
+        session.set_current(None);
         self.announce(session, State::LoggedOut, &logged_out_detail(why)).await;
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
-            let mut slot = session.link.lock().await;
-            session.set_current(None);
+            let mut slot = slot;
             if let Some(link) = slot.take() {
                 link.close().await;
             }
@@ -684,7 +706,6 @@ impl Gateway {
             return Err(Error::invalid("Session is already connected"));
         }
         if session.status().qr.is_none() {
-            self.finish_closing(session).await;
             self.start(session).await?;
         }
         session.wait_until(QR_PATIENCE, waiting).await;
@@ -698,13 +719,6 @@ impl Gateway {
                 ErrorKind::UpstreamTimeout,
                 format!("No QR code yet: {}", status.detail),
             )),
-        }
-    }
-
-    /// A link that was told to end must be gone before a new one may start.
-    async fn finish_closing(&self, session: &Session) {
-        if matches!(session.state(), State::LoggedOut | State::Disconnected) && session.link().is_none() {
-            drop(session.link.lock().await);
         }
     }
 
@@ -734,7 +748,6 @@ impl Gateway {
             }
             _ => self.note_logged_out(session, "logged out here").await,
         }
-        self.finish_closing(session).await;
         Ok(())
     }
 
@@ -749,10 +762,7 @@ impl Gateway {
                 self.close(session).await;
                 self.start(session).await?;
             }
-            None => {
-                self.finish_closing(session).await;
-                self.start(session).await?;
-            }
+            None => self.start(session).await?,
         }
         Ok(())
     }
