@@ -1,5 +1,8 @@
 //! Opening, writing, reading, copying and checking a store.
 
+mod crashes;
+mod speed;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
