@@ -1,5 +1,8 @@
 //! Opening, writing, reading, copying and checking a store.
 
+mod crashes;
+mod speed;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -448,4 +451,37 @@ async fn a_walk_can_read_other_tables_and_break_off() {
         })
         .unwrap();
     assert_eq!(seen, 3);
+}
+
+#[tokio::test]
+async fn who_writes_when_the_queue_is_full_waits() {
+    let disk = Disk::Simulated(SimulatedDisk::new());
+    let store = Store::open(
+        disk,
+        Options {
+            queue: 2,
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let (entered, inside) = oneshot::channel();
+    let gated = move |_: &mut Tx| {
+        entered.send(()).unwrap();
+        gate.recv().unwrap();
+        Ok(())
+    };
+    store.write_later(gated).await.unwrap();
+    inside.await.unwrap();
+    for _ in 0..2 {
+        store.write_later(|_| Ok(())).await.unwrap();
+    }
+    let mut third = std::pin::pin!(store.write_later(|_| Ok(())));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), third.as_mut())
+            .await
+            .is_err()
+    );
+    open_gate.send(()).unwrap();
+    third.await.unwrap();
 }
