@@ -1,13 +1,12 @@
 //! Opening, writing, reading, copying and checking a store.
 
 mod crashes;
-mod speed;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::faults::SimulatedDisk;
-use super::tables::{META, SESSION_NUMBERS, SESSIONS, TOKENS, WA, WA_EXPIRY};
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, SESSIONS, WA, WA_EXPIRY};
 use super::*;
 
 fn simulated() -> (Store, Arc<SimulatedDisk>) {
@@ -385,8 +384,8 @@ async fn the_check_finds_what_is_wrong() {
             let key = Key::new().u32(1).u8(2).u64(9).tail("row");
             tx.put(WA_EXPIRY, key, "");
             tx.put(WA, Key::new().u32(1).u8(2).tail("row"), [1]);
-            tx.put(SESSION_NUMBERS, Key::new().u32(1), "shop");
-            tx.put(SESSIONS, "shop", [1]);
+            tx.put(OUTBOX, Key::new().u32(1).tail("3EB0"), "");
+            tx.put(MESSAGES, Key::new().u32(1).text("3EB0")?.text("chat")?, [1]);
             queue::enqueue(tx, 3, b"lane", queue::Order::Fifo, Default::default(), b"x")?;
             Ok(())
         })
@@ -399,7 +398,7 @@ async fn the_check_finds_what_is_wrong() {
     store
         .write(Durability::Sync, |tx| {
             tx.delete(WA, &Key::new().u32(1).u8(2).tail("row"));
-            tx.delete(SESSIONS, b"shop");
+            tx.delete_prefix(MESSAGES, b"")?;
             let (key, _) = tx.first(tables::QUEUE_DUE, &[3])?.unwrap();
             tx.delete(tables::QUEUE_DUE, &key);
             Ok(())
@@ -409,19 +408,19 @@ async fn the_check_finds_what_is_wrong() {
     store.close().await;
     let database = redb::Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    let mut tokens = transaction.open_table(read::definition(TOKENS)).unwrap();
-    tokens.insert(&b"short"[..], &[1][..]).unwrap();
-    tokens.insert(&[7; 32][..], &[99][..]).unwrap();
-    drop(tokens);
+    let mut keys = transaction.open_table(read::definition(IDEMPOTENCY)).unwrap();
+    keys.insert(&b"short"[..], &[1][..]).unwrap();
+    keys.insert(&[7; 36][..], &[99][..]).unwrap();
+    drop(keys);
     transaction.commit().unwrap();
     drop(database);
 
     let found = check(&path).unwrap().join("\n");
     for expected in [
-        "tokens/1: row 73686f7274: the key has another layout",
+        "idempotency_keys/1: row 73686f7274: the key has another layout",
         "the value has an unknown version",
         "wa_expiries/1: row 00000001020000000000000009726f77: the row that it names is missing",
-        "session_numbers/1: row 00000001: the row that it names is missing",
+        "outbox_messages/1: row 0000000133454230: the row that it names is missing",
         "queue_lanes/1: row 036c616e650001: the lane has no schedule",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in\n{found}");
