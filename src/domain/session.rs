@@ -105,10 +105,18 @@ pub struct Session {
     current: RwLock<Option<Arc<Link>>>,
     /// Messages that the last run did not finish sending.
     interrupted: Mutex<Vec<MessageId>>,
+    /// Rises with each change of any session.
+    any_change: Arc<AtomicU64>,
 }
 
 impl Session {
-    fn new(id: SessionId, row: &Row, token: String, status: Status) -> Self {
+    fn new(
+        id: SessionId,
+        row: &Row,
+        token: String,
+        status: Status,
+        any_change: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             id,
             number: row.number,
@@ -120,6 +128,7 @@ impl Session {
             link: Arc::default(),
             current: RwLock::new(None),
             interrupted: Mutex::new(Vec::new()),
+            any_change,
         }
     }
 
@@ -188,6 +197,7 @@ impl Session {
         change(&mut status);
         let visible = before != (status.state, status.detail.clone());
         drop(status);
+        self.any_change.fetch_add(1, Ordering::SeqCst);
         self.changed.send_modify(|n| *n += 1);
         visible
     }
@@ -195,7 +205,10 @@ impl Session {
 
 /// All sessions, by name and by token.
 #[derive(Default)]
-pub struct Sessions(RwLock<Registry>);
+pub struct Sessions {
+    registry: RwLock<Registry>,
+    version: Arc<AtomicU64>,
+}
 
 #[derive(Default)]
 struct Registry {
@@ -208,6 +221,11 @@ impl Sessions {
     /// All, by name.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.read().by_id.values().cloned().collect()
+    }
+
+    /// Rises with each change of any session, so that a rendered list can be kept until then.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
     }
 
     /// How many there are.
@@ -261,11 +279,12 @@ impl Sessions {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,7 +313,7 @@ impl Gateway {
                 lid: row.lid.clone(),
                 name: row.name.clone(),
             };
-            let session = Session::new(id, &row, token, status);
+            let session = Session::new(id, &row, token, status, self.sessions.version.clone());
             *session.interrupted.lock().unwrap_or_else(PoisonError::into_inner) =
                 self.store.read(|read| message::in_outbox(read, row.number))?;
             self.sessions.insert(Arc::new(session));
@@ -380,7 +399,7 @@ impl Gateway {
             lid: None,
             name: String::new(),
         };
-        let (session, _) = self.sessions.insert(Arc::new(Session::new(id, &row, token, status)));
+        let (session, _) = self.sessions.insert(Arc::new(Session::new(id, &row, token, status, self.sessions.version.clone())));
         self.start_in_background(&session);
         Ok((session, true))
     }
