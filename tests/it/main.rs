@@ -5,6 +5,7 @@ mod support;
 mod bad_input;
 mod baileys;
 mod fences;
+mod golden;
 mod inbound;
 mod kill;
 mod legacy;

@@ -156,6 +156,11 @@ impl Rig {
 
     /// The same, with its store on another disk.
     pub async fn on(disk: Option<Disk>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::made_of(Deps { disk, ..Deps::default() }, change).await
+    }
+
+    /// The same, with other parts.
+    pub async fn made_of(deps: Deps, change: impl FnOnce(&mut Config)) -> Self {
         let network = Sandbox::open(None).await.expect("a network");
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
@@ -167,7 +172,7 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
-        let server = start(&config, &network, disk).await;
+        let server = start(&config, &network, deps).await;
         let addr = server.local_addr().expect("a TCP address");
         Self { network, server: Some(server), folder, config, addr }
     }
@@ -180,7 +185,8 @@ impl Rig {
     /// The same, with its store on another disk.
     pub async fn restart_on(&mut self, disk: Option<Disk>) {
         self.stop().await;
-        let server = start(&self.config, &self.network, disk).await;
+        let deps = Deps { disk, ..Deps::default() };
+        let server = start(&self.config, &self.network, deps).await;
         self.addr = server.local_addr().expect("a TCP address");
         self.server = Some(server);
     }
@@ -276,8 +282,8 @@ impl Rig {
     }
 }
 
-async fn start(config: &Config, network: &Sandbox, disk: Option<Disk>) -> Server {
-    let deps = Deps { mounts: network.mounts(), disk, ..Deps::default() };
+async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
+    deps.mounts = network.mounts();
     let server = Server::start(config.clone(), deps).await.expect("the server starts");
     network.attach(server.gateway());
     server
@@ -391,4 +397,10 @@ impl Sink {
 /// The path of the program that the tests were built with.
 pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_warung").into()
+}
+
+/// What the person who runs the tests asked for.
+#[expect(clippy::disallowed_methods, reason = "the rule is for the program")]
+pub fn option(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

@@ -22,7 +22,8 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
         listing(gateway),
         route(gateway, Method::GET, "/sessions/{sessionId}", show),
         route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
-        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr),
+        // It may start the session, which a client that hangs up must not cut in half.
+        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
         route(gateway, Method::POST, "/sessions/{sessionId}/pairing-code", pairing_code),
         route(gateway, Method::POST, "/sessions/{sessionId}/logout", logout),
         route(gateway, Method::POST, "/sessions/{sessionId}/reconnect", reconnect),
