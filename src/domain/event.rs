@@ -40,12 +40,15 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// Records an event and one delivery per webhook that wants it, in the caller's transaction.
-/// Answers its number in the log.
-pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<u64> {
+/// Answers its number in the log; `None` when the session was removed meanwhile.
+pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Option<u64>> {
+    if !tx.exists(tables::SESSIONS, event.session.as_bytes())? {
+        return Ok(None);
+    }
     let seq = tx.next_seq("events")?;
     tx.put(tables::EVENTS, key(session, seq), record::encode(event)?);
     webhook::enqueue(tx, session, &event.event, seq, event.at)?;
-    Ok(seq)
+    Ok(Some(seq))
 }
 
 /// The events of one session after `seq`, oldest first.

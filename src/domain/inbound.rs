@@ -42,7 +42,7 @@ impl Gateway {
                 tx.put(tables::MESSAGES, key, record::encode(&row)?);
                 if let Some((name, data)) = told(incoming) {
                     let entry = gateway.event(&session, name, data);
-                    newest = Some(event::append(tx, session.number, &entry)?);
+                    newest = event::append(tx, session.number, &entry)?.or(newest);
                 }
             }
             Ok(((), newest))

@@ -109,7 +109,7 @@ pub(super) fn advance(
         "participant": step.by, "timestamp": step.at.as_secs(), "error": step.refusal,
     });
     let entry = gateway.event(session, "message.status", data);
-    event::append(tx, session.number, &entry).map(Some)
+    event::append(tx, session.number, &entry)
 }
 
 /// One step forward of a message of ours.

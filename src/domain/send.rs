@@ -378,12 +378,18 @@ impl Gateway {
             }
             let gone = connection_lost(session, login);
             tokio::pin!(gone);
+            let mut waits = true;
             for (index, written) in &mut waiting {
-                let verdict = tokio::select! {
-                    biased;
-                    verdict = written.verdict() => verdict,
-                    () = &mut gone => break,
-                    () = tokio::time::sleep_until(deadline) => break,
+                let verdict = if waits {
+                    tokio::select! {
+                        biased;
+                        verdict = written.verdict() => verdict,
+                        () = &mut gone => { waits = false; None }
+                        () = tokio::time::sleep_until(deadline) => { waits = false; None }
+                    }
+                } else {
+                    // Too late to wait, but others of the batch may have been answered.
+                    written.verdict_so_far()
                 };
                 jobs[*index].done = verdict.map(|verdict| match verdict {
                     Verdict::Taken => Ok(()),

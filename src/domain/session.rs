@@ -53,6 +53,8 @@ pub struct Status {
     pub state: State,
     /// A sentence about it.
     pub detail: String,
+    /// Whether a phone accepted it and has not ended that.
+    pub paired: bool,
     /// The QR that waits, and when it ends.
     pub qr: Option<(String, Timestamp)>,
     /// The account's number.
@@ -98,15 +100,23 @@ pub struct Session {
     /// Rises with each login; a send that lost its connection waits for the next.
     logins: AtomicU64,
     /// Hazard: starting and stopping hold this lock over an await, so that they never overlap.
-    link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    link: Arc<tokio::sync::Mutex<Option<Arc<Link>>>>,
     /// The same link, for those who only use it.
     current: RwLock<Option<Arc<Link>>>,
     /// Messages that the last run did not finish sending.
     interrupted: Mutex<Vec<MessageId>>,
+    /// Rises with each change of any session.
+    any_change: Arc<AtomicU64>,
 }
 
 impl Session {
-    fn new(id: SessionId, row: &Row, token: String, status: Status) -> Self {
+    fn new(
+        id: SessionId,
+        row: &Row,
+        token: String,
+        status: Status,
+        any_change: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             id,
             number: row.number,
@@ -115,9 +125,10 @@ impl Session {
             status: Mutex::new(status),
             changed: watch::Sender::new(0),
             logins: AtomicU64::new(0),
-            link: tokio::sync::Mutex::new(None),
+            link: Arc::default(),
             current: RwLock::new(None),
             interrupted: Mutex::new(Vec::new()),
+            any_change,
         }
     }
 
@@ -186,6 +197,7 @@ impl Session {
         change(&mut status);
         let visible = before != (status.state, status.detail.clone());
         drop(status);
+        self.any_change.fetch_add(1, Ordering::SeqCst);
         self.changed.send_modify(|n| *n += 1);
         visible
     }
@@ -193,7 +205,10 @@ impl Session {
 
 /// All sessions, by name and by token.
 #[derive(Default)]
-pub struct Sessions(RwLock<Registry>);
+pub struct Sessions {
+    registry: RwLock<Registry>,
+    version: Arc<AtomicU64>,
+}
 
 #[derive(Default)]
 struct Registry {
@@ -206,6 +221,11 @@ impl Sessions {
     /// All, by name.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.read().by_id.values().cloned().collect()
+    }
+
+    /// Rises with each change of any session, so that a rendered list can be kept until then.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
     }
 
     /// How many there are.
@@ -259,11 +279,12 @@ impl Sessions {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,12 +307,13 @@ impl Gateway {
             let status = Status {
                 state,
                 detail,
+                paired: row.paired,
                 qr: None,
                 number: row.phone.clone(),
                 lid: row.lid.clone(),
                 name: row.name.clone(),
             };
-            let session = Session::new(id, &row, token, status);
+            let session = Session::new(id, &row, token, status, self.sessions.version.clone());
             *session.interrupted.lock().unwrap_or_else(PoisonError::into_inner) =
                 self.store.read(|read| message::in_outbox(read, row.number))?;
             self.sessions.insert(Arc::new(session));
@@ -303,8 +325,7 @@ impl Gateway {
     pub async fn start_paired_sessions(&self) {
         let slots = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
         for session in self.sessions.all() {
-            let status = session.status();
-            if status.state == State::LoggedOut || status.detail == NOT_PAIRED {
+            if !session.status().paired {
                 continue;
             }
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -372,12 +393,13 @@ impl Gateway {
         let status = Status {
             state: State::Created,
             detail: "Initializing...".into(),
+            paired: false,
             qr: None,
             number: None,
             lid: None,
             name: String::new(),
         };
-        let (session, _) = self.sessions.insert(Arc::new(Session::new(id, &row, token, status)));
+        let (session, _) = self.sessions.insert(Arc::new(Session::new(id, &row, token, status, self.sessions.version.clone())));
         self.start_in_background(&session);
         Ok((session, true))
     }
@@ -395,8 +417,12 @@ impl Gateway {
     /// Starts a session unless it runs.
     pub async fn start(&self, session: &Arc<Session>) -> Result<()> {
         let mut slot = session.link.lock().await;
-        if slot.is_some() || self.tasks.is_closed() || self.sessions.get(&session.id).is_none() {
+        let known = self.sessions.by_number(session.number).is_some();
+        if session.link().is_some() || self.tasks.is_closed() || !known {
             return Ok(());
+        }
+        if let Some(ended) = slot.take() {
+            ended.close().await;
         }
         self.announce(session, State::Connecting, "Connecting...").await;
         let (signals, heard) = mpsc::unbounded_channel();
@@ -531,7 +557,7 @@ impl Gateway {
         let entry = self.event(session, name, data);
         let number = session.number;
         let written = self
-            .record(Durability::Sync, move |tx| Ok(((), Some(event::append(tx, number, &entry)?))))
+            .record(Durability::Sync, move |tx| Ok(((), event::append(tx, number, &entry)?)))
             .await;
         if let Err(error) = written {
             tracing::error!(session = %session.id, event = name, ?error, "an event could not be recorded");
@@ -569,10 +595,11 @@ impl Gateway {
 
     /// Closes a connection that WhatsApp ended for a reason that trying again does not mend.
     async fn end(&self, session: &Arc<Session>, state: State, detail: &str) {
+        session.set_current(None);
         self.announce(session, state, detail).await;
         // The listener itself runs this, so closing is left to a task of its own.
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move { gateway.close(&session).await });
+        self.tasks.spawn(async move { gateway.close_ended(&session).await });
     }
 
     /// Closes the connection; the pairing stays.
@@ -580,6 +607,16 @@ impl Gateway {
         let mut slot = session.link.lock().await;
         session.set_current(None);
         if let Some(link) = slot.take() {
+            link.close().await;
+        }
+    }
+
+    /// Closes a connection that has ended, unless a new one was started meanwhile.
+    async fn close_ended(&self, session: &Session) {
+        let mut slot = session.link.lock().await;
+        if session.link().is_none()
+            && let Some(link) = slot.take()
+        {
             link.close().await;
         }
     }
@@ -618,6 +655,7 @@ impl Gateway {
         name: String,
     ) {
         session.change(|status| {
+            status.paired = true;
             status.number.clone_from(&number);
             status.lid.clone_from(&lid);
             if !name.is_empty() {
@@ -658,14 +696,17 @@ impl Gateway {
         })
         .await;
         session.change(|status| {
+            status.paired = false;
             status.number = None;
             status.lid = None;
         });
+        // Held until the old keys are gone: a new connection must not start on them.
+        let slot = session.link.clone().lock_owned().await;
+        session.set_current(None);
         self.announce(session, State::LoggedOut, &logged_out_detail(why)).await;
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
-            let mut slot = session.link.lock().await;
-            session.set_current(None);
+            let mut slot = slot;
             if let Some(link) = slot.take() {
                 link.close().await;
             }
@@ -684,7 +725,6 @@ impl Gateway {
             return Err(Error::invalid("Session is already connected"));
         }
         if session.status().qr.is_none() {
-            self.finish_closing(session).await;
             self.start(session).await?;
         }
         session.wait_until(QR_PATIENCE, waiting).await;
@@ -698,13 +738,6 @@ impl Gateway {
                 ErrorKind::UpstreamTimeout,
                 format!("No QR code yet: {}", status.detail),
             )),
-        }
-    }
-
-    /// A link that was told to end must be gone before a new one may start.
-    async fn finish_closing(&self, session: &Session) {
-        if matches!(session.state(), State::LoggedOut | State::Disconnected) && session.link().is_none() {
-            drop(session.link.lock().await);
         }
     }
 
@@ -734,7 +767,6 @@ impl Gateway {
             }
             _ => self.note_logged_out(session, "logged out here").await,
         }
-        self.finish_closing(session).await;
         Ok(())
     }
 
@@ -749,10 +781,7 @@ impl Gateway {
                 self.close(session).await;
                 self.start(session).await?;
             }
-            None => {
-                self.finish_closing(session).await;
-                self.start(session).await?;
-            }
+            None => self.start(session).await?,
         }
         Ok(())
     }

@@ -22,8 +22,7 @@ type Rule = fn(&Reader, &mut Problems) -> Result<()>;
 
 const RULES: &[Rule] = &[
     wa_expiries,
-    idempotency_expiries,
-    session_numbers,
+    outbox,
     super::queue::check,
 ];
 
@@ -154,28 +153,15 @@ fn wa_expiries(reader: &Reader, problems: &mut Problems) -> Result<()> {
     })
 }
 
-fn idempotency_expiries(reader: &Reader, problems: &mut Problems) -> Result<()> {
-    index(
-        reader,
-        tables::IDEMPOTENCY_EXPIRY,
-        tables::IDEMPOTENCY,
-        problems,
-        |key, _| {
-            let mut parts = KeyParts::new(key);
-            parts.u64()?;
-            Ok(Key::new().tail(parts.tail()))
-        },
-    )
-}
-
-fn session_numbers(reader: &Reader, problems: &mut Problems) -> Result<()> {
-    index(
-        reader,
-        tables::SESSION_NUMBERS,
-        tables::SESSIONS,
-        problems,
-        |_, value| Ok(Key::new().tail(value)),
-    )
+/// A message that is being sent must be among the messages.
+fn outbox(reader: &Reader, problems: &mut Problems) -> Result<()> {
+    reader.for_each_prefix(tables::OUTBOX, b"", |key, _| {
+        let message = [key, &[0]].concat();
+        if reader.first(tables::MESSAGES, &message)?.is_none() {
+            problems.add(tables::OUTBOX, key, "the row that it names is missing");
+        }
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Every row of `index` must name a row of `table`.

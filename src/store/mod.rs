@@ -12,6 +12,9 @@
 //! Hazards:
 //! - A write that answered [`Unavailable`](crate::error::ErrorKind::Unavailable) may have happened.
 //! - A write whose future is dropped may happen all the same.
+//! - The closure of a write runs on the writer thread, and all other writes wait for it: it must not
+//!   wait for anything itself.
+//! - A store that is dropped and not closed releases its file a moment later.
 //! - With tokio's paused clock a timer fires before the writer thread answers: do not pause it in a
 //!   test that writes.
 
@@ -312,10 +315,11 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
             ),
         ));
     }
-    if version < newest
-        && let Disk::File(path) = disk
-    {
-        backup::copy(&transaction, &beside(path, &format!("schema-{version}")))?;
+    match disk {
+        Disk::File(path) if version < newest => {
+            backup::copy(&transaction, &beside(path, &format!("schema-{version}")))?;
+        }
+        _ => {}
     }
     transaction.close().map_err(Failure::from)?;
     let missing = |t: &redb::ReadTransaction| -> Result<bool, Failure> {

@@ -35,7 +35,14 @@ pub fn encode<T: Record>(value: &T) -> Result<Vec<u8>> {
 pub fn decode<T: Record>(bytes: &[u8]) -> Result<T> {
     match bytes.split_first() {
         Some((version, json)) if *version == T::VERSION => {
-            serde_json::from_slice(json).map_err(Error::internal)
+            // serde's own text would bring the value into the log.
+            serde_json::from_slice(json).map_err(|e| {
+                let what = e.classify();
+                Error::internal(format!(
+                    "damaged value ({what:?} error at byte {})",
+                    e.column()
+                ))
+            })
         }
         Some((version, json)) => T::upgrade(*version, json),
         None => Err(Error::internal("empty value")),

@@ -98,10 +98,6 @@ macro_rules! tables {
 }
 
 tables! {
-    /// What a session's chat list shows. `sid, chat` -> record.
-    CHATS = "chats/1": [U32, Tail] => Versioned(1);
-    /// People a session knows. `sid, jid` -> record.
-    CONTACTS = "contacts/1": [U32, Tail] => Versioned(1);
     /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
     DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.
@@ -110,8 +106,6 @@ tables! {
     EVENTS = "events/1": [U32, U64] => Versioned(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
-    /// Index. `expiry time, sid, sha256 of the key` -> nothing.
-    IDEMPOTENCY_EXPIRY = "idempotency_expiries/1": [U64, U32, Fixed(32)] => Raw;
     /// Messages sent and received. `sid, message id, chat, sender` -> record.
     MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
@@ -126,10 +120,6 @@ tables! {
     QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
     /// Sessions. `session id` -> record.
     SESSIONS = "sessions/1": [Tail] => Versioned(1);
-    /// Index. `sid` -> session id.
-    SESSION_NUMBERS = "session_numbers/1": [U32] => Raw;
-    /// API keys and bearer tokens. `sha256 of the token` -> record.
-    TOKENS = "tokens/1": [Fixed(32)] => Versioned(1);
     /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
     WA = "wa_rows/1": [U32, U8, Tail] => Versioned(1);
     /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.

@@ -1,10 +1,12 @@
 //! Opening, writing, reading, copying and checking a store.
 
+mod crashes;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::faults::SimulatedDisk;
-use super::tables::{META, SESSION_NUMBERS, SESSIONS, TOKENS, WA, WA_EXPIRY};
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, SESSIONS, WA, WA_EXPIRY};
 use super::*;
 
 fn simulated() -> (Store, Arc<SimulatedDisk>) {
@@ -382,8 +384,8 @@ async fn the_check_finds_what_is_wrong() {
             let key = Key::new().u32(1).u8(2).u64(9).tail("row");
             tx.put(WA_EXPIRY, key, "");
             tx.put(WA, Key::new().u32(1).u8(2).tail("row"), [1]);
-            tx.put(SESSION_NUMBERS, Key::new().u32(1), "shop");
-            tx.put(SESSIONS, "shop", [1]);
+            tx.put(OUTBOX, Key::new().u32(1).tail("3EB0"), "");
+            tx.put(MESSAGES, Key::new().u32(1).text("3EB0")?.text("chat")?, [1]);
             queue::enqueue(tx, 3, b"lane", queue::Order::Fifo, Default::default(), b"x")?;
             Ok(())
         })
@@ -396,7 +398,7 @@ async fn the_check_finds_what_is_wrong() {
     store
         .write(Durability::Sync, |tx| {
             tx.delete(WA, &Key::new().u32(1).u8(2).tail("row"));
-            tx.delete(SESSIONS, b"shop");
+            tx.delete_prefix(MESSAGES, b"")?;
             let (key, _) = tx.first(tables::QUEUE_DUE, &[3])?.unwrap();
             tx.delete(tables::QUEUE_DUE, &key);
             Ok(())
@@ -406,19 +408,19 @@ async fn the_check_finds_what_is_wrong() {
     store.close().await;
     let database = redb::Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    let mut tokens = transaction.open_table(read::definition(TOKENS)).unwrap();
-    tokens.insert(&b"short"[..], &[1][..]).unwrap();
-    tokens.insert(&[7; 32][..], &[99][..]).unwrap();
-    drop(tokens);
+    let mut keys = transaction.open_table(read::definition(IDEMPOTENCY)).unwrap();
+    keys.insert(&b"short"[..], &[1][..]).unwrap();
+    keys.insert(&[7; 36][..], &[99][..]).unwrap();
+    drop(keys);
     transaction.commit().unwrap();
     drop(database);
 
     let found = check(&path).unwrap().join("\n");
     for expected in [
-        "tokens/1: row 73686f7274: the key has another layout",
+        "idempotency_keys/1: row 73686f7274: the key has another layout",
         "the value has an unknown version",
         "wa_expiries/1: row 00000001020000000000000009726f77: the row that it names is missing",
-        "session_numbers/1: row 00000001: the row that it names is missing",
+        "outbox_messages/1: row 0000000133454230: the row that it names is missing",
         "queue_lanes/1: row 036c616e650001: the lane has no schedule",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in\n{found}");
@@ -448,4 +450,37 @@ async fn a_walk_can_read_other_tables_and_break_off() {
         })
         .unwrap();
     assert_eq!(seen, 3);
+}
+
+#[tokio::test]
+async fn who_writes_when_the_queue_is_full_waits() {
+    let disk = Disk::Simulated(SimulatedDisk::new());
+    let store = Store::open(
+        disk,
+        Options {
+            queue: 2,
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let (entered, inside) = oneshot::channel();
+    let gated = move |_: &mut Tx| {
+        entered.send(()).unwrap();
+        gate.recv().unwrap();
+        Ok(())
+    };
+    store.write_later(gated).await.unwrap();
+    inside.await.unwrap();
+    for _ in 0..2 {
+        store.write_later(|_| Ok(())).await.unwrap();
+    }
+    let mut third = std::pin::pin!(store.write_later(|_| Ok(())));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), third.as_mut())
+            .await
+            .is_err()
+    );
+    open_gate.send(()).unwrap();
+    third.await.unwrap();
 }

@@ -198,7 +198,9 @@ impl Writer {
     fn settle(&mut self, batch: &mut Vec<(Durability, Box<dyn Job>)>) {
         let mut aftermath = Aftermath::default();
         let mark = self.unflushed.len();
-        let outcome = self.commit(batch, &mut aftermath);
+        // A defect in redb must not end the only thread that writes.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(batch, &mut aftermath)))
+            .unwrap_or_else(|_| Err(redb::StorageError::PreviousIo.into()));
         let committed = outcome.is_ok();
         let counters = &self.shared.counters;
         counters.batch(batch.len(), committed);

@@ -167,6 +167,12 @@ fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
         .or_else(|| body.audio_message.as_option().and_then(|m| m.context_info.as_option()))
 }
 
+/// What the bytes of a decrypted message say, and its type; `None` when they are no message.
+pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
+    let message = <wa::Message as whatsapp_rust::buffa::Message>::decode_from_slice(bytes).ok()?;
+    Some((kind_of(&message), said(message.get_base_message())))
+}
+
 fn said(body: &wa::Message) -> Said {
     let target = |key: &MessageField<wa::MessageKey>| {
         key.as_option().and_then(|k| k.id.as_deref()).and_then(|id| MessageId::parse(id).ok())
@@ -276,6 +282,13 @@ mod tests {
         assert_eq!(context.stanza_id.as_deref(), Some("ABC"));
         assert_eq!(context.participant.as_deref(), Some("6281234567890@s.whatsapp.net"));
         assert_eq!(context.mentioned_jid, ["62811111111@s.whatsapp.net"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_stranger_break_the_reading(bytes: Vec<u8>) {
+            let _ = said_by(&bytes);
+        }
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Written {
     pub async fn verdict(&mut self) -> Option<Verdict> {
         (&mut self.verdict).await.ok()
     }
+
+    /// The server's word, if it is here already.
+    pub fn verdict_so_far(&mut self) -> Option<Verdict> {
+        self.verdict.try_recv().ok()
+    }
 }
 
 impl Drop for Written {

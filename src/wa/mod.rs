@@ -7,4 +7,5 @@ pub mod link;
 pub mod message;
 mod transport;
 
+pub use convert::said_by;
 pub use transport::Endpoint;

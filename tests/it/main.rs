@@ -2,6 +2,13 @@
 
 mod support;
 
+mod bad_input;
+mod baileys;
 mod fences;
+mod golden;
+mod inbound;
+mod kill;
+mod legacy;
 mod messages;
 mod pairing;
+mod power;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use warung::config::Config;
 use warung::sandbox::Sandbox;
 use warung::server::{Deps, Server};
+use warung::store::Disk;
 
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,12 +111,18 @@ impl Call {
         Answer { status, headers, body }
     }
 
-    /// Sends it and answers with the head and an unread body.
-    pub async fn open(self) -> hyper::Response<hyper::body::Incoming> {
-        let stream = TcpStream::connect(self.addr).await.expect("the server listens");
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+    /// The same, or `None` when the server is gone before the answer is whole.
+    pub async fn try_send(self) -> Option<Answer> {
+        let stream = TcpStream::connect(self.addr).await.ok()?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
+        let response = sender.send_request(self.request()).await.ok()?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        Some(Answer { status, headers: BTreeMap::new(), body })
+    }
+
+    fn request(&self) -> hyper::Request<Full<Bytes>> {
         let mut request = hyper::Request::builder()
             .method(self.method.as_str())
             .uri(&self.path)
@@ -123,8 +130,16 @@ impl Call {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(self.body)).expect("a legal request");
-        sender.send_request(request).await.expect("an answer")
+        request.body(Full::new(self.body.clone())).expect("a legal request")
+    }
+
+    /// Sends it and answers with the head and an unread body.
+    pub async fn open(self) -> hyper::Response<hyper::body::Incoming> {
+        let stream = TcpStream::connect(self.addr).await.expect("the server listens");
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+        tokio::spawn(connection);
+        sender.send_request(self.request()).await.expect("an answer")
     }
 }
 
@@ -136,6 +151,16 @@ impl Rig {
 
     /// The same, with changed settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(None, change).await
+    }
+
+    /// The same, with its store on another disk.
+    pub async fn on(disk: Option<Disk>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::made_of(Deps { disk, ..Deps::default() }, change).await
+    }
+
+    /// The same, with other parts.
+    pub async fn made_of(deps: Deps, change: impl FnOnce(&mut Config)) -> Self {
         let network = Sandbox::open(None).await.expect("a network");
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
@@ -147,15 +172,21 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
-        let server = start(&config, &network).await;
+        let server = start(&config, &network, deps).await;
         let addr = server.local_addr().expect("a TCP address");
         Self { network, server: Some(server), folder, config, addr }
     }
 
     /// Stops the gateway and starts it on the same store; the network goes on.
     pub async fn restart(&mut self) {
+        self.restart_on(None).await;
+    }
+
+    /// The same, with its store on another disk.
+    pub async fn restart_on(&mut self, disk: Option<Disk>) {
         self.stop().await;
-        let server = start(&self.config, &self.network).await;
+        let deps = Deps { disk, ..Deps::default() };
+        let server = start(&self.config, &self.network, deps).await;
         self.addr = server.local_addr().expect("a TCP address");
         self.server = Some(server);
     }
@@ -251,8 +282,8 @@ impl Rig {
     }
 }
 
-async fn start(config: &Config, network: &Sandbox) -> Server {
-    let deps = Deps { mounts: network.mounts(), ..Deps::default() };
+async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
+    deps.mounts = network.mounts();
     let server = Server::start(config.clone(), deps).await.expect("the server starts");
     network.attach(server.gateway());
     server
@@ -366,4 +397,10 @@ impl Sink {
 /// The path of the program that the tests were built with.
 pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_warung").into()
+}
+
+/// What the person who runs the tests asked for.
+#[expect(clippy::disallowed_methods, reason = "the rule is for the program")]
+pub fn option(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

@@ -1,7 +1,8 @@
 //! Sessions (S1 to S3 of the dialects' table), pairing and tokens.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::route;
@@ -18,10 +19,11 @@ use crate::jid::PhoneNumber;
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     vec![
         route(gateway, Method::POST, "/sessions", create),
-        route(gateway, Method::GET, "/sessions", list),
+        listing(gateway),
         route(gateway, Method::GET, "/sessions/{sessionId}", show),
         route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
-        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr),
+        // It may start the session, which a client that hangs up must not cut in half.
+        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
         route(gateway, Method::POST, "/sessions/{sessionId}/pairing-code", pairing_code),
         route(gateway, Method::POST, "/sessions/{sessionId}/logout", logout),
         route(gateway, Method::POST, "/sessions/{sessionId}/reconnect", reconnect),
@@ -54,11 +56,41 @@ async fn create(gateway: Gateway, mut request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
 }
 
+/// The list as strangers see it, kept until a session changes: it is asked for all the time.
+#[derive(Default)]
+struct PublicList(Mutex<Option<(u64, Bytes)>>);
+
+impl PublicList {
+    fn get(&self, gateway: &Gateway) -> Result<Bytes> {
+        let version = gateway.sessions.version();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, list)) = kept.as_ref()
+            && *of == version
+        {
+            return Ok(list.clone());
+        }
+        let rows: Vec<_> = gateway.sessions.all().iter().map(|s| row(s, None)).collect();
+        let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
+        *kept = Some((version, list.clone()));
+        Ok(list)
+    }
+}
+
+fn listing(gateway: &Gateway) -> Route {
+    let public = Arc::new(PublicList::default());
+    route(gateway, Method::GET, "/sessions", move |gateway, request| {
+        let public = public.clone();
+        async move { list(&gateway, &request, &public) }
+    })
+}
+
 /// Public, as documented; tokens and QR codes only for those who may use them.
-async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Reply> {
     let who = match (request.header("x-master-key"), request.bearer()) {
-        (None, None) => None,
-        _ => Some(caller(&gateway, &request)?),
+        (None, None) => {
+            return Ok(Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store());
+        }
+        _ => Some(caller(gateway, request)?),
     };
     let rows: Vec<Value> = gateway
         .sessions
