@@ -44,13 +44,13 @@ pub async fn serve(config: Config) -> Result<()> {
 /// Runs the gateway on the simulated network, which keeps its state in the data folder.
 #[cfg(feature = "sandbox")]
 pub async fn sandbox(mut config: Config) -> Result<()> {
-    use crate::sandbox::Sandbox;
-    let network = Sandbox::open(Some(&config.data.join("sandbox"))).await?;
+    use crate::sandbox::{Options, Sandbox};
+    let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox"))).await?;
     config.whatsapp_url = Some(network.url());
     config.webhooks_to_loopback = true;
     let deps = Deps { mounts: network.mounts(), ..Deps::default() };
     let server = Server::start(config, deps).await?;
-    network.attach(server.gateway());
+    network.attach(server.qr_finder());
     greet(&server);
     say(&format!("listening on {}", server.url()));
     say(&format!("sandbox whatsapp at {}", network.url()));
@@ -62,8 +62,8 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
 /// Runs the simulated network alone, for other clients or several gateways.
 #[cfg(feature = "sandbox")]
 pub async fn network(config: Config) -> Result<()> {
-    use crate::sandbox::Sandbox;
-    let network = Sandbox::serve(&config.listen, Some(&config.data.join("sandbox"))).await?;
+    use crate::sandbox::{Options, Sandbox};
+    let network = Sandbox::serve(&config.listen, Options::kept_in(&config.data.join("sandbox"))).await?;
     say(&format!("sandbox whatsapp at {}", network.url()));
     stop_signal().await;
     network.stop().await;

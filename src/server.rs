@@ -15,7 +15,7 @@ use crate::domain::{Gateway, Parts, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
-use crate::ids::IdSource;
+use crate::ids::{IdSource, SessionId};
 use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::Clock;
@@ -92,7 +92,8 @@ impl Server {
         gateway.load_sessions()?;
         let mut mounts = api::mounts(&gateway);
         mounts.extend(deps.mounts);
-        let listener = Listener::bind(&listen, App::new(mounts)?, limits).await?;
+        let app = App::new(mounts)?.trusting(&gateway.config.trusted_proxies)?;
+        let listener = Listener::bind(&listen, app, limits).await?;
         let server = Self {
             gateway,
             listener,
@@ -115,6 +116,15 @@ impl Server {
     /// The gateway itself.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Finds the QR code that a session shows; the sandbox's phones scan it.
+    pub fn qr_finder(&self) -> impl Fn(&str) -> Option<String> + Send + Sync + 'static {
+        let gateway = self.gateway.clone();
+        move |session| {
+            let id = SessionId::parse(session).ok()?;
+            gateway.sessions.get(&id)?.status().qr.map(|(code, _)| code)
+        }
     }
 
     /// Where it listens, when that is a TCP address.

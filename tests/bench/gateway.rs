@@ -20,7 +20,7 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let network = runtime.block_on(Sandbox::open(None)).expect("a network");
+    let network = runtime.block_on(Sandbox::open(Default::default())).expect("a network");
     let sections: [(&str, fn(&Bench)); 5] = [
         ("start", start_time),
         ("sessions", list_sessions),

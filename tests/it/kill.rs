@@ -82,7 +82,7 @@ fn random(state: &mut u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     let rounds = crate::support::option("WARUNG_KILL_ROUNDS").and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
-    let network = Sandbox::open(None).await.expect("a network");
+    let network = Sandbox::open(Default::default()).await.expect("a network");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let sink = Sink::new().await;

@@ -161,7 +161,7 @@ impl Rig {
 
     /// The same, with other parts.
     pub async fn made_of(deps: Deps, change: impl FnOnce(&mut Config)) -> Self {
-        let network = Sandbox::open(None).await.expect("a network");
+        let network = Sandbox::open(Default::default()).await.expect("a network");
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
             listen: "127.0.0.1:0".into(),
@@ -285,7 +285,7 @@ impl Rig {
 async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
     deps.mounts = network.mounts();
     let server = Server::start(config.clone(), deps).await.expect("the server starts");
-    network.attach(server.gateway());
+    network.attach(server.qr_finder());
     server
 }
 
