@@ -13,8 +13,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether the line names the word as an identifier of its own.
+/// Whether the line names the word as an identifier of its own, outside of quoted text.
 fn names(line: &str, word: &str) -> bool {
+    let line: String = line.split('"').step_by(2).collect();
+    let line = line.as_str();
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back().is_some_and(part);
