@@ -28,7 +28,11 @@ pub fn complain(error: &Error) {
 
 /// Name, version and what was built in.
 pub fn version() -> String {
-    let sandbox = if cfg!(feature = "sandbox") { " (sandbox build)" } else { "" };
+    let sandbox = if cfg!(feature = "sandbox") {
+        " (sandbox build)"
+    } else {
+        ""
+    };
     format!("warung {}{sandbox}", env!("CARGO_PKG_VERSION"))
 }
 
@@ -48,7 +52,10 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
     let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox"))).await?;
     config.whatsapp_url = Some(network.url());
     config.webhooks_to_loopback = true;
-    let deps = Deps { mounts: network.mounts(), ..Deps::default() };
+    let deps = Deps {
+        mounts: network.mounts(),
+        ..Deps::default()
+    };
     let server = Server::start(config, deps).await?;
     network.attach(server.qr_finder());
     greet(&server);
@@ -63,7 +70,11 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
 #[cfg(feature = "sandbox")]
 pub async fn network(config: Config) -> Result<()> {
     use crate::sandbox::{Options, Sandbox};
-    let network = Sandbox::serve(&config.listen, Options::kept_in(&config.data.join("sandbox"))).await?;
+    let network = Sandbox::serve(
+        &config.listen,
+        Options::kept_in(&config.data.join("sandbox")),
+    )
+    .await?;
     say(&format!("sandbox whatsapp at {}", network.url()));
     stop_signal().await;
     network.stop().await;
@@ -82,7 +93,9 @@ fn greet(server: &Server) {
         tracing::warn!("legacy = open: whoever reaches the port can send from every session");
     }
     if config.webhook_url.is_some() && config.webhook_secret.is_none() {
-        tracing::warn!("webhook_url is set without webhook_secret: those deliveries are not signed");
+        tracing::warn!(
+            "webhook_url is set without webhook_secret: those deliveries are not signed"
+        );
     }
 }
 
@@ -98,9 +111,10 @@ async fn wait_and_stop(server: Server) {
 
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         tracing::error!("signals cannot be heard; the program runs until it is killed");
         return std::future::pending().await;
     };
@@ -126,7 +140,9 @@ pub fn check(config: &Config) -> Result<ExitCode> {
 pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     let running = Running::of(config)?;
     let name = format!("backup-{}.redb", std::process::id());
-    let answer = running.ask(Method::POST, "/admin/backup", Some(json!({ "name": name }))).await;
+    let answer = running
+        .ask(Method::POST, "/admin/backup", Some(json!({ "name": name })))
+        .await;
     let made = match answer {
         Ok(answer) => answer["file"].as_str().map(Into::into),
         // Nobody runs: the store can be read from here.
@@ -134,7 +150,10 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
         Err(error) => return Err(error),
     };
     let cannot = |e: std::io::Error| {
-        Error::new(ErrorKind::Unavailable, format!("cannot write {}: {e}", file.display()))
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot write {}: {e}", file.display()),
+        )
     };
     match made {
         Some::<std::path::PathBuf>(made) => {
@@ -154,7 +173,10 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
 
 /// Succeeds when the running gateway answers.
 pub async fn healthcheck(config: &Config) -> Result<()> {
-    Running::of(config)?.ask(Method::GET, "/health", None).await.map(|_| ())
+    Running::of(config)?
+        .ask(Method::GET, "/health", None)
+        .await
+        .map(|_| ())
 }
 
 /// Shows a session's QR code until a phone has scanned it.
@@ -162,12 +184,19 @@ pub async fn pair(config: &Config, session: &str) -> Result<()> {
     let session = crate::ids::SessionId::parse(session)?;
     let running = Running::of(config)?;
     let created = json!({ "sessionId": session });
-    running.ask(Method::POST, "/api/v1/sessions", Some(created)).await?;
+    running
+        .ask(Method::POST, "/api/v1/sessions", Some(created))
+        .await?;
     let mut shown = String::new();
     loop {
-        let state = running.ask(Method::GET, &format!("/api/v1/sessions/{session}"), None).await?;
+        let state = running
+            .ask(Method::GET, &format!("/api/v1/sessions/{session}"), None)
+            .await?;
         if state["status"] == "CONNECTED" {
-            say(&format!("{session}: {}", state["detail"].as_str().unwrap_or("connected")));
+            say(&format!(
+                "{session}: {}",
+                state["detail"].as_str().unwrap_or("connected")
+            ));
             return Ok(());
         }
         let paired_now = state["status"] == "CONNECTING";
@@ -215,7 +244,11 @@ impl Running {
             // A listener on all addresses is reached on loopback.
             None => format!("http://{}", config.listen.replace("0.0.0.0:", "127.0.0.1:")),
         };
-        Ok(Self { client: Client::new(policy)?, url, key: key.trim().into() })
+        Ok(Self {
+            client: Client::new(policy)?,
+            url,
+            key: key.trim().into(),
+        })
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
@@ -229,7 +262,11 @@ impl Running {
             body: body.map(|b| b.to_string()).unwrap_or_default().into(),
         };
         let response = self.client.send(request).await.map_err(|e| {
-            Error::new(ErrorKind::Upstream, format!("no gateway answers at {}", self.url)).because(e)
+            Error::new(
+                ErrorKind::Upstream,
+                format!("no gateway answers at {}", self.url),
+            )
+            .because(e)
         })?;
         let status = response.status().as_u16();
         let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
@@ -242,6 +279,9 @@ impl Running {
             401 | 403 => ErrorKind::Unauthorized,
             _ => ErrorKind::Unavailable,
         };
-        Err(Error::new(kind, answer["message"].as_str().unwrap_or("refused").to_owned()))
+        Err(Error::new(
+            kind,
+            answer["message"].as_str().unwrap_or("refused").to_owned(),
+        ))
     }
 }

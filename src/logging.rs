@@ -28,9 +28,15 @@ const LIBRARIES: &[&str] = &[
 /// Starts logging to standard error. An unknown level means `info`.
 pub fn start(level: &str) {
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
-    let mut targets = Targets::new().with_default(LevelFilter::ERROR).with_target("warung", level);
+    let mut targets = Targets::new()
+        .with_default(LevelFilter::ERROR)
+        .with_target("warung", level);
     for library in LIBRARIES {
-        let quiet = if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { LevelFilter::OFF };
+        let quiet = if level == LevelFilter::TRACE {
+            LevelFilter::DEBUG
+        } else {
+            LevelFilter::OFF
+        };
         targets = targets.with_target(*library, quiet);
     }
     let layer = tracing_subscriber::fmt::layer()

@@ -39,7 +39,12 @@ pub struct Deps {
 
 impl Default for Deps {
     fn default() -> Self {
-        Self { clock: Clock::system(), ids: IdSource::random(), disk: None, mounts: Vec::new() }
+        Self {
+            clock: Clock::system(),
+            ids: IdSource::random(),
+            disk: None,
+            mounts: Vec::new(),
+        }
     }
 }
 
@@ -63,15 +68,26 @@ impl Server {
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
         };
         let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
-        let options = Options { cache_bytes: config.store_cache, ..Options::default() };
+        let options = Options {
+            cache_bytes: config.store_cache,
+            ..Options::default()
+        };
         let store = Store::open(disk, options)?;
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = store.read(|read| read.last_seq("events"))?;
         let (host, port, path) = config.whatsapp_server()?;
-        let endpoint = Endpoint { tls: config.whatsapp_url.is_none(), host, port, path };
+        let endpoint = Endpoint {
+            tls: config.whatsapp_url.is_none(),
+            host,
+            port,
+            path,
+        };
         let policies = Policies::of(&config)?;
         let listen: Listen = config.listen.parse()?;
-        let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
+        let limits = Limits {
+            max_connections: config.max_connections,
+            ..Limits::default()
+        };
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
             store,
@@ -107,10 +123,16 @@ impl Server {
 
     fn start_workers(&self) {
         let (gateway, stop) = (&self.gateway, &self.stop);
-        self.workers.spawn(worker::webhook::run(gateway.clone(), api::render, stop.clone()));
-        self.workers.spawn(worker::retention::run(gateway.clone(), stop.clone()));
+        self.workers.spawn(worker::webhook::run(
+            gateway.clone(),
+            api::render,
+            stop.clone(),
+        ));
+        self.workers
+            .spawn(worker::retention::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();
-        self.workers.spawn(async move { gateway.start_paired_sessions().await });
+        self.workers
+            .spawn(async move { gateway.start_paired_sessions().await });
     }
 
     /// The gateway itself.
@@ -139,7 +161,8 @@ impl Server {
 
     /// The master key, if this start made it: it is shown once.
     pub fn new_master_key(&self) -> Option<&str> {
-        self.made_master_key.then_some(self.gateway.master_key.as_str())
+        self.made_master_key
+            .then_some(self.gateway.master_key.as_str())
     }
 
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
@@ -188,12 +211,16 @@ pub fn store_file(config: &Config) -> PathBuf {
 /// Makes the data folder, for its owner only.
 fn make_folder(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("the data folder {} cannot be made: {e}", path.display()),
-        )
-    })
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("the data folder {} cannot be made: {e}", path.display()),
+            )
+        })
 }
 
 /// Tells the store whether sessions without a webhook have the configuration's.

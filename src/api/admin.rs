@@ -20,7 +20,11 @@ pub fn mount(gateway: &Gateway) -> Mount {
         route(gateway, Method::POST, "/admin/backup", backup),
     ];
     routes.extend(docs::routes(gateway));
-    Mount { prefix: "", routes, render: rules::refuse }
+    Mount {
+        prefix: "",
+        routes,
+        render: rules::refuse,
+    }
 }
 
 /// The process answers.
@@ -31,7 +35,10 @@ async fn health(_: Gateway, _: Request) -> Result<Reply> {
 /// Requests that need the store would succeed.
 async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
     if gateway.store.stats().degraded {
-        return Err(Error::new(ErrorKind::Unavailable, "The store cannot be written now"));
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "The store cannot be written now",
+        ));
     }
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ready" })))
 }
@@ -41,7 +48,10 @@ fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
     if key.is_some_and(|key| gateway.is_master_key(key)) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unauthorized, "Master API key required"))
+    Err(Error::new(
+        ErrorKind::Unauthorized,
+        "Master API key required",
+    ))
 }
 
 /// Figures in Prometheus' text format; the master key as `X-Master-Key` or bearer.
@@ -53,9 +63,22 @@ async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
         let _ = writeln!(text, "warung_{name}{labels} {value}");
     };
     let sessions = gateway.sessions.all();
-    for state in [State::Created, State::Connecting, State::Pairing, State::Connected, State::Disconnected] {
-        let count = sessions.iter().filter(|s| word(s.state()) == word(state)).count();
-        put("sessions", &format!("{{status=\"{}\"}}", word(state)), count as f64);
+    for state in [
+        State::Created,
+        State::Connecting,
+        State::Pairing,
+        State::Connected,
+        State::Disconnected,
+    ] {
+        let count = sessions
+            .iter()
+            .filter(|s| word(s.state()) == word(state))
+            .count();
+        put(
+            "sessions",
+            &format!("{{status=\"{}\"}}", word(state)),
+            count as f64,
+        );
     }
     let store = gateway.store.stats();
     for (name, value) in [
@@ -77,7 +100,9 @@ async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Writes a consistent copy of the store beside it: `backups/NAME` in the data folder.
@@ -89,11 +114,17 @@ async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let name = rules::text(&body, "name")?.unwrap_or("warung.redb");
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(harmless) {
-        return Err(Error::invalid("name may hold letters, digits, dots, dashes and underscores"));
+        return Err(Error::invalid(
+            "name may hold letters, digits, dots, dashes and underscores",
+        ));
     }
     let folder = gateway.config.data.join("backups");
     std::fs::create_dir_all(&folder).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, "the folder for backups cannot be made").because(e)
+        Error::new(
+            ErrorKind::Unavailable,
+            "the folder for backups cannot be made",
+        )
+        .because(e)
     })?;
     let file: PathBuf = folder.join(name);
     gateway.store.backup(&file).await?;

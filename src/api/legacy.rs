@@ -37,7 +37,9 @@ async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let (Some(id), Some(number), Some(message)) =
         (field("sessionId"), field("number"), field("message"))
     else {
-        return Err(Error::invalid("sessionId, number, and message are required."));
+        return Err(Error::invalid(
+            "sessionId, number, and message are required.",
+        ));
     };
     send(&gateway, &request, &bytes, id, number, message).await
 }
@@ -66,12 +68,16 @@ async fn send(
     let country = gateway.config.default_country_code.as_deref();
     let to = recipient(number, false, country)
         .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
-    let draft =
-        Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
-    let key = request.header("idempotency-key").map(|key| IdempotencyKey::new(key, bytes));
-    let outcomes = gateway.send(&session, vec![draft], key.transpose()?).await?;
-    let outcome: &Outcome =
-        outcomes.first().ok_or_else(|| Error::internal("a send without an outcome"))?;
+    let draft = Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
+    let key = request
+        .header("idempotency-key")
+        .map(|key| IdempotencyKey::new(key, bytes));
+    let outcomes = gateway
+        .send(&session, vec![draft], key.transpose()?)
+        .await?;
+    let outcome: &Outcome = outcomes
+        .first()
+        .ok_or_else(|| Error::internal("a send without an outcome"))?;
     Ok(Reply::json(StatusCode::OK, &result(outcome)))
 }
 
@@ -79,7 +85,9 @@ async fn send(
 fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
     let open = match gateway.config.legacy {
         Legacy::Off => {
-            return Err(Error::not_found("The legacy API is switched off (setting legacy)"));
+            return Err(Error::not_found(
+                "The legacy API is switched off (setting legacy)",
+            ));
         }
         Legacy::Open => true,
         Legacy::Token => false,
@@ -104,6 +112,9 @@ fn session(gateway: &Gateway, request: &Request, id: &str) -> Result<Arc<Session
         return gateway.authorise(&who, &id);
     }
     gateway.sessions.get(&id).ok_or_else(|| {
-        Error::new(ErrorKind::NotConnected, format!("Session {id} not found or not connected."))
+        Error::new(
+            ErrorKind::NotConnected,
+            format!("Session {id} not found or not connected."),
+        )
     })
 }

@@ -17,7 +17,11 @@ use crate::http::{Method, Mount, Reply, Request, Route};
 
 /// All dialects and pages, as the listener serves them.
 pub fn mounts(gateway: &Gateway) -> Vec<Mount> {
-    vec![v1::mount(gateway), legacy::mount(gateway), admin::mount(gateway)]
+    vec![
+        v1::mount(gateway),
+        legacy::mount(gateway),
+        admin::mount(gateway),
+    ]
 }
 
 /// The bytes that a webhook of this dialect gets for an event.
@@ -32,5 +36,7 @@ where
     Out: Future<Output = Result<Reply>> + Send + 'static,
 {
     let gateway = gateway.clone();
-    Route::new(method, path, move |request| handler(gateway.clone(), request))
+    Route::new(method, path, move |request| {
+        handler(gateway.clone(), request)
+    })
 }

@@ -25,7 +25,10 @@ pub(super) fn png(text: &str) -> Result<Vec<u8>> {
     let side = (width + 2 * QUIET) * SCALE;
     let dark = code.to_colors();
     let picture = GrayImage::from_fn(side, side, |x, y| {
-        let (x, y) = ((x / SCALE).wrapping_sub(QUIET), (y / SCALE).wrapping_sub(QUIET));
+        let (x, y) = (
+            (x / SCALE).wrapping_sub(QUIET),
+            (y / SCALE).wrapping_sub(QUIET),
+        );
         let inside = x < width && y < width;
         let black = inside && dark[(y * width + x) as usize] == qrcode::Color::Dark;
         Luma([if black { 0 } else { 255 }])
@@ -39,7 +42,10 @@ pub(super) fn png(text: &str) -> Result<Vec<u8>> {
 
 /// An SVG picture.
 pub(super) fn svg(text: &str) -> Result<String> {
-    Ok(code(text)?.render::<svg::Color<'_>>().min_dimensions(500, 500).build())
+    Ok(code(text)?
+        .render::<svg::Color<'_>>()
+        .min_dimensions(500, 500)
+        .build())
 }
 
 /// Half-block characters for a terminal with light letters on a dark ground.

@@ -81,7 +81,10 @@ pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
     if matches!(error.kind(), Kind::Internal | Kind::Unavailable) {
         tracing::error!(?error, "a request failed");
     }
-    Reply::json(status, &serde_json::json!({ "status": "error", "message": error.detail() }))
+    Reply::json(
+        status,
+        &serde_json::json!({ "status": "error", "message": error.detail() }),
+    )
 }
 
 #[cfg(test)]
@@ -91,7 +94,9 @@ mod tests {
     #[test]
     fn one_session_may_be_named_twice_but_not_two_once() {
         assert_eq!(named(&[None, None]).expect("none"), None);
-        let id = named(&[Some("a"), Some("a"), None]).expect("one").expect("named");
+        let id = named(&[Some("a"), Some("a"), None])
+            .expect("one")
+            .expect("named");
         assert_eq!(id.as_str(), "a");
         assert!(named(&[Some("a"), Some("b")]).is_err());
         assert!(named(&[Some("a b")]).is_err());

@@ -68,7 +68,9 @@ pub fn after(
 
 /// One event by its number.
 pub fn find(read: &impl Read, session: SessionNumber, seq: u64) -> Result<Option<Event>> {
-    read.get(tables::EVENTS, &key(session, seq))?.map(|v| record::decode(&v)).transpose()
+    read.get(tables::EVENTS, &key(session, seq))?
+        .map(|v| record::decode(&v))
+        .transpose()
 }
 
 /// The key of an event: session, then number in the log.

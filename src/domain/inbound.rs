@@ -81,12 +81,14 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
         Said::Nothing => return None,
         Said::Text(text) => ("message.received", json!({ "text": text })),
         Said::Other { caption } => ("message.received", json!({ "text": caption })),
-        Said::Reaction { target, emoji } => {
-            ("message.reaction", json!({ "messageId": target, "emoji": emoji }))
-        }
-        Said::Edit { target, body } => {
-            ("message.edited", json!({ "messageId": target, "text": body }))
-        }
+        Said::Reaction { target, emoji } => (
+            "message.reaction",
+            json!({ "messageId": target, "emoji": emoji }),
+        ),
+        Said::Edit { target, body } => (
+            "message.edited",
+            json!({ "messageId": target, "text": body }),
+        ),
         Said::Revoke { target } => ("message.deleted", json!({ "messageId": target })),
     };
     if name == "message.received" {

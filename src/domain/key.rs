@@ -34,11 +34,14 @@ impl Gateway {
             return if self.is_master_key(key) {
                 Ok(Principal::Master)
             } else {
-                Err(Error::new(ErrorKind::Unauthorized, "Invalid master API key"))
+                Err(Error::new(
+                    ErrorKind::Unauthorized,
+                    "Invalid master API key",
+                ))
             };
         }
-        let token = token
-            .ok_or_else(|| Error::new(ErrorKind::Unauthorized, "No token provided"))?;
+        let token =
+            token.ok_or_else(|| Error::new(ErrorKind::Unauthorized, "No token provided"))?;
         self.session_by_token(token)
             .map(Principal::Session)
             .ok_or_else(|| Error::new(ErrorKind::Forbidden, "Invalid token"))

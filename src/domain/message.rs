@@ -71,7 +71,9 @@ pub(super) fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
 /// The messages of a session that are being sent, or were when the last run ended.
 pub(super) fn in_outbox(read: &impl Read, session: SessionNumber) -> Result<Vec<MessageId>> {
     let rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
-    rows.iter().map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..]))).collect()
+    rows.iter()
+        .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
+        .collect()
 }
 
 /// The message of ours with this id, and its key.
@@ -97,7 +99,9 @@ pub(super) fn advance(
     id: &MessageId,
     step: Step<'_>,
 ) -> Result<Option<u64>> {
-    let Some((key, mut message)) = own(tx, session.number, id)? else { return Ok(None) };
+    let Some((key, mut message)) = own(tx, session.number, id)? else {
+        return Ok(None);
+    };
     if message.progress.is_some_and(|now| now >= step.progress) {
         return Ok(None);
     }
@@ -126,7 +130,11 @@ pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
     for (lane, _) in tx.prefix(tables::WEBHOOKS, &prefix, None, 100)? {
         queue::delete_lane(tx, super::webhook::QUEUE, &lane)?;
     }
-    queue::delete_lane(tx, super::webhook::QUEUE, &super::webhook::lane(session, "default"))?;
+    queue::delete_lane(
+        tx,
+        super::webhook::QUEUE,
+        &super::webhook::lane(session, "default"),
+    )?;
     for table in [
         tables::MESSAGES,
         tables::OUTBOX,
@@ -148,8 +156,10 @@ impl Gateway {
                 return Ok(message);
             }
             let rows = read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 1)?;
-            let (_, value) =
-                rows.into_iter().next().ok_or_else(|| Error::not_found("Message not found"))?;
+            let (_, value) = rows
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::not_found("Message not found"))?;
             record::decode(&value)
         })
     }
@@ -161,9 +171,9 @@ impl Gateway {
         id: &MessageId,
         chat: &Jid,
     ) -> Result<Option<Message>> {
-        let rows = self.store.read(|read| {
-            read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 8)
-        })?;
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 8))?;
         for (_, value) in rows {
             let message: Message = record::decode(&value)?;
             if message.chat == *chat {
@@ -174,7 +184,11 @@ impl Gateway {
     }
 
     /// Moves messages of ours forward by the receipts that came for them.
-    pub(super) async fn note_receipts(&self, session: &std::sync::Arc<Session>, receipts: Vec<Receipt>) {
+    pub(super) async fn note_receipts(
+        &self,
+        session: &std::sync::Arc<Session>,
+        receipts: Vec<Receipt>,
+    ) {
         let (gateway, inner) = (self.clone(), session.clone());
         let written = self
             .record(Durability::Lazy, move |tx| {

@@ -90,7 +90,12 @@ pub enum Draft {
 impl Draft {
     /// Words, checked.
     pub fn text(to: Jid, body: &str) -> Result<Self> {
-        Ok(Self::Text { to, body: checked_text(body)?, mentions: Mentions::None, quoted: None })
+        Ok(Self::Text {
+            to,
+            body: checked_text(body)?,
+            mentions: Mentions::None,
+            quoted: None,
+        })
     }
 
     /// The chat it goes to.
@@ -133,9 +138,14 @@ impl IdempotencyKey {
     /// `key` as the client sent it, and the bytes of its request.
     pub fn new(key: &str, request: &[u8]) -> Result<Self> {
         if key.is_empty() || key.len() > 255 {
-            return Err(Error::invalid("Idempotency-Key must be 1 to 255 characters"));
+            return Err(Error::invalid(
+                "Idempotency-Key must be 1 to 255 characters",
+            ));
         }
-        Ok(Self { hash: Sha256::digest(key).into(), request: Sha256::digest(request).into() })
+        Ok(Self {
+            hash: Sha256::digest(key).into(),
+            request: Sha256::digest(request).into(),
+        })
     }
 }
 
@@ -160,7 +170,11 @@ impl InFlight {
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.1);
     }
 }
 
@@ -202,11 +216,17 @@ impl Gateway {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Outcome>> {
         let row_key = key.as_ref().map(|key| idempotency_key(session.number, key));
-        let _claim = row_key.as_deref().map(|row| self.in_flight.claim(row)).transpose()?;
+        let _claim = row_key
+            .as_deref()
+            .map(|row| self.in_flight.claim(row))
+            .transpose()?;
         let mut ids = vec![None; drafts.len()];
         if let (Some(key), Some(row)) = (&key, &row_key) {
             match self.remembered(key, row)? {
-                Some(Remembered { outcomes: Some(outcomes), .. }) => return Ok(outcomes),
+                Some(Remembered {
+                    outcomes: Some(outcomes),
+                    ..
+                }) => return Ok(outcomes),
                 Some(Remembered { ids: first, .. }) if first.len() == ids.len() => ids = first,
                 _ => {}
             }
@@ -218,8 +238,15 @@ impl Gateway {
         for (draft, id) in drafts.into_iter().zip(ids) {
             jobs.push(self.job(session, draft, id).await);
         }
-        self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone())).await?;
-        self.deliver(session, jobs.iter_mut().filter_map(|job| job.as_mut().ok()).collect()).await;
+        self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone()))
+            .await?;
+        self.deliver(
+            session,
+            jobs.iter_mut()
+                .filter_map(|job| job.as_mut().ok())
+                .collect(),
+        )
+        .await;
         self.settle(session, jobs, row_key).await
     }
 
@@ -234,25 +261,37 @@ impl Gateway {
         match self.resolve(session, draft).await {
             Ok(what) => {
                 let id = id.unwrap_or_else(|| self.ids.message_id());
-                Ok(Job { id, to, what, done: None })
+                Ok(Job {
+                    id,
+                    to,
+                    what,
+                    done: None,
+                })
             }
-            Err(error) => {
-                Err(Outcome { to, id: None, failure: Some(error.detail().to_owned()) })
-            }
+            Err(error) => Err(Outcome {
+                to,
+                id: None,
+                failure: Some(error.detail().to_owned()),
+            }),
         }
     }
 
     async fn resolve(&self, session: &Session, draft: Draft) -> Result<Outgoing> {
         Ok(match draft {
-            Draft::Text { to, body, mentions, quoted } => Outgoing::Text {
+            Draft::Text {
+                to,
+                body,
+                mentions,
+                quoted,
+            } => Outgoing::Text {
                 mentions: self.mentioned(session, &to, mentions).await?,
                 quote: quoted.map(|id| self.quote(session, &to, id)).transpose()?,
                 body,
             },
             Draft::Reaction { to, target, emoji } => {
-                let message = self
-                    .message_in(session, &target, &to)?
-                    .ok_or_else(|| Error::not_found("The message to react to is not known in this chat"))?;
+                let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
+                    Error::not_found("The message to react to is not known in this chat")
+                })?;
                 Outgoing::Reaction {
                     target,
                     target_from_me: message.sender.is_none(),
@@ -260,7 +299,12 @@ impl Gateway {
                     emoji,
                 }
             }
-            Draft::Edit { to, target, body, mentions } => {
+            Draft::Edit {
+                to,
+                target,
+                body,
+                mentions,
+            } => {
                 self.own_text(session, &to, &target)?;
                 Outgoing::Edit {
                     mentions: self.mentioned(session, &to, mentions).await?,
@@ -290,14 +334,24 @@ impl Gateway {
         let message = self
             .message_in(session, &id, to)?
             .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
-        Ok(Quote { id, sender: message.sender, text: message.text.unwrap_or_default() })
+        Ok(Quote {
+            id,
+            sender: message.sender,
+            text: message.text.unwrap_or_default(),
+        })
     }
 
     fn own_text(&self, session: &Session, to: &Jid, id: &MessageId) -> Result<()> {
         match self.message_in(session, id, to)? {
-            Some(Message { sender: None, sent: Some(Outgoing::Text { .. }), .. }) => Ok(()),
+            Some(Message {
+                sender: None,
+                sent: Some(Outgoing::Text { .. }),
+                ..
+            }) => Ok(()),
             Some(_) => Err(Error::invalid("Only own text messages can be edited")),
-            None => Err(Error::not_found("The message to edit is not known in this chat")),
+            None => Err(Error::not_found(
+                "The message to edit is not known in this chat",
+            )),
         }
     }
 
@@ -327,8 +381,19 @@ impl Gateway {
         let now = self.clock.now();
         let number = session.number;
         let remembered = key.map(|(request, row)| {
-            let ids = jobs.iter().map(|job| job.as_ref().ok().map(|j| j.id.clone())).collect();
-            (row, Remembered { request, ids, outcomes: None, ends: now.after(KEY_LIFE) })
+            let ids = jobs
+                .iter()
+                .map(|job| job.as_ref().ok().map(|j| j.id.clone()))
+                .collect();
+            (
+                row,
+                Remembered {
+                    request,
+                    ids,
+                    outcomes: None,
+                    ends: now.after(KEY_LIFE),
+                },
+            )
         });
         let mut rows = Vec::new();
         for job in jobs.iter().flatten() {
@@ -437,7 +502,11 @@ impl Gateway {
                 )),
             };
             steps.push((job.id.clone(), failure.clone()));
-            outcomes.push(Outcome { to: job.to, id: Some(job.id), failure });
+            outcomes.push(Outcome {
+                to: job.to,
+                id: Some(job.id),
+                failure,
+            });
         }
         let (gateway, inner) = (self.clone(), session.clone());
         let (now, kept) = (self.clock.now(), outcomes.clone());
@@ -463,12 +532,25 @@ impl Gateway {
         let read = self.store.read(|read| {
             let mut jobs = Vec::new();
             for id in ids {
-                if let Some((_, Message { chat, sent: Some(what), at, .. })) =
-                    message::own(read, session.number, &id)?
+                if let Some((
+                    _,
+                    Message {
+                        chat,
+                        sent: Some(what),
+                        at,
+                        ..
+                    },
+                )) = message::own(read, session.number, &id)?
                 {
                     let late = started.since(at) > RESEND_WITHIN;
-                    let done = late.then(|| Err("interrupted by a restart and too old to be sent".into()));
-                    jobs.push(Job { id, to: chat, what, done });
+                    let done =
+                        late.then(|| Err("interrupted by a restart and too old to be sent".into()));
+                    jobs.push(Job {
+                        id,
+                        to: chat,
+                        what,
+                        done,
+                    });
                 }
             }
             Ok(jobs)
@@ -478,7 +560,9 @@ impl Gateway {
             Ok(mut jobs) => {
                 tracing::info!(session = %session.id, count = jobs.len(), "sending what a restart interrupted");
                 self.deliver(session, jobs.iter_mut().collect()).await;
-                self.settle(session, jobs.into_iter().map(Ok).collect(), None).await.map(|_| ())
+                self.settle(session, jobs.into_iter().map(Ok).collect(), None)
+                    .await
+                    .map(|_| ())
             }
             Err(error) => Err(error),
         };
@@ -499,7 +583,11 @@ fn settle_rows(
     for (id, failure) in steps {
         tx.delete(tables::OUTBOX, &message::outbox_key(session.number, id));
         let step = Step {
-            progress: if failure.is_some() { Progress::Failed } else { Progress::Sent },
+            progress: if failure.is_some() {
+                Progress::Failed
+            } else {
+                Progress::Sent
+            },
             by: None,
             at: now,
             refusal: failure.as_deref(),

@@ -134,17 +134,28 @@ impl Session {
 
     /// Takes the messages that the last run did not finish sending.
     pub(super) fn take_interrupted(&self) -> Vec<MessageId> {
-        std::mem::take(&mut *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .interrupted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Its bearer token.
     pub fn token(&self) -> String {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Where it stands.
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether it can send now.
@@ -154,7 +165,10 @@ impl Session {
 
     /// Its state alone.
     pub fn state(&self) -> State {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).state
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state
     }
 
     /// Tells of each change of status.
@@ -169,7 +183,10 @@ impl Session {
 
     /// The connection, while the session runs.
     pub fn link(&self) -> Option<Arc<Link>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set_current(&self, link: Option<Arc<Link>>) {
@@ -187,7 +204,9 @@ impl Session {
             }
             true
         };
-        tokio::time::timeout(patience, arrive).await.unwrap_or(false)
+        tokio::time::timeout(patience, arrive)
+            .await
+            .unwrap_or(false)
     }
 
     /// Changes the status; answers whether what people see of it changed.
@@ -258,7 +277,9 @@ impl Sessions {
         if let Some(there) = registry.by_id.get(&session.id) {
             return (there.clone(), false);
         }
-        registry.by_token.insert(token_hash(&session.token()), session.clone());
+        registry
+            .by_token
+            .insert(token_hash(&session.token()), session.clone());
         registry.by_number.insert(session.number, session.clone());
         registry.by_id.insert(session.id.clone(), session.clone());
         (session, true)
@@ -274,8 +295,13 @@ impl Sessions {
     fn replace_token(&self, session: &Arc<Session>, token: String) {
         let mut registry = self.write();
         registry.by_token.retain(|_, s| s.number != session.number);
-        registry.by_token.insert(token_hash(&token), session.clone());
-        *session.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+        registry
+            .by_token
+            .insert(token_hash(&token), session.clone());
+        *session
+            .token
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
@@ -284,7 +310,9 @@ impl Sessions {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
         self.version.fetch_add(1, Ordering::SeqCst);
-        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+        self.registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -294,7 +322,9 @@ const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
 impl Gateway {
     /// Reads all sessions from the store; none is started yet.
     pub fn load_sessions(&self) -> Result<()> {
-        let rows = self.store.read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
         for (key, value) in rows {
             let id = SessionId::parse(&String::from_utf8_lossy(&key))?;
             let row: Row = record::decode(&value)?;
@@ -314,8 +344,12 @@ impl Gateway {
                 name: row.name.clone(),
             };
             let session = Session::new(id, &row, token, status, self.sessions.version.clone());
-            *session.interrupted.lock().unwrap_or_else(PoisonError::into_inner) =
-                self.store.read(|read| message::in_outbox(read, row.number))?;
+            *session
+                .interrupted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = self
+                .store
+                .read(|read| message::in_outbox(read, row.number))?;
             self.sessions.insert(Arc::new(session));
         }
         Ok(())
@@ -328,7 +362,9 @@ impl Gateway {
             if !session.status().paired {
                 continue;
             }
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
             let gateway = self.clone();
             let jitter = Duration::from_millis(u64::from(self.ids.bytes::<1>()[0]) / 8);
             self.tasks.spawn(async move {
@@ -352,7 +388,9 @@ impl Gateway {
         }
         if self.sessions.len() >= self.config.max_sessions {
             let max = self.config.max_sessions;
-            return Err(Error::invalid(format!("Maximum active session limit reached ({max})")));
+            return Err(Error::invalid(format!(
+                "Maximum active session limit reached ({max})"
+            )));
         }
         let token = self.ids.token();
         let now = self.clock.now();
@@ -388,7 +426,12 @@ impl Gateway {
                 .sessions
                 .get(&id)
                 .map(|session| (session, false))
-                .ok_or_else(|| Error::new(ErrorKind::Conflict, "The session is being changed; try again"));
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        "The session is being changed; try again",
+                    )
+                });
         };
         let status = Status {
             state: State::Created,
@@ -399,7 +442,13 @@ impl Gateway {
             lid: None,
             name: String::new(),
         };
-        let (session, _) = self.sessions.insert(Arc::new(Session::new(id, &row, token, status, self.sessions.version.clone())));
+        let (session, _) = self.sessions.insert(Arc::new(Session::new(
+            id,
+            &row,
+            token,
+            status,
+            self.sessions.version.clone(),
+        )));
         self.start_in_background(&session);
         Ok((session, true))
     }
@@ -424,7 +473,8 @@ impl Gateway {
         if let Some(ended) = slot.take() {
             ended.close().await;
         }
-        self.announce(session, State::Connecting, "Connecting...").await;
+        self.announce(session, State::Connecting, "Connecting...")
+            .await;
         let (signals, heard) = mpsc::unbounded_channel();
         let (gateway, inbox_session) = (self.clone(), session.clone());
         let inbox: crate::wa::link::Inbox = Arc::new(move |messages| {
@@ -449,7 +499,8 @@ impl Gateway {
                 *slot = Some(link.clone());
                 session.set_current(Some(link));
                 let (gateway, session) = (self.clone(), session.clone());
-                self.tasks.spawn(async move { gateway.listen(&session, heard).await });
+                self.tasks
+                    .spawn(async move { gateway.listen(&session, heard).await });
                 Ok(())
             }
             Err(error) => {
@@ -461,11 +512,7 @@ impl Gateway {
     }
 
     /// Hears what a session's connection tells, until it is closed.
-    async fn listen(
-        &self,
-        session: &Arc<Session>,
-        mut heard: mpsc::UnboundedReceiver<Signal>,
-    ) {
+    async fn listen(&self, session: &Arc<Session>, mut heard: mpsc::UnboundedReceiver<Signal>) {
         let mut batch = Vec::new();
         while heard.recv_many(&mut batch, 256).await > 0 {
             let mut receipts = Vec::new();
@@ -492,10 +539,12 @@ impl Gateway {
             Signal::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
             Signal::Paired => {
                 self.note_paired(session).await;
-                self.announce(session, Connecting, "Paired; connecting...").await;
+                self.announce(session, Connecting, "Paired; connecting...")
+                    .await;
             }
             Signal::PairingFailed(why) => {
-                self.announce(session, Pairing, &format!("Pairing failed: {why}")).await;
+                self.announce(session, Pairing, &format!("Pairing failed: {why}"))
+                    .await;
             }
             Signal::PasskeyAsked => {
                 let detail = "WhatsApp asks for a passkey to link this account, which a gateway cannot give; \
@@ -534,14 +583,27 @@ impl Gateway {
                 let detail = format!("WhatsApp refused the connection ({why}); trying again");
                 self.announce(session, Disconnected, &detail).await;
             }
-            Signal::Call { id, from, person, video, at } => {
+            Signal::Call {
+                id,
+                from,
+                person,
+                video,
+                at,
+            } => {
                 let data = json!({
                     "id": id, "from": from, "number": person.number, "lid": person.lid,
                     "video": video, "timestamp": at.as_secs(),
                 });
                 self.publish(session, "call.offer", data).await;
             }
-            Signal::Group { group, by, action, participants, subject, at } => {
+            Signal::Group {
+                group,
+                by,
+                action,
+                participants,
+                subject,
+                at,
+            } => {
                 let data = json!({
                     "id": group, "action": action, "by": by, "participants": participants,
                     "subject": subject, "timestamp": at.as_secs(),
@@ -557,7 +619,9 @@ impl Gateway {
         let entry = self.event(session, name, data);
         let number = session.number;
         let written = self
-            .record(Durability::Sync, move |tx| Ok(((), event::append(tx, number, &entry)?)))
+            .record(Durability::Sync, move |tx| {
+                Ok(((), event::append(tx, number, &entry)?))
+            })
             .await;
         if let Err(error) = written {
             tracing::error!(session = %session.id, event = name, ?error, "an event could not be recorded");
@@ -599,7 +663,8 @@ impl Gateway {
         self.announce(session, state, detail).await;
         // The listener itself runs this, so closing is left to a task of its own.
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move { gateway.close_ended(&session).await });
+        self.tasks
+            .spawn(async move { gateway.close_ended(&session).await });
     }
 
     /// Closes the connection; the pairing stays.
@@ -676,13 +741,15 @@ impl Gateway {
         let detail = connected_detail(&session.status().name);
         self.announce(session, State::Connected, &detail).await;
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move { gateway.resend_interrupted(&session).await });
+        self.tasks
+            .spawn(async move { gateway.resend_interrupted(&session).await });
     }
 
     async fn note_name(&self, session: &Session, name: String) {
         session.change(|status| status.name.clone_from(&name));
         if session.is_connected() {
-            self.announce(session, State::Connected, &connected_detail(&name)).await;
+            self.announce(session, State::Connected, &connected_detail(&name))
+                .await;
         }
         self.update_row(session, move |row| row.name = name).await;
     }
@@ -703,7 +770,8 @@ impl Gateway {
         // Held until the old keys are gone: a new connection must not start on them.
         let slot = session.link.clone().lock_owned().await;
         session.set_current(None);
-        self.announce(session, State::LoggedOut, &logged_out_detail(why)).await;
+        self.announce(session, State::LoggedOut, &logged_out_detail(why))
+            .await;
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
             let mut slot = slot;
@@ -719,7 +787,11 @@ impl Gateway {
     /// The QR code of a session that is not paired; starts pairing when none waits.
     pub async fn qr(&self, session: &Arc<Session>) -> Result<(String, Timestamp)> {
         let waiting = |s: &Status| {
-            s.qr.is_some() || matches!(s.state, State::Connected | State::Disconnected | State::LoggedOut)
+            s.qr.is_some()
+                || matches!(
+                    s.state,
+                    State::Connected | State::Disconnected | State::LoggedOut
+                )
         };
         if session.is_connected() {
             return Err(Error::invalid("Session is already connected"));
@@ -742,16 +814,28 @@ impl Gateway {
     }
 
     /// The eight characters to type on the phone with this number.
-    pub async fn pairing_code(&self, session: &Arc<Session>, phone: &PhoneNumber) -> Result<String> {
+    pub async fn pairing_code(
+        &self,
+        session: &Arc<Session>,
+        phone: &PhoneNumber,
+    ) -> Result<String> {
         if session.is_connected() {
             return Err(Error::invalid("Session is already connected"));
         }
         self.qr(session).await?;
-        let link = session
-            .link()
-            .ok_or_else(|| Error::new(ErrorKind::Conflict, "The session is being closed; try again"))?;
+        let link = session.link().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                "The session is being closed; try again",
+            )
+        })?;
         let code = link.pair_code(phone).await?;
-        self.announce(session, State::Pairing, "Type the pairing code on the phone").await;
+        self.announce(
+            session,
+            State::Pairing,
+            "Type the pairing code on the phone",
+        )
+        .await;
         Ok(code)
     }
 
@@ -774,7 +858,8 @@ impl Gateway {
     pub async fn reconnect(&self, session: &Arc<Session>) -> Result<()> {
         match session.link() {
             Some(link) if session.is_connected() => {
-                self.announce(session, State::Connecting, "Reconnecting...").await;
+                self.announce(session, State::Connecting, "Reconnecting...")
+                    .await;
                 link.reconnect().await;
             }
             Some(_) => {
@@ -857,7 +942,10 @@ pub fn word(state: State) -> &'static str {
 }
 
 fn connected_detail(name: &str) -> String {
-    format!("Connected as {}", if name.is_empty() { "Unknown" } else { name })
+    format!(
+        "Connected as {}",
+        if name.is_empty() { "Unknown" } else { name }
+    )
 }
 
 fn logged_out_detail(why: &str) -> String {

@@ -25,14 +25,20 @@ pub struct Vault {
 impl Vault {
     /// Uses this key.
     pub fn new(key: &[u8; 32], ids: IdSource) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(key.into()), ids }
+        Self {
+            cipher: XChaCha20Poly1305::new(key.into()),
+            ids,
+        }
     }
 
     /// Encrypts `secret`; `purpose` must be named again to open it, so that a sealed value cannot
     /// be moved to another row.
     pub fn seal(&self, purpose: &str, secret: &str) -> Vec<u8> {
         let nonce = self.ids.bytes::<NONCE>();
-        let payload = Payload { msg: secret.as_bytes(), aad: purpose.as_bytes() };
+        let payload = Payload {
+            msg: secret.as_bytes(),
+            aad: purpose.as_bytes(),
+        };
         let sealed = self
             .cipher
             .encrypt(&XNonce::from(nonce), payload)
@@ -49,8 +55,14 @@ impl Vault {
             )
         };
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(wrong)?;
-        let payload = Payload { msg: sealed, aad: purpose.as_bytes() };
-        let opened = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
+        let payload = Payload {
+            msg: sealed,
+            aad: purpose.as_bytes(),
+        };
+        let opened = self
+            .cipher
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map_err(|_| wrong())?;
         String::from_utf8(opened).map_err(|_| wrong())
     }
 }
@@ -69,7 +81,10 @@ pub fn same_secret(a: &str, b: &str) -> bool {
 /// Answers whether it was made.
 pub fn secret_file(path: &Path, ids: &IdSource) -> Result<(String, bool)> {
     let failed = |e: std::io::Error| {
-        Error::new(ErrorKind::Unavailable, format!("cannot use {}: {e}", path.display()))
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot use {}: {e}", path.display()),
+        )
     };
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => return Ok((text.trim().to_owned(), false)),
@@ -86,7 +101,9 @@ pub fn secret_file(path: &Path, ids: &IdSource) -> Result<(String, bool)> {
         .mode(0o600)
         .open(&temporary)
         .map_err(failed)?;
-    file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(secret.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)?;
     Ok((secret, true))
 }
@@ -120,7 +137,11 @@ mod tests {
         assert!(!sealed.windows(5).any(|w| w == b"hello"));
         assert_eq!(vault.open("token a", &sealed).expect("opens"), "hello");
         assert!(vault.open("token b", &sealed).is_err());
-        assert!(Vault::new(&[2; 32], IdSource::random()).open("token a", &sealed).is_err());
+        assert!(
+            Vault::new(&[2; 32], IdSource::random())
+                .open("token a", &sealed)
+                .is_err()
+        );
         assert!(vault.open("token a", &sealed[..10]).is_err());
     }
 
@@ -131,8 +152,18 @@ mod tests {
         let path = dir.path().join("secret.key");
         let (first, made) = secret_file(&path, &IdSource::random()).expect("made");
         assert!(made);
-        assert_eq!(secret_file(&path, &IdSource::random()).expect("read"), (first.clone(), false));
-        assert_eq!(std::fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            secret_file(&path, &IdSource::random()).expect("read"),
+            (first.clone(), false)
+        );
+        assert_eq!(
+            std::fs::metadata(&path)
+                .expect("exists")
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         assert!(key_bytes(&first).is_ok());
         assert!(key_bytes("nonsense").is_err());
     }

@@ -75,7 +75,14 @@ pub fn enqueue(
         }
     }
     if rows.is_empty() && tx.exists(tables::META, b"default_webhook")? {
-        queue::enqueue(tx, QUEUE, &lane(session, DEFAULT), Order::Fifo, now, &payload(seq))?;
+        queue::enqueue(
+            tx,
+            QUEUE,
+            &lane(session, DEFAULT),
+            Order::Fifo,
+            now,
+            &payload(seq),
+        )?;
     }
     Ok(())
 }
@@ -90,7 +97,10 @@ pub fn lane(session: SessionNumber, id: &str) -> Vec<u8> {
 /// Takes a lane apart again.
 pub fn lane_parts(lane: &[u8]) -> Option<(SessionNumber, &str)> {
     let (number, id) = lane.split_first_chunk::<4>()?;
-    Some((SessionNumber(u32::from_be_bytes(*number)), std::str::from_utf8(id).ok()?))
+    Some((
+        SessionNumber(u32::from_be_bytes(*number)),
+        std::str::from_utf8(id).ok()?,
+    ))
 }
 
 /// Hex digits of HMAC-SHA256 over `parts`.
@@ -176,34 +186,51 @@ impl Gateway {
         dialect: &'static str,
         new: Registration,
     ) -> Result<Option<String>> {
-        if let Some(unknown) =
-            new.events.iter().flatten().find(|name| !event::NAMES.contains(&name.as_str()))
+        if let Some(unknown) = new
+            .events
+            .iter()
+            .flatten()
+            .find(|name| !event::NAMES.contains(&name.as_str()))
         {
             let known = event::NAMES.join(", ");
             let shown: String = unknown.chars().take(64).collect();
-            return Err(Error::invalid(format!("Unknown event: {shown}. Known events: {known}")));
+            return Err(Error::invalid(format!(
+                "Unknown event: {shown}. Known events: {known}"
+            )));
         }
-        if new.secret.as_ref().is_some_and(|s| s.len() < 8 || s.len() > 256) {
+        if new
+            .secret
+            .as_ref()
+            .is_some_and(|s| s.len() < 8 || s.len() > 256)
+        {
             return Err(Error::invalid("Webhook secret must be 8 to 256 characters"));
         }
         self.check_webhook_url(&new.url).await?;
         let key = lane(session.number, id);
         let made = self.ids.secret();
         let purpose = secret_purpose(session.number);
-        let fresh = self.vault.seal(&purpose, new.secret.as_deref().unwrap_or(&made));
+        let fresh = self
+            .vault
+            .seal(&purpose, new.secret.as_deref().unwrap_or(&made));
         let given = new.secret.is_some();
         let now = self.clock.now();
         let existed = self
             .store
             .write(Durability::Sync, move |tx| {
-                let old: Option<Webhook> =
-                    tx.get(tables::WEBHOOKS, &key)?.map(|v| record::decode(&v)).transpose()?;
+                let old: Option<Webhook> = tx
+                    .get(tables::WEBHOOKS, &key)?
+                    .map(|v| record::decode(&v))
+                    .transpose()?;
                 let existed = old.is_some();
                 let (old_secret, old_events) =
                     old.map_or((None, None), |old| (Some(old.secret), Some(old.events)));
                 let hook = Webhook {
                     url: new.url,
-                    secret: if given { fresh } else { old_secret.unwrap_or(fresh) },
+                    secret: if given {
+                        fresh
+                    } else {
+                        old_secret.unwrap_or(fresh)
+                    },
                     events: new.events.or(old_events).unwrap_or_default(),
                     dialect: dialect.to_owned(),
                     at: now,
@@ -218,7 +245,9 @@ impl Gateway {
     /// The webhook of a session, its own or the configuration's.
     pub fn webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
         let own = self.store.read(|read| {
-            read.get(tables::WEBHOOKS, &lane(number, id))?.map(|v| record::decode(&v)).transpose()
+            read.get(tables::WEBHOOKS, &lane(number, id))?
+                .map(|v| record::decode(&v))
+                .transpose()
         })?;
         Ok(own.or_else(|| self.default_webhook()))
     }
@@ -239,7 +268,9 @@ impl Gateway {
         if hook.secret.is_empty() {
             return Ok(self.config.webhook_secret.clone());
         }
-        self.vault.open(&secret_purpose(number), &hook.secret).map(Some)
+        self.vault
+            .open(&secret_purpose(number), &hook.secret)
+            .map(Some)
     }
 
     /// Removes a webhook and what still waits to be delivered to it.
@@ -262,7 +293,12 @@ impl Gateway {
     ) -> Result<Vec<(String, Delivery)>> {
         let (from, to) = (number.0.to_be_bytes().to_vec(), after_prefix(number));
         let rows = self.store.read(|read| {
-            read.range(tables::DELIVERIES, from..to, if state.is_some() { 2000 } else { limit }, true)
+            read.range(
+                tables::DELIVERIES,
+                from..to,
+                if state.is_some() { 2000 } else { limit },
+                true,
+            )
         })?;
         let mut found = Vec::new();
         for (key, value) in rows {
@@ -289,10 +325,15 @@ impl Gateway {
                 let row = tx.get(tables::DELIVERIES, &log_key)?.ok_or_else(missing)?;
                 let mut entry: Delivery = record::decode(&row)?;
                 if entry.state != "dead" {
-                    return Err(Error::new(ErrorKind::Conflict, "Only dead deliveries can be replayed"));
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "Only dead deliveries can be replayed",
+                    ));
                 }
                 if event::find(tx, number, seq)?.is_none() {
-                    return Err(Error::not_found("The event of this delivery is no longer kept"));
+                    return Err(Error::not_found(
+                        "The event of this delivery is no longer kept",
+                    ));
                 }
                 queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;
                 entry.state = "pending".into();
@@ -315,14 +356,19 @@ impl Gateway {
             Error::new(error.kind(), detail)
         };
         if url.len() > 2048 {
-            return Err(Error::invalid("Webhook URL must be at most 2048 characters"));
+            return Err(Error::invalid(
+                "Webhook URL must be at most 2048 characters",
+            ));
         }
         let target = self.webhook_client.check_url(url).map_err(said)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
             return Err(Error::invalid("Webhook URL must be a valid HTTPS URL"));
         }
-        self.webhook_client.check_resolved(&target).await.map_err(said)
+        self.webhook_client
+            .check_resolved(&target)
+            .await
+            .map_err(said)
     }
 }
 
@@ -333,7 +379,10 @@ fn secret_purpose(number: SessionNumber) -> String {
 
 /// The end of all keys that begin with the session's number.
 fn after_prefix(number: SessionNumber) -> Vec<u8> {
-    number.0.checked_add(1).map_or_else(|| vec![0xff; 5], |next| next.to_be_bytes().to_vec())
+    number
+        .0
+        .checked_add(1)
+        .map_or_else(|| vec![0xff; 5], |next| next.to_be_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -87,6 +87,11 @@ impl Route {
         Self::new(Method::PATCH, path, handler)
     }
 
+    /// Method and path, as a table of routes shows them.
+    pub fn name(&self) -> (&Method, &'static str) {
+        (&self.method, self.path)
+    }
+
     /// Takes bodies of up to `bytes`, where the listener's limit for JSON does not fit.
     #[must_use]
     pub fn body_limit(mut self, bytes: u64) -> Self {

@@ -31,6 +31,16 @@ pub struct Options {
     pub state: Option<PathBuf>,
 }
 
+impl Options {
+    /// A network whose state is kept in this file.
+    pub fn kept_in(file: &std::path::Path) -> Self {
+        Self {
+            state: Some(file.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A simulated WhatsApp network. It outlives the clients that use it.
 pub struct Network {
     pub(super) seed: Seed,

@@ -20,11 +20,7 @@ const CACHE_BYTES: usize = 8 << 20;
 /// A rule that spans rows or tables; it adds what it finds wrong.
 type Rule = fn(&Reader, &mut Problems) -> Result<()>;
 
-const RULES: &[Rule] = &[
-    wa_expiries,
-    outbox,
-    super::queue::check,
-];
+const RULES: &[Rule] = &[wa_expiries, outbox, super::queue::check];
 
 /// What is wrong, in sentences.
 #[derive(Default)]

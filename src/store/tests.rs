@@ -408,7 +408,9 @@ async fn the_check_finds_what_is_wrong() {
     store.close().await;
     let database = redb::Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    let mut keys = transaction.open_table(read::definition(IDEMPOTENCY)).unwrap();
+    let mut keys = transaction
+        .open_table(read::definition(IDEMPOTENCY))
+        .unwrap();
     keys.insert(&b"short"[..], &[1][..]).unwrap();
     keys.insert(&[7; 36][..], &[99][..]).unwrap();
     drop(keys);

@@ -15,7 +15,9 @@ use crate::time::Timestamp;
 
 /// The library's address for ours.
 pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
-    jid.to_string().parse().map_err(|e| Error::invalid("Invalid JID format").because(format!("{e:?}")))
+    jid.to_string()
+        .parse()
+        .map_err(|e| Error::invalid("Invalid JID format").because(format!("{e:?}")))
 }
 
 /// Our address for the library's, without the device.
@@ -26,8 +28,17 @@ pub(super) fn from_wire(jid: &wire::Jid) -> Option<Jid> {
 /// The protobuf message for what we send. `own` is our own address in that chat.
 pub(super) fn message(to: &Jid, what: &Outgoing, own: Option<&Jid>, now: Timestamp) -> wa::Message {
     match what {
-        Outgoing::Text { body, mentions, quote } => text(body, mentions, quote.as_ref(), to, own),
-        Outgoing::Reaction { target, target_from_me, target_sender, emoji } => wa::Message {
+        Outgoing::Text {
+            body,
+            mentions,
+            quote,
+        } => text(body, mentions, quote.as_ref(), to, own),
+        Outgoing::Reaction {
+            target,
+            target_from_me,
+            target_sender,
+            emoji,
+        } => wa::Message {
             reaction_message: MessageField::some(wa::message::ReactionMessage {
                 key: MessageField::some(wa::MessageKey {
                     remote_jid: Some(to.to_string()),
@@ -44,13 +55,15 @@ pub(super) fn message(to: &Jid, what: &Outgoing, own: Option<&Jid>, now: Timesta
             }),
             ..Default::default()
         },
-        Outgoing::Edit { target, body, mentions } => {
-            protocol(to, target, own, |change| {
-                change.r#type = Some(wa::message::protocol_message::Type::MessageEdit);
-                change.edited_message = MessageField::some(text(body, mentions, None, to, own));
-                change.timestamp_ms = Some(now.as_ms());
-            })
-        }
+        Outgoing::Edit {
+            target,
+            body,
+            mentions,
+        } => protocol(to, target, own, |change| {
+            change.r#type = Some(wa::message::protocol_message::Type::MessageEdit);
+            change.edited_message = MessageField::some(text(body, mentions, None, to, own));
+            change.timestamp_ms = Some(now.as_ms());
+        }),
         Outgoing::Revoke { target } => protocol(to, target, None, |change| {
             change.r#type = Some(wa::message::protocol_message::Type::Revoke);
         }),
@@ -74,7 +87,10 @@ fn protocol(
         ..Default::default()
     };
     fill(&mut change);
-    wa::Message { protocol_message: MessageField::some(change), ..Default::default() }
+    wa::Message {
+        protocol_message: MessageField::some(change),
+        ..Default::default()
+    }
 }
 
 /// Plain words travel as `conversation`; with mentions or a quote they need a context.
@@ -86,7 +102,10 @@ fn text(
     own: Option<&Jid>,
 ) -> wa::Message {
     if mentions.is_empty() && quote.is_none() {
-        return wa::Message { conversation: Some(body.to_owned()), ..Default::default() };
+        return wa::Message {
+            conversation: Some(body.to_owned()),
+            ..Default::default()
+        };
     }
     let mut context = wa::ContextInfo {
         mentioned_jid: mentions.iter().map(Jid::to_string).collect(),
@@ -94,7 +113,11 @@ fn text(
     };
     if let Some(quote) = quote {
         context.stanza_id = Some(quote.id.to_string());
-        let writer = quote.sender.as_ref().or(own).or_else(|| (!to.is_group()).then_some(to));
+        let writer = quote
+            .sender
+            .as_ref()
+            .or(own)
+            .or_else(|| (!to.is_group()).then_some(to));
         context.participant = writer.map(Jid::to_string);
         context.quoted_message = MessageField::some(wa::Message {
             conversation: Some(quote.text.clone()),
@@ -129,9 +152,16 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
         push_name: info.push_name.clone(),
         kind: kind_of(&inbound.message),
         what: said(body),
-        quoted: context.and_then(|c| c.stanza_id.as_deref()).and_then(|id| MessageId::parse(id).ok()),
+        quoted: context
+            .and_then(|c| c.stanza_id.as_deref())
+            .and_then(|id| MessageId::parse(id).ok()),
         mentions: context
-            .map(|c| c.mentioned_jid.iter().filter_map(|jid| Jid::parse(jid)).collect())
+            .map(|c| {
+                c.mentioned_jid
+                    .iter()
+                    .filter_map(|jid| Jid::parse(jid))
+                    .collect()
+            })
             .unwrap_or_default(),
     })
 }
@@ -139,7 +169,11 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
 /// The chat's name: a person's by number when the number is known.
 pub(super) fn chat_of(source: &MessageSource) -> Option<Jid> {
     if source.chat.is_lid() && !source.is_group {
-        let alt = if source.is_from_me { &source.recipient_alt } else { &source.sender_alt };
+        let alt = if source.is_from_me {
+            &source.recipient_alt
+        } else {
+            &source.sender_alt
+        };
         if let Some(pn) = alt.as_ref().filter(|jid| jid.is_pn()) {
             return from_wire(pn);
         }
@@ -161,10 +195,26 @@ fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
     body.extended_text_message
         .as_option()
         .and_then(|m| m.context_info.as_option())
-        .or_else(|| body.image_message.as_option().and_then(|m| m.context_info.as_option()))
-        .or_else(|| body.video_message.as_option().and_then(|m| m.context_info.as_option()))
-        .or_else(|| body.document_message.as_option().and_then(|m| m.context_info.as_option()))
-        .or_else(|| body.audio_message.as_option().and_then(|m| m.context_info.as_option()))
+        .or_else(|| {
+            body.image_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.video_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.document_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.audio_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
 }
 
 /// What the bytes of a decrypted message say, and its type; `None` when they are no message.
@@ -175,7 +225,9 @@ pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
 
 fn said(body: &wa::Message) -> Said {
     let target = |key: &MessageField<wa::MessageKey>| {
-        key.as_option().and_then(|k| k.id.as_deref()).and_then(|id| MessageId::parse(id).ok())
+        key.as_option()
+            .and_then(|k| k.id.as_deref())
+            .and_then(|id| MessageId::parse(id).ok())
     };
     if let Some(reaction) = body.reaction_message.as_option() {
         return target(&reaction.key).map_or(Said::Nothing, |target| Said::Reaction {
@@ -188,8 +240,14 @@ fn said(body: &wa::Message) -> Said {
         return match (change.r#type, target(&change.key)) {
             (Some(Type::Revoke), Some(target)) => Said::Revoke { target },
             (Some(Type::MessageEdit), Some(target)) => {
-                let body = change.edited_message.as_option().and_then(|m| m.text_content());
-                Said::Edit { target, body: body.unwrap_or_default().to_owned() }
+                let body = change
+                    .edited_message
+                    .as_option()
+                    .and_then(|m| m.text_content());
+                Said::Edit {
+                    target,
+                    body: body.unwrap_or_default().to_owned(),
+                }
             }
             _ => Said::Nothing,
         };
@@ -199,7 +257,9 @@ fn said(body: &wa::Message) -> Said {
     }
     match kind_of(body) {
         "senderKeyDistributionMessage" | "messageContextInfo" | "unknown" => Said::Nothing,
-        _ => Said::Other { caption: body.get_caption().map(str::to_owned) },
+        _ => Said::Other {
+            caption: body.get_caption().map(str::to_owned),
+        },
     }
 }
 
@@ -261,7 +321,11 @@ mod tests {
     #[test]
     fn plain_words_need_no_context_and_come_back_as_they_went() {
         let to = jid("6281234567890@s.whatsapp.net");
-        let what = Outgoing::Text { body: "a & b < c".into(), mentions: vec![], quote: None };
+        let what = Outgoing::Text {
+            body: "a & b < c".into(),
+            mentions: vec![],
+            quote: None,
+        };
         let sent = message(&to, &what, None, Timestamp::from_ms(0));
         assert_eq!(sent.conversation.as_deref(), Some("a & b < c"));
         assert_eq!(said(&sent), Said::Text("a & b < c".into()));
@@ -276,11 +340,18 @@ mod tests {
             sender: Some(jid("6281234567890@s.whatsapp.net")),
             text: "hi".into(),
         };
-        let what = Outgoing::Text { body: "yes".into(), mentions: vec![jid("62811111111@s.whatsapp.net")], quote: Some(quote) };
+        let what = Outgoing::Text {
+            body: "yes".into(),
+            mentions: vec![jid("62811111111@s.whatsapp.net")],
+            quote: Some(quote),
+        };
         let sent = message(&group, &what, None, Timestamp::from_ms(0));
         let context = context_of(&sent).expect("a context");
         assert_eq!(context.stanza_id.as_deref(), Some("ABC"));
-        assert_eq!(context.participant.as_deref(), Some("6281234567890@s.whatsapp.net"));
+        assert_eq!(
+            context.participant.as_deref(),
+            Some("6281234567890@s.whatsapp.net")
+        );
         assert_eq!(context.mentioned_jid, ["62811111111@s.whatsapp.net"]);
     }
 
@@ -296,11 +367,39 @@ mod tests {
         let to = jid("6281234567890@s.whatsapp.net");
         let target = MessageId::parse("ABC").expect("an id");
         let now = Timestamp::from_ms(5);
-        let edit = Outgoing::Edit { target: target.clone(), body: "new".into(), mentions: vec![] };
-        assert_eq!(said(&message(&to, &edit, None, now)), Said::Edit { target: target.clone(), body: "new".into() });
-        let revoke = Outgoing::Revoke { target: target.clone() };
-        assert_eq!(said(&message(&to, &revoke, None, now)), Said::Revoke { target: target.clone() });
-        let react = Outgoing::Reaction { target: target.clone(), target_from_me: true, target_sender: None, emoji: "👍".into() };
-        assert_eq!(said(&message(&to, &react, None, now)), Said::Reaction { target, emoji: "👍".into() });
+        let edit = Outgoing::Edit {
+            target: target.clone(),
+            body: "new".into(),
+            mentions: vec![],
+        };
+        assert_eq!(
+            said(&message(&to, &edit, None, now)),
+            Said::Edit {
+                target: target.clone(),
+                body: "new".into()
+            }
+        );
+        let revoke = Outgoing::Revoke {
+            target: target.clone(),
+        };
+        assert_eq!(
+            said(&message(&to, &revoke, None, now)),
+            Said::Revoke {
+                target: target.clone()
+            }
+        );
+        let react = Outgoing::Reaction {
+            target: target.clone(),
+            target_from_me: true,
+            target_sender: None,
+            emoji: "👍".into(),
+        };
+        assert_eq!(
+            said(&message(&to, &react, None, now)),
+            Said::Reaction {
+                target,
+                emoji: "👍".into()
+            }
+        );
     }
 }

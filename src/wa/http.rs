@@ -5,8 +5,8 @@ use std::sync::Arc;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 
-use crate::http::client::{Client, Outgoing};
 use crate::http::Method;
+use crate::http::client::{Client, Outgoing};
 
 /// The largest answer that is taken into memory: 64 MiB, WhatsApp's own bound for pictures.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -18,7 +18,11 @@ pub(super) struct LibraryHttp(pub(super) Arc<Client>);
 impl HttpClient for LibraryHttp {
     /// Invariant: an answer that is not 2xx is still `Ok`; the library reads the status itself.
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        let method = if request.method == "POST" { Method::POST } else { Method::GET };
+        let method = if request.method == "POST" {
+            Method::POST
+        } else {
+            Method::GET
+        };
         let response = self
             .0
             .send(Outgoing {

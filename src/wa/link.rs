@@ -9,14 +9,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::call::CallAction;
 use whatsapp_rust::wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, InboundMessage, LoggedOut,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
-use whatsapp_rust::{Client as Library, SendOptions, anyhow};
-use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
+use whatsapp_rust::{Client as Library, SendOptions, anyhow};
 
 use super::backend::Backend;
 use super::convert;
@@ -113,7 +113,10 @@ impl Acks {
     /// Forgets a message nobody waits for any more, but not a later wait for the same id.
     fn forget(&self, id: &MessageId) {
         let mut waiting = self.lock();
-        if waiting.get(id.as_str()).is_some_and(oneshot::Sender::is_closed) {
+        if waiting
+            .get(id.as_str())
+            .is_some_and(oneshot::Sender::is_closed)
+        {
             waiting.remove(id.as_str());
         }
     }
@@ -163,13 +166,21 @@ impl Link {
             .build()
             .await
             .map_err(|e| {
-                Error::new(ErrorKind::Unavailable, "the session's stored state cannot be read")
-                    .because(format!("{e:?}"))
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "the session's stored state cannot be read",
+                )
+                .because(format!("{e:?}"))
             })?;
         let client = bot.client();
         *client_slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&client);
         let running = bot.spawn();
-        Ok(Self { client, running: Mutex::new(Some(running)), acks, clock: options.clock })
+        Ok(Self {
+            client,
+            running: Mutex::new(Some(running)),
+            acks,
+            clock: options.clock,
+        })
     }
 
     /// Encrypts a message and writes it to the connection. The id may be one that was written
@@ -179,9 +190,17 @@ impl Link {
         let own = self.own_jid();
         let message = convert::message(to, what, own.as_ref(), self.clock.now());
         let verdict = self.acks.expect(id);
-        let written = Written { verdict, id: id.clone(), acks: self.acks.clone() };
+        let written = Written {
+            verdict,
+            id: id.clone(),
+            acks: self.acks.clone(),
+        };
         let options = SendOptions::default().with_message_id(id.as_str());
-        match self.client.send_message_with_options(wire_to, message, options).await {
+        match self
+            .client
+            .send_message_with_options(wire_to, message, options)
+            .await
+        {
             Ok(_) => Ok(written),
             Err(error) => Err(send_failure(&error)),
         }
@@ -191,27 +210,45 @@ impl Link {
     pub async fn pair_code(&self, phone: &PhoneNumber) -> Result<String> {
         let wait = std::time::Duration::from_secs(20);
         self.client.wait_for_socket(wait).await.map_err(|e| {
-            Error::new(ErrorKind::UpstreamTimeout, "WhatsApp's server could not be reached")
-                .because(format!("{e:?}"))
+            Error::new(
+                ErrorKind::UpstreamTimeout,
+                "WhatsApp's server could not be reached",
+            )
+            .because(format!("{e:?}"))
         })?;
         let options = whatsapp_rust::pair_code::PairCodeOptions {
             phone_number: phone.to_string(),
             ..Default::default()
         };
         self.client.pair_with_code(options).await.map_err(|e| {
-            Error::new(ErrorKind::Upstream, "WhatsApp refused to give a pairing code for this number")
-                .because(format!("{e:?}"))
+            Error::new(
+                ErrorKind::Upstream,
+                "WhatsApp refused to give a pairing code for this number",
+            )
+            .because(format!("{e:?}"))
         })
     }
 
     /// The members of a group.
     pub async fn group_members(&self, group: &Jid) -> Result<Vec<Jid>> {
         let wire_group = convert::to_wire(group)?;
-        let meta = self.client.groups().get_metadata(&wire_group).await.map_err(|e| {
-            Error::new(ErrorKind::Upstream, "WhatsApp does not show the members of this group")
+        let meta = self
+            .client
+            .groups()
+            .get_metadata(&wire_group)
+            .await
+            .map_err(|e| {
+                Error::new(
+                    ErrorKind::Upstream,
+                    "WhatsApp does not show the members of this group",
+                )
                 .because(format!("{e:?}"))
-        })?;
-        Ok(meta.participants.iter().filter_map(|p| convert::from_wire(&p.jid)).collect())
+            })?;
+        Ok(meta
+            .participants
+            .iter()
+            .filter_map(|p| convert::from_wire(&p.jid))
+            .collect())
     }
 
     /// Unlinks the device at WhatsApp and stops.
@@ -232,7 +269,11 @@ impl Link {
     }
 
     async fn wait_until_stopped(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(running) = running {
             let patience = std::time::Duration::from_secs(5);
             if tokio::time::timeout(patience, running).await.is_err() {
@@ -257,14 +298,22 @@ fn send_failure(error: &whatsapp_rust::send::SendError) -> Error {
             | ClientError::NotLoggedIn
             | ClientError::Socket(_)
             | ClientError::EncryptSend(_),
-        ) => (ErrorKind::NotConnected, "the session is not connected to WhatsApp"),
-        SendError::InvalidRequest(_) => {
-            (ErrorKind::Invalid, "WhatsApp does not take such a message for this recipient")
-        }
-        SendError::Iq(_) | SendError::Client(ClientError::Iq(_)) => {
-            (ErrorKind::Upstream, "WhatsApp did not give what is needed to write to this recipient")
-        }
-        _ => (ErrorKind::Upstream, "the message could not be encrypted for this recipient"),
+        ) => (
+            ErrorKind::NotConnected,
+            "the session is not connected to WhatsApp",
+        ),
+        SendError::InvalidRequest(_) => (
+            ErrorKind::Invalid,
+            "WhatsApp does not take such a message for this recipient",
+        ),
+        SendError::Iq(_) | SendError::Client(ClientError::Iq(_)) => (
+            ErrorKind::Upstream,
+            "WhatsApp did not give what is needed to write to this recipient",
+        ),
+        _ => (
+            ErrorKind::Upstream,
+            "the message could not be encrypted for this recipient",
+        ),
     };
     Error::new(kind, detail).because(format!("{error:?}"))
 }
@@ -294,12 +343,17 @@ impl Listener {
     }
 
     fn client(&self) -> Option<Arc<Library>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+        self.client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
     }
 
     /// Hazard: the library saves the pairing in the background; it is paired only once it is on disk.
     fn paired(&self) {
-        let (Some(client), signals) = (self.client(), self.signals.clone()) else { return };
+        let (Some(client), signals) = (self.client(), self.signals.clone()) else {
+            return;
+        };
         tokio::spawn(async move {
             if let Err(error) = client.persistence_manager().flush().await {
                 tracing::error!(%error, "the pairing could not be saved");
@@ -359,7 +413,12 @@ impl EventHandler for Listener {
             Event::ClientOutdated(_) => self.tell(Signal::Outdated),
             Event::ConnectFailure(f) => self.tell(Signal::Refused(format!("{:?}", f.reason))),
             Event::IncomingCall(call) => {
-                if let CallAction::Offer { call_id, caller_pn, is_video, .. } = &call.action
+                if let CallAction::Offer {
+                    call_id,
+                    caller_pn,
+                    is_video,
+                    ..
+                } = &call.action
                     && let Some(from) = convert::from_wire(&call.from)
                 {
                     self.tell(Signal::Call {
@@ -397,7 +456,11 @@ fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option
         _ => return None,
     };
     Some(Receipt {
-        ids: receipt.message_ids.iter().filter_map(|id| MessageId::parse(id).ok()).collect(),
+        ids: receipt
+            .message_ids
+            .iter()
+            .filter_map(|id| MessageId::parse(id).ok())
+            .collect(),
         chat: convert::chat_of(&receipt.source)?,
         by: convert::from_wire(&receipt.source.sender)?,
         progress,
@@ -416,7 +479,10 @@ fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> O
         Action::Subject { subject, .. } => (&[][..], Some(subject.clone())),
         _ => (&[][..], None),
     };
-    let by = update.participant_pn.as_ref().or(update.participant.as_ref());
+    let by = update
+        .participant_pn
+        .as_ref()
+        .or(update.participant.as_ref());
     Some(Signal::Group {
         group: convert::from_wire(&update.group_jid)?,
         by: by.and_then(convert::from_wire),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_websockets::ClientBuilder;
-use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use whatsapp_rust::anyhow;
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 
 use super::message::Signal;
 use crate::http::client::Dialer;
@@ -51,7 +51,12 @@ impl Transports {
     async fn connect(
         &self,
     ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
-        let Endpoint { host, port, path, tls } = &self.endpoint;
+        let Endpoint {
+            host,
+            port,
+            path,
+            tls,
+        } = &self.endpoint;
         let stream = self.dialer.connect(host, *port, *tls).await?;
         let scheme = if *tls { "wss" } else { "ws" };
         let (socket, _) = ClientBuilder::new()

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::Gateway;
 use crate::domain::event::{self, Event};
 use crate::domain::webhook::{
-    Delivery, HORIZON, REFUSED_ATTEMPTS, Webhook, delivery_key, is_refusal, lane_parts, retry_after,
-    sign,
+    Delivery, HORIZON, REFUSED_ATTEMPTS, Webhook, delivery_key, is_refusal, lane_parts,
+    retry_after, sign,
 };
 use crate::error::{ErrorKind, Result};
 use crate::http::Method;
@@ -44,7 +44,9 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
         match ready.and_then(|()| gateway.deliveries.claim(AT_ONCE)) {
             Ok(claims) => {
                 for claim in claims {
-                    let Ok(slot) = slots.clone().acquire_owned().await else { return };
+                    let Ok(slot) = slots.clone().acquire_owned().await else {
+                        return;
+                    };
                     start(&gateway, claim, render, slot);
                 }
             }
@@ -76,7 +78,12 @@ async fn deliver(gateway: &Gateway, claim: Claim, render: Render) -> Result<()> 
         }
     }
     // Its session, webhook or event is gone: nobody waits for it.
-    gateway.store.write(Durability::Lazy, move |tx| queue::done(tx, &claim).map(|_| ())).await
+    gateway
+        .store
+        .write(Durability::Lazy, move |tx| {
+            queue::done(tx, &claim).map(|_| ())
+        })
+        .await
 }
 
 /// Session, webhook and event that a claim names.
@@ -99,9 +106,15 @@ async fn post(
     let timestamp = gateway.clock.now().as_ms().to_string();
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
-        ("user-agent".to_owned(), concat!("Warung/", env!("CARGO_PKG_VERSION")).to_owned()),
+        (
+            "user-agent".to_owned(),
+            concat!("Warung/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ),
         ("x-webhook-event".to_owned(), event.event.clone()),
-        ("x-webhook-id".to_owned(), format!("{}-{seq}", event.session)),
+        (
+            "x-webhook-id".to_owned(),
+            format!("{}-{seq}", event.session),
+        ),
         ("x-webhook-timestamp".to_owned(), timestamp.clone()),
     ];
     match gateway.webhook_secret(number, hook) {
@@ -109,7 +122,10 @@ async fn post(
             headers.push(("x-webhook-signature".to_owned(), sign(&secret, &[&body])));
             // The first signature does not cover the time; this one does, against replay.
             let dated = sign(&secret, &[timestamp.as_bytes(), b".", &body]);
-            headers.push(("x-webhook-signature-v2".to_owned(), format!("t={timestamp},v2={dated}")));
+            headers.push((
+                "x-webhook-signature-v2".to_owned(),
+                format!("t={timestamp},v2={dated}"),
+            ));
         }
         Ok(None) => {}
         Err(error) => tracing::error!(?error, "a webhook secret cannot be read"),
@@ -129,13 +145,20 @@ async fn post(
             let error = (!(200..300).contains(&status)).then_some("the receiver did not accept it");
             (Some(status), error)
         }
-        Err(error) => (None, Some(match error.kind() {
-            ErrorKind::UpstreamTimeout => "the receiver did not answer in time",
-            ErrorKind::Invalid => "the address is not allowed",
-            _ => "the receiver could not be reached",
-        })),
+        Err(error) => (
+            None,
+            Some(match error.kind() {
+                ErrorKind::UpstreamTimeout => "the receiver did not answer in time",
+                ErrorKind::Invalid => "the address is not allowed",
+                _ => "the receiver could not be reached",
+            }),
+        ),
     };
-    Attempt { status, error, took: started.elapsed() }
+    Attempt {
+        status,
+        error,
+        took: started.elapsed(),
+    }
 }
 
 /// Records what became of a try, in one transaction with the queue's own step.
@@ -156,7 +179,11 @@ async fn settle(
         (Some(_), false) => "pending",
     };
     if dead {
-        tracing::warn!(event = seq, status = attempt.status, "a webhook delivery is given up; it can be replayed");
+        tracing::warn!(
+            event = seq,
+            status = attempt.status,
+            "a webhook delivery is given up; it can be replayed"
+        );
     }
     let entry = Delivery {
         event_id: seq,
@@ -170,7 +197,11 @@ async fn settle(
     };
     let log = record::encode(&entry)?;
     // A settled row that a crash takes back is delivered once more: at least once.
-    let durability = if dead { Durability::Sync } else { Durability::Lazy };
+    let durability = if dead {
+        Durability::Sync
+    } else {
+        Durability::Lazy
+    };
     gateway
         .store
         .write(durability, move |tx| {

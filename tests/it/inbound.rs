@@ -7,6 +7,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use warung::server::Deps;
+use warung::time::{Clock, Timestamp};
+
 use crate::support::{Rig, Sink, eventually};
 
 const PHONE: &str = "6281299999801";
@@ -228,33 +231,64 @@ async fn the_event_stream_goes_on_from_any_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_can_be_replayed() {
-    let (rig, sink, token, _) = listening("6281200000207").await;
+async fn a_delivery_that_is_refused_for_good_is_kept_and_can_be_replayed() {
+    let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
+    let deps = Deps { clock: clock.clone(), ..Deps::default() };
+    let rig = Rig::made_of(deps, |_| {}).await;
+    let sink = Sink::new().await;
+    let token = rig.pair("shop", "6281200000207").await;
+    let set = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
+    rig.post("/api/v1/webhook", &set).bearer(&token).send().await.expect(200);
     sink.answer(404);
     phone_sends(&rig, "6281200000207", "lost?").await;
-    // Six refusals make a dead letter; the clock of the gateway is real, so the waits are short ones only
-    // for the first tries. The manual clock moves over the long ones.
-    let list = || async {
+    let log = || async {
         let path = "/api/v1/webhook/deliveries?sessionId=shop";
-        rig.get(path).bearer(&token).send().await.expect(200)["deliveries"].clone()
+        rig.get(path).bearer(&token).send().await.expect(200)["deliveries"][0].clone()
     };
-    eventually("a refused try", || async {
-        list()
-            .await
-            .as_array()?
-            .iter()
-            .any(|d| d["httpStatus"] == 404)
-            .then_some(())
+    for attempt in 1..=6 {
+        let entry = eventually("the next try", || async {
+            let entry = log().await;
+            (entry["attempts"] == attempt).then_some(entry)
+        })
+        .await;
+        assert_eq!(entry["httpStatus"], 404);
+        assert_eq!(entry["status"], if attempt < 6 { "pending" } else { "dead" });
+        let replay = format!("/api/v1/webhook/deliveries/{}/replay?sessionId=shop", entry["id"].as_str().expect("an id"));
+        let answer = rig.post(&replay, &json!({})).bearer(&token);
+        if attempt < 6 {
+            answer.send().await.expect(409);
+            clock.advance(Duration::from_secs(3600));
+            rig.server.as_ref().expect("running").gateway().deliveries.wake();
+        } else {
+            sink.answer(200);
+            answer.send().await.expect(200);
+        }
+    }
+    assert_eq!(sink.wait_for("message.received", 1).await[0]["data"]["text"], "lost?");
+    eventually("the log says so", || async {
+        (log().await["status"] == "delivered").then_some(())
     })
     .await;
-    let id = list().await[0]["id"].as_str().expect("an id").to_owned();
-    let path = format!("/api/v1/webhook/deliveries/{id}/replay?sessionId=shop");
-    let early = rig.post(&path, &json!({})).bearer(&token).send().await;
-    assert_eq!(early.status, 409, "{early:?}");
     let missing = "/api/v1/webhook/deliveries/9999999-v1/replay?sessionId=shop";
-    rig.post(missing, &json!({}))
-        .bearer(&token)
-        .send()
-        .await
-        .expect(404);
+    rig.post(missing, &json!({})).bearer(&token).send().await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_without_a_webhook_have_the_configurations() {
+    let sink = Sink::new().await;
+    let url = sink.url.clone();
+    let rig = Rig::with(|config| {
+        config.webhook_url = Some(url);
+        config.webhook_secret = Some("of the configuration".into());
+    })
+    .await;
+    let token = rig.pair("shop", "6281200000208").await;
+    let shown = rig.get("/api/v1/webhook?sessionId=shop").bearer(&token).send().await.expect(200);
+    assert_eq!(shown["url"], sink.url.as_str());
+    phone_sends(&rig, "6281200000208", "to the default").await;
+    sink.wait_for("message.received", 1).await;
+    let all = sink.got().await;
+    let last = all.last().expect("one");
+    let wanted = hmac("of the configuration", &[&last.body]);
+    assert_eq!(last.headers["x-webhook-signature"], wanted);
 }

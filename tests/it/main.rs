@@ -5,6 +5,8 @@ mod support;
 
 mod bad_input;
 mod baileys;
+mod commands;
+mod docs;
 mod fences;
 mod golden;
 mod inbound;

@@ -42,9 +42,14 @@ async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
         (Principal::Session(own), None) => Some(own.clone()),
         (Principal::Master, None) => None,
     };
-    let after = match request.header("last-event-id").or_else(|| request.query("lastEventId")) {
+    let after = match request
+        .header("last-event-id")
+        .or_else(|| request.query("lastEventId"))
+    {
         None => *gateway.newest_event.borrow(),
-        Some(id) => id.parse().map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
+        Some(id) => id
+            .parse()
+            .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
     };
     let (sender, receiver) = mpsc::channel(PAGE);
     // Ends when the client hangs up, the session goes, or the program stops.
@@ -73,7 +78,11 @@ async fn feed(
             for (number, event) in page {
                 after = number;
                 let data = String::from_utf8(payload(number, &event)).ok()?;
-                let event = sse::Event { id: number.to_string(), name: event.event, data };
+                let event = sse::Event {
+                    id: number.to_string(),
+                    name: event.event,
+                    data,
+                };
                 sender.send(event).await.ok()?;
             }
             if !full {
@@ -84,7 +93,10 @@ async fn feed(
             changed = newest.changed() => changed.ok()?,
             () = sender.closed() => return None,
         }
-        if only.as_ref().is_some_and(|s| gateway.sessions.by_number(s.number).is_none()) {
+        if only
+            .as_ref()
+            .is_some_and(|s| gateway.sessions.by_number(s.number).is_none())
+        {
             return None;
         }
     }

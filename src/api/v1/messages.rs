@@ -40,10 +40,16 @@ async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let elements = match request.json_value().await? {
         Value::Array(elements) => elements,
         one @ Value::Object(_) => vec![one],
-        _ => return Err(Error::invalid("The request body must be a message or an array of messages")),
+        _ => {
+            return Err(Error::invalid(
+                "The request body must be a message or an array of messages",
+            ));
+        }
     };
     if elements.len() > MAX_BATCH {
-        return Err(Error::invalid(format!("Maximum {MAX_BATCH} messages per request")));
+        return Err(Error::invalid(format!(
+            "Maximum {MAX_BATCH} messages per request"
+        )));
     }
     let country = gateway.config.default_country_code.as_deref();
     let mut drafts = Vec::with_capacity(elements.len());
@@ -99,7 +105,10 @@ fn draft(element: &Value, country: Option<&str>) -> Result<Draft> {
         return Err(shape());
     }
     let to = address(element, country)?;
-    let kind = element.get("type").and_then(Value::as_str).unwrap_or_default();
+    let kind = element
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     match kind {
         "text" => Ok(Draft::Text {
             body: body_of(element, "text", "Invalid text message content.")?,
@@ -136,7 +145,10 @@ fn address(element: &Map<String, Value>, country: Option<&str>) -> Result<Jid> {
 
 /// The `body` inside the object that is named like the type.
 fn body_of(element: &Map<String, Value>, part: &str, wrong: &'static str) -> Result<String> {
-    let body = element.get(part).and_then(|p| p.get("body")).and_then(Value::as_str);
+    let body = element
+        .get(part)
+        .and_then(|p| p.get("body"))
+        .and_then(Value::as_str);
     checked_text(body.ok_or_else(|| Error::invalid(wrong))?)
 }
 
@@ -156,11 +168,17 @@ fn mentions(element: &Map<String, Value>, country: Option<&str>) -> Result<Menti
         match name.as_str().ok_or_else(wrong)? {
             "all" => return Ok(Mentions::All),
             name => people.push(
-                recipient(name, false, country).filter(Jid::is_person).ok_or_else(wrong)?,
+                recipient(name, false, country)
+                    .filter(Jid::is_person)
+                    .ok_or_else(wrong)?,
             ),
         }
     }
-    Ok(if people.is_empty() { Mentions::None } else { Mentions::These(people) })
+    Ok(if people.is_empty() {
+        Mentions::None
+    } else {
+        Mentions::These(people)
+    })
 }
 
 /// The message that is answered: `context.message_id` as in the Cloud API, or `quotedMessageId`.
@@ -168,13 +186,17 @@ fn quoted(element: &Map<String, Value>) -> Result<Option<MessageId>> {
     let wrong = || Error::invalid("Invalid quoted message ID.");
     let named = match (element.get("context"), element.get("quotedMessageId")) {
         (None | Some(Value::Null), None | Some(Value::Null)) => return Ok(None),
-        (Some(context @ Value::Object(_)), _) => {
-            context.get("message_id").or_else(|| context.get("messageId"))
-        }
+        (Some(context @ Value::Object(_)), _) => context
+            .get("message_id")
+            .or_else(|| context.get("messageId")),
         (None | Some(Value::Null), named) => named,
         _ => return Err(wrong()),
     };
-    named.and_then(Value::as_str).and_then(|id| MessageId::parse(id).ok()).map(Some).ok_or_else(wrong)
+    named
+        .and_then(Value::as_str)
+        .and_then(|id| MessageId::parse(id).ok())
+        .map(Some)
+        .ok_or_else(wrong)
 }
 
 /// The message that a reaction or an edit is about.
@@ -189,10 +211,19 @@ fn target(element: &Map<String, Value>, part: &str) -> Result<MessageId> {
 
 fn reaction(element: &Map<String, Value>, to: Jid) -> Result<Draft> {
     let target = target(element, "reaction")?;
-    let emoji = element.get("reaction").and_then(|r| r.get("emoji")).and_then(Value::as_str);
+    let emoji = element
+        .get("reaction")
+        .and_then(|r| r.get("emoji"))
+        .and_then(Value::as_str);
     let emoji = emoji.filter(|e| e.len() <= 64 && !e.chars().any(char::is_control));
-    let emoji = emoji.ok_or_else(|| Error::invalid("reaction.emoji is required; an empty one takes the reaction back."))?;
-    Ok(Draft::Reaction { to, target, emoji: emoji.to_owned() })
+    let emoji = emoji.ok_or_else(|| {
+        Error::invalid("reaction.emoji is required; an empty one takes the reaction back.")
+    })?;
+    Ok(Draft::Reaction {
+        to,
+        target,
+        emoji: emoji.to_owned(),
+    })
 }
 
 /// How far a message has come.
@@ -224,13 +255,26 @@ async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let session = gateway.authorise(&who, &id)?;
     let to = recipient(jid, false, gateway.config.default_country_code.as_deref())
         .ok_or_else(|| Error::invalid("Invalid JID format"))?;
-    let outcomes =
-        gateway.send(&session, vec![Draft::Revoke { to, target: target.clone() }], None).await?;
-    match outcomes.first().and_then(|outcome| outcome.failure.as_ref()) {
+    let outcomes = gateway
+        .send(
+            &session,
+            vec![Draft::Revoke {
+                to,
+                target: target.clone(),
+            }],
+            None,
+        )
+        .await?;
+    match outcomes
+        .first()
+        .and_then(|outcome| outcome.failure.as_ref())
+    {
         Some(why) => Err(Error::new(
             ErrorKind::Upstream,
             format!("Failed to delete message. Reason: {why}"),
         )),
-        None => Ok(super::sessions::success(&format!("Attempted to delete message {target}"))),
+        None => Ok(super::sessions::success(&format!(
+            "Attempted to delete message {target}"
+        ))),
     }
 }

@@ -24,15 +24,38 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
         route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
         // It may start the session, which a client that hangs up must not cut in half.
         route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
-        route(gateway, Method::POST, "/sessions/{sessionId}/pairing-code", pairing_code),
-        route(gateway, Method::POST, "/sessions/{sessionId}/logout", logout),
-        route(gateway, Method::POST, "/sessions/{sessionId}/reconnect", reconnect),
-        route(gateway, Method::POST, "/sessions/{sessionId}/token", rotate_token),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/pairing-code",
+            pairing_code,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/logout",
+            logout,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/reconnect",
+            reconnect,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/token",
+            rotate_token,
+        ),
     ]
 }
 
 async fn create(gateway: Gateway, mut request: Request) -> Result<Reply> {
-    if !request.header("x-master-key").is_some_and(|key| gateway.is_master_key(key)) {
+    if !request
+        .header("x-master-key")
+        .is_some_and(|key| gateway.is_master_key(key))
+    {
         return Err(Error::new(
             ErrorKind::Unauthorized,
             "Master API key required for session creation",
@@ -69,7 +92,12 @@ impl PublicList {
         {
             return Ok(list.clone());
         }
-        let rows: Vec<_> = gateway.sessions.all().iter().map(|s| row(s, None)).collect();
+        let rows: Vec<_> = gateway
+            .sessions
+            .all()
+            .iter()
+            .map(|s| row(s, None))
+            .collect();
         let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
         *kept = Some((version, list.clone()));
         Ok(list)
@@ -78,17 +106,24 @@ impl PublicList {
 
 fn listing(gateway: &Gateway) -> Route {
     let public = Arc::new(PublicList::default());
-    route(gateway, Method::GET, "/sessions", move |gateway, request| {
-        let public = public.clone();
-        async move { list(&gateway, &request, &public) }
-    })
+    route(
+        gateway,
+        Method::GET,
+        "/sessions",
+        move |gateway, request| {
+            let public = public.clone();
+            async move { list(&gateway, &request, &public) }
+        },
+    )
 }
 
 /// Public, as documented; tokens and QR codes only for those who may use them.
 fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Reply> {
     let who = match (request.header("x-master-key"), request.bearer()) {
         (None, None) => {
-            return Ok(Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store());
+            return Ok(
+                Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store(),
+            );
         }
         _ => Some(caller(gateway, request)?),
     };
@@ -113,7 +148,10 @@ fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
     row.insert("sessionId".into(), json!(session.id));
     row.insert("status".into(), json!(word(status.state)));
     row.insert("detail".into(), json!(status.detail));
-    row.insert("qr".into(), json!(status.qr.filter(|_| entitled).map(|(code, _)| code)));
+    row.insert(
+        "qr".into(),
+        json!(status.qr.filter(|_| entitled).map(|(code, _)| code)),
+    );
     row.insert("token".into(), json!(entitled.then(|| session.token())));
     row
 }
@@ -122,7 +160,10 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     let mut shown = row(&session, Some(&Principal::Session(session.clone())));
     let status = session.status();
-    shown.insert("isConnected".into(), json!(status.state == State::Connected));
+    shown.insert(
+        "isConnected".into(),
+        json!(status.state == State::Connected),
+    );
     shown.insert("loggedOut".into(), json!(status.state == State::LoggedOut));
     shown.insert("number".into(), json!(status.number));
     shown.insert("lid".into(), json!(status.lid));
@@ -140,7 +181,10 @@ async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
 /// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.
 async fn qr(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
-    let wanted = request.header("accept").unwrap_or_default().to_ascii_lowercase();
+    let wanted = request
+        .header("accept")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let (code, ends) = gateway.qr(&session).await?;
     let reply = if wanted.contains("image/svg") {
         Reply::bytes("image/svg+xml", pairing::svg(&code)?)
@@ -190,5 +234,8 @@ async fn rotate_token(gateway: Gateway, request: Request) -> Result<Reply> {
 
 /// The envelope of an answer that says only what was done.
 pub(super) fn success(message: &str) -> Reply {
-    Reply::json(StatusCode::OK, &json!({ "status": "success", "message": message }))
+    Reply::json(
+        StatusCode::OK,
+        &json!({ "status": "success", "message": message }),
+    )
 }

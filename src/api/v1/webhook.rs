@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::rules::{caller, named, object, text};
 use super::route;
+use super::rules::{caller, named, object, text};
 use super::sessions::success;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
@@ -19,7 +19,12 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
         route(gateway, Method::GET, "/webhook", show),
         route(gateway, Method::DELETE, "/webhook", remove),
         route(gateway, Method::GET, "/webhook/deliveries", deliveries),
-        route(gateway, Method::POST, "/webhook/deliveries/{deliveryId}/replay", replay),
+        route(
+            gateway,
+            Method::POST,
+            "/webhook/deliveries/{deliveryId}/replay",
+            replay,
+        ),
     ]
 }
 
@@ -42,7 +47,9 @@ async fn set(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &body, "URL and sessionId are required.")?;
     let url = text(&body, "url")?.filter(|url| !url.is_empty());
     let registration = Registration {
-        url: url.ok_or_else(|| Error::invalid("URL and sessionId are required."))?.to_owned(),
+        url: url
+            .ok_or_else(|| Error::invalid("URL and sessionId are required."))?
+            .to_owned(),
         secret: text(&body, "secret")?.map(str::to_owned),
         events: events(&body)?,
     };
@@ -63,7 +70,12 @@ fn events(body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
     match body.get("events") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(names)) => Ok(Some(
-            names.split(',').map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect(),
+            names
+                .split(',')
+                .map(str::trim)
+                .filter(|n| !n.is_empty())
+                .map(str::to_owned)
+                .collect(),
         )),
         Some(Value::Array(names)) => names
             .iter()
@@ -96,7 +108,10 @@ async fn remove(gateway: Gateway, mut request: Request) -> Result<Reply> {
     };
     let session = session(&gateway, &request, &body, "sessionId is required.")?;
     gateway.delete_webhook(&session, V1).await?;
-    Ok(success(&format!("Webhook for session {} deleted.", session.id)))
+    Ok(success(&format!(
+        "Webhook for session {} deleted.",
+        session.id
+    )))
 }
 
 async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -127,6 +142,11 @@ async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
 
 async fn replay(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
-    gateway.replay_delivery(&session, request.param("deliveryId")).await?;
-    Ok(success(&format!("Delivery {} will be tried again.", request.param("deliveryId"))))
+    gateway
+        .replay_delivery(&session, request.param("deliveryId"))
+        .await?;
+    Ok(success(&format!(
+        "Delivery {} will be tried again.",
+        request.param("deliveryId")
+    )))
 }
