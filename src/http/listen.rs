@@ -261,8 +261,9 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (wire, address) = listener.accept().await?;
-                // Answers are small: they must not wait for more.
-                wire.set_nodelay(true)?;
+                // Answers are small: they must not wait for more. It fails when the client is gone
+                // already, which reading will notice.
+                let _ = wire.set_nodelay(true);
                 let peer = Peer {
                     ip: Some(address.ip().to_canonical()),
                     unix: false,

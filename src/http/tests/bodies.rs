@@ -320,3 +320,49 @@ async fn a_client_may_wait_for_leave_to_send() {
     assert!(!answer.contains("100 Continue"), "{answer}");
     assert_eq!(field(&answer, "connection"), Some("close"));
 }
+
+/// A stream of these pieces.
+struct Pieces(std::vec::IntoIter<Result<bytes::Bytes>>);
+
+impl futures_core::Stream for Pieces {
+    type Item = Result<bytes::Bytes>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        std::task::Poll::Ready(self.0.next())
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_answer_that_breaks_off_is_seen_to_do_so() {
+    let handler = |request: Request| async move {
+        let length = request.query("length").and_then(|n| n.parse().ok());
+        let mut pieces = vec![Ok("one ".into()), Ok("two".into())];
+        if request.query("fail").is_some() {
+            pieces.push(Err(Error::internal("the disk is gone")));
+        }
+        Ok(Reply::try_stream("x/y", length, Pieces(pieces.into_iter())))
+    };
+    let server = serve(vec![Route::get("/", handler)], Limits::default()).await;
+    let answer = talk(&server, get("/?length=7")).await;
+    assert_eq!(field(&answer, "content-length"), Some("7"));
+    assert!(answer.ends_with("one two"), "{answer}");
+    let answer = talk(&server, get("/")).await;
+    assert_eq!(field(&answer, "transfer-encoding"), Some("chunked"));
+    assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+    let answer = talk(&server, get("/?fail")).await;
+    assert!(
+        !answer.ends_with("0\r\n\r\n") && !answer.contains("disk"),
+        "{answer}"
+    );
+    // Less than was promised is a failure too: the connection ends before the body does.
+    let answer = talk(&server, get("/?length=9")).await;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    assert!(body.len() < 9, "{answer}");
+    assert_eq!(
+        status(&talk(&server, get("/").replace("GET", "HEAD")).await),
+        "200"
+    );
+}
