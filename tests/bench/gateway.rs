@@ -17,10 +17,15 @@ use warung::sandbox::Sandbox;
 const MASTER: &str = "master-key-of-the-benchmarks";
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let network = runtime.block_on(Sandbox::open(Default::default())).expect("a network");
+    let network = runtime
+        .block_on(Sandbox::open(Default::default()))
+        .expect("a network");
     let sections: [(&str, fn(&Bench)); 5] = [
         ("start", start_time),
         ("sessions", list_sessions),
@@ -50,8 +55,21 @@ struct Gateway {
 impl Gateway {
     fn start(bench: &Bench, data: &std::path::Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_warung"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--master-key", MASTER])
-            .args(["--max-sessions", "2000", "--whatsapp-url", &bench.network.url()])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "error",
+                "--master-key",
+                MASTER,
+            ])
+            .args([
+                "--max-sessions",
+                "2000",
+                "--whatsapp-url",
+                &bench.network.url(),
+            ])
             .arg("--data")
             .arg(data)
             .stdout(Stdio::piped())
@@ -59,19 +77,33 @@ impl Gateway {
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let addr = lines
-            .find_map(|line| line.expect("readable").strip_prefix("listening on http://").map(str::to_owned))
+            .find_map(|line| {
+                line.expect("readable")
+                    .strip_prefix("listening on http://")
+                    .map(str::to_owned)
+            })
             .expect("it listens");
-        Self { child, addr: addr.parse().expect("an address") }
+        Self {
+            child,
+            addr: addr.parse().expect("an address"),
+        }
     }
 
     fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.addr).expect("it listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        Connection { stream, buffer: vec![0; 256 << 10] }
+        Connection {
+            stream,
+            buffer: vec![0; 256 << 10],
+        }
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let answer = self.connect().ask(&request(method, path, &body));
         serde_json::from_slice(&answer).unwrap_or(Value::Null)
     }
@@ -80,15 +112,24 @@ impl Gateway {
     fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("a running process");
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("a figure");
-        line.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .expect("a figure");
+        line.split_whitespace()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
     }
 
     fn metric(&self, name: &str) -> f64 {
         let answer = self.connect().ask(&request("GET", "/metrics", ""));
         let text = String::from_utf8(answer).expect("text");
-        let line = text.lines().find_map(|l| l.strip_prefix(&format!("warung_{name} ")));
-        line.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("warung_{name} ")));
+        line.and_then(|n| n.parse().ok())
+            .unwrap_or_else(|| panic!("{name} in {text}"))
     }
 }
 
@@ -120,10 +161,15 @@ impl Connection {
             if got == self.buffer.len() {
                 self.buffer.resize(got * 2, 0);
             }
-            let read = self.stream.read(&mut self.buffer[got..]).expect("an answer");
+            let read = self
+                .stream
+                .read(&mut self.buffer[got..])
+                .expect("an answer");
             assert!(read > 0, "the server hung up");
             got += read;
-            let Some(head) = self.buffer[..got].windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+            let Some(head) = self.buffer[..got].windows(4).position(|w| w == b"\r\n\r\n") else {
+                continue;
+            };
             let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
             let length = text
                 .lines()
@@ -154,15 +200,25 @@ fn start_time(bench: &Bench) {
         median(times.collect())
     };
     let folder = tempfile::tempdir().expect("a folder");
-    println!("start to first answer, empty store: {:.1} ms", measure(folder.path()));
+    println!(
+        "start to first answer, empty store: {:.1} ms",
+        measure(folder.path())
+    );
     let folder = tempfile::tempdir().expect("a folder");
     {
         let gateway = Gateway::start(bench, folder.path());
         for n in 0..1000 {
-            gateway.ask("POST", "/api/v1/sessions", &json!({ "sessionId": format!("s{n}") }));
+            gateway.ask(
+                "POST",
+                "/api/v1/sessions",
+                &json!({ "sessionId": format!("s{n}") }),
+            );
         }
     }
-    println!("start to first answer, 1,000 sessions stored: {:.1} ms", measure(folder.path()));
+    println!(
+        "start to first answer, 1,000 sessions stored: {:.1} ms",
+        measure(folder.path())
+    );
 }
 
 /// `GET /api/v1/sessions` on 16 connections.
@@ -171,7 +227,11 @@ fn list_sessions(bench: &Bench) {
     let gateway = Gateway::start(bench, folder.path());
     for (name, count) in [("empty list", 0), ("100 sessions", 100)] {
         for n in 0..count {
-            gateway.ask("POST", "/api/v1/sessions", &json!({ "sessionId": format!("s{n}") }));
+            gateway.ask(
+                "POST",
+                "/api/v1/sessions",
+                &json!({ "sessionId": format!("s{n}") }),
+            );
         }
         std::thread::sleep(Duration::from_secs(if count > 0 { 3 } else { 0 }));
         let stop = Arc::new(AtomicBool::new(false));
@@ -192,7 +252,10 @@ fn list_sessions(bench: &Bench) {
             .collect();
         std::thread::sleep(Duration::from_secs(5));
         stop.store(true, Ordering::Relaxed);
-        let mut times: Vec<f64> = workers.into_iter().flat_map(|w| w.join().expect("a worker")).collect();
+        let mut times: Vec<f64> = workers
+            .into_iter()
+            .flat_map(|w| w.join().expect("a worker"))
+            .collect();
         times.sort_by(f64::total_cmp);
         let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
         println!(
@@ -206,9 +269,16 @@ fn list_sessions(bench: &Bench) {
 
 fn pair(bench: &Bench, gateway: &Gateway, session: &str, phone: &str) {
     gateway.ask("POST", "/api/v1/sessions", &json!({ "sessionId": session }));
-    let qr = gateway.ask("GET", &format!("/api/v1/sessions/{session}/qr"), &Value::Null);
+    let qr = gateway.ask(
+        "GET",
+        &format!("/api/v1/sessions/{session}/qr"),
+        &Value::Null,
+    );
     let scan = json!({ "qr": qr["qr"], "phone": phone });
-    bench.runtime.block_on(bench.network.control("POST", "/sandbox/scan", &scan)).expect("scanned");
+    bench
+        .runtime
+        .block_on(bench.network.control("POST", "/sandbox/scan", &scan))
+        .expect("scanned");
     wait(|| {
         let row = gateway.ask("GET", &format!("/api/v1/sessions/{session}"), &Value::Null);
         row["status"] == "CONNECTED"
@@ -224,8 +294,13 @@ fn wait(done: impl Fn() -> bool) {
 }
 
 fn decrypted(bench: &Bench) -> u64 {
-    let stats = bench.runtime.block_on(bench.network.control("GET", "/sandbox/stats", &Value::Null));
-    stats.expect("stats")["decrypted"].as_u64().expect("a count")
+    let stats =
+        bench
+            .runtime
+            .block_on(bench.network.control("GET", "/sandbox/stats", &Value::Null));
+    stats.expect("stats")["decrypted"]
+        .as_u64()
+        .expect("a count")
 }
 
 /// Texts over HTTP, durable, each decrypted by its phone.
@@ -233,29 +308,39 @@ fn messages(bench: &Bench) {
     let folder = tempfile::tempdir().expect("a folder");
     let gateway = Gateway::start(bench, folder.path());
     pair(bench, &gateway, "shop", "6281200000001");
-    for (name, connections, batch, total) in
-        [("one per request, 1 connection", 1, 1, 2000u64), ("one per request, 32 connections", 32, 1, 10_000), ("100 per request, 4 connections", 4, 100, 20_000)]
-    {
+    for (name, connections, batch, total) in [
+        ("one per request, 1 connection", 1, 1, 2000u64),
+        ("one per request, 32 connections", 32, 1, 10_000),
+        ("100 per request, 4 connections", 4, 100, 20_000),
+    ] {
         // Once to each phone first: their keys are made and fetched outside the measurement.
         for n in 0..100 {
             post(&mut gateway.connect(), n, 1);
         }
         let next = Arc::new(AtomicU64::new(0));
-        let before = (decrypted(bench), gateway.metric("store_fsyncs_total"), gateway.metric("store_written_bytes_total"));
+        let before = (
+            decrypted(bench),
+            gateway.metric("store_fsyncs_total"),
+            gateway.metric("store_written_bytes_total"),
+        );
         let started = Instant::now();
         let workers: Vec<_> = (0..connections)
             .map(|_| {
                 let (mut connection, next) = (gateway.connect(), next.clone());
-                std::thread::spawn(move || loop {
-                    let n = next.fetch_add(batch, Ordering::Relaxed);
-                    if n >= total {
-                        return;
+                std::thread::spawn(move || {
+                    loop {
+                        let n = next.fetch_add(batch, Ordering::Relaxed);
+                        if n >= total {
+                            return;
+                        }
+                        post(&mut connection, n, batch);
                     }
-                    post(&mut connection, n, batch);
                 })
             })
             .collect();
-        workers.into_iter().for_each(|w| w.join().expect("a worker"));
+        workers
+            .into_iter()
+            .for_each(|w| w.join().expect("a worker"));
         wait(|| decrypted(bench) - before.0 >= total);
         let seconds = started.elapsed().as_secs_f64();
         let count = total as f64;
@@ -288,7 +373,10 @@ fn at_rest(bench: &Bench) {
     let gateway = Gateway::start(bench, folder.path());
     pair(bench, &gateway, "shop", "6281200000002");
     std::thread::sleep(Duration::from_secs(3));
-    let before = (gateway.metric("store_fsyncs_total"), gateway.metric("store_written_bytes_total"));
+    let before = (
+        gateway.metric("store_fsyncs_total"),
+        gateway.metric("store_written_bytes_total"),
+    );
     std::thread::sleep(Duration::from_secs(30));
     println!(
         "at rest, one connected session, 30 s: {:.0} fsyncs, {:.1} KiB written",
@@ -302,14 +390,25 @@ fn memory(bench: &Bench) {
     let folder = tempfile::tempdir().expect("a folder");
     let gateway = Gateway::start(bench, folder.path());
     std::thread::sleep(Duration::from_secs(1));
-    println!("memory idle, no session: {:.1} MiB", gateway.resident() as f64 / 1024.0);
+    println!(
+        "memory idle, no session: {:.1} MiB",
+        gateway.resident() as f64 / 1024.0
+    );
     let mut paired = 0;
     for count in [1, 10, 100, 1000] {
         while paired < count {
-            pair(bench, &gateway, &format!("s{paired}"), &format!("62813{paired:07}"));
+            pair(
+                bench,
+                &gateway,
+                &format!("s{paired}"),
+                &format!("62813{paired:07}"),
+            );
             paired += 1;
         }
         std::thread::sleep(Duration::from_secs(3));
-        println!("memory, {count} connected sessions: {:.1} MiB", gateway.resident() as f64 / 1024.0);
+        println!(
+            "memory, {count} connected sessions: {:.1} MiB",
+            gateway.resident() as f64 / 1024.0
+        );
     }
 }

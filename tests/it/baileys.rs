@@ -36,14 +36,23 @@ impl Baileys {
             .ok()?;
         let orders = child.stdin.take().expect("piped");
         let events = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Some(Self { _child: child, orders, events })
+        Some(Self {
+            _child: child,
+            orders,
+            events,
+        })
     }
 
     /// The next event of this kind.
     async fn hear(&mut self, kind: &str) -> Value {
         let find = async {
             loop {
-                let line = self.events.next_line().await.expect("readable").expect("it runs");
+                let line = self
+                    .events
+                    .next_line()
+                    .await
+                    .expect("readable")
+                    .expect("it runs");
                 let event: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
                 assert!(event["error"].is_null(), "{event}");
                 if !event[kind].is_null() {
@@ -51,12 +60,17 @@ impl Baileys {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(40), find).await.expect(kind)
+        tokio::time::timeout(Duration::from_secs(40), find)
+            .await
+            .expect(kind)
     }
 
     async fn send(&mut self, to: &str, text: &str) {
         let order = format!("{}\n", json!({ "to": to, "text": text }));
-        self.orders.write_all(order.as_bytes()).await.expect("it listens");
+        self.orders
+            .write_all(order.as_bytes())
+            .await
+            .expect("it listens");
     }
 }
 
@@ -65,19 +79,34 @@ async fn baileys_pairs_with_the_network_and_talks_with_a_session_of_ours() {
     let rig = Rig::new().await;
     let overview = rig.sandbox("GET", "/sandbox", &Value::Null).await;
     let root = overview["rootKey"].as_str().expect("a key").to_owned();
-    let Some(mut baileys) = Baileys::start(&rig.network.url(), &root) else { return };
+    let Some(mut baileys) = Baileys::start(&rig.network.url(), &root) else {
+        return;
+    };
     let token = rig.pair("shop", "6281200000601").await;
     let sink = Sink::new().await;
     let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook).bearer(&token).send().await.expect(200);
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
 
     let qr = baileys.hear("qr").await;
-    rig.sandbox("POST", "/sandbox/scan", &json!({ "qr": qr, "phone": "6281200000602" })).await;
+    rig.sandbox(
+        "POST",
+        "/sandbox/scan",
+        &json!({ "qr": qr, "phone": "6281200000602" }),
+    )
+    .await;
     baileys.hear("open").await;
-    let sent = rig.send_text("shop", &token, "6281200000602", "halo Baileys").await;
+    let sent = rig
+        .send_text("shop", &token, "6281200000602", "halo Baileys")
+        .await;
     assert_eq!(sent["status"], "success", "{sent}");
     assert_eq!(baileys.hear("message").await["text"], "halo Baileys");
-    baileys.send("6281200000601@s.whatsapp.net", "halo Warung").await;
+    baileys
+        .send("6281200000601@s.whatsapp.net", "halo Warung")
+        .await;
     baileys.hear("sent").await;
     let got = sink.wait_for("message.received", 1).await;
     assert_eq!(got[0]["data"]["text"], "halo Warung");

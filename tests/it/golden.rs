@@ -31,7 +31,10 @@ fn parse(text: &str, file: &Path) -> Vec<Exchange> {
         exchanges.push(Exchange {
             title: title.trim().to_owned(),
             request: request.trim().to_owned(),
-            status: status.trim().parse().unwrap_or_else(|_| panic!("{}: {title}", file.display())),
+            status: status
+                .trim()
+                .parse()
+                .unwrap_or_else(|_| panic!("{}: {title}", file.display())),
             answer: serde_json::from_str(body.trim()).unwrap_or(Value::Null),
         });
     }
@@ -54,7 +57,11 @@ fn write(exchanges: &[Exchange], intro: &str) -> String {
 fn call(rig: &Rig, request: &str) -> Call {
     let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
     let mut lines = head.lines();
-    let (method, path) = lines.next().expect("a request line").split_once(' ').expect("two words");
+    let (method, path) = lines
+        .next()
+        .expect("a request line")
+        .split_once(' ')
+        .expect("two words");
     let mut call = Call::new(rig.addr(), method, path);
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a header");
@@ -62,7 +69,11 @@ fn call(rig: &Rig, request: &str) -> Call {
     }
     // A form's lines end as its standard says.
     let form = head.contains("multipart/form-data");
-    call.body(if form { body.replace('\n', "\r\n") } else { body.to_owned() })
+    call.body(if form {
+        body.replace('\n', "\r\n")
+    } else {
+        body.to_owned()
+    })
 }
 
 async fn replay(file: PathBuf) {
@@ -83,13 +94,21 @@ async fn replay(file: PathBuf) {
             continue;
         }
         let answer = call(&rig, &exchange.request).send().await;
-        let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
+        let body = if answer.body.is_empty() {
+            Value::Null
+        } else {
+            answer.json()
+        };
         if update {
             (exchange.status, exchange.answer) = (answer.status, body);
             continue;
         }
         let place = format!("{}: {}", file.display(), exchange.title);
-        assert_eq!((answer.status, &body), (exchange.status, &exchange.answer), "{place}");
+        assert_eq!(
+            (answer.status, &body),
+            (exchange.status, &exchange.answer),
+            "{place}"
+        );
     }
     if update {
         std::fs::write(&file, write(&exchanges, &intro)).expect("written");

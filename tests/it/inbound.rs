@@ -17,7 +17,12 @@ async fn listening(account: &str) -> (Rig, Sink, String, String) {
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
     let set = json!({ "sessionId": "shop", "url": sink.url });
-    let answer = rig.post("/api/v1/webhook", &set).bearer(&token).send().await.expect(200);
+    let answer = rig
+        .post("/api/v1/webhook", &set)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(answer["message"], "Webhook URL for session shop updated");
     let secret = answer["secret"].as_str().expect("a secret").to_owned();
     (rig, sink, token, secret)
@@ -25,14 +30,20 @@ async fn listening(account: &str) -> (Rig, Sink, String, String) {
 
 async fn phone_sends(rig: &Rig, to: &str, text: &str) -> String {
     let path = format!("/sandbox/phones/{PHONE}/messages");
-    let sent = rig.sandbox("POST", &path, &json!({ "to": to, "text": text })).await;
+    let sent = rig
+        .sandbox("POST", &path, &json!({ "to": to, "text": text }))
+        .await;
     sent["id"].as_str().expect("an id").to_owned()
 }
 
 fn hmac(secret: &str, parts: &[&[u8]]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
     parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect()
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,14 +58,26 @@ async fn a_message_reaches_the_webhook_signed_and_in_the_originals_shape() {
     assert_eq!(data["type"], "conversation");
     assert_eq!(data["id"], id.as_str());
     assert_eq!(data["senderNumber"], PHONE);
-    assert!(data["senderLid"].as_str().expect("a LID").ends_with("@lid"), "{data}");
+    assert!(
+        data["senderLid"].as_str().expect("a LID").ends_with("@lid"),
+        "{data}"
+    );
     let all = sink.got().await;
-    let delivered = all.iter().find(|d| d.json()["event"] == "message.received").expect("it");
+    let delivered = all
+        .iter()
+        .find(|d| d.json()["event"] == "message.received")
+        .expect("it");
     assert_eq!(delivered.headers["x-webhook-event"], "message.received");
-    assert_eq!(delivered.headers["x-webhook-signature"], hmac(&secret, &[&delivered.body]));
+    assert_eq!(
+        delivered.headers["x-webhook-signature"],
+        hmac(&secret, &[&delivered.body])
+    );
     let timestamp = &delivered.headers["x-webhook-timestamp"];
     let dated = hmac(&secret, &[timestamp.as_bytes(), b".", &delivered.body]);
-    assert_eq!(delivered.headers["x-webhook-signature-v2"], format!("t={timestamp},v2={dated}"));
+    assert_eq!(
+        delivered.headers["x-webhook-signature-v2"],
+        format!("t={timestamp},v2={dated}")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,12 +97,19 @@ async fn a_receiver_that_was_down_gets_everything_later_once_and_in_order() {
         let path = "/api/v1/webhook/deliveries?sessionId=shop";
         let list = rig.get(path).bearer(&token).send().await.expect(200);
         let failed = |d: &Value| d["httpStatus"] == 503 && d["status"] == "pending";
-        list["deliveries"].as_array()?.iter().any(failed).then_some(())
+        list["deliveries"]
+            .as_array()?
+            .iter()
+            .any(failed)
+            .then_some(())
     })
     .await;
     sink.answer(200);
     let got = sink.wait_for("message.received", 10).await;
-    let texts: Vec<_> = got.iter().map(|d| d["data"]["text"].as_str().expect("a text")).collect();
+    let texts: Vec<_> = got
+        .iter()
+        .map(|d| d["data"]["text"].as_str().expect("a text"))
+        .collect();
     let wanted: Vec<_> = (0..10).map(|n| format!("message {n}")).collect();
     assert_eq!(texts, wanted);
 }
@@ -96,7 +126,12 @@ async fn edits_reactions_and_revokes_are_events_of_their_own() {
     let edited = sink.wait_for("message.edited", 1).await;
     assert_eq!(edited[0]["data"]["messageId"], id.as_str());
     assert_eq!(edited[0]["data"]["text"], "first");
-    rig.sandbox("POST", &format!("{phone}/revoke"), &json!({ "to": to, "id": id })).await;
+    rig.sandbox(
+        "POST",
+        &format!("{phone}/revoke"),
+        &json!({ "to": to, "id": id }),
+    )
+    .await;
     let deleted = sink.wait_for("message.deleted", 1).await;
     assert_eq!(deleted[0]["data"]["messageId"], id.as_str());
     let sent = rig.send_text("shop", &token, PHONE, "like it?").await;
@@ -112,7 +147,8 @@ async fn edits_reactions_and_revokes_are_events_of_their_own() {
 async fn calls_and_group_changes_are_told() {
     let (rig, sink, _, _) = listening("6281200000204").await;
     let call = json!({ "to": "6281200000204" });
-    rig.sandbox("POST", &format!("/sandbox/phones/{PHONE}/call"), &call).await;
+    rig.sandbox("POST", &format!("/sandbox/phones/{PHONE}/call"), &call)
+        .await;
     let offers = sink.wait_for("call.offer", 1).await;
     assert_eq!(offers[0]["data"]["number"], PHONE, "{}", offers[0]);
     let group = json!({ "subject": "Team", "participants": ["6281200000204", PHONE] });
@@ -130,15 +166,32 @@ async fn what_came_while_the_gateway_was_down_comes_after_it_is_back() {
     for n in 0..5 {
         let sent = rig
             .network
-            .control("POST", &format!("/sandbox/phones/{PHONE}/messages"), &json!({ "to": "6281200000205", "text": format!("offline {n}") }))
+            .control(
+                "POST",
+                &format!("/sandbox/phones/{PHONE}/messages"),
+                &json!({ "to": "6281200000205", "text": format!("offline {n}") }),
+            )
             .await
             .expect("sent");
         assert!(sent["id"].is_string());
     }
     rig.restart().await;
     let got = sink.wait_for("message.received", 6).await;
-    let texts: Vec<_> = got.iter().map(|d| d["data"]["text"].as_str().expect("a text")).collect();
-    assert_eq!(texts, ["before", "offline 0", "offline 1", "offline 2", "offline 3", "offline 4"]);
+    let texts: Vec<_> = got
+        .iter()
+        .map(|d| d["data"]["text"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "before",
+            "offline 0",
+            "offline 1",
+            "offline 2",
+            "offline 3",
+            "offline 4"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +202,10 @@ async fn the_event_stream_goes_on_from_any_event() {
     }
     let got = sink.wait_for("message.received", 3).await;
     let first = got[0]["id"].as_u64().expect("a number");
-    let stream = rig.get("/api/v1/events").bearer(&token).header("last-event-id", &first.to_string());
+    let stream = rig
+        .get("/api/v1/events")
+        .bearer(&token)
+        .header("last-event-id", &first.to_string());
     let response = stream.open().await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = response.into_body();
@@ -157,11 +213,17 @@ async fn the_event_stream_goes_on_from_any_event() {
     phone_sends(&rig, "6281200000206", "live").await;
     while !text.contains("live") {
         let frame = tokio::time::timeout(Duration::from_secs(20), body.frame()).await;
-        let frame = frame.expect("events come").expect("the stream goes on").expect("no error");
+        let frame = frame
+            .expect("events come")
+            .expect("the stream goes on")
+            .expect("no error");
         text.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));
     }
     assert!(!text.contains("message 0"), "{text}");
-    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
+    let at = |what: &str| {
+        text.find(what)
+            .unwrap_or_else(|| panic!("{what} in {text}"))
+    };
     assert!(at("message 1") < at("message 2") && at("message 2") < at("live"));
 }
 
@@ -177,7 +239,12 @@ async fn a_dead_letter_can_be_replayed() {
         rig.get(path).bearer(&token).send().await.expect(200)["deliveries"].clone()
     };
     eventually("a refused try", || async {
-        list().await.as_array()?.iter().any(|d| d["httpStatus"] == 404).then_some(())
+        list()
+            .await
+            .as_array()?
+            .iter()
+            .any(|d| d["httpStatus"] == 404)
+            .then_some(())
     })
     .await;
     let id = list().await[0]["id"].as_str().expect("an id").to_owned();
@@ -185,5 +252,9 @@ async fn a_dead_letter_can_be_replayed() {
     let early = rig.post(&path, &json!({})).bearer(&token).send().await;
     assert_eq!(early.status, 409, "{early:?}");
     let missing = "/api/v1/webhook/deliveries/9999999-v1/replay?sessionId=shop";
-    rig.post(missing, &json!({})).bearer(&token).send().await.expect(404);
+    rig.post(missing, &json!({}))
+        .bearer(&token)
+        .send()
+        .await
+        .expect(404);
 }

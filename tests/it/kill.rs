@@ -34,10 +34,23 @@ struct Running {
 impl Running {
     async fn start(data: &std::path::Path, network: &Sandbox) -> Self {
         let mut child = Command::new(program())
-            .args(["serve", "--listen", "127.0.0.1:0", "--master-key", MASTER, "--log", "error"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--master-key",
+                MASTER,
+                "--log",
+                "error",
+            ])
             .arg("--data")
             .arg(data)
-            .args(["--whatsapp-url", &network.url(), "--allow-private", "127.0.0.0/8"])
+            .args([
+                "--whatsapp-url",
+                &network.url(),
+                "--allow-private",
+                "127.0.0.0/8",
+            ])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -45,7 +58,11 @@ impl Running {
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(Duration::from_secs(30), async {
             loop {
-                let line = lines.next_line().await.expect("readable").expect("it says where it listens");
+                let line = lines
+                    .next_line()
+                    .await
+                    .expect("readable")
+                    .expect("it says where it listens");
                 if let Some(url) = line.strip_prefix("listening on http://") {
                     break url.to_owned();
                 }
@@ -53,7 +70,10 @@ impl Running {
         })
         .await
         .expect("it listens in time");
-        Self { child, addr: line.parse().expect("an address") }
+        Self {
+            child,
+            addr: line.parse().expect("an address"),
+        }
     }
 
     fn call(&self, method: &str, path: &str) -> Call {
@@ -62,7 +82,11 @@ impl Running {
 
     async fn wait_connected(&self) {
         eventually("the session is connected", || async {
-            let row = self.call("GET", "/api/v1/sessions/shop").send().await.expect(200);
+            let row = self
+                .call("GET", "/api/v1/sessions/shop")
+                .send()
+                .await
+                .expect(200);
             (row["status"] == "CONNECTED").then_some(())
         })
         .await;
@@ -75,13 +99,17 @@ impl Running {
 
 /// A small generator: moments need not be unguessable, but differ from run to run.
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
-    let rounds = crate::support::option("WARUNG_KILL_ROUNDS").and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = crate::support::option("WARUNG_KILL_ROUNDS")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(ROUNDS);
     let network = Sandbox::open(Default::default()).await.expect("a network");
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
@@ -109,19 +137,39 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
         again.wait_connected().await;
         running = Some(again);
     }
-    verify(&network, &sink, &*acknowledged.lock().await, &*written.lock().await).await;
+    verify(
+        &network,
+        &sink,
+        &*acknowledged.lock().await,
+        &*written.lock().await,
+    )
+    .await;
     running.expect("running").kill().await;
 }
 
 async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
-    let made = running.call("POST", "/api/v1/sessions").json(&json!({ "sessionId": "shop" }));
+    let made = running
+        .call("POST", "/api/v1/sessions")
+        .json(&json!({ "sessionId": "shop" }));
     made.send().await.expect(201);
-    let qr = running.call("GET", "/api/v1/sessions/shop/qr").send().await.expect(200);
+    let qr = running
+        .call("GET", "/api/v1/sessions/shop/qr")
+        .send()
+        .await
+        .expect(200);
     let scan = json!({ "qr": qr["qr"], "phone": ACCOUNT });
-    network.control("POST", "/sandbox/scan", &scan).await.expect("scanned");
+    network
+        .control("POST", "/sandbox/scan", &scan)
+        .await
+        .expect("scanned");
     running.wait_connected().await;
     let hook = json!({ "sessionId": "shop", "url": sink.url });
-    running.call("POST", "/api/v1/webhook").json(&hook).send().await.expect(200);
+    running
+        .call("POST", "/api/v1/webhook")
+        .json(&hook)
+        .send()
+        .await
+        .expect(200);
 }
 
 /// Sends until the program dies, and notes what was answered as sent.
@@ -137,10 +185,17 @@ async fn send(
         }
         let text = format!("round {round} message {n}");
         let body = json!({ "to": CUSTOMER, "type": "text", "text": { "body": text } });
-        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop").master().json(&body);
-        let Some(answer) = call.try_send().await else { return };
+        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
+            .master()
+            .json(&body);
+        let Some(answer) = call.try_send().await else {
+            return;
+        };
         if answer.status == 200 && answer.json()[0]["status"] == "success" {
-            let id = answer.json()[0]["messageId"].as_str().expect("an id").to_owned();
+            let id = answer.json()[0]["messageId"]
+                .as_str()
+                .expect("an id")
+                .to_owned();
             acknowledged.lock().await.insert(id, text);
         }
     }
@@ -173,17 +228,29 @@ async fn verify(
     acknowledged: &BTreeMap<String, String>,
     written: &BTreeSet<String>,
 ) {
-    assert!(acknowledged.len() > 20 && written.len() > 20, "messages flowed");
+    assert!(
+        acknowledged.len() > 20 && written.len() > 20,
+        "messages flowed"
+    );
     let path = format!("/sandbox/phones/{CUSTOMER}/messages");
-    let got = network.control("GET", &path, &serde_json::Value::Null).await.expect("a list");
+    let got = network
+        .control("GET", &path, &serde_json::Value::Null)
+        .await
+        .expect("a list");
     let mut counts: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
     for message in got.as_array().expect("an array") {
         let id = message["id"].as_str().expect("an id");
-        let entry = counts.entry(id).or_insert((0, message["text"].as_str().unwrap_or_default()));
+        let entry = counts
+            .entry(id)
+            .or_insert((0, message["text"].as_str().unwrap_or_default()));
         entry.0 += 1;
     }
     for (id, text) in acknowledged {
-        assert_eq!(counts.get(id.as_str()), Some(&(1, text.as_str())), "{id} was answered as sent");
+        assert_eq!(
+            counts.get(id.as_str()),
+            Some(&(1, text.as_str())),
+            "{id} was answered as sent"
+        );
     }
     eventually("every message of the phone at the webhook", || async {
         let seen: BTreeSet<String> = sink

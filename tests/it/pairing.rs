@@ -9,8 +9,16 @@ async fn a_scanned_qr_connects_the_session_at_once() {
     let rig = Rig::new().await;
     let started = tokio::time::Instant::now();
     let token = rig.pair("shop", "6281200000001").await;
-    assert!(started.elapsed().as_secs() < 8, "nothing waited for a time-out");
-    let row = rig.get("/api/v1/sessions/shop").bearer(&token).send().await.expect(200);
+    assert!(
+        started.elapsed().as_secs() < 8,
+        "nothing waited for a time-out"
+    );
+    let row = rig
+        .get("/api/v1/sessions/shop")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(row["isConnected"], true);
     assert_eq!(row["number"], "6281200000001");
     assert!(row["lid"].as_str().expect("a LID").ends_with("@lid"));
@@ -22,8 +30,13 @@ async fn a_typed_code_connects_the_session() {
     let rig = Rig::new().await;
     let token = rig.create("shop").await;
     let ask = json!({ "phone": "+62 812-0000-0002" });
-    let answer = rig.post("/api/v1/sessions/shop/pairing-code", &ask).bearer(&token);
-    let code = answer.send().await.expect(200)["code"].as_str().expect("a code").to_owned();
+    let answer = rig
+        .post("/api/v1/sessions/shop/pairing-code", &ask)
+        .bearer(&token);
+    let code = answer.send().await.expect(200)["code"]
+        .as_str()
+        .expect("a code")
+        .to_owned();
     assert_eq!(code.replace('-', "").len(), 8);
     let typed = json!({ "phone": "6281200000002", "code": code });
     rig.sandbox("POST", "/sandbox/pair-code", &typed).await;
@@ -37,24 +50,47 @@ async fn a_restart_brings_the_session_back_without_a_new_qr() {
     let token = rig.pair("shop", "6281200000003").await;
     rig.restart().await;
     rig.wait_for_status("shop", "CONNECTED").await;
-    let sent = rig.send_text("shop", &token, "6281299999903", "still here").await;
+    let sent = rig
+        .send_text("shop", &token, "6281299999903", "still here")
+        .await;
     assert_eq!(sent["status"], "success", "{sent}");
     let stats = rig.stats().await;
-    assert!(stats["handshakesIk"].as_u64().expect("a count") >= 1, "{stats}");
+    assert!(
+        stats["handshakesIk"].as_u64().expect("a count") >= 1,
+        "{stats}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_from_the_phone_is_told_and_a_new_qr_can_be_had() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", "6281200000004").await;
-    rig.sandbox("POST", "/sandbox/phones/6281200000004/logout", &json!({})).await;
+    rig.sandbox("POST", "/sandbox/phones/6281200000004/logout", &json!({}))
+        .await;
     let row = rig.wait_for_status("shop", "DISCONNECTED").await;
     assert_eq!(row["loggedOut"], true);
-    assert!(row["detail"].as_str().expect("a detail").contains("Logged out"), "{row}");
-    let qr = rig.get("/api/v1/sessions/shop/qr").bearer(&token).send().await.expect(200);
+    assert!(
+        row["detail"]
+            .as_str()
+            .expect("a detail")
+            .contains("Logged out"),
+        "{row}"
+    );
+    let qr = rig
+        .get("/api/v1/sessions/shop/qr")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     assert!(qr["qr"].as_str().expect("a code").contains(','));
-    assert!(qr["image"].as_str().expect("a picture").starts_with("data:image/png;base64,"));
-    rig.sandbox("POST", "/sandbox/scan", &json!({ "sessionId": "shop" })).await;
+    assert!(
+        qr["image"]
+            .as_str()
+            .expect("a picture")
+            .starts_with("data:image/png;base64,")
+    );
+    rig.sandbox("POST", "/sandbox/scan", &json!({ "sessionId": "shop" }))
+        .await;
     rig.wait_for_status("shop", "CONNECTED").await;
 }
 
@@ -67,7 +103,9 @@ async fn twenty_sessions_pair_at_once_and_each_sends() {
         pairing.spawn(async move {
             let session = format!("s{n}");
             let token = rig.pair(&session, &format!("62812000000{n}")).await;
-            let sent = rig.send_text(&session, &token, "6281277777777", &session).await;
+            let sent = rig
+                .send_text(&session, &token, "6281277777777", &session)
+                .await;
             assert_eq!(sent["status"], "success", "{sent}");
         });
     }
@@ -87,8 +125,16 @@ async fn the_list_is_public_but_tokens_and_codes_are_not() {
     let mine = rig.create("mine").await;
     let other = rig.create("other").await;
     eventually("both QR codes", || async {
-        let rows = rig.get("/api/v1/sessions").master().send().await.expect(200);
-        rows.as_array()?.iter().all(|r| r["qr"].is_string()).then_some(())
+        let rows = rig
+            .get("/api/v1/sessions")
+            .master()
+            .send()
+            .await
+            .expect(200);
+        rows.as_array()?
+            .iter()
+            .all(|r| r["qr"].is_string())
+            .then_some(())
     })
     .await;
     let anonymous = rig.get("/api/v1/sessions").send().await.expect(200);
@@ -96,26 +142,59 @@ async fn the_list_is_public_but_tokens_and_codes_are_not() {
         assert!(row["token"].is_null() && row["qr"].is_null(), "{row}");
         assert_eq!(row["status"], "GENERATING_QR");
     }
-    let seen = rig.get("/api/v1/sessions").bearer(&mine).send().await.expect(200);
+    let seen = rig
+        .get("/api/v1/sessions")
+        .bearer(&mine)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(seen[0]["token"], mine.as_str());
     assert!(seen[0]["qr"].is_string());
     assert!(seen[1]["token"].is_null() && seen[1]["qr"].is_null());
-    let all = rig.get("/api/v1/sessions").master().send().await.expect(200);
+    let all = rig
+        .get("/api/v1/sessions")
+        .master()
+        .send()
+        .await
+        .expect(200);
     assert_eq!(all[1]["token"], other.as_str());
-    rig.get("/api/v1/sessions/other").bearer(&mine).send().await.expect(403);
+    rig.get("/api/v1/sessions/other")
+        .bearer(&mine)
+        .send()
+        .await
+        .expect(403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_session_leaves_nothing_and_its_token_ends() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", "6281200000005").await;
-    rig.send_text("shop", &token, "6281299999905", "hello").await;
-    let answer = rig.delete("/api/v1/sessions/shop").bearer(&token).send().await.expect(200);
+    rig.send_text("shop", &token, "6281299999905", "hello")
+        .await;
+    let answer = rig
+        .delete("/api/v1/sessions/shop")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(answer["message"], "Session shop deleted.");
-    rig.get("/api/v1/sessions/shop").bearer(&token).send().await.expect(403);
-    rig.get("/api/v1/sessions/shop").master().send().await.expect(404);
+    rig.get("/api/v1/sessions/shop")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(403);
+    rig.get("/api/v1/sessions/shop")
+        .master()
+        .send()
+        .await
+        .expect(404);
     let again = rig.create("shop").await;
     assert_ne!(again, token);
-    let row = rig.get("/api/v1/sessions/shop").bearer(&again).send().await.expect(200);
+    let row = rig
+        .get("/api/v1/sessions/shop")
+        .bearer(&again)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(row["isConnected"], false);
 }

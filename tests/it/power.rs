@@ -33,13 +33,28 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let sink = Sink::new().await;
     let token = rig.pair("shop", ACCOUNT).await;
     let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook).bearer(&token).send().await.expect(200);
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     let promised = Arc::new(Promised::default());
     let mut disk = disk;
     for round in 0..ROUNDS {
         let stop = Arc::new(AtomicBool::new(false));
-        let sending = tokio::spawn(send(rig.addr(), token.clone(), round, promised.clone(), stop.clone()));
-        let writing = tokio::spawn(write(rig.network.clone(), round, promised.clone(), stop.clone()));
+        let sending = tokio::spawn(send(
+            rig.addr(),
+            token.clone(),
+            round,
+            promised.clone(),
+            stop.clone(),
+        ));
+        let writing = tokio::spawn(write(
+            rig.network.clone(),
+            round,
+            promised.clone(),
+            stop.clone(),
+        ));
         tokio::time::sleep(Duration::from_millis(80 + 37 * round)).await;
         // From here on nothing can be acknowledged: every write fails.
         disk.fail_after(0);
@@ -68,14 +83,24 @@ async fn send(
         }
         let text = format!("round {round} message {n}");
         let body = json!({ "to": CUSTOMER, "type": "text", "text": { "body": text } });
-        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop").bearer(&token).json(&body);
-        let Some(answer) = call.try_send().await else { return };
+        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
+            .bearer(&token)
+            .json(&body);
+        let Some(answer) = call.try_send().await else {
+            return;
+        };
         if answer.status == 200 && answer.json()[0]["status"] == "success" {
-            let id = answer.json()[0]["messageId"].as_str().expect("an id").to_owned();
+            let id = answer.json()[0]["messageId"]
+                .as_str()
+                .expect("an id")
+                .to_owned();
             promised.sent.lock().await.insert(id, text);
         } else {
             // The disk is gone: the client sees an error, not a promise.
-            assert!(answer.status >= 400 || answer.json()[0]["status"] == "error", "{answer:?}");
+            assert!(
+                answer.status >= 400 || answer.json()[0]["status"] == "error",
+                "{answer:?}"
+            );
             return;
         }
     }
@@ -107,13 +132,19 @@ async fn verify(rig: &Rig, sink: &Sink, promised: &Promised) {
     assert!(sent.len() > 10 && written.len() > 10, "messages flowed");
     let got = rig.received(CUSTOMER).await;
     for (id, text) in sent.iter() {
-        let texts: Vec<_> = got.iter().filter(|m| m["id"] == id.as_str()).map(|m| &m["text"]).collect();
+        let texts: Vec<_> = got
+            .iter()
+            .filter(|m| m["id"] == id.as_str())
+            .map(|m| &m["text"])
+            .collect();
         assert_eq!(texts, [text], "{id} was answered as sent");
     }
     eventually("every message of the phone at the webhook", || async {
         let all = sink.got().await;
-        let seen: BTreeSet<String> =
-            all.iter().filter_map(|d| d.json()["data"]["text"].as_str().map(str::to_owned)).collect();
+        let seen: BTreeSet<String> = all
+            .iter()
+            .filter_map(|d| d.json()["data"]["text"].as_str().map(str::to_owned))
+            .collect();
         written.is_subset(&seen).then_some(())
     })
     .await;
@@ -146,13 +177,21 @@ async fn a_failing_disk_is_an_error_the_client_sees_and_it_heals() {
     })
     .await;
     let sent = eventually("a message after the disk healed", || async {
-        let answer = rig.post("/api/v1/messages?sessionId=shop", &message).bearer(&token).send().await;
+        let answer = rig
+            .post("/api/v1/messages?sessionId=shop", &message)
+            .bearer(&token)
+            .send()
+            .await;
         (answer.status == 200 && answer.json()[0]["status"] == "success").then(|| answer.json())
     })
     .await;
     let id: &Value = &sent[0]["messageId"];
     eventually("it at the phone", || async {
-        rig.received(CUSTOMER).await.iter().any(|m| m["id"] == *id).then_some(())
+        rig.received(CUSTOMER)
+            .await
+            .iter()
+            .any(|m| m["id"] == *id)
+            .then_some(())
     })
     .await;
 }

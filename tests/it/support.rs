@@ -50,7 +50,12 @@ impl Answer {
 
     /// The JSON, after the status was checked.
     pub fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(
+            self.status,
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.body)
+        );
         self.json()
     }
 }
@@ -90,7 +95,8 @@ impl Call {
     }
 
     pub fn json(self, body: &Value) -> Self {
-        self.header("content-type", "application/json").body(body.to_string())
+        self.header("content-type", "application/json")
+            .body(body.to_string())
     }
 
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
@@ -105,10 +111,24 @@ impl Call {
         let headers = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into(),
+                )
+            })
             .collect();
-        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
-        Answer { status, headers, body }
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("a whole answer")
+            .to_bytes();
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// The same, or `None` when the server is gone before the answer is whole.
@@ -119,7 +139,11 @@ impl Call {
         let response = sender.send_request(self.request()).await.ok()?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.ok()?.to_bytes();
-        Some(Answer { status, headers: BTreeMap::new(), body })
+        Some(Answer {
+            status,
+            headers: BTreeMap::new(),
+            body,
+        })
     }
 
     fn request(&self) -> hyper::Request<Full<Bytes>> {
@@ -130,16 +154,24 @@ impl Call {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        request.body(Full::new(self.body.clone())).expect("a legal request")
+        request
+            .body(Full::new(self.body.clone()))
+            .expect("a legal request")
     }
 
     /// Sends it and answers with the head and an unread body.
     pub async fn open(self) -> hyper::Response<hyper::body::Incoming> {
-        let stream = TcpStream::connect(self.addr).await.expect("the server listens");
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.expect("a connection");
+        let stream = TcpStream::connect(self.addr)
+            .await
+            .expect("the server listens");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .expect("a connection");
         tokio::spawn(connection);
-        sender.send_request(self.request()).await.expect("an answer")
+        sender
+            .send_request(self.request())
+            .await
+            .expect("an answer")
     }
 }
 
@@ -156,7 +188,14 @@ impl Rig {
 
     /// The same, with its store on another disk.
     pub async fn on(disk: Option<Disk>, change: impl FnOnce(&mut Config)) -> Self {
-        Self::made_of(Deps { disk, ..Deps::default() }, change).await
+        Self::made_of(
+            Deps {
+                disk,
+                ..Deps::default()
+            },
+            change,
+        )
+        .await
     }
 
     /// The same, with other parts.
@@ -174,7 +213,13 @@ impl Rig {
         change(&mut config);
         let server = start(&config, &network, deps).await;
         let addr = server.local_addr().expect("a TCP address");
-        Self { network, server: Some(server), folder, config, addr }
+        Self {
+            network,
+            server: Some(server),
+            folder,
+            config,
+            addr,
+        }
     }
 
     /// Stops the gateway and starts it on the same store; the network goes on.
@@ -185,7 +230,10 @@ impl Rig {
     /// The same, with its store on another disk.
     pub async fn restart_on(&mut self, disk: Option<Disk>) {
         self.stop().await;
-        let deps = Deps { disk, ..Deps::default() };
+        let deps = Deps {
+            disk,
+            ..Deps::default()
+        };
         let server = start(&self.config, &self.network, deps).await;
         self.addr = server.local_addr().expect("a TCP address");
         self.server = Some(server);
@@ -217,13 +265,19 @@ impl Rig {
     /// Asks the sandbox's control API.
     pub async fn sandbox(&self, method: &str, path: &str, body: &Value) -> Value {
         let answer = Call::new(self.addr, method, path).json(body).send().await;
-        assert!(answer.status < 300, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        assert!(
+            answer.status < 300,
+            "{path}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
         answer.json()
     }
 
     /// Makes a session; answers its token.
     pub async fn create(&self, session: &str) -> String {
-        let answer = self.post("/api/v1/sessions", &json!({ "sessionId": session })).master();
+        let answer = self
+            .post("/api/v1/sessions", &json!({ "sessionId": session }))
+            .master();
         let answer = answer.send().await.expect(201);
         answer["token"].as_str().expect("a token").to_owned()
     }
@@ -257,7 +311,11 @@ impl Rig {
     /// Sends what a client would post; answers the array of results.
     pub async fn send(&self, session: &str, token: &str, body: &Value) -> Value {
         let path = format!("/api/v1/messages?sessionId={session}");
-        self.post(&path, body).bearer(token).send().await.expect(200)
+        self.post(&path, body)
+            .bearer(token)
+            .send()
+            .await
+            .expect(200)
     }
 
     /// What a virtual phone has received, decrypted.
@@ -284,7 +342,9 @@ impl Rig {
 
 async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
     deps.mounts = network.mounts();
-    let server = Server::start(config.clone(), deps).await.expect("the server starts");
+    let server = Server::start(config.clone(), deps)
+        .await
+        .expect("the server starts");
     network.attach(server.qr_finder());
     server
 }
@@ -300,7 +360,10 @@ where
         if let Some(found) = ask().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain for: {what}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "waited in vain for: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -341,7 +404,8 @@ impl Sink {
 
     /// What it answers from now on.
     pub fn answer(&self, status: u16) {
-        self.status.store(status, std::sync::atomic::Ordering::SeqCst);
+        self.status
+            .store(status, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// What it accepted, in order of arrival (tries that it refused are not counted).
@@ -361,7 +425,9 @@ impl Sink {
 
     async fn serve(self, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
             let sink = self.clone();
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| {
@@ -382,14 +448,21 @@ impl Sink {
         let headers = request
             .headers()
             .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into(),
+                )
+            })
             .collect();
         let body = request.into_body().collect().await?.to_bytes();
         let status = self.status.load(std::sync::atomic::Ordering::SeqCst);
         if (200..300).contains(&status) {
             self.got.lock().await.push(Delivered { headers, body });
         }
-        let response = hyper::Response::builder().status(status).body(Full::new(Bytes::new()));
+        let response = hyper::Response::builder()
+            .status(status)
+            .body(Full::new(Bytes::new()));
         Ok(response.expect("a legal answer"))
     }
 }

@@ -1,0 +1,191 @@
+//! What the users of phones do: the control API as plain methods.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+
+use super::chat::Chat;
+use super::inbox::ReceivedMessage;
+use super::network::Network;
+use super::number::Address;
+use super::phone::{Heading, Profile, SentMessage};
+use super::random;
+use crate::error::{Error, Result};
+
+/// What somebody does with the keyboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Typing {
+    /// Writes.
+    Composing,
+    /// Records a voice message.
+    Recording,
+    /// Stopped.
+    Paused,
+}
+
+/// The network at a glance.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overview {
+    /// The key under which the server's certificates are signed, in hexadecimal digits.
+    pub root_public_key: String,
+    /// Accounts that have, or had, a companion.
+    pub accounts: Vec<AccountView>,
+    /// How many phones were ever touched.
+    pub phones: usize,
+    /// The counters.
+    pub stats: super::stats::Stats,
+}
+
+/// An account with its companions.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountView {
+    /// The phone's number.
+    pub phone: String,
+    /// The account's hidden id.
+    pub lid: String,
+    /// Its companions.
+    pub companions: Vec<CompanionView>,
+}
+
+/// A companion.
+#[derive(Debug, Clone, Serialize)]
+pub struct CompanionView {
+    /// The device's id.
+    pub device: u16,
+    /// What it calls itself.
+    pub platform: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// How many stanzas wait for its confirmation.
+    pub waiting: usize,
+    /// How many one-time prekeys it has left at the server.
+    pub prekeys: usize,
+}
+
+impl Network {
+    /// The network at a glance.
+    pub fn overview(&self) -> Overview {
+        let accounts = self.directory.accounts().into_iter().map(|account| {
+            let state = account.lock();
+            let companions = state
+                .companions
+                .iter()
+                .map(|(device, companion)| CompanionView {
+                    device: *device,
+                    platform: companion.platform.clone(),
+                    connected: companion.socket.is_some(),
+                    waiting: companion.outbox.len(),
+                    prekeys: companion
+                        .keys
+                        .as_ref()
+                        .map_or(0, |keys| keys.one_time.len()),
+                });
+            AccountView {
+                phone: account.number.to_string(),
+                lid: format!("{}@lid", account.number.lid()),
+                companions: companions.collect(),
+            }
+        });
+        Overview {
+            root_public_key: random::hex(self.root_public_key()).to_ascii_lowercase(),
+            accounts: accounts.collect(),
+            phones: self.directory.touched_phones(),
+            stats: self.stats(),
+        }
+    }
+
+    /// How the user of a phone behaves.
+    pub fn phone(&self, phone: &str) -> Result<Profile> {
+        let number = self.number(phone)?;
+        Ok(self
+            .directory
+            .known_phone(number)
+            .map(|phone| phone.profile())
+            .unwrap_or_default())
+    }
+
+    /// Changes how the user of a phone behaves; what waited for the phone is handed to it.
+    pub fn set_phone(self: &Arc<Self>, phone: &str, profile: Profile) -> Result<()> {
+        let number = self.number(phone)?;
+        for envelope in self.directory.phone(number).set_profile(profile) {
+            self.hand_to_phone(Address::phone(number), envelope);
+        }
+        Ok(())
+    }
+
+    /// What a phone received from others, in order of arrival.
+    pub fn messages(&self, phone: &str) -> Result<Vec<ReceivedMessage>> {
+        let number = self.number(phone)?;
+        Ok(self
+            .directory
+            .known_phone(number)
+            .map(|phone| phone.received())
+            .unwrap_or_default())
+    }
+
+    /// What a phone's companions sent, as the phone itself saw it.
+    pub fn copies(&self, phone: &str) -> Result<Vec<ReceivedMessage>> {
+        let number = self.number(phone)?;
+        Ok(self
+            .directory
+            .known_phone(number)
+            .map(|phone| phone.copies())
+            .unwrap_or_default())
+    }
+
+    /// What a phone sent, and what became of it.
+    pub fn sent(&self, phone: &str) -> Result<Vec<SentMessage>> {
+        let number = self.number(phone)?;
+        Ok(self
+            .directory
+            .known_phone(number)
+            .map(|phone| phone.sent())
+            .unwrap_or_default())
+    }
+
+    /// A phone sends a text to a person or group; answers the message's id.
+    pub fn send_text(self: &Arc<Self>, phone: &str, to: &str, text: &str) -> Result<String> {
+        let number = self.number(phone)?;
+        self.send_text_from_phone(number, &self.chat(to)?, text)
+    }
+
+    /// The user of a phone reads a message.
+    pub fn read(&self, phone: &str, id: &str) -> Result<()> {
+        let number = self.number(phone)?;
+        let missing = || Error::not_found("the phone has no such message");
+        let (from, chat) = self
+            .directory
+            .known_phone(number)
+            .and_then(|phone| phone.origin(id))
+            .ok_or_else(missing)?;
+        let heading = Heading {
+            id: id.into(),
+            from,
+            chat,
+            form: self.form,
+            timestamp: 0,
+        };
+        self.receipt_from_phone(Address::phone(number), &heading, Some("read"), Vec::new());
+        Ok(())
+    }
+
+    /// The user of a phone types (or records, or stops) in a chat.
+    pub fn typing(&self, phone: &str, to: &str, state: Typing) -> Result<()> {
+        let from = Address::phone(self.number(phone)?);
+        let chat = self.chat(to)?;
+        let content = match state {
+            Typing::Composing => NodeBuilder::new("composing").build(),
+            Typing::Recording => NodeBuilder::new("composing").attr("media", "audio").build(),
+            Typing::Paused => NodeBuilder::new("paused").build(),
+        };
+        self.pass_on_typing(from, &chat, content);
+        Ok(())
+    }
+
+    pub(super) fn chat(&self, text: &str) -> Result<Chat> {
+        Chat::parse(text).ok_or_else(|| Error::invalid("not a number, group or status address"))
+    }
+}

@@ -1,0 +1,264 @@
+//! One socket: handshake, login or pairing, then stanzas in both directions until it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_websockets::{Limits, ServerBuilder, WebSocketStream};
+use whatsapp_rust::OwnedNodeRef;
+use whatsapp_rust::wacore::handshake::NoiseCipher;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+use whatsapp_rust::wacore_binary::util::unpack_bytes;
+use whatsapp_rust::wacore_binary::{Node, marshal_auto};
+
+use super::network::Network;
+use super::noise::{self, Hello, Pattern, Secured};
+use super::number::Address;
+use super::pairing::Candidate;
+use super::stats::{add, subtract};
+use super::wire::{self, Reader, Writer};
+use crate::error::{Error, Result};
+
+/// The largest WebSocket message that is read.
+const LARGEST_MESSAGE: usize = 32 << 20;
+/// How many stanzas are put into one WebSocket message at most.
+const BATCH: usize = 64;
+
+/// An open socket, as the rest of the network sees it.
+pub(super) struct Socket {
+    pub(super) id: u64,
+    out: mpsc::UnboundedSender<Out>,
+}
+
+enum Out {
+    Node(Arc<Node>),
+    Close,
+}
+
+impl Socket {
+    /// Sends a stanza; nothing happens if the socket has ended.
+    pub(super) fn send(&self, node: Arc<Node>) {
+        let _ = self.out.send(Out::Node(node));
+    }
+
+    /// Closes the socket after what was sent before.
+    pub(super) fn close(&self) {
+        let _ = self.out.send(Out::Close);
+    }
+}
+
+/// Who is at the other end of a socket.
+pub(super) enum Peer {
+    /// A client that wants to be linked.
+    Candidate(Arc<Candidate>),
+    Companion(Address),
+}
+
+/// Serves WhatsApp on a stream whose HTTP upgrade is done, until either side ends it.
+pub async fn serve_websocket<S>(network: Arc<Network>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = Limits::default().max_payload_len(Some(LARGEST_MESSAGE));
+    serve(network, ServerBuilder::new().limits(limits).serve(stream)).await;
+}
+
+/// Serves WhatsApp on a stream that begins with the HTTP upgrade request.
+pub async fn serve_stream<S>(network: Arc<Network>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = Limits::default().max_payload_len(Some(LARGEST_MESSAGE));
+    if let Ok((_, socket)) = ServerBuilder::new().limits(limits).accept(stream).await {
+        serve(network, socket).await;
+    }
+}
+
+async fn serve<S>(network: Arc<Network>, socket: WebSocketStream<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    add(&network.counters.connections);
+    add(&network.counters.connected);
+    let (mut reader, mut writer) = wire::split(socket);
+    if let Ok(secured) = handshake(&network, &mut reader, &mut writer).await {
+        converse(&network, secured, reader, writer).await;
+    }
+    subtract(&network.counters.connected);
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    network: &Network,
+    reader: &mut Reader<S>,
+    writer: &mut Writer<S>,
+) -> Result<Secured> {
+    let gone = || Error::invalid("the client left during the handshake");
+    let first = reader.frame().await.ok_or_else(gone)?;
+    match noise::hello(&network.certificate, &first)? {
+        Hello::Ik(answer, secured) => {
+            writer.frame(&answer).await?;
+            Ok(*secured)
+        }
+        Hello::Xx(answer, waiting) => {
+            writer.frame(&answer).await?;
+            let last = reader.frame().await.ok_or_else(gone)?;
+            waiting.finish(&last)
+        }
+    }
+}
+
+async fn converse<S>(
+    network: &Arc<Network>,
+    secured: Secured,
+    mut reader: Reader<S>,
+    writer: Writer<S>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    add(match secured.pattern {
+        Pattern::Xx => &network.counters.handshakes_xx,
+        Pattern::Ik => &network.counters.handshakes_ik,
+    });
+    let (out, queue) = mpsc::unbounded_channel();
+    let socket = Arc::new(Socket {
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        out,
+    });
+    let writing = tokio::spawn(write(queue, secured.writing, writer));
+    let peer = greet(network, &socket, &secured.client, &secured.payload);
+    let mut counter = 0;
+    while let Some(frame) = reader.frame().await {
+        if writing.is_finished() {
+            break;
+        }
+        let Ok(node) = open(&secured.reading, &mut counter, frame) else {
+            break;
+        };
+        if let Some(peer) = &peer {
+            add(&network.counters.stanzas);
+            network.take(&socket, peer, &node);
+        }
+    }
+    match peer {
+        Some(Peer::Companion(address)) => network.left(address, &socket),
+        Some(Peer::Candidate(candidate)) => network.candidate_left(&candidate),
+        None => {}
+    }
+    socket.close();
+    // A task that panicked has nothing left to say.
+    let _ = writing.await;
+}
+
+/// Finds out who is there and says hello; `None` if the socket is being closed instead.
+fn greet(
+    network: &Arc<Network>,
+    socket: &Arc<Socket>,
+    client: &[u8; 32],
+    payload: &whatsapp_rust::waproto::whatsapp::ClientPayload,
+) -> Option<Peer> {
+    if let Some(registration) = payload.device_pairing_data.as_option() {
+        let candidate = network.offer_pairing(socket, client, registration)?;
+        return Some(Peer::Candidate(candidate));
+    }
+    let Some(address) = network.directory.login(client) else {
+        fail(socket, 401);
+        return None;
+    };
+    network.entered(address, socket);
+    let now = network.now().as_secs();
+    let success = NodeBuilder::new("success")
+        .attr("t", now)
+        .attr("lid", address.lid())
+        .attr("display_name", network.name_of(address.number))
+        .attr("creation", now)
+        .attr("props", 1)
+        .attr("companion_enc_static", COMPANION_KEY)
+        .build();
+    socket.send(Arc::new(success));
+    Some(Peer::Companion(address))
+}
+
+/// A key for telling the server secrets, which nobody does.
+const COMPANION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+/// Refuses a connection.
+pub(super) fn fail(socket: &Socket, reason: u16) {
+    let failure = NodeBuilder::new("failure")
+        .attr("reason", reason)
+        .attr("location", "sandbox");
+    socket.send(Arc::new(failure.build()));
+    socket.close();
+}
+
+/// Ends a stream with an error code.
+pub(super) fn stream_error(socket: &Socket, code: u16, conflict: Option<&'static str>) {
+    let mut error = NodeBuilder::new("stream:error").attr("code", code);
+    if let Some(kind) = conflict {
+        error = error.children([NodeBuilder::new("conflict").attr("type", kind).build()]);
+    }
+    socket.send(Arc::new(error.build()));
+    socket.close();
+}
+
+fn open(cipher: &NoiseCipher, counter: &mut u32, mut frame: BytesMut) -> Result<OwnedNodeRef> {
+    cipher
+        .decrypt_in_place_with_counter(*counter, &mut frame)
+        .map_err(Error::internal)?;
+    *counter += 1;
+    let bytes = unpack_bytes(frame).map_err(Error::internal)?;
+    OwnedNodeRef::new(bytes).map_err(Error::internal)
+}
+
+/// Writes what is queued, as many stanzas at once as there are.
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    mut queue: mpsc::UnboundedReceiver<Out>,
+    cipher: NoiseCipher,
+    mut writer: Writer<S>,
+) {
+    let mut counter = 0;
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        batch.clear();
+        if queue.recv_many(&mut batch, BATCH).await == 0 {
+            break;
+        }
+        let mut framed = BytesMut::new();
+        let mut last = false;
+        for out in batch.drain(..) {
+            match out {
+                Out::Node(node) if !last => {
+                    if append(&mut framed, &cipher, &mut counter, &node).is_err() {
+                        last = true;
+                    }
+                }
+                Out::Node(_) => {}
+                Out::Close => last = true,
+            }
+        }
+        if !framed.is_empty() && writer.send(Bytes::from(framed)).await.is_err() {
+            return;
+        }
+        if last {
+            break;
+        }
+    }
+    writer.close().await;
+}
+
+fn append(
+    framed: &mut BytesMut,
+    cipher: &NoiseCipher,
+    counter: &mut u32,
+    node: &Node,
+) -> Result<()> {
+    let mut body = marshal_auto(node).map_err(Error::internal)?;
+    cipher
+        .encrypt_in_place_with_counter(*counter, &mut body)
+        .map_err(Error::internal)?;
+    *counter += 1;
+    whatsapp_rust::wacore::framing::append_frame_into(&body, None, framed)
+        .map_err(|e| Error::internal(e.to_string()))
+}

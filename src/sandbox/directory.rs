@@ -1,0 +1,95 @@
+//! Who exists: phones made on first touch, accounts with companions, and who logs in with which key.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::account::Account;
+use super::number::{Address, Number};
+use super::phone::Phone;
+
+/// The registers.
+#[derive(Default)]
+pub(super) struct Directory {
+    phones: RwLock<HashMap<Number, Arc<Phone>>>,
+    accounts: RwLock<HashMap<Number, Arc<Account>>>,
+    logins: RwLock<HashMap<[u8; 32], Address>>,
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read()
+        .expect("Invariant: nothing panics under this lock")
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write()
+        .expect("Invariant: nothing panics under this lock")
+}
+
+impl Directory {
+    /// The phone with this number, made now if it was never touched.
+    pub(super) fn phone(&self, number: Number) -> Arc<Phone> {
+        if let Some(phone) = self.known_phone(number) {
+            return phone;
+        }
+        write(&self.phones)
+            .entry(number)
+            .or_insert_with(|| Arc::new(Phone::new(number)))
+            .clone()
+    }
+
+    /// The phone, if it was ever touched.
+    pub(super) fn known_phone(&self, number: Number) -> Option<Arc<Phone>> {
+        read(&self.phones).get(&number).cloned()
+    }
+
+    /// Whether a number is on the network; every number is, unless it was told otherwise.
+    pub(super) fn is_registered(&self, number: Number) -> bool {
+        self.known_phone(number)
+            .is_none_or(|phone| phone.profile().registered)
+    }
+
+    pub(super) fn touched_phones(&self) -> usize {
+        read(&self.phones).len()
+    }
+
+    /// The account, made now if it never had anything to keep.
+    pub(super) fn account(&self, number: Number) -> Arc<Account> {
+        if let Some(account) = self.known_account(number) {
+            return account;
+        }
+        write(&self.accounts)
+            .entry(number)
+            .or_insert_with(|| Arc::new(Account::new(number)))
+            .clone()
+    }
+
+    /// The account, if it ever had anything to keep.
+    pub(super) fn known_account(&self, number: Number) -> Option<Arc<Account>> {
+        read(&self.accounts).get(&number).cloned()
+    }
+
+    pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
+        let mut accounts: Vec<_> = read(&self.accounts).values().cloned().collect();
+        accounts.sort_by_key(|account| account.number);
+        accounts
+    }
+
+    /// The ids of the linked devices of a number, without the phone.
+    pub(super) fn companions(&self, number: Number) -> Vec<u16> {
+        self.known_account(number)
+            .map(|account| account.devices())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn login(&self, noise: &[u8; 32]) -> Option<Address> {
+        read(&self.logins).get(noise).copied()
+    }
+
+    pub(super) fn add_login(&self, noise: [u8; 32], address: Address) {
+        write(&self.logins).insert(noise, address);
+    }
+
+    pub(super) fn remove_login(&self, noise: &[u8; 32]) {
+        write(&self.logins).remove(noise);
+    }
+}

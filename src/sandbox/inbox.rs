@@ -1,0 +1,199 @@
+//! What a phone has received, each message once.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::Serialize;
+use whatsapp_rust::buffa::Message as _;
+use whatsapp_rust::waproto::whatsapp::Message;
+
+use super::chat::Chat;
+use super::content::describe;
+use super::number::{Address, Number};
+use crate::time::Timestamp;
+
+/// The messages of one phone in order of arrival.
+///
+/// Bodies stay encoded and are put into words when somebody asks, so that many cost little.
+#[derive(Default)]
+pub(super) struct Inbox {
+    entries: Vec<Entry>,
+    places: HashMap<u64, u32>,
+}
+
+/// A message that has arrived.
+pub(super) struct Entry {
+    pub(super) id: Box<str>,
+    pub(super) from: Address,
+    pub(super) chat: Chat,
+    /// In seconds.
+    pub(super) timestamp: i64,
+    /// Whether it was sent by another device of the same account.
+    pub(super) own: bool,
+    pub(super) says: Says,
+    pub(super) edited: bool,
+    pub(super) revoked: bool,
+    pub(super) reactions: Vec<(Number, Box<str>)>,
+}
+
+/// What an entry holds.
+pub(super) enum Says {
+    /// An encoded message.
+    Message(Box<[u8]>),
+    /// A sign on the message with this id.
+    Reaction { id: Box<str>, sign: Box<str> },
+    /// An edit or a revocation of a message that is not here.
+    Stray { kind: &'static str, id: Box<str> },
+}
+
+impl Inbox {
+    /// Whether a message of this sender with this id has arrived in that chat.
+    pub(super) fn has(&self, chat: &Chat, from: Number, id: &str) -> bool {
+        self.find(chat, id)
+            .is_some_and(|entry| entry.from.number == from)
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        let place = u32::try_from(self.entries.len()).expect("Invariant: fewer than four billion");
+        self.places.insert(place_key(&entry.chat, &entry.id), place);
+        self.entries.push(entry);
+    }
+
+    pub(super) fn find(&self, chat: &Chat, id: &str) -> Option<&Entry> {
+        let place = *self.places.get(&place_key(chat, id))?;
+        self.entries.get(place as usize)
+    }
+
+    pub(super) fn find_mut(&mut self, chat: &Chat, id: &str) -> Option<&mut Entry> {
+        let place = *self.places.get(&place_key(chat, id))?;
+        self.entries.get_mut(place as usize)
+    }
+
+    /// The newest message with this id, whatever chat it is in.
+    pub(super) fn find_anywhere(&self, id: &str) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| *entry.id == *id)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+fn place_key(chat: &Chat, id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    chat.hash(&mut hasher);
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Entry {
+    /// Puts `sign` on the message, in place of an earlier sign of the same person.
+    pub(super) fn react(&mut self, from: Number, sign: &str) {
+        self.reactions.retain(|(who, _)| *who != from);
+        if !sign.is_empty() {
+            self.reactions.push((from, sign.into()));
+        }
+    }
+
+    pub(super) fn view(&self) -> ReceivedMessage {
+        let mut view = ReceivedMessage {
+            id: self.id.to_string(),
+            from: self.from.number.to_string(),
+            device: self.from.device,
+            chat: self.chat.to_string(),
+            timestamp: Timestamp::from_secs(self.timestamp).as_secs(),
+            from_me: self.own,
+            edited: self.edited,
+            revoked: self.revoked,
+            reactions: self
+                .reactions
+                .iter()
+                .map(|(from, sign)| Reaction {
+                    from: from.to_string(),
+                    text: sign.to_string(),
+                })
+                .collect(),
+            ..Default::default()
+        };
+        match &self.says {
+            Says::Message(body) => {
+                // Invariant: only what was decoded once is stored.
+                let content = describe(&Message::decode_from_slice(body).unwrap_or_default());
+                view.kind = content.kind;
+                view.text = content.text;
+                view.caption = content.caption;
+                view.mimetype = content.mimetype;
+                view.file_name = content.file_name;
+                view.size = content.size;
+                view.sha256 = content.sha256;
+                view.mentions = content.mentions;
+                view.quoted_id = content.quoted_id;
+            }
+            Says::Reaction { id, sign } => {
+                view.kind = "reaction";
+                view.text = Some(sign.to_string());
+                view.quoted_id = Some(id.to_string());
+            }
+            Says::Stray { kind, id } => {
+                view.kind = kind;
+                view.quoted_id = Some(id.to_string());
+            }
+        }
+        if self.revoked {
+            (view.text, view.caption) = (None, None);
+        }
+        view
+    }
+}
+
+/// A message as the control API shows it.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceivedMessage {
+    /// The id that the sender chose.
+    pub id: String,
+    /// The sender's number.
+    pub from: String,
+    /// Which of the sender's devices sent it; 0 is a phone.
+    pub device: u16,
+    /// The other person's number, a group's address, or `status@broadcast`.
+    pub chat: String,
+    /// When the server took it, in seconds.
+    pub timestamp: i64,
+    /// `text`, `image`, `video`, `audio`, `document`, `sticker`, `location`, `contact`, `poll`, `reaction`, ...
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What it says; for a reaction, the sign.
+    pub text: Option<String>,
+    /// What stands below a file.
+    pub caption: Option<String>,
+    /// The type of the file.
+    pub mimetype: Option<String>,
+    /// The name of a document.
+    pub file_name: Option<String>,
+    /// The size of the file before encryption.
+    pub size: Option<u64>,
+    /// The SHA-256 of the file before encryption, in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The addresses of those who are mentioned.
+    pub mentions: Vec<String>,
+    /// The message that is answered or reacted to.
+    pub quoted_id: Option<String>,
+    /// Whether the text was changed after it was sent.
+    pub edited: bool,
+    /// Whether it was taken back.
+    pub revoked: bool,
+    /// Whether another device of the same account sent it.
+    pub from_me: bool,
+    /// The signs that people put on it.
+    pub reactions: Vec<Reaction>,
+}
+
+/// A sign that somebody put on a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reaction {
+    /// Whose sign.
+    pub from: String,
+    /// The sign.
+    pub text: String,
+}

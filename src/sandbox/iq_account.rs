@@ -1,0 +1,130 @@
+//! Requests about the account itself: privacy, blocked people, experiments, status text, pictures.
+
+use std::collections::BTreeMap;
+
+use whatsapp_rust::wacore_binary::Node;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+
+use super::iq::Request;
+use super::network::Network;
+use super::number::Address;
+use super::stanza::text;
+use super::usync::{person, word};
+
+/// What everybody allows who has not chosen.
+const PRIVACY: [(&str, &str); 7] = [
+    ("readreceipts", "all"),
+    ("last", "all"),
+    ("profile", "all"),
+    ("status", "all"),
+    ("online", "all"),
+    ("groupadd", "all"),
+    ("calladd", "all"),
+];
+
+impl Network {
+    pub(super) fn answer_account(&self, request: &Request<'_, '_>) -> Option<Node> {
+        match (request.xmlns, request.set) {
+            ("abt", false) => {
+                let props = NodeBuilder::new("props")
+                    .attr("protocol", 1)
+                    .attr("ab_key", "sandbox")
+                    .attr("hash", "1")
+                    .attr("refresh", 86_400)
+                    .attr("refresh_id", 1);
+                request.answer([props.build()])
+            }
+            ("privacy", false) => {
+                let chosen = self
+                    .directory
+                    .account(request.from.number)
+                    .lock()
+                    .privacy
+                    .clone();
+                let mut all: BTreeMap<&str, &str> = PRIVACY.into_iter().collect();
+                all.extend(
+                    chosen
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), value.as_str())),
+                );
+                let categories = all.into_iter().map(|(name, value)| {
+                    NodeBuilder::new("category")
+                        .attr("name", name)
+                        .attr("value", value)
+                        .build()
+                });
+                request.answer([NodeBuilder::new("privacy").children(categories).build()])
+            }
+            ("privacy", true) => {
+                if let Some(privacy) = request.child("privacy") {
+                    let account = self.directory.account(request.from.number);
+                    let mut state = account.lock();
+                    for category in privacy.get_children_by_tag("category") {
+                        if let (Some(name), Some(value)) =
+                            (word(category, "name"), word(category, "value"))
+                        {
+                            state.privacy.insert(name, value);
+                        }
+                    }
+                }
+                request.done()
+            }
+            ("blocklist", false) => {
+                let account = self.directory.account(request.from.number);
+                let blocked = account.lock().blocked.clone();
+                let items = blocked.into_iter().map(|number| {
+                    let who = Address::phone(number);
+                    NodeBuilder::new("item")
+                        .attr("jid", who.lid())
+                        .attr("pn_jid", who.pn())
+                        .build()
+                });
+                let items: Vec<_> = items.collect();
+                request.answer([NodeBuilder::new("list")
+                    .attr("dhash", items.len())
+                    .children(items)
+                    .build()])
+            }
+            ("blocklist", true) => {
+                let item = request.child("item")?;
+                let who = person(item, "jid").or_else(|| person(item, "pn_jid"));
+                let account = self.directory.account(request.from.number);
+                let mut state = account.lock();
+                if let Some(who) = who {
+                    if text(item, "action").as_deref() == Some("unblock") {
+                        state.blocked.remove(&who);
+                    } else {
+                        state.blocked.insert(who);
+                    }
+                }
+                request.answer([NodeBuilder::new("list")
+                    .attr("dhash", state.blocked.len())
+                    .build()])
+            }
+            ("status", true) => {
+                let words = request.child("status").and_then(|s| s.content_as_string());
+                self.directory.account(request.from.number).lock().about =
+                    words.map(|words| words.to_string());
+                request.done()
+            }
+            ("urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push" | "tos" | "w:stats", true) => {
+                request.done()
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn answer_media(&self, request: &Request<'_, '_>) -> Option<Node> {
+        request.child("media_conn")?;
+        let host = NodeBuilder::new("host")
+            .attr("hostname", "127.0.0.1:1")
+            .attr("type", "primary");
+        let connection = NodeBuilder::new("media_conn")
+            .attr("auth", "sandbox")
+            .attr("ttl", 3600)
+            .attr("auth_ttl", 3600)
+            .attr("max_buckets", 12)
+            .children([host.build()]);
+        request.answer([connection.build()])
+    }
+}

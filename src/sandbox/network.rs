@@ -1,0 +1,169 @@
+//! The network as a whole: what all sockets, phones and control calls share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use whatsapp_rust::OwnedNodeRef;
+
+use super::certificate::Certificate;
+use super::connection::{Peer, Socket, serve_stream, stream_error};
+use super::directory::Directory;
+use super::keys::Seed;
+use super::number::{Address, Form, Number};
+use super::outbox::Class;
+use super::pairing::Pairings;
+use super::stats::{Counters, Stats};
+use super::{random, stanza};
+use crate::error::{Error, Result};
+use crate::time::{Clock, Timestamp};
+
+/// How a network is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// What all keys are derived from; chosen at random if there is none.
+    pub seed: Option<[u8; 32]>,
+    /// By which name people are called in what the network itself sends.
+    pub form: Form,
+    /// The file that keeps the network's state; without it, nothing is kept.
+    pub state: Option<PathBuf>,
+}
+
+/// A simulated WhatsApp network. It outlives the clients that use it.
+pub struct Network {
+    pub(super) seed: Seed,
+    pub(super) form: Form,
+    pub(super) clock: Clock,
+    pub(super) certificate: Certificate,
+    pub(super) directory: Directory,
+    pub(super) pairings: Pairings,
+    pub(super) counters: Counters,
+}
+
+impl Network {
+    /// Makes a network on which every number is registered and nobody has a companion.
+    pub fn new(options: Options) -> Arc<Self> {
+        let seed = Seed::new(options.seed.unwrap_or_else(random::bytes));
+        Arc::new(Self {
+            certificate: Certificate::new(&seed, options.clock.now()),
+            seed,
+            form: options.form,
+            clock: options.clock,
+            directory: Directory::default(),
+            pairings: Pairings::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Accepts clients on a listener until it fails; the caller ends it by dropping the task.
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) -> Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await.map_err(Error::internal)?;
+            // Small stanzas must not wait for each other.
+            stream.set_nodelay(true).map_err(Error::internal)?;
+            tokio::spawn(serve_stream(self.clone(), stream));
+        }
+    }
+
+    /// The key under which the server's certificates are signed, for clients that check them.
+    pub fn root_public_key(&self) -> &[u8] {
+        self.certificate.root_public()
+    }
+
+    /// The counters at this moment.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot(self.now())
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The name that others see for a number.
+    pub(super) fn name_of(&self, number: Number) -> String {
+        let known = self.directory.known_phone(number);
+        known
+            .and_then(|phone| phone.profile().name)
+            .unwrap_or_else(|| format!("User {number}"))
+    }
+
+    /// Reads a number that a caller of the control API wrote.
+    pub(super) fn number(&self, text: &str) -> Result<Number> {
+        Number::parse(text).ok_or_else(|| Error::invalid("a phone number has 8 to 15 digits"))
+    }
+
+    /// A companion has logged in; an older connection of the same companion ends.
+    pub(super) fn entered(&self, address: Address, socket: &Arc<Socket>) {
+        let account = self.directory.account(address.number);
+        let mut state = account.lock();
+        if let Some(companion) = state.companions.get_mut(&address.device) {
+            companion.active = false;
+            companion.available = false;
+            if let Some(older) = companion.socket.replace(socket.clone()) {
+                replaced(&older);
+            }
+        }
+    }
+
+    /// A companion's connection has ended.
+    pub(super) fn left(&self, address: Address, socket: &Arc<Socket>) {
+        let Some(account) = self.directory.known_account(address.number) else {
+            return;
+        };
+        let mut state = account.lock();
+        let Some(companion) = state.companions.get_mut(&address.device) else {
+            return;
+        };
+        if companion
+            .socket
+            .as_ref()
+            .is_some_and(|current| current.id == socket.id)
+        {
+            companion.socket = None;
+            companion.active = false;
+            companion.available = false;
+        }
+    }
+
+    /// Takes one stanza from a client.
+    pub(super) fn take(self: &Arc<Self>, socket: &Arc<Socket>, peer: &Peer, node: &OwnedNodeRef) {
+        let node = node.get();
+        match peer {
+            Peer::Candidate(candidate) => self.take_from_candidate(socket, candidate, node),
+            Peer::Companion(address) => match node.tag.as_ref() {
+                "iq" => self.take_iq(socket, *address, node),
+                "message" => self.take_message(socket, *address, node),
+                "receipt" => self.take_receipt(socket, *address, node),
+                "ack" => self.take_ack(*address, node),
+                "presence" => self.take_presence(*address, node),
+                "chatstate" => self.take_chatstate(*address, node),
+                "call" => self.take_call(socket, *address, node),
+                // Hints that nobody answers.
+                "ib" => {}
+                tag => self.counters.unknown(tag.to_owned()),
+            },
+        }
+    }
+
+    fn take_ack(&self, from: Address, node: &whatsapp_rust::wacore_binary::NodeRef<'_>) {
+        let class = stanza::text(node, "class").and_then(|name| Class::parse(&name));
+        if let (Some(class), Some(id)) = (class, stanza::text(node, "id")) {
+            self.confirm(from, class, &id);
+        }
+    }
+
+    /// A companion has what was sent to it.
+    pub(super) fn confirm(&self, by: Address, class: Class, id: &str) {
+        if let Some(account) = self.directory.known_account(by.number)
+            && let Some(companion) = account.lock().companions.get_mut(&by.device)
+        {
+            companion.outbox.confirm(class, id);
+        }
+    }
+}
+
+fn replaced(older: &Socket) {
+    stream_error(older, 440, Some("replaced"));
+}

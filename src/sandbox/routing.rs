@@ -1,0 +1,462 @@
+//! Messages and receipts from companions to phones and to other companions.
+
+use std::sync::Arc;
+
+use whatsapp_rust::Jid;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+use whatsapp_rust::wacore_binary::{Node, NodeRef};
+
+use super::chat::Chat;
+use super::connection::Socket;
+use super::network::Network;
+use super::number::{Address, Form};
+use super::outbox::Class;
+use super::phone::{Effect, Envelope, Heading};
+use super::stanza::{bytes, id_bytes, jid, text};
+use super::stats::add;
+
+/// Children of a message that are for the server alone.
+const SERVER_ONLY: [&str; 4] = ["participants", "enc", "tctoken", "cstoken"];
+
+/// One encrypted copy of a message.
+struct Copy<'a, 'b> {
+    to: Jid,
+    part: &'a NodeRef<'b>,
+}
+
+impl Network {
+    /// Takes a message from a companion.
+    pub(super) fn take_message(
+        self: &Arc<Self>,
+        socket: &Arc<Socket>,
+        from: Address,
+        node: &NodeRef<'_>,
+    ) {
+        let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
+            return;
+        };
+        let Some(chat) = Chat::from_jid(&to) else {
+            self.counters.unknown(format!("message to {}", to.server));
+            socket.send(Arc::new(ack(node, "message", self.now().as_secs()).build()));
+            return;
+        };
+        let now = self.now();
+        self.counters.message(now);
+        socket.send(Arc::new(ack(node, "message", now.as_secs()).build()));
+        match &chat {
+            Chat::Person(_) => self.route_direct(from, &id, &to, &chat, node),
+            Chat::Group(_) | Chat::Status => self.route_to_list(from, &id, &chat, node),
+        }
+    }
+
+    fn route_direct(
+        self: &Arc<Self>,
+        from: Address,
+        id: &str,
+        to: &Jid,
+        chat: &Chat,
+        node: &NodeRef<'_>,
+    ) {
+        let now = self.now().as_secs();
+        let form = Form::of(to);
+        for copy in copies(node, to) {
+            let Some(target) = Address::from_jid(&copy.to) else {
+                continue;
+            };
+            let own = target.number == from.number;
+            if !own {
+                add(&self.counters.delivered);
+            }
+            if target.device == 0 {
+                let chat = Chat::Person(from.number);
+                self.hand_to_phone(target, envelope(id, from, chat, form, now, [copy.part]));
+                continue;
+            }
+            let mut message = self.head(from, form, id, now, node);
+            if own {
+                message = message.attr("recipient", chat.jid(form));
+            }
+            let message = message.children(self.body([copy.part], node)).build();
+            self.deliver(target, Class::Message, id, message);
+        }
+    }
+
+    fn route_to_list(self: &Arc<Self>, from: Address, id: &str, chat: &Chat, node: &NodeRef<'_>) {
+        let now = self.now().as_secs();
+        let keys: Vec<_> = participants(node).collect();
+        let common: Vec<_> = node.get_children_by_tag("enc").collect();
+        for target in self.listeners(
+            chat,
+            from,
+            &keys.iter().map(|k| k.to.clone()).collect::<Vec<_>>(),
+        ) {
+            let own = keys
+                .iter()
+                .find(|copy| Address::from_jid(&copy.to) == Some(target))
+                .map(|copy| copy.part);
+            if target.number != from.number {
+                add(&self.counters.delivered);
+            }
+            let parts = own.into_iter().chain(common.iter().copied());
+            if target.device == 0 {
+                let form = self.list_form(chat);
+                self.hand_to_phone(target, envelope(id, from, chat.clone(), form, now, parts));
+                continue;
+            }
+            let message = self.list_head(from, chat, id, now, node);
+            let message = message.children(self.body(parts, node)).build();
+            self.deliver(target, Class::Message, id, message);
+        }
+    }
+
+    /// Everybody who gets a message to a group or the status list.
+    fn listeners(&self, _chat: &Chat, from: Address, named: &[Jid]) -> Vec<Address> {
+        named
+            .iter()
+            .filter_map(Address::from_jid)
+            .filter(|address| *address != from)
+            .collect()
+    }
+
+    /// By which names the members of a group call each other.
+    pub(super) fn list_form(&self, _chat: &Chat) -> Form {
+        self.form
+    }
+
+    fn head(
+        &self,
+        from: Address,
+        form: Form,
+        id: &str,
+        now: i64,
+        node: &NodeRef<'_>,
+    ) -> NodeBuilder {
+        let message = NodeBuilder::new("message")
+            .attr("id", id)
+            .attr("t", now)
+            .attr("from", from.jid(form))
+            .attr("notify", self.name_of(from.number));
+        let message = copy_attributes(message, node);
+        match form {
+            Form::Pn => message.attr("sender_lid", from.lid()),
+            Form::Lid => message.attr("sender_pn", Address::phone(from.number).pn()),
+        }
+    }
+
+    /// The head of a message to a group or the status list.
+    pub(super) fn list_head(
+        &self,
+        from: Address,
+        chat: &Chat,
+        id: &str,
+        now: i64,
+        node: &NodeRef<'_>,
+    ) -> NodeBuilder {
+        let form = self.list_form(chat);
+        let message = NodeBuilder::new("message")
+            .attr("id", id)
+            .attr("t", now)
+            .attr("from", chat.jid(form))
+            .attr("notify", self.name_of(from.number));
+        in_list(copy_attributes(message, node), from, form)
+    }
+
+    fn body<'a, 'b: 'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a NodeRef<'b>>,
+        node: &NodeRef<'_>,
+    ) -> Vec<Node> {
+        let rest = node.children().unwrap_or_default().iter();
+        let rest = rest.filter(|child| !SERVER_ONLY.contains(&child.tag.as_ref()));
+        parts
+            .into_iter()
+            .map(NodeRef::to_owned)
+            .chain(rest.map(NodeRef::to_owned))
+            .collect()
+    }
+
+    /// Sends a stanza to a companion, to be kept until it is confirmed.
+    pub(super) fn deliver(&self, to: Address, class: Class, id: &str, node: Node) {
+        if let Some(account) = self.directory.known_account(to.number) {
+            account.deliver(to.device, class, id, Arc::new(node));
+        }
+    }
+
+    /// Gives a message to a phone and does what follows from it.
+    pub(super) fn hand_to_phone(self: &Arc<Self>, to: Address, envelope: Envelope) {
+        if !self.directory.is_registered(to.number) {
+            return;
+        }
+        let phone = self.directory.phone(to.number);
+        for effect in phone.receive(&self.seed, &self.counters, envelope) {
+            match effect {
+                Effect::Receipt { envelope, kind } => {
+                    self.receipt_from_phone(to, &envelope, kind, Vec::new());
+                }
+                Effect::Retry { envelope, count } => self.ask_again(to, &envelope, count),
+                Effect::Echo { chat, text } => {
+                    // An echo that cannot be sent is as lost as a shout in the wind.
+                    let _ = self.send_text_from_phone(to.number, &chat, &text);
+                }
+                Effect::ShareKeys { with } => self.share_keys(with),
+            }
+        }
+    }
+
+    /// A phone tells the sender's companions what became of a message.
+    pub(super) fn receipt_from_phone(
+        &self,
+        phone: Address,
+        about: &Heading,
+        kind: Option<&'static str>,
+        children: Vec<Node>,
+    ) {
+        let mut receipt = NodeBuilder::new("receipt")
+            .attr("id", about.id.as_ref())
+            .attr("t", self.now().as_secs());
+        if let Some(kind) = kind {
+            receipt = receipt.attr("type", kind);
+        }
+        receipt = match &about.chat {
+            Chat::Person(_) => receipt.attr("from", phone.jid(about.form)),
+            list => {
+                let form = self.list_form(list);
+                receipt
+                    .attr("from", list.jid(form))
+                    .attr("participant", phone.jid(form))
+            }
+        };
+        if !children.is_empty() {
+            receipt = receipt.children(children);
+        }
+        let receipt = Arc::new(receipt.build());
+        if about.from.device == 0 {
+            self.note_receipt(about.from, &about.id, kind);
+        }
+        let Some(account) = self.directory.known_account(about.from.number) else {
+            return;
+        };
+        if kind == Some("retry") {
+            account.deliver(about.from.device, Class::Receipt, &about.id, receipt);
+        } else {
+            account.deliver_to_all(None, Class::Receipt, &about.id, &receipt);
+        }
+    }
+
+    /// A phone that could not read a message asks its sender for it once more.
+    fn ask_again(&self, phone: Address, about: &Heading, count: u8) {
+        if about.from.device == 0 {
+            return;
+        }
+        let bundle = self.directory.phone(phone.number).bundle(&self.seed);
+        let retry = NodeBuilder::new("retry")
+            .attr("v", 1)
+            .attr("count", u32::from(count))
+            .attr("id", about.id.as_ref())
+            .attr("t", about.timestamp)
+            .build();
+        let keys = NodeBuilder::new("keys").children([
+            bytes("type", [5]),
+            bytes("identity", bundle.identity),
+            NodeBuilder::new("key")
+                .children([
+                    bytes("id", id_bytes(bundle.one_time.0)),
+                    bytes("value", bundle.one_time.1),
+                ])
+                .build(),
+            NodeBuilder::new("skey")
+                .children([
+                    bytes("id", id_bytes(super::keys::SIGNED_PREKEY_ID)),
+                    bytes("value", bundle.signed),
+                    bytes("signature", bundle.signature),
+                ])
+                .build(),
+        ]);
+        let registration = bytes("registration", bundle.registration_id.to_be_bytes());
+        let children = vec![retry, registration, keys.build()];
+        self.receipt_from_phone(phone, about, Some("retry"), children);
+    }
+
+    /// Takes a receipt from a companion.
+    pub(super) fn take_receipt(
+        self: &Arc<Self>,
+        socket: &Arc<Socket>,
+        from: Address,
+        node: &NodeRef<'_>,
+    ) {
+        let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
+            return;
+        };
+        socket.send(Arc::new(ack(node, "receipt", self.now().as_secs()).build()));
+        let kind = text(node, "type");
+        let mut ids = vec![id.to_string()];
+        if let Some(list) = node.get_optional_child("list") {
+            let items = list.get_children_by_tag("item");
+            ids.extend(items.filter_map(|item| text(item, "id").map(|id| id.into_owned())));
+        }
+        for id in &ids {
+            self.confirm(from, Class::Message, id);
+        }
+        if matches!(
+            kind.as_deref(),
+            Some("sender" | "peer_msg" | "hist_sync" | "inactive")
+        ) {
+            return;
+        }
+        let Some(chat) = Chat::from_jid(&to) else {
+            return;
+        };
+        let author = match &chat {
+            Chat::Person(_) => Address::from_jid(&to),
+            _ => jid(node, "participant").and_then(|jid| Address::from_jid(&jid)),
+        };
+        if kind.as_deref() == Some("read-self") {
+            return;
+        }
+        let Some(author) = author.filter(|author| author.number != from.number) else {
+            return;
+        };
+        if author.device == 0 {
+            for id in &ids {
+                self.note_receipt(author, id, kind.as_deref());
+            }
+            if kind.as_deref() == Some("retry") {
+                self.send_again(author.number, from, &id, node);
+            }
+        }
+        let mut receipt = NodeBuilder::new("receipt")
+            .attr("id", id.as_ref())
+            .attr("t", self.now().as_secs());
+        if let Some(kind) = &kind {
+            receipt = receipt.attr("type", kind.as_ref());
+        }
+        receipt = match &chat {
+            Chat::Person(_) => receipt.attr("from", from.jid(Form::of(&to))),
+            list => {
+                let form = self.list_form(list);
+                receipt
+                    .attr("from", list.jid(form))
+                    .attr("participant", from.jid(form))
+            }
+        };
+        let children: Vec<_> = node
+            .children()
+            .unwrap_or_default()
+            .iter()
+            .map(NodeRef::to_owned)
+            .collect();
+        if !children.is_empty() {
+            receipt = receipt.children(children);
+        }
+        let receipt = Arc::new(receipt.build());
+        let Some(account) = self.directory.known_account(author.number) else {
+            return;
+        };
+        if kind.as_deref() == Some("retry") {
+            account.deliver(author.device, Class::Receipt, &id, receipt);
+        } else {
+            account.deliver_to_all(None, Class::Receipt, &id, &receipt);
+        }
+    }
+
+    /// A phone learns what became of one of its own messages.
+    fn note_receipt(&self, author: Address, id: &str, kind: Option<&str>) {
+        if let Some(phone) = self.directory.known_phone(author.number) {
+            phone.with_sent(id, |sent| match kind {
+                None | Some("delivery" | "inactive") => sent.delivered = true,
+                Some("read" | "played") => (sent.delivered, sent.read) = (true, true),
+                Some(_) => {}
+            });
+        }
+    }
+}
+
+/// Adds who in a group says something, under both names.
+pub(super) fn in_list(message: NodeBuilder, from: Address, form: Form) -> NodeBuilder {
+    let message = message
+        .attr("participant", from.jid(form))
+        .attr("addressing_mode", form.name());
+    match form {
+        Form::Pn => message.attr("participant_lid", from.lid()),
+        Form::Lid => message.attr("participant_pn", Address::phone(from.number).pn()),
+    }
+}
+
+/// The server's answer to a stanza: it has it.
+pub(super) fn ack(node: &NodeRef<'_>, class: &'static str, now: i64) -> NodeBuilder {
+    let mut ack = NodeBuilder::new("ack").attr("class", class).attr("t", now);
+    for (key, as_key) in [("id", "id"), ("to", "from"), ("participant", "participant")] {
+        if let Some(value) = node.get_attr(key) {
+            ack = ack.attr(as_key, value.to_node_value());
+        }
+    }
+    if class != "message"
+        && let Some(kind) = node.get_attr("type")
+    {
+        ack = ack.attr("type", kind.to_node_value());
+    }
+    ack
+}
+
+/// The copies for single devices.
+fn participants<'a, 'b>(node: &'a NodeRef<'b>) -> impl Iterator<Item = Copy<'a, 'b>> {
+    let list = node.get_optional_child("participants");
+    let rows = list
+        .and_then(|list| list.children())
+        .unwrap_or_default()
+        .iter();
+    rows.filter_map(|row| {
+        let to = jid(row, "jid")?;
+        row.get_optional_child("enc").map(|part| Copy { to, part })
+    })
+}
+
+/// The copies for single devices, or the one for the device in `to`.
+fn copies<'a, 'b>(node: &'a NodeRef<'b>, to: &Jid) -> Vec<Copy<'a, 'b>> {
+    let to_one = node.get_optional_child("enc").map(|part| Copy {
+        to: to.clone(),
+        part,
+    });
+    participants(node).chain(to_one).collect()
+}
+
+fn envelope<'a, 'b: 'a>(
+    id: &str,
+    from: Address,
+    chat: Chat,
+    form: Form,
+    timestamp: i64,
+    parts: impl IntoIterator<Item = &'a NodeRef<'b>>,
+) -> Envelope {
+    let mut retries = 0;
+    let parts = parts
+        .into_iter()
+        .filter_map(|part| {
+            if let Some(count) = text(part, "count") {
+                retries = count.parse().unwrap_or(0);
+            }
+            Some((
+                text(part, "type")?.as_ref().into(),
+                part.content_bytes()?.into(),
+            ))
+        })
+        .collect();
+    Envelope {
+        id: id.into(),
+        from,
+        chat,
+        form,
+        timestamp,
+        retries,
+        parts,
+    }
+}
+
+fn copy_attributes(mut message: NodeBuilder, node: &NodeRef<'_>) -> NodeBuilder {
+    for key in ["type", "edit", "category"] {
+        if let Some(value) = node.get_attr(key) {
+            message = message.attr(key, value.to_node_value());
+        }
+    }
+    message
+}

@@ -1,0 +1,452 @@
+//! What phones send: encrypted for every device of whoever gets it.
+
+use std::sync::Arc;
+
+use whatsapp_rust::buffa::{Message as _, MessageField};
+use whatsapp_rust::wacore::libsignal::protocol::{DeviceId, IdentityKey, PreKeyBundle, PublicKey};
+use whatsapp_rust::wacore::messages::{MessageUtils, wrap_device_sent};
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+use whatsapp_rust::wacore_binary::{Node, NodeRef};
+use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
+use whatsapp_rust::waproto::whatsapp::message::{
+    AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
+    AppStateSyncKeyShare, ProtocolMessage,
+};
+use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
+
+use super::chat::Chat;
+use super::content::is_media;
+use super::keys::SIGNED_PREKEY_ID;
+use super::network::Network;
+use super::number::{Address, Form, Number};
+use super::outbox::Class;
+use super::phone::Envelope;
+use super::random;
+use super::routing::in_list;
+use super::signal::Sealed;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A message that a phone is about to send.
+pub(super) struct Outgoing<'a> {
+    pub(super) id: &'a str,
+    pub(super) chat: &'a Chat,
+    pub(super) message: &'a Message,
+    /// Marks an edit (`1`) or a revocation (`7`) for the server.
+    pub(super) edit: Option<&'static str>,
+}
+
+impl Network {
+    /// A phone sends a text.
+    pub(super) fn send_text_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        text: &str,
+    ) -> Result<String> {
+        let message = Message {
+            conversation: Some(text.to_owned()),
+            ..Default::default()
+        };
+        self.send_from_phone(from, chat, message, None)
+    }
+
+    /// A phone sends a message; answers its id.
+    pub(super) fn send_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        mut message: Message,
+        edit: Option<&'static str>,
+    ) -> Result<String> {
+        if let Chat::Person(to) = chat
+            && !self.directory.is_registered(*to)
+        {
+            return Err(Error::not_found("the receiver has no WhatsApp"));
+        }
+        let id = random::message_id();
+        message.message_context_info = MessageField::some(MessageContextInfo {
+            message_secret: Some(random::bytes::<32>().to_vec()),
+            ..Default::default()
+        });
+        let phone = self.directory.phone(from);
+        phone.remember_sent(&id, chat, &message);
+        self.counters.message(self.now());
+        let outgoing = Outgoing {
+            id: &id,
+            chat,
+            message: &message,
+            edit,
+        };
+        match chat {
+            Chat::Person(to) => self.send_direct(from, *to, &outgoing)?,
+            list => self.send_to_list(from, list, &outgoing)?,
+        }
+        Ok(id)
+    }
+
+    fn send_direct(
+        self: &Arc<Self>,
+        from: Number,
+        to: Number,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<()> {
+        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        for device in self
+            .devices_of(to)
+            .filter(|device| *device != Address::phone(from))
+        {
+            let sealed = self.seal(from, device, &plain)?;
+            self.pass_on(from, device, outgoing, sealed, 0);
+        }
+        if to == from {
+            return Ok(());
+        }
+        let copy = self.own_copy(outgoing);
+        for device in self.directory.companions(from) {
+            let device = Address::new(from, device);
+            let sealed = self.seal(from, device, &copy)?;
+            self.pass_on(from, device, outgoing, sealed, 0);
+        }
+        Ok(())
+    }
+
+    /// What the sender's other devices get: the message, and where it went.
+    fn own_copy(&self, outgoing: &Outgoing<'_>) -> Vec<u8> {
+        let to = outgoing.chat.jid(self.form).to_string();
+        MessageUtils::encode_and_pad(&wrap_device_sent(outgoing.message.clone(), to))
+    }
+
+    /// Hands one encrypted copy to the device it is for.
+    fn pass_on(
+        self: &Arc<Self>,
+        from: Number,
+        to: Address,
+        outgoing: &Outgoing<'_>,
+        sealed: Sealed,
+        retries: u8,
+    ) {
+        let now = self.now().as_secs();
+        if to.device == 0 {
+            let envelope = Envelope {
+                id: outgoing.id.into(),
+                from: Address::phone(from),
+                chat: Chat::Person(from),
+                form: self.form,
+                timestamp: now,
+                retries,
+                parts: vec![(sealed.kind.into(), sealed.bytes.into())],
+            };
+            self.hand_to_phone(to, envelope);
+            return;
+        }
+        let sender = Address::phone(from);
+        let mut message = self.message_head(sender, outgoing, now);
+        message = message.attr("from", sender.jid(self.form));
+        message = match self.form {
+            Form::Pn => message.attr("sender_lid", sender.lid()),
+            Form::Lid => message.attr("sender_pn", sender.pn()),
+        };
+        if to.number == from {
+            message = message.attr("recipient", outgoing.chat.jid(self.form));
+        }
+        let message = message.children([enc(sealed, outgoing, retries)]).build();
+        self.deliver(to, Class::Message, outgoing.id, message);
+    }
+
+    fn message_head(&self, from: Address, outgoing: &Outgoing<'_>, now: i64) -> NodeBuilder {
+        let kind = if outgoing.message.reaction_message.is_set() {
+            "reaction"
+        } else if is_media(outgoing.message) {
+            "media"
+        } else {
+            "text"
+        };
+        let mut message = NodeBuilder::new("message")
+            .attr("id", outgoing.id)
+            .attr("t", now)
+            .attr("type", kind)
+            .attr("notify", self.name_of(from.number));
+        if let Some(edit) = outgoing.edit {
+            message = message.attr("edit", edit);
+        }
+        message
+    }
+
+    fn send_to_list(
+        self: &Arc<Self>,
+        from: Number,
+        list: &Chat,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<()> {
+        let sender = Address::phone(from);
+        let devices: Vec<_> = self
+            .members_of(list, from)?
+            .into_iter()
+            .flat_map(|member| self.devices_of(member))
+            .filter(|device| *device != sender)
+            .collect();
+        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        let phone = self.directory.phone(from);
+        let (sealed, key, news) = phone
+            .seal_for_group(list, &devices, &plain)
+            .map_err(Error::internal)?;
+        for device in devices {
+            let mut parts = Vec::new();
+            if news.contains(&device) {
+                parts.push(self.seal(from, device, &key_message(list, self.form, &key))?);
+            }
+            parts.push(Sealed {
+                kind: "skmsg",
+                bytes: sealed.clone(),
+            });
+            self.pass_on_in_list(from, device, outgoing, parts);
+        }
+        Ok(())
+    }
+
+    fn pass_on_in_list(
+        self: &Arc<Self>,
+        from: Number,
+        to: Address,
+        outgoing: &Outgoing<'_>,
+        parts: Vec<Sealed>,
+    ) {
+        let now = self.now().as_secs();
+        let sender = Address::phone(from);
+        let form = self.list_form(outgoing.chat);
+        if to.device == 0 {
+            let envelope = Envelope {
+                id: outgoing.id.into(),
+                from: sender,
+                chat: outgoing.chat.clone(),
+                form,
+                timestamp: now,
+                retries: 0,
+                parts: parts
+                    .into_iter()
+                    .map(|p| (p.kind.into(), p.bytes.into()))
+                    .collect(),
+            };
+            self.hand_to_phone(to, envelope);
+            return;
+        }
+        let head = self
+            .message_head(sender, outgoing, now)
+            .attr("from", outgoing.chat.jid(form));
+        let parts = parts.into_iter().map(|part| enc(part, outgoing, 0));
+        let message = in_list(head, sender, form).children(parts).build();
+        self.deliver(to, Class::Message, outgoing.id, message);
+    }
+
+    /// Everybody in a list, without the sender's consent being asked.
+    pub(super) fn members_of(&self, list: &Chat, _from: Number) -> Result<Vec<Number>> {
+        let Chat::Group(_) = list else {
+            return Ok(Vec::new());
+        };
+        Err(Error::new(ErrorKind::NotFound, "no such group"))
+    }
+
+    /// All devices of an account, the phone first.
+    pub(super) fn devices_of(&self, number: Number) -> impl Iterator<Item = Address> + use<> {
+        let companions = self.directory.companions(number).into_iter();
+        std::iter::once(0)
+            .chain(companions)
+            .map(move |device| Address::new(number, device))
+    }
+
+    /// Encrypts with the phone's session towards a device, which is started if there is none.
+    pub(super) fn seal(&self, from: Number, to: Address, plain: &[u8]) -> Result<Sealed> {
+        let phone = self.directory.phone(from);
+        let bundle = if phone.has_session(to) {
+            None
+        } else {
+            self.bundle_of(to)
+        };
+        phone
+            .seal(&self.seed, to, plain, bundle)
+            .map_err(Error::internal)
+    }
+
+    /// Takes the keys by which a device can be written to.
+    fn bundle_of(&self, address: Address) -> Option<PreKeyBundle> {
+        let key = |bytes: &[u8]| PublicKey::from_djb_public_key_bytes(bytes).ok();
+        if address.device == 0 {
+            let bundle = self.directory.phone(address.number).bundle(&self.seed);
+            let one_time = (bundle.one_time.0.into(), key(&bundle.one_time.1)?);
+            return PreKeyBundle::new(
+                bundle.registration_id,
+                DeviceId::new(0),
+                Some(one_time),
+                SIGNED_PREKEY_ID.into(),
+                key(&bundle.signed)?,
+                bundle.signature.to_vec(),
+                IdentityKey::new(key(&bundle.identity)?),
+            )
+            .ok();
+        }
+        let (identity, registration_id, signed, one_time) = self.take_companion_keys(address)?;
+        let one_time = match one_time {
+            Some((id, bytes)) => Some((id.into(), key(&bytes)?)),
+            None => None,
+        };
+        PreKeyBundle::new(
+            registration_id,
+            DeviceId::new(u32::from(address.device)),
+            one_time,
+            signed.id.into(),
+            key(&signed.key)?,
+            signed.signature.to_vec(),
+            IdentityKey::new(key(&identity)?),
+        )
+        .ok()
+    }
+
+    /// The phone gives a companion the key to the account's settings.
+    pub(super) fn share_keys(self: &Arc<Self>, with: Address) {
+        let share = ProtocolMessage {
+            r#type: Some(Type::APP_STATE_SYNC_KEY_SHARE),
+            app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare {
+                keys: vec![self.settings_key(with.number)],
+            }),
+            ..Default::default()
+        };
+        let message = Message {
+            protocol_message: MessageField::some(share),
+            ..Default::default()
+        };
+        self.send_peer_message(with, &message);
+    }
+
+    /// The phone tells a companion something that is for the machinery only.
+    pub(super) fn send_peer_message(self: &Arc<Self>, to: Address, message: &Message) {
+        let id = random::message_id();
+        let plain = MessageUtils::encode_and_pad(message);
+        // A companion that has published no keys asks again later.
+        let Ok(sealed) = self.seal(to.number, to, &plain) else {
+            return;
+        };
+        let chat = Chat::Person(to.number);
+        self.directory
+            .phone(to.number)
+            .remember_sent(&id, &chat, message);
+        let outgoing = Outgoing {
+            id: &id,
+            chat: &chat,
+            message,
+            edit: None,
+        };
+        let stanza = NodeBuilder::new("message")
+            .attr("id", id.as_str())
+            .attr("t", self.now().as_secs())
+            .attr("from", Address::phone(to.number).pn())
+            .attr("type", "protocol")
+            .attr("category", "peer")
+            .children([enc(sealed, &outgoing, 0)])
+            .build();
+        self.deliver(to, Class::Message, &id, stanza);
+    }
+
+    fn settings_key(&self, number: Number) -> AppStateSyncKey {
+        let id = self.seed.derive("settings key id", number, 0);
+        AppStateSyncKey {
+            key_id: MessageField::some(AppStateSyncKeyId {
+                key_id: Some(id[..6].to_vec()),
+            }),
+            key_data: MessageField::some(AppStateSyncKeyData {
+                key_data: Some(self.seed.derive("settings key", number, 0).to_vec()),
+                fingerprint: MessageField::some(AppStateSyncKeyFingerprint {
+                    raw_id: Some(super::account::raw_id(number)),
+                    current_index: Some(0),
+                    device_indexes: vec![0],
+                }),
+                timestamp: Some(self.now().as_ms()),
+            }),
+        }
+    }
+
+    /// A companion could not read one of the phone's messages: it gets it once more.
+    pub(super) fn send_again(
+        self: &Arc<Self>,
+        from: Number,
+        to: Address,
+        id: &str,
+        receipt: &NodeRef<'_>,
+    ) {
+        let retry = receipt.get_optional_child("retry");
+        let count = retry
+            .and_then(|retry| super::stanza::text(retry, "count"))
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(1);
+        let phone = self.directory.phone(from);
+        let Some((chat, body)) = phone.with_sent(id, |sent| (sent.chat.clone(), sent.body.clone()))
+        else {
+            return;
+        };
+        let Ok(message) = Message::decode_from_slice(&body) else {
+            return;
+        };
+        phone.forget_session(to);
+        let outgoing = Outgoing {
+            id,
+            chat: &chat,
+            message: &message,
+            edit: None,
+        };
+        match &chat {
+            Chat::Person(_) => {
+                let plain = if to.number == from && chat != Chat::Person(from) {
+                    self.own_copy(&outgoing)
+                } else {
+                    MessageUtils::encode_and_pad(&message)
+                };
+                if let Ok(sealed) = self.seal(from, to, &plain) {
+                    self.pass_on(from, to, &outgoing, sealed, count);
+                }
+            }
+            list => {
+                let mut message = message.clone();
+                if let Some(key) = phone.group_key(list) {
+                    message.sender_key_distribution_message = key_part(list, self.form, &key);
+                }
+                let plain = MessageUtils::encode_and_pad(&message);
+                if let Ok(sealed) = self.seal(from, to, &plain) {
+                    self.pass_on_in_list(from, to, &outgoing, vec![sealed]);
+                }
+            }
+        }
+    }
+}
+
+fn key_part(
+    list: &Chat,
+    form: Form,
+    key: &[u8],
+) -> MessageField<whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage> {
+    MessageField::some(
+        whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage {
+            group_id: Some(list.jid(form).to_string()),
+            axolotl_sender_key_distribution_message: Some(key.to_vec()),
+        },
+    )
+}
+
+fn key_message(list: &Chat, form: Form, key: &[u8]) -> Vec<u8> {
+    MessageUtils::encode_and_pad(&Message {
+        sender_key_distribution_message: key_part(list, form, key),
+        ..Default::default()
+    })
+}
+
+fn enc(sealed: Sealed, outgoing: &Outgoing<'_>, retries: u8) -> Node {
+    let mut enc = NodeBuilder::new("enc")
+        .attr("v", 2)
+        .attr("type", sealed.kind);
+    let kind = super::content::describe(outgoing.message).kind;
+    if is_media(outgoing.message) {
+        enc = enc.attr("mediatype", kind);
+    }
+    if retries > 0 {
+        enc = enc.attr("count", u32::from(retries));
+    }
+    enc.bytes(sealed.bytes).build()
+}

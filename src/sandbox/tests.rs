@@ -1,0 +1,5 @@
+//! Real clients on the simulated network.
+
+mod direct;
+mod pairing;
+mod rig;

@@ -1,0 +1,240 @@
+//! A network on a free port, and real clients on it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use whatsapp_rust::anyhow;
+use whatsapp_rust::async_trait;
+use whatsapp_rust::bot::BotHandle;
+use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
+use whatsapp_rust::prelude::*;
+use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+use whatsapp_rust::wacore::store::InMemoryBackend;
+use whatsapp_rust::wacore::types::events::EventHandler;
+use whatsapp_rust::wacore::types::message::MessageCategory;
+
+use crate::sandbox::{Linked, Network, Options, ReceivedMessage};
+
+/// Longer than anything takes, shorter than the client's own time-outs.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A network that listens, and what it must not have seen at the end.
+pub(super) struct Rig {
+    pub(super) network: Arc<Network>,
+    url: String,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    pub(super) async fn with(options: Options) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!(
+            "ws://{}/ws/chat",
+            listener.local_addr().expect("an address")
+        );
+        let network = Network::new(options);
+        let serving = network.clone();
+        let listening = tokio::spawn(async move {
+            serving.listen(listener).await.expect("listens");
+        });
+        Self {
+            network,
+            url,
+            listening,
+        }
+    }
+
+    /// A client that is not linked, and shows QR codes.
+    pub(super) async fn stranger(&self) -> Device {
+        Device::start(&self.url, Arc::new(InMemoryBackend::new())).await
+    }
+
+    /// A client that was linked to this number by QR code and is connected.
+    pub(super) async fn companion(&self, phone: &str) -> Device {
+        let mut device = self.stranger().await;
+        device.link(&self.network, phone).await;
+        device
+    }
+
+    /// Starts a client again from what it had stored.
+    pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
+        Device::start(&self.url, backend).await
+    }
+
+    /// Waits until a phone has received `count` messages.
+    pub(super) async fn received(&self, phone: &str, count: usize) -> Vec<ReceivedMessage> {
+        eventually("messages at the phone", || {
+            let messages = self.network.messages(phone).expect("a number");
+            (messages.len() >= count).then_some(messages)
+        })
+        .await
+    }
+
+    /// Ends a test: nothing was asked that the network does not know.
+    pub(super) fn finish(&self) {
+        let stats = self.network.stats();
+        assert_eq!(
+            stats.unknown_names,
+            Default::default(),
+            "stanzas that were not understood"
+        );
+        assert_eq!(
+            stats.undecryptable, 0,
+            "messages that a phone could not read"
+        );
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Looks again and again until there is something to see.
+pub(super) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// One real client.
+pub(super) struct Device {
+    pub(super) client: Arc<Client>,
+    pub(super) backend: Arc<InMemoryBackend>,
+    pub(super) handle: BotHandle,
+    events: mpsc::UnboundedReceiver<Arc<Event>>,
+    /// Events that were passed over while another was awaited.
+    seen: Vec<Arc<Event>>,
+}
+
+struct Forward(mpsc::UnboundedSender<Arc<Event>>);
+
+impl EventHandler for Forward {
+    fn handle_event(&self, event: Arc<Event>) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// Pictures and files are not what these tests are about.
+struct NoHttp;
+
+#[async_trait]
+impl HttpClient for NoHttp {
+    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
+        Err(anyhow::anyhow!("no HTTP here"))
+    }
+}
+
+impl Device {
+    async fn start(url: &str, backend: Arc<InMemoryBackend>) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let builder = Bot::builder()
+            .with_backend_arc(backend.clone())
+            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
+            .with_http_client(NoHttp)
+            .with_version((2, 3000, 1_035_194_821))
+            .with_push_name("Tester")
+            .with_wanted_pre_key_count(30)
+            .skip_history_sync()
+            .with_event_handler(Forward(sender));
+        let bot = builder.build().await.expect("a client");
+        let client = bot.client();
+        Self {
+            client,
+            backend,
+            handle: bot.spawn(),
+            events,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Scans the code that the client shows and waits until it is connected.
+    pub(super) async fn link(&mut self, network: &Network, phone: &str) -> Linked {
+        let qr = self.qr().await;
+        let linked = network.scan(&qr, Some(phone)).await.expect("linked");
+        self.connected().await;
+        linked
+    }
+
+    pub(super) async fn qr(&mut self) -> String {
+        self.wait("a QR code", |event| match event {
+            Event::PairingQrCode(qr) => Some(qr.code.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(super) async fn connected(&mut self) {
+        self.wait("the connection", |event| {
+            matches!(event, Event::Connected(_)).then_some(())
+        })
+        .await;
+    }
+
+    /// The first event that `pick` takes, also among those that were passed over.
+    pub(super) async fn wait<T>(
+        &mut self,
+        what: &str,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> T {
+        for place in 0..self.seen.len() {
+            if let Some(found) = pick(&self.seen[place]) {
+                self.seen.remove(place);
+                return found;
+            }
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let event = tokio::time::timeout_at(deadline, self.events.recv())
+                .await
+                .unwrap_or_else(|_| panic!("waited in vain for {what}: saw {:#?}", self.seen))
+                .expect("the client lives");
+            if let Some(found) = pick(&event) {
+                return found;
+            }
+            self.seen.push(event);
+        }
+    }
+
+    /// The next message that `pick` takes.
+    pub(super) async fn message(&mut self) -> InboundMessage {
+        let mut rest = Vec::new();
+        let found = self
+            .wait("a message", |event| match event {
+                Event::Messages(batch) => {
+                    // The phone's own words to its companions are not for people.
+                    let people = |m: &&InboundMessage| m.info.category != MessageCategory::Peer;
+                    let mut all = batch.messages.iter().filter(people).cloned();
+                    let first = all.next();
+                    rest.extend(all);
+                    first
+                }
+                _ => None,
+            })
+            .await;
+        assert!(rest.is_empty(), "tests expect one message at a time");
+        found
+    }
+}
+
+/// What a message says, if it is a text.
+pub(super) fn said(message: &InboundMessage) -> String {
+    message
+        .message
+        .text_content()
+        .unwrap_or_default()
+        .to_owned()
+}
