@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::address::Cidr;
 use super::metrics::Metrics;
 use super::route::{Handler, Mount, Refused};
-use super::table::{Found, Render, Table, allow};
+use super::table::{Entry, Found, Render, Table, allow};
 use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -96,7 +96,7 @@ impl App {
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), Instant::now()));
 
-        let (mut reply, pattern) = self.run(request).await;
+        let (mut reply, entry) = self.run(request).await;
 
         if head_only {
             reply.without_body();
@@ -112,14 +112,16 @@ impl App {
         self.metrics.note_answer(status);
         drop(under_way);
         if let Some((method, began)) = logged {
+            // The pattern and never the path itself, which may hold a secret.
+            let (prefix, path) = entry.map_or(("", "-"), |e| (e.prefix, e.route.path));
             let (status, ms) = (status.as_u16(), began.elapsed().as_millis());
-            tracing::debug!(%method, pattern, status, ms, "answered");
+            tracing::debug!(%method, prefix, path, status, ms, "answered");
         }
         reply
     }
 
-    /// The reply, and the path's pattern for the log: a path may hold a secret.
-    async fn run(&self, mut request: Request) -> (Reply, &'static str) {
+    /// The reply, and the route that it came from.
+    async fn run(&self, mut request: Request) -> (Reply, Option<&Entry>) {
         let (method, uri) = (request.method().clone(), request.head.uri().clone());
         let refuse = |render: Render, error: &Error| {
             let (method, path) = (method.clone(), uri.path().to_owned());
@@ -134,21 +136,20 @@ impl App {
                     let text = format!("Method {method} not allowed");
                     refuse(render, &Error::new(ErrorKind::MethodNotAllowed, text))
                 };
-                return (reply.header("allow", allow(&methods)), "-");
+                return (reply.header("allow", allow(&methods)), None);
             }
             Found::BadParameter(render) => {
                 let error = Error::invalid("The path is not valid UTF-8");
-                return (refuse(render, &error), "-");
+                return (refuse(render, &error), None);
             }
             Found::Nothing(_) if method == Method::OPTIONS && uri.path() == "*" => {
-                return (Reply::empty(StatusCode::NO_CONTENT), "*");
+                return (Reply::empty(StatusCode::NO_CONTENT), None);
             }
             Found::Nothing(render) => {
                 let text = format!("Route {method} {} not found", uri.path());
-                return (refuse(render, &Error::not_found(text)), "-");
+                return (refuse(render, &Error::not_found(text)), None);
             }
         };
-        let pattern = entry.route.path;
         if let Some(limit) = entry.route.body_limit {
             request.body.set_limit(limit);
         }
@@ -167,7 +168,7 @@ impl App {
             caught(handler, request, self.metrics.clone()).await
         };
         let reply = outcome.unwrap_or_else(|error| refuse(render, &error));
-        (reply, pattern)
+        (reply, Some(entry))
     }
 }
 

@@ -183,6 +183,7 @@ impl Client {
             .await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
+            .max_header_size(MAX_HEAD)
             .handshake(TokioIo::new(io))
             .await
             .map_err(broken)?;

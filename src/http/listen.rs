@@ -32,6 +32,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
+/// The largest head of a request, and what hyper may hold of a connection in either direction.
+const MAX_HEAD: usize = 32 * 1024;
+const MAX_BUFFER: usize = 64 * 1024;
+
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
@@ -257,8 +261,9 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (wire, address) = listener.accept().await?;
-                // Answers are small: they must not wait for more.
-                wire.set_nodelay(true)?;
+                // Answers are small: they must not wait for more. It fails when the client is gone
+                // already, which reading will notice.
+                let _ = wire.set_nodelay(true);
                 let peer = Peer {
                     ip: Some(address.ip().to_canonical()),
                     unix: false,
@@ -338,7 +343,8 @@ impl Acceptor {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
-            .max_buf_size(64 * 1024);
+            .max_buf_size(MAX_BUFFER)
+            .max_header_size(MAX_HEAD);
         loop {
             // Hazard: the slot is taken inside the select; a full server would be deaf to `stop`.
             let accepted = tokio::select! {

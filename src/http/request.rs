@@ -250,3 +250,57 @@ fn forwarded(hop: &str) -> Option<IpAddr> {
     };
     Some(ip.to_canonical())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(headers: &[(&str, &str)]) -> Request {
+        Request::for_test(Method::GET, "/?a=1&b=x%20y+z&a=2&c&d=%ff", headers, "")
+    }
+
+    #[test]
+    fn only_the_bearer_scheme_carries_a_token() {
+        let bearer = |value: &str| {
+            with(&[("authorization", value)])
+                .bearer()
+                .map(str::to_owned)
+        };
+        assert_eq!(bearer("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(bearer("bEARER  abc ").as_deref(), Some("abc"));
+        for none in [
+            "",
+            "abc",
+            "Bearer",
+            "Bearer ",
+            "Basic abc",
+            "Bearerabc",
+            "Token abc",
+        ] {
+            assert_eq!(bearer(none), None, "{none:?}");
+        }
+        assert_eq!(with(&[]).bearer(), None);
+    }
+
+    #[test]
+    fn a_query_is_decoded() {
+        let request = with(&[]);
+        assert_eq!(request.query("a"), Some("1"));
+        assert_eq!(request.query_values("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(request.query("b"), Some("x y z"));
+        assert_eq!(request.query("c"), Some(""));
+        assert_eq!(request.query("d"), Some("\u{fffd}"));
+        assert_eq!(request.query("e"), None);
+    }
+
+    #[test]
+    fn reads_the_forms_of_a_forwarded_address() {
+        let ip = |hop| forwarded(hop).map(|ip| ip.to_string());
+        assert_eq!(ip("1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("1.2.3.4:80").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("[2a00::1]:80").as_deref(), Some("2a00::1"));
+        assert_eq!(ip("[2a00::1]").as_deref(), Some("2a00::1"));
+        assert_eq!(ip("::ffff:1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("unknown"), None);
+    }
+}

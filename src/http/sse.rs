@@ -28,7 +28,11 @@ pub struct Event {
 
 /// Sends events as they come, until the sender, the client or the program ends.
 pub fn reply(events: Receiver<Event>) -> Reply {
-    let mut pings = interval_at(Instant::now() + PING, PING);
+    with_pings(events, PING)
+}
+
+fn with_pings(events: Receiver<Event>, every: Duration) -> Reply {
+    let mut pings = interval_at(Instant::now() + every, every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stream = Events {
         events,
@@ -86,6 +90,8 @@ fn written(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hyper::body::Body;
+
     use super::*;
 
     #[test]
@@ -99,5 +105,23 @@ mod tests {
             written(&event),
             "id: 7 data: x\nevent: a b\ndata: one\ndata: two\ndata: three\ndata: \n\n"
         );
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_shows_that_it_lives() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let mut body = with_pings(receiver, Duration::from_millis(10))
+            .0
+            .into_body();
+        let mut piece = async || {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            frame.map(|frame| frame.expect("no failure").into_data().expect("data"))
+        };
+        // The greeting and two pings, and then what there is.
+        for _ in 0..3 {
+            assert_eq!(piece().await.as_deref(), Some(&b":\n\n"[..]));
+        }
+        drop(sender);
+        assert_eq!(piece().await, None);
     }
 }

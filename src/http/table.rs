@@ -28,6 +28,7 @@ struct Mounted {
 
 /// One method of a path.
 pub(super) struct Entry {
+    pub(super) prefix: &'static str,
     pub(super) route: Route,
     pub(super) param_names: Arc<[String]>,
 }
@@ -130,6 +131,7 @@ impl Mounted {
                 return Err(defect(format!("{method} {prefix}{path} is there twice")));
             }
             entries.push(Entry {
+                prefix,
                 route,
                 param_names: names.into(),
             });
