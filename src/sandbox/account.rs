@@ -124,14 +124,16 @@ impl Account {
     }
 
     /// Sends a stanza to those who are connected; nobody else will ever see it.
-    pub(super) fn mention(&self, except: Option<u16>, node: &Arc<Node>) {
-        for (device, companion) in &self.lock().companions {
-            if Some(*device) != except
-                && companion.active
-                && let Some(socket) = &companion.socket
-            {
-                socket.send(node.clone());
-            }
+    pub(super) fn mention(&self, node: &Arc<Node>) {
+        for companion in self.lock().companions.values() {
+            companion.mention(node);
+        }
+    }
+
+    /// The same for one companion.
+    pub(super) fn mention_to(&self, device: u16, node: &Arc<Node>) {
+        if let Some(companion) = self.lock().companions.get(&device) {
+            companion.mention(node);
         }
     }
 
@@ -161,6 +163,16 @@ impl Account {
             account_signature_key: Some(keys.identity_public().to_vec()),
         };
         (changed, list.encode_to_vec())
+    }
+}
+
+impl Companion {
+    fn mention(&self, node: &Arc<Node>) {
+        if self.active
+            && let Some(socket) = &self.socket
+        {
+            socket.send(node.clone());
+        }
     }
 }
 

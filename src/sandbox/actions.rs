@@ -7,9 +7,10 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
 use super::inbox::ReceivedMessage;
+use super::iq_groups::GroupView;
 use super::network::Network;
 use super::number::Address;
-use super::phone::{Heading, Profile, SentMessage};
+use super::phone::{Heading, Notice, Profile, SentMessage};
 use super::random;
 use crate::error::{Error, Result};
 
@@ -113,6 +114,7 @@ impl Network {
         for envelope in self.directory.phone(number).set_profile(profile) {
             self.hand_to_phone(Address::phone(number), envelope);
         }
+        self.tell_watchers(number);
         Ok(())
     }
 
@@ -144,6 +146,51 @@ impl Network {
             .known_phone(number)
             .map(|phone| phone.sent())
             .unwrap_or_default())
+    }
+
+    /// What passed by at a phone lately: who typed, who called or hung up.
+    pub fn notices(&self, phone: &str) -> Result<Vec<Notice>> {
+        let number = self.number(phone)?;
+        Ok(self
+            .directory
+            .known_phone(number)
+            .map(|phone| phone.notices())
+            .unwrap_or_default())
+    }
+
+    /// The user of a phone unlinks one of his companions, or all of them.
+    pub fn log_out(self: &Arc<Self>, phone: &str, device: Option<u16>) -> Result<()> {
+        let number = self.number(phone)?;
+        let devices = match device {
+            Some(device) => vec![device],
+            None => self.directory.companions(number),
+        };
+        let mut any = false;
+        for device in devices {
+            any |= self.unlink(Address::new(number, device));
+        }
+        if any {
+            Ok(())
+        } else {
+            Err(Error::not_found("the phone has no such companion"))
+        }
+    }
+
+    /// The user of a phone makes a group; answers its address.
+    pub fn create_group(&self, phone: &str, subject: &str, members: &[String]) -> Result<String> {
+        let creator = Address::phone(self.number(phone)?);
+        let members: Result<Vec<_>> = members.iter().map(|text| self.number(text)).collect();
+        let id = self.new_group(subject, creator, &members?, |_| {});
+        Ok(whatsapp_rust::Jid::group(id.as_ref()).to_string())
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> Vec<GroupView> {
+        self.groups
+            .lock()
+            .iter()
+            .map(|(id, group)| GroupView::new(id, group))
+            .collect()
     }
 
     /// A phone sends a text to a person or group; answers the message's id.

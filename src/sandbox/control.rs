@@ -1,41 +1,200 @@
-//! temporary
-use super::Network;
-use crate::error::{Error, Result};
-use serde_json::{Value, json};
+//! The control API: JSON in, JSON out, without a word of HTTP.
+
 use std::sync::Arc;
-pub(super) const ROUTES: &[(&str, &str)] = &[
-    ("GET", "/sandbox"),
-    ("GET", "/sandbox/stats"),
-    ("POST", "/sandbox/scan"),
-    ("GET", "/sandbox/phones/{phone}/messages"),
-    ("POST", "/sandbox/phones/{phone}/messages"),
-];
-pub(super) async fn handle(
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::actions::Typing;
+use super::deeds::Draft;
+use super::network::Network;
+use super::phone::Profile;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The answer to a call: a status code and a body.
+pub type Answer = (u16, Value);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Scan {
+    qr: String,
+    phone: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PairCode {
+    phone: String,
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct Send {
+    to: String,
+    #[serde(flatten)]
+    draft: Value,
+}
+
+#[derive(Deserialize)]
+struct OfMessage {
+    id: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Types {
+    to: String,
+    #[serde(default = "composing")]
+    state: Typing,
+}
+
+fn composing() -> Typing {
+    Typing::Composing
+}
+
+#[derive(Deserialize)]
+struct Call {
+    to: String,
+    #[serde(default)]
+    video: bool,
+    /// Of a call that is to end.
+    id: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct LogOut {
+    device: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct NewGroup {
+    subject: String,
+    participants: Vec<String>,
+    /// Who makes it; the first participant, if nobody is named.
+    by: Option<String>,
+}
+
+/// Does what a call of the control API asks for. The path begins after `/sandbox`.
+pub async fn handle(
     network: &Arc<Network>,
     method: &str,
     path: &str,
     body: &Value,
-) -> Result<(u16, Value)> {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let v = match (method, &parts[..]) {
-        ("GET", ["sandbox"]) => serde_json::to_value(network.overview()).unwrap(),
-        ("GET", ["sandbox", "stats"]) => serde_json::to_value(network.stats()).unwrap(),
-        ("POST", ["sandbox", "scan"]) => {
-            let l = network
-                .scan(
-                    body["qr"].as_str().unwrap_or_default(),
-                    body["phone"].as_str(),
-                )
-                .await?;
-            serde_json::to_value(l).unwrap()
+) -> Result<Answer> {
+    let path: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match (method, path.as_slice()) {
+        ("GET", [""]) => shown(&network.overview()),
+        ("GET", ["stats"]) => shown(&network.stats()),
+        ("POST", ["scan"]) => {
+            let Scan { qr, phone } = read(body)?;
+            shown(&network.scan(&qr, phone.as_deref()).await?)
         }
-        ("GET", ["sandbox", "phones", p, "messages"]) => {
-            serde_json::to_value(network.messages(p)?).unwrap()
+        ("POST", ["pair-code"]) => {
+            let PairCode { phone, code } = read(body)?;
+            shown(&network.pair_code(&phone, &code).await?)
         }
-        ("POST", ["sandbox", "phones", p, "messages"]) => {
-            json!({"id": network.send_text(p, body["to"].as_str().unwrap_or_default(), body["text"].as_str().unwrap_or_default())?})
+        ("GET", ["groups"]) => shown(&network.groups()),
+        ("POST", ["groups"]) => {
+            let NewGroup {
+                subject,
+                participants,
+                by,
+            } = read(body)?;
+            let by = by.as_ref().or(participants.first());
+            let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
+            let id = network.create_group(by, &subject, &participants)?;
+            Ok((200, json!({ "id": id })))
         }
-        _ => return Err(Error::not_found("no")),
-    };
-    Ok((200, v))
+        (method, ["phones", phone]) => profile(network, method, phone, body),
+        (method, ["phones", phone, what]) => deed(network, method, phone, what, body),
+        _ => Err(Error::not_found("no such call")),
+    }
+}
+
+fn profile(network: &Arc<Network>, method: &str, phone: &str, body: &Value) -> Result<Answer> {
+    match method {
+        "GET" => shown(&network.phone(phone)?),
+        "PUT" => {
+            // What is not mentioned stays as it was.
+            let mut profile =
+                serde_json::to_value(network.phone(phone)?).map_err(Error::internal)?;
+            let (Some(old), Some(new)) = (profile.as_object_mut(), body.as_object()) else {
+                return Err(Error::invalid("an object is expected"));
+            };
+            old.extend(new.clone());
+            let profile: Profile = read(&profile)?;
+            network.set_phone(phone, profile)?;
+            shown(&network.phone(phone)?)
+        }
+        _ => Err(Error::new(ErrorKind::MethodNotAllowed, "GET, PUT")),
+    }
+}
+
+fn deed(
+    network: &Arc<Network>,
+    method: &str,
+    phone: &str,
+    what: &str,
+    body: &Value,
+) -> Result<Answer> {
+    let done = || Ok((200, json!({})));
+    let named = |id: String| Ok((200, json!({ "id": id })));
+    match (method, what) {
+        ("GET", "messages") => shown(&network.messages(phone)?),
+        ("GET", "copies") => shown(&network.copies(phone)?),
+        ("GET", "sent") => shown(&network.sent(phone)?),
+        ("GET", "notices") => shown(&network.notices(phone)?),
+        ("POST", "messages") => {
+            let Send { to, draft } = read(body)?;
+            let draft: Draft = read(&draft)?;
+            named(network.send(phone, &to, &draft)?)
+        }
+        ("POST", "read") => {
+            network.read(phone, &read::<OfMessage>(body)?.id)?;
+            done()
+        }
+        ("POST", "typing") => {
+            let Types { to, state } = read(body)?;
+            network.typing(phone, &to, state)?;
+            done()
+        }
+        ("POST", "react") => {
+            let OfMessage { id, text } = read(body)?;
+            named(network.react(phone, &id, &text)?)
+        }
+        ("POST", "edit") => {
+            let OfMessage { id, text } = read(body)?;
+            named(network.edit(phone, &id, &text)?)
+        }
+        ("POST", "revoke") => named(network.revoke(phone, &read::<OfMessage>(body)?.id)?),
+        ("POST", "call") => {
+            let Call { to, video, id } = read(body)?;
+            match id {
+                Some(id) => {
+                    network.hang_up(phone, &to, &id)?;
+                    named(id)
+                }
+                None => named(network.call(phone, &to, video)?),
+            }
+        }
+        ("POST", "logout") => {
+            let LogOut { device } = if body.is_null() {
+                LogOut::default()
+            } else {
+                read(body)?
+            };
+            network.log_out(phone, device)?;
+            done()
+        }
+        _ => Err(Error::not_found("no such call")),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Value) -> Result<T> {
+    T::deserialize(body).map_err(|error| Error::invalid(error.to_string()))
+}
+
+fn shown<T: serde::Serialize>(value: &T) -> Result<Answer> {
+    Ok((200, serde_json::to_value(value).map_err(Error::internal)?))
 }

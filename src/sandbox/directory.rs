@@ -13,6 +13,8 @@ pub(super) struct Directory {
     phones: RwLock<HashMap<Number, Arc<Phone>>>,
     accounts: RwLock<HashMap<Number, Arc<Account>>>,
     logins: RwLock<HashMap<[u8; 32], Address>>,
+    /// Who has asked for whose devices, and is told when they change.
+    acquaintances: RwLock<HashMap<Number, Vec<Number>>>,
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -78,6 +80,26 @@ impl Directory {
     pub(super) fn companions(&self, number: Number) -> Vec<u16> {
         self.known_account(number)
             .map(|account| account.devices())
+            .unwrap_or_default()
+    }
+
+    /// Notes that `asker` has asked for the devices of `about`.
+    pub(super) fn acquaint(&self, asker: Number, about: Number) {
+        let known = read(&self.acquaintances)
+            .get(&about)
+            .is_some_and(|askers| askers.contains(&asker));
+        if !known && asker != about {
+            write(&self.acquaintances)
+                .entry(about)
+                .or_default()
+                .push(asker);
+        }
+    }
+
+    pub(super) fn acquaintances(&self, about: Number) -> Vec<Number> {
+        read(&self.acquaintances)
+            .get(&about)
+            .cloned()
             .unwrap_or_default()
     }
 

@@ -31,6 +31,10 @@ impl<'a, 'b> Request<'a, 'b> {
     }
 
     pub(super) fn answer(&self, children: impl IntoIterator<Item = Node>) -> Option<Node> {
+        let children: Vec<_> = children.into_iter().collect();
+        if children.is_empty() {
+            return self.done();
+        }
         Some(result(self.id).children(children).build())
     }
 
@@ -88,6 +92,7 @@ impl Network {
             "w:sync:app:state" => self.answer_settings(request),
             "w:g2" => self.answer_groups(request),
             "md" => self.answer_linking(request, socket),
+            "w:profile:picture" => self.answer_picture(request),
             _ => self.answer_account(request),
         }
     }

@@ -107,6 +107,11 @@ impl Network {
                     words.map(|words| words.to_string());
                 request.done()
             }
+            ("w:biz", false) => {
+                let profile = NodeBuilder::new("business_profile").attr("v", 244);
+                request.answer([profile.build()])
+            }
+            ("spam", true) => request.done(),
             ("urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push" | "tos" | "w:stats", true) => {
                 request.done()
             }
@@ -117,7 +122,7 @@ impl Network {
     pub(super) fn answer_media(&self, request: &Request<'_, '_>) -> Option<Node> {
         request.child("media_conn")?;
         let host = NodeBuilder::new("host")
-            .attr("hostname", "127.0.0.1:1")
+            .attr("hostname", self.media_host())
             .attr("type", "primary");
         let connection = NodeBuilder::new("media_conn")
             .attr("auth", "sandbox")

@@ -9,10 +9,15 @@ use whatsapp_rust::OwnedNodeRef;
 use super::certificate::Certificate;
 use super::connection::{Peer, Socket, serve_stream, stream_error};
 use super::directory::Directory;
+use super::groups::Groups;
 use super::keys::Seed;
+use super::media::Media;
 use super::number::{Address, Form, Number};
 use super::outbox::Class;
+use super::pair_code::Codes;
 use super::pairing::Pairings;
+use super::pictures::Pictures;
+use super::presence::Watchers;
 use super::stats::{Counters, Stats};
 use super::{random, stanza};
 use crate::error::{Error, Result};
@@ -49,6 +54,11 @@ pub struct Network {
     pub(super) certificate: Certificate,
     pub(super) directory: Directory,
     pub(super) pairings: Pairings,
+    pub(super) codes: Codes,
+    pub(super) groups: Groups,
+    pub(super) watchers: Watchers,
+    pub(super) media: Media,
+    pub(super) pictures: Pictures,
     pub(super) counters: Counters,
 }
 
@@ -63,6 +73,11 @@ impl Network {
             clock: options.clock,
             directory: Directory::default(),
             pairings: Pairings::default(),
+            codes: Codes::default(),
+            groups: Groups::default(),
+            watchers: Watchers::default(),
+            media: Media::default(),
+            pictures: Pictures::default(),
             counters: Counters::default(),
         })
     }
@@ -133,7 +148,11 @@ impl Network {
         {
             companion.socket = None;
             companion.active = false;
-            companion.available = false;
+            let was_there = std::mem::take(&mut companion.available);
+            drop(state);
+            if was_there {
+                self.tell_watchers(address.number);
+            }
         }
     }
 

@@ -134,6 +134,8 @@ impl Network {
         for reference in &candidate.refs {
             known.remove(reference);
         }
+        drop(known);
+        self.codes.forget(candidate);
     }
 
     /// A phone scans the code that a client shows. Without a number, an unused one is made up.
@@ -363,6 +365,11 @@ impl Network {
                 .build()]);
         let notification = Arc::new(notification.build());
         account.deliver_to_all(Some(about.device), Class::Notification, &id, &notification);
+        for friend in self.directory.acquaintances(about.number) {
+            if let Some(account) = self.directory.known_account(friend) {
+                account.deliver_to_all(None, Class::Notification, &id, &notification);
+            }
+        }
     }
 
     /// A number that nobody has used on this network.

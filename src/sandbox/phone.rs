@@ -21,6 +21,8 @@ use super::stats::{Counters, add};
 
 /// How many of its own messages a phone keeps in case somebody asks for one again.
 const KEPT_SENT: usize = 1000;
+/// How many passing events a phone remembers.
+const KEPT_NOTICES: usize = 200;
 /// How often a phone asks for the same message again.
 const MOST_RETRIES: u8 = 5;
 
@@ -45,6 +47,7 @@ struct PhoneState {
     given_prekeys: u32,
     /// What arrived while the phone was off.
     waiting: Vec<Envelope>,
+    notices: VecDeque<Notice>,
 }
 
 /// A session, packed while it was used only once: a campaign reaches most phones exactly once.
@@ -349,6 +352,44 @@ impl Phone {
         });
     }
 
+    /// The author and body of a message in a chat, for an answer that quotes it.
+    pub(super) fn quotable(&self, chat: &Chat, id: &str) -> Option<(Number, Box<[u8]>)> {
+        let state = self.lock();
+        if let Some(entry) = state.inbox.find(chat, id)
+            && let Says::Message(body) = &entry.says
+        {
+            return Some((entry.from.number, body.clone()));
+        }
+        let sent = state.sent.iter().rev().find(|sent| *sent.id == *id)?;
+        Some((self.number, sent.body.clone()))
+    }
+
+    pub(super) fn note_typing(&self, from: Number, state: &str) {
+        self.notice(from, "typing", state.to_owned(), None);
+    }
+
+    pub(super) fn note_call(&self, from: Number, call: &str, what: &str) {
+        self.notice(from, "call", what.to_owned(), Some(call.to_owned()));
+    }
+
+    fn notice(&self, from: Number, kind: &'static str, what: String, id: Option<String>) {
+        let mut state = self.lock();
+        if state.notices.len() == KEPT_NOTICES {
+            state.notices.pop_front();
+        }
+        state.notices.push_back(Notice {
+            kind,
+            from: from.to_string(),
+            what,
+            id,
+        });
+    }
+
+    /// What passed by lately: who typed, who called or hung up.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        self.lock().notices.iter().cloned().collect()
+    }
+
     /// Looks at one of the phone's own messages.
     pub(super) fn with_sent<T>(&self, id: &str, look: impl FnOnce(&mut Sent) -> T) -> Option<T> {
         self.lock()
@@ -381,6 +422,20 @@ impl Phone {
             })
             .collect()
     }
+}
+
+/// Something that passes by and is not a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// `typing` or `call`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Who it was.
+    pub from: String,
+    /// `composing`, `recording`, `paused`; `offer`, `accept`, `reject`, `terminate`, ...
+    pub what: String,
+    /// The id of the call.
+    pub id: Option<String>,
 }
 
 /// One of a phone's own messages, as the control API shows it.
@@ -437,7 +492,8 @@ impl PhoneState {
             match self.open(owner, &envelope, kind, bytes) {
                 Ok(message) => {
                     opened = true;
-                    duplicate |= !self.apply(&heading, &message, counters, &mut effects);
+                    duplicate |=
+                        !self.apply(owner.number, &heading, &message, counters, &mut effects);
                 }
                 Err(SignalProtocolError::DuplicatedMessage(..))
                     if self
@@ -523,6 +579,7 @@ impl PhoneState {
     /// Does what a message says; `false` if it was here before.
     fn apply(
         &mut self,
+        me: Number,
         heading: &Heading,
         message: &Message,
         counters: &Counters,
@@ -541,8 +598,9 @@ impl PhoneState {
             return self.note(&heading, message, true, effects);
         }
         self.learn_sender_key(heading, message);
-        if self.note(heading, message, false, effects) {
-            if !matches!(act(message), Act::Nothing | Act::AskKeys) {
+        let own = heading.from.number == me;
+        if self.note(heading, message, own, effects) {
+            if !own && !matches!(act(message), Act::Nothing | Act::AskKeys) {
                 add(&counters.decrypted);
             }
             return true;

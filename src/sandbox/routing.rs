@@ -1,8 +1,10 @@
 //! Messages and receipts from companions to phones and to other companions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use whatsapp_rust::Jid;
+use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
@@ -41,11 +43,71 @@ impl Network {
             return;
         };
         let now = self.now();
+        let mut answer = ack(node, "message", now.as_secs());
+        if let Some(code) = self.refusal_of(&chat, from.number) {
+            add(&self.counters.refused);
+            socket.send(Arc::new(answer.attr("error", code).build()));
+            return;
+        }
+        if let Some(hash) = self.other_devices(from, &to, &chat, node) {
+            answer = answer.attr("phash", hash);
+        }
         self.counters.message(now);
-        socket.send(Arc::new(ack(node, "message", now.as_secs()).build()));
+        socket.send(Arc::new(answer.build()));
         match &chat {
             Chat::Person(_) => self.route_direct(from, &id, &to, &chat, node),
             Chat::Group(_) | Chat::Status => self.route_to_list(from, &id, &chat, node),
+        }
+    }
+
+    /// The short name of the devices that the message should have been for, if it was for others.
+    fn other_devices(
+        &self,
+        from: Address,
+        to: &Jid,
+        chat: &Chat,
+        node: &NodeRef<'_>,
+    ) -> Option<String> {
+        let form = Form::of(to);
+        let jids = |devices: &[Address], form| -> Vec<_> {
+            devices.iter().map(|device| device.jid(form)).collect()
+        };
+        match chat {
+            Chat::Person(number) => {
+                node.get_optional_child("participants")?;
+                let own = self
+                    .devices_of(from.number)
+                    .filter(|device| *device != from);
+                let mut meant: Vec<_> = own.chain(self.devices_of(*number)).collect();
+                let mut named: Vec<_> = participants(node)
+                    .filter_map(|copy| Address::from_jid(&copy.to))
+                    .collect();
+                meant.sort_unstable();
+                meant.dedup();
+                named.sort_unstable();
+                (meant != named)
+                    .then(|| MessageUtils::participant_list_hash(&jids(&meant, form)).ok())
+                    .flatten()
+            }
+            Chat::Group(id) => {
+                let named = text(node, "phash")?;
+                let members: Vec<_> = self
+                    .groups
+                    .lock()
+                    .get(id)?
+                    .members
+                    .keys()
+                    .copied()
+                    .collect();
+                let meant: Vec<_> = members
+                    .into_iter()
+                    .flat_map(|member| self.devices_of(member))
+                    .collect();
+                let form = self.list_form(chat);
+                let meant = MessageUtils::participant_list_hash(&jids(&meant, form)).ok()?;
+                (meant != named).then_some(meant)
+            }
+            Chat::Status => None,
         }
     }
 
@@ -59,6 +121,9 @@ impl Network {
     ) {
         let now = self.now().as_secs();
         let form = Form::of(to);
+        // A copy that is sent once more to an own device says where the message went at first.
+        let recipient = jid(node, "recipient").and_then(|jid| Chat::from_jid(&jid));
+        let chat = recipient.as_ref().unwrap_or(chat);
         for copy in copies(node, to) {
             let Some(target) = Address::from_jid(&copy.to) else {
                 continue;
@@ -83,17 +148,12 @@ impl Network {
 
     fn route_to_list(self: &Arc<Self>, from: Address, id: &str, chat: &Chat, node: &NodeRef<'_>) {
         let now = self.now().as_secs();
-        let keys: Vec<_> = participants(node).collect();
+        let keys: HashMap<_, _> = participants(node)
+            .filter_map(|copy| Some((Address::from_jid(&copy.to)?, copy.part)))
+            .collect();
         let common: Vec<_> = node.get_children_by_tag("enc").collect();
-        for target in self.listeners(
-            chat,
-            from,
-            &keys.iter().map(|k| k.to.clone()).collect::<Vec<_>>(),
-        ) {
-            let own = keys
-                .iter()
-                .find(|copy| Address::from_jid(&copy.to) == Some(target))
-                .map(|copy| copy.part);
+        for target in self.listeners(chat, from, node) {
+            let own = keys.get(&target).copied();
             if target.number != from.number {
                 add(&self.counters.delivered);
             }
@@ -109,13 +169,38 @@ impl Network {
         }
     }
 
-    /// Everybody who gets a message to a group or the status list.
-    fn listeners(&self, _chat: &Chat, from: Address, named: &[Jid]) -> Vec<Address> {
-        named
-            .iter()
-            .filter_map(Address::from_jid)
-            .filter(|address| *address != from)
-            .collect()
+    /// Every device that gets a message to a group or the status list.
+    fn listeners(&self, chat: &Chat, from: Address, node: &NodeRef<'_>) -> Vec<Address> {
+        // A copy that is sent once more is for the one who asked for it.
+        if let Some(one) = jid(node, "participant").and_then(|jid| Address::from_jid(&jid)) {
+            return vec![one];
+        }
+        let people: Vec<_> = match chat {
+            Chat::Group(id) => match self.groups.lock().get(id) {
+                Some(group) => group.members.keys().copied().collect(),
+                None => Vec::new(),
+            },
+            _ => {
+                let list = node.get_optional_child("participants");
+                let rows = list
+                    .and_then(|list| list.children())
+                    .unwrap_or_default()
+                    .iter();
+                let mut people: Vec<_> = rows
+                    .filter_map(|row| jid(row, "jid"))
+                    .filter_map(|jid| Address::from_jid(&jid))
+                    .map(|address| address.number)
+                    .collect();
+                people.push(from.number);
+                people.sort_unstable();
+                people.dedup();
+                people
+            }
+        };
+        let devices = people
+            .into_iter()
+            .flat_map(|number| self.devices_of(number));
+        devices.filter(|device| *device != from).collect()
     }
 
     /// By which names the members of a group call each other.

@@ -24,7 +24,7 @@ use super::phone::Envelope;
 use super::random;
 use super::routing::in_list;
 use super::signal::Sealed;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A message that a phone is about to send.
 pub(super) struct Outgoing<'a> {
@@ -236,14 +236,6 @@ impl Network {
         let parts = parts.into_iter().map(|part| enc(part, outgoing, 0));
         let message = in_list(head, sender, form).children(parts).build();
         self.deliver(to, Class::Message, outgoing.id, message);
-    }
-
-    /// Everybody in a list, without the sender's consent being asked.
-    pub(super) fn members_of(&self, list: &Chat, _from: Number) -> Result<Vec<Number>> {
-        let Chat::Group(_) = list else {
-            return Ok(Vec::new());
-        };
-        Err(Error::new(ErrorKind::NotFound, "no such group"))
     }
 
     /// All devices of an account, the phone first.

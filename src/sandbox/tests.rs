@@ -1,5 +1,11 @@
 //! Real clients on the simulated network.
 
+mod companions;
+mod control;
+mod deeds;
 mod direct;
+mod groups;
+mod offline;
 mod pairing;
+mod people;
 mod rig;

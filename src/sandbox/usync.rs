@@ -4,6 +4,7 @@ use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
+use super::chat::Chat;
 use super::iq::Request;
 use super::network::Network;
 use super::number::{Address, Form, Number};
@@ -22,10 +23,9 @@ impl Network {
         let users = usync
             .get_optional_child("list")
             .and_then(|list| list.children());
-        let users = users
-            .unwrap_or_default()
-            .iter()
-            .map(|user| self.user_node(user, &asked));
+        let asker = request.from.number;
+        let users = users.unwrap_or_default().iter();
+        let users = users.map(|user| self.user_node(asker, user, &asked));
         let users: Vec<_> = users.collect();
         let results: Vec<_> = asked
             .iter()
@@ -46,7 +46,7 @@ impl Network {
         request.answer([answer.build()])
     }
 
-    fn user_node(&self, user: &NodeRef<'_>, asked: &[&str]) -> Node {
+    fn user_node(&self, asker: Number, user: &NodeRef<'_>, asked: &[&str]) -> Node {
         let by_jid = jid(user, "jid").or_else(|| jid(user, "pn_jid"));
         let written = user
             .get_optional_child("contact")
@@ -57,6 +57,11 @@ impl Network {
             .map(|address| address.number)
             .or_else(|| written.as_deref().and_then(Number::parse));
         let known = number.filter(|number| self.directory.is_registered(*number));
+        if let Some(number) = known
+            && asked.contains(&"devices")
+        {
+            self.directory.acquaint(asker, number);
+        }
         let mut answer = NodeBuilder::new("user");
         if let Some(jid) = &by_jid {
             answer = answer.attr("jid", jid.to_non_ad());
@@ -102,6 +107,10 @@ impl Network {
                     .attr("t", 0)
                     .string_content(about.unwrap_or_else(|| "Hey there!".to_owned()))
                     .build()
+            }
+            "picture" => {
+                let (id, _) = self.picture(&Chat::Person(number))?;
+                NodeBuilder::new("picture").attr("id", id).build()
             }
             "disappearing_mode" => NodeBuilder::new("disappearing_mode")
                 .attr("duration", 0)

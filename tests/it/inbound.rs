@@ -139,7 +139,7 @@ async fn edits_reactions_and_revokes_are_events_of_their_own() {
     assert_eq!(deleted[0]["data"]["messageId"], id.as_str());
     let sent = rig.send_text("shop", &token, PHONE, "like it?").await;
     rig.wait_for_received(PHONE, 1).await;
-    let react = json!({ "to": to, "id": sent["messageId"], "emoji": "👍" });
+    let react = json!({ "id": sent["messageId"], "text": "👍" });
     rig.sandbox("POST", &format!("{phone}/react"), &react).await;
     let reacted = sink.wait_for("message.reaction", 1).await;
     assert_eq!(reacted[0]["data"]["emoji"], "👍");

@@ -4,7 +4,7 @@ use whatsapp_rust::Jid;
 use whatsapp_rust::prelude::*;
 
 use super::rig::{Rig, said};
-use crate::sandbox::{Profile, Receipts};
+use crate::sandbox::{Form, Options, Profile, Receipts};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -78,8 +78,21 @@ async fn a_phone_writes_and_gets_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_clients_write_to_each_other() {
-    let rig = Rig::new().await;
+async fn two_clients_write_to_each_other_by_number() {
+    write_to_each_other(Form::Pn).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clients_write_to_each_other_by_hidden_id() {
+    write_to_each_other(Form::Lid).await;
+}
+
+async fn write_to_each_other(form: Form) {
+    let rig = Rig::with(Options {
+        form,
+        ..Options::default()
+    })
+    .await;
     let mut shop = rig.companion(SHOP).await;
     let mut customer = rig.companion(CUSTOMER).await;
     shop.client
@@ -95,6 +108,16 @@ async fn two_clients_write_to_each_other() {
     assert_eq!(said(&shop.message().await), "Halo juga");
     rig.received(CUSTOMER, 1).await;
     rig.received(SHOP, 1).await;
+    rig.network
+        .send_text("6285550001111", SHOP, "Saya juga")
+        .expect("sent");
+    let third = shop.message().await;
+    assert_eq!(third.info.source.sender.is_lid(), form == Form::Lid);
+    shop.client
+        .send_text(third.info.source.chat.clone(), "Halo")
+        .await
+        .expect("sent");
+    rig.received("6285550001111", 1).await;
     rig.finish();
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use whatsapp_rust::prelude::Event;
+
 use super::rig::Rig;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,6 +65,29 @@ async fn refuses_a_code_that_nobody_shows() {
     let url = format!("https://wa.me/settings/linked_devices#{qr}");
     let linked = rig.network.scan(&url, None).await.expect("linked");
     assert!(linked.phone.len() >= 8);
+    device.connected().await;
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_by_code() {
+    let rig = Rig::new().await;
+    let mut device = rig.stranger_with_code("6281234567890").await;
+    let code = device
+        .wait("a code", |event| match event {
+            Event::PairingCode(code) => Some(code.code.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(rig.network.pair_code("6281111111111", &code).await.is_err());
+    let wrong = rig.network.pair_code("6281234567890", "WRNGC0DE").await;
+    assert_eq!(wrong.expect_err("refused").detail(), "wrong code");
+    let linked = rig
+        .network
+        .pair_code("6281234567890", &code)
+        .await
+        .expect("linked");
+    assert_eq!((linked.phone.as_str(), linked.device), ("6281234567890", 1));
     device.connected().await;
     rig.finish();
 }

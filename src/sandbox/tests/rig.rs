@@ -9,11 +9,13 @@ use whatsapp_rust::anyhow;
 use whatsapp_rust::async_trait;
 use whatsapp_rust::bot::BotHandle;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
+use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::*;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::types::events::EventHandler;
 use whatsapp_rust::wacore::types::message::MessageCategory;
+use whatsapp_rust::wacore::types::presence::ReceiptType;
 
 use crate::sandbox::{Linked, Network, Options, ReceivedMessage};
 
@@ -52,7 +54,16 @@ impl Rig {
 
     /// A client that is not linked, and shows QR codes.
     pub(super) async fn stranger(&self) -> Device {
-        Device::start(&self.url, Arc::new(InMemoryBackend::new())).await
+        Device::start(&self.url, Arc::new(InMemoryBackend::new()), None).await
+    }
+
+    /// A client that is not linked, and shows a code for this number.
+    pub(super) async fn stranger_with_code(&self, phone: &str) -> Device {
+        let options = PairCodeOptions {
+            phone_number: phone.to_owned(),
+            ..Default::default()
+        };
+        Device::start(&self.url, Arc::new(InMemoryBackend::new()), Some(options)).await
     }
 
     /// A client that was linked to this number by QR code and is connected.
@@ -64,7 +75,7 @@ impl Rig {
 
     /// Starts a client again from what it had stored.
     pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
-        Device::start(&self.url, backend).await
+        Device::start(&self.url, backend, None).await
     }
 
     /// Waits until a phone has received `count` messages.
@@ -139,9 +150,13 @@ impl HttpClient for NoHttp {
 }
 
 impl Device {
-    async fn start(url: &str, backend: Arc<InMemoryBackend>) -> Self {
+    async fn start(
+        url: &str,
+        backend: Arc<InMemoryBackend>,
+        code: Option<PairCodeOptions>,
+    ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let builder = Bot::builder()
+        let mut builder = Bot::builder()
             .with_backend_arc(backend.clone())
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
             .with_http_client(NoHttp)
@@ -150,6 +165,9 @@ impl Device {
             .with_wanted_pre_key_count(30)
             .skip_history_sync()
             .with_event_handler(Forward(sender));
+        if let Some(code) = code {
+            builder = builder.with_pair_code(code);
+        }
         let bot = builder.build().await.expect("a client");
         let client = bot.client();
         Self {
@@ -172,6 +190,27 @@ impl Device {
     pub(super) async fn qr(&mut self) -> String {
         self.wait("a QR code", |event| match event {
             Event::PairingQrCode(qr) => Some(qr.code.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(super) async fn receipt(&mut self, id: &str, kind: ReceiptType) {
+        self.wait("a receipt", |event| match event {
+            Event::Receipt(receipt)
+                if receipt.r#type == kind && receipt.message_ids.iter().any(|of| of == id) =>
+            {
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+    }
+
+    /// The server's word on a message: the error, if it refused.
+    pub(super) async fn verdict(&mut self, id: &str) -> Option<String> {
+        self.wait("the server's answer", |event| match event {
+            Event::ServerAck(ack) if ack.id == id => Some(ack.error.clone()),
             _ => None,
         })
         .await
@@ -209,7 +248,23 @@ impl Device {
         }
     }
 
-    /// The next message that `pick` takes.
+    /// The texts of the next `count` messages.
+    pub(super) async fn texts(&mut self, count: usize) -> Vec<String> {
+        let mut texts = Vec::new();
+        while texts.len() < count {
+            let batch = self
+                .wait("messages", |event| match event {
+                    Event::Messages(batch) => Some(batch.messages.clone()),
+                    _ => None,
+                })
+                .await;
+            let people = |m: &&InboundMessage| m.info.category != MessageCategory::Peer;
+            texts.extend(batch.iter().filter(people).map(said));
+        }
+        texts
+    }
+
+    /// The next message from a person.
     pub(super) async fn message(&mut self) -> InboundMessage {
         let mut rest = Vec::new();
         let found = self

@@ -1,0 +1,569 @@
+//! Requests about groups, which really change them and tell their members.
+
+use std::collections::BTreeMap;
+
+use whatsapp_rust::Jid;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+use whatsapp_rust::wacore_binary::{Node, NodeRef};
+
+use super::chat::Chat;
+use super::groups::{Description, Group, Role, approval_node, member_node};
+use super::iq::Request;
+use super::network::Network;
+use super::number::{Address, Form, Number};
+use super::stanza::{jid, text};
+use super::usync::{person, word};
+
+/// Switches that come in pairs: what turns one on, what turns it off.
+const SWITCHES: [(&str, &str); 3] = [
+    ("no_frequently_forwarded", "frequently_forwarded_ok"),
+    ("allow_admin_reports", "not_allow_admin_reports"),
+    ("group_history", "no_group_history"),
+];
+
+/// What a request does to a group.
+struct Outcome {
+    /// What the one who asked is told.
+    answer: Vec<Node>,
+    /// What the members are told.
+    news: Option<Node>,
+    /// Who is told although he is no member any more.
+    also: Vec<Number>,
+}
+
+impl Outcome {
+    fn quiet() -> Self {
+        Self {
+            answer: Vec::new(),
+            news: None,
+            also: Vec::new(),
+        }
+    }
+
+    fn news(news: Node) -> Self {
+        Self {
+            news: Some(news),
+            ..Self::quiet()
+        }
+    }
+}
+
+/// A refusal: code and words.
+type Refused = (u16, &'static str);
+const FORBIDDEN: Refused = (403, "forbidden");
+const NOT_FOUND: Refused = (404, "item-not-found");
+
+impl Network {
+    pub(super) fn answer_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+        let to = jid(request.node, "to").unwrap_or_else(|| Jid::group(""));
+        if let Some(Chat::Group(id)) = Chat::from_jid(&to).filter(|_| !to.user.is_empty()) {
+            return self.answer_about_group(request, &id);
+        }
+        if request.set {
+            self.change_groups(request)
+        } else {
+            self.ask_about_groups(request)
+        }
+    }
+
+    fn ask_about_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+        let me = request.from.number;
+        let form = self.form;
+        if request.child("participating").is_some() {
+            let groups = self.groups.lock();
+            let mine = groups
+                .iter()
+                .filter(|(_, group)| group.members.contains_key(&me));
+            let mine: Vec<_> = mine.map(|(id, group)| group.node(id, form)).collect();
+            return request.answer([NodeBuilder::new("groups").children(mine).build()]);
+        }
+        if let Some(invite) = request.child("invite") {
+            let code = word(invite, "code")?;
+            let groups = self.groups.lock();
+            return match groups.iter().find(|(_, group)| group.invite == code) {
+                Some((id, group)) => request.answer([group.node(id, form)]),
+                None => request.refuse(406, "not-acceptable"),
+            };
+        }
+        if let Some(query) = request.child("query") {
+            let groups = self.groups.lock();
+            let found = query.get_children_by_tag("group").filter_map(|asked| {
+                let asked = jid(asked, "jid")?;
+                let known = groups.get_key_value(asked.user.as_str());
+                let shown = known.filter(|(_, group)| group.members.contains_key(&me));
+                Some(match shown {
+                    Some((id, group)) => group.node(id, form),
+                    None => {
+                        let code = if known.is_some() { 403 } else { 404 };
+                        NodeBuilder::new("group")
+                            .attr("id", asked)
+                            .attr("error", code)
+                            .build()
+                    }
+                })
+            });
+            let found: Vec<_> = found.collect();
+            return request.answer([NodeBuilder::new("groups").children(found).build()]);
+        }
+        if request.child("pictures").is_some() {
+            return request.answer([NodeBuilder::new("pictures").build()]);
+        }
+        None
+    }
+
+    fn change_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+        if let Some(create) = request.child("create") {
+            return self.found_group(request, create);
+        }
+        if let Some(leave) = request.child("leave") {
+            let ids = leave.get_children_by_tag("group").filter_map(|group| {
+                word(group, "id").map(|id| id.trim_end_matches("@g.us").to_owned())
+            });
+            let left = ids.map(|id| {
+                self.leave(&id, request.from);
+                NodeBuilder::new("group").attr("id", Jid::group(id)).build()
+            });
+            let left: Vec<_> = left.collect();
+            return request.answer([NodeBuilder::new("leave").children(left).build()]);
+        }
+        if let Some(invite) = request.child("invite") {
+            let code = word(invite, "code")?;
+            let found = {
+                let groups = self.groups.lock();
+                groups
+                    .iter()
+                    .find(|(_, group)| group.invite == code)
+                    .map(|(id, _)| id.clone())
+            };
+            return match found {
+                Some(id) => self.join(request, &id),
+                None => request.refuse(406, "not-acceptable"),
+            };
+        }
+        None
+    }
+
+    fn found_group(&self, request: &Request<'_, '_>, create: &NodeRef<'_>) -> Option<Node> {
+        let subject = word(create, "subject").unwrap_or_default();
+        let members: Vec<_> = create
+            .get_children_by_tag("participant")
+            .filter_map(|member| person(member, "jid"))
+            .filter(|number| self.directory.is_registered(*number))
+            .collect();
+        let now = self.now().as_secs();
+        let id = self.new_group(&subject, request.from, &members, |group| {
+            for child in create.children().unwrap_or_default() {
+                // What cannot be done to a new group is left out of it.
+                let _ = change(group, request.from.number, child, self.form, now);
+            }
+        });
+        let groups = self.groups.lock();
+        let node = groups.get(&id)?.node(&id, self.form);
+        request.answer([node])
+    }
+
+    fn join(&self, request: &Request<'_, '_>, id: &str) -> Option<Node> {
+        let me = request.from.number;
+        let mut groups = self.groups.lock();
+        let group = groups.get_mut(id)?;
+        let address = Jid::group(id);
+        if group.approval {
+            group.waiting.insert(me, self.now().as_secs());
+            let pending = NodeBuilder::new("membership_approval_request").attr("jid", address);
+            return request.answer([pending.build()]);
+        }
+        group.members.entry(me).or_insert(Role::Member);
+        let everybody: Vec<_> = group.members.keys().copied().collect();
+        drop(groups);
+        let add = NodeBuilder::new("add")
+            .attr("reason", "invite")
+            .children([member_node(me, Role::Member, self.form)])
+            .build();
+        self.announce(id, request.from, &everybody, Some(request.from), add);
+        request.answer([NodeBuilder::new("group").attr("jid", address).build()])
+    }
+
+    /// Somebody leaves a group.
+    pub(super) fn leave(&self, id: &str, who: Address) -> bool {
+        let mut groups = self.groups.lock();
+        let Some(group) = groups.get_mut(id) else {
+            return false;
+        };
+        let mut told: Vec<_> = group.members.keys().copied().collect();
+        if group.members.remove(&who.number).is_none() {
+            return false;
+        }
+        if group.members.is_empty() {
+            groups.remove(id);
+        }
+        drop(groups);
+        told.retain(|number| *number != who.number);
+        told.push(who.number);
+        let remove = NodeBuilder::new("remove")
+            .children([member_node(who.number, Role::Member, self.form)])
+            .build();
+        self.announce(id, who, &told, None, remove);
+        true
+    }
+
+    fn answer_about_group(&self, request: &Request<'_, '_>, id: &str) -> Option<Node> {
+        let me = request.from.number;
+        let mut groups = self.groups.lock();
+        let Some(group) = groups.get_mut(id) else {
+            return request.refuse(NOT_FOUND.0, NOT_FOUND.1);
+        };
+        if request.set && request.child("accept").is_some() {
+            drop(groups);
+            return self.join(request, id);
+        }
+        if !group.members.contains_key(&me) {
+            return request.refuse(FORBIDDEN.0, FORBIDDEN.1);
+        }
+        if !request.set {
+            return ask(request, group, id, self.form);
+        }
+        let child = request.node.children()?.first()?;
+        let outcome = if child.tag == "add" {
+            let reachable = |number: Number| self.directory.is_registered(number);
+            Ok(add(group, me, child, self.form, reachable))
+        } else {
+            change(group, me, child, self.form, self.now().as_secs())?
+        };
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err((code, words)) => return request.refuse(code, words),
+        };
+        let mut everybody: Vec<_> = group.members.keys().copied().collect();
+        drop(groups);
+        everybody.extend(outcome.also);
+        if let Some(news) = outcome.news {
+            self.announce(id, request.from, &everybody, None, news);
+        }
+        request.answer(outcome.answer)
+    }
+}
+
+/// Answers what a member asks about his group.
+fn ask(request: &Request<'_, '_>, group: &Group, id: &str, form: Form) -> Option<Node> {
+    if request.child("query").is_some() {
+        return request.answer([group.node(id, form)]);
+    }
+    if request.child("invite").is_some() {
+        let code = NodeBuilder::new("invite").attr("code", group.invite.as_str());
+        return request.answer([code.build()]);
+    }
+    if request.child("membership_approval_requests").is_some() {
+        let waiting = group.waiting.iter().map(|(number, at)| {
+            NodeBuilder::new("membership_approval_request")
+                .attr("jid", Address::phone(*number).jid(form))
+                .attr("request_time", *at)
+                .build()
+        });
+        let list = NodeBuilder::new("membership_approval_requests").children(waiting);
+        return request.answer([list.build()]);
+    }
+    if request.child("linked_groups_participants").is_some() {
+        return request.answer([NodeBuilder::new("linked_groups_participants").build()]);
+    }
+    None
+}
+
+/// Adds people; each is answered for on its own.
+fn add(
+    group: &mut Group,
+    me: Number,
+    child: &NodeRef<'_>,
+    form: Form,
+    reachable: impl Fn(Number) -> bool,
+) -> Outcome {
+    let may = group.is_admin(me) || group.add_mode == "all_member_add";
+    let mut outcome = Outcome::quiet();
+    let mut fresh = Vec::new();
+    let rows = child.get_children_by_tag("participant").map(|row| {
+        let who = person(row, "jid");
+        let mut answer = NodeBuilder::new("participant");
+        if let Some(jid) = jid(row, "jid") {
+            answer = answer.attr("jid", jid);
+        }
+        let error = match who {
+            _ if !may => Some(403),
+            Some(number) if group.members.contains_key(&number) => Some(409),
+            Some(number) if reachable(number) => {
+                group.members.insert(number, Role::Member);
+                group.waiting.remove(&number);
+                fresh.push(member_node(number, Role::Member, form));
+                None
+            }
+            _ => Some(404),
+        };
+        match error {
+            Some(code) => answer.attr("error", code).build(),
+            None => answer.build(),
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    outcome.answer = vec![NodeBuilder::new("add").children(rows).build()];
+    if !fresh.is_empty() {
+        outcome.news = Some(NodeBuilder::new("add").children(fresh).build());
+    }
+    outcome
+}
+
+/// Changes a group; `None` for what nobody knows.
+fn change(
+    group: &mut Group,
+    me: Number,
+    child: &NodeRef<'_>,
+    form: Form,
+    now: i64,
+) -> Option<Result<Outcome, Refused>> {
+    let admin = group.is_admin(me);
+    let tag = child.tag.as_ref();
+    let inside = || {
+        child
+            .content_as_string()
+            .map(|text| text.to_string())
+            .unwrap_or_default()
+    };
+    if let Some((name, on)) = switch(tag) {
+        if !admin {
+            return Some(Err(FORBIDDEN));
+        }
+        group.switches.insert(name.to_owned(), on);
+        return Some(Ok(Outcome::news(child.to_owned())));
+    }
+    Some(match tag {
+        // Names a member of a group that is being made; they are in it already.
+        "participant" => Ok(Outcome::quiet()),
+        "remove" | "promote" | "demote" | "revoke" | "cancel_membership_requests" => {
+            if !admin && tag != "cancel_membership_requests" {
+                return Some(Err(FORBIDDEN));
+            }
+            Ok(change_members(group, child, form))
+        }
+        "membership_requests_action" if admin => Ok(decide(group, child, form)),
+        "subject" | "description" if group.locked && !admin => Err(FORBIDDEN),
+        "subject" => {
+            group.subject = inside();
+            (group.subject_by, group.subject_at) = (me, now);
+            let news = NodeBuilder::new("subject")
+                .attr("subject", group.subject.as_str())
+                .attr("s_o", Address::phone(me).jid(form))
+                .attr("s_t", now);
+            Ok(Outcome::news(news.build()))
+        }
+        "description" => Ok(describe(group, me, child, now)),
+        "locked" | "unlocked" if admin => {
+            group.locked = tag == "locked";
+            Ok(Outcome::news(child.to_owned()))
+        }
+        "announcement" | "not_announcement" if admin => {
+            group.announcement = tag == "announcement";
+            Ok(Outcome::news(child.to_owned()))
+        }
+        "ephemeral" | "not_ephemeral" => {
+            let expiration = text(child, "expiration").and_then(|text| text.parse().ok());
+            group.ephemeral = expiration.unwrap_or(0);
+            Ok(Outcome::news(child.to_owned()))
+        }
+        "membership_approval_mode" if admin => {
+            let state = child
+                .get_optional_child("group_join")
+                .and_then(|join| word(join, "state"));
+            group.approval = state.as_deref() == Some("on");
+            Ok(Outcome::news(approval_node(group.approval)))
+        }
+        "member_add_mode" if admin => {
+            group.add_mode = inside();
+            Ok(Outcome::news(child.to_owned()))
+        }
+        "member_link_mode" if admin => Ok(Outcome::quiet()),
+        "invite" if admin => {
+            group.invite = super::random::hex(&super::random::bytes::<11>());
+            let code = NodeBuilder::new("invite")
+                .attr("code", group.invite.as_str())
+                .build();
+            let news = NodeBuilder::new("revoke").build();
+            Ok(Outcome {
+                answer: vec![code],
+                news: Some(news),
+                also: Vec::new(),
+            })
+        }
+        "ack" => Ok(Outcome::quiet()),
+        "membership_requests_action"
+        | "locked"
+        | "unlocked"
+        | "announcement"
+        | "not_announcement"
+        | "membership_approval_mode"
+        | "member_add_mode"
+        | "member_link_mode"
+        | "invite" => Err(FORBIDDEN),
+        _ => return None,
+    })
+}
+
+fn switch(tag: &str) -> Option<(&'static str, bool)> {
+    SWITCHES.into_iter().find_map(|(on, off)| {
+        if tag == on {
+            Some((on, true))
+        } else {
+            (tag == off).then_some((on, false))
+        }
+    })
+}
+
+/// Removes, promotes or demotes members; each is answered for on its own.
+fn change_members(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome {
+    let tag = child.tag.to_string();
+    let mut outcome = Outcome::quiet();
+    let mut changed = Vec::new();
+    let mut rows = Vec::new();
+    for row in child.get_children_by_tag("participant") {
+        let Some(address) = jid(row, "jid") else {
+            continue;
+        };
+        let number = Address::from_jid(&address).map(|address| address.number);
+        let role = number.and_then(|number| group.members.get(&number).copied());
+        let mut answer = NodeBuilder::new("participant").attr("jid", address);
+        match (tag.as_str(), number, role) {
+            ("cancel_membership_requests", Some(number), _) => {
+                group.waiting.remove(&number);
+            }
+            ("revoke", ..) => {}
+            (_, _, None) | (_, None, _) => answer = answer.attr("error", 404),
+            // Whoever made the group can neither be removed nor lose his rights.
+            ("remove" | "demote", _, Some(Role::Superadmin)) => answer = answer.attr("error", 406),
+            ("remove", Some(number), _) => {
+                group.members.remove(&number);
+                outcome.also.push(number);
+                changed.push(member_node(number, Role::Member, form));
+            }
+            (verb, Some(number), _) => {
+                let role = if verb == "promote" {
+                    Role::Admin
+                } else {
+                    Role::Member
+                };
+                group.members.insert(number, role);
+                changed.push(member_node(number, role, form));
+            }
+        }
+        rows.push(answer.build());
+    }
+    outcome.answer = vec![NodeBuilder::new_dynamic(tag.clone()).children(rows).build()];
+    if !changed.is_empty() {
+        outcome.news = Some(NodeBuilder::new_dynamic(tag).children(changed).build());
+    }
+    outcome
+}
+
+/// Lets people in who asked, or turns them away.
+fn decide(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome {
+    let mut outcome = Outcome::quiet();
+    let mut added = Vec::new();
+    let mut verdicts = Vec::new();
+    for verdict in child.children().unwrap_or_default() {
+        let mut rows = Vec::new();
+        for row in verdict.get_children_by_tag("participant") {
+            let Some(address) = jid(row, "jid") else {
+                continue;
+            };
+            let number = Address::from_jid(&address).map(|address| address.number);
+            let asked = number.filter(|number| group.waiting.remove(number).is_some());
+            let mut answer = NodeBuilder::new("participant").attr("jid", address);
+            match asked {
+                Some(number) if verdict.tag == "approve" => {
+                    group.members.insert(number, Role::Member);
+                    added.push(member_node(number, Role::Member, form));
+                }
+                Some(_) => {}
+                None => answer = answer.attr("error", 404),
+            }
+            rows.push(answer.build());
+        }
+        verdicts.push(
+            NodeBuilder::new_dynamic(verdict.tag.to_string())
+                .children(rows)
+                .build(),
+        );
+    }
+    let answer = NodeBuilder::new("membership_requests_action")
+        .children(verdicts)
+        .build();
+    outcome.answer = vec![answer];
+    if !added.is_empty() {
+        outcome.news = Some(NodeBuilder::new("add").children(added).build());
+    }
+    outcome
+}
+
+fn describe(group: &mut Group, me: Number, child: &NodeRef<'_>, now: i64) -> Outcome {
+    let id = word(child, "id").unwrap_or_default();
+    let body = child
+        .get_optional_child("body")
+        .and_then(|body| body.content_as_string());
+    let news = NodeBuilder::new("description").attr("id", id.as_str());
+    let news = match &body {
+        Some(text) => news
+            .children([NodeBuilder::new("body")
+                .string_content(text.clone())
+                .build()])
+            .build(),
+        None => news.children([NodeBuilder::new("delete").build()]).build(),
+    };
+    group.description = body.map(|text| Description {
+        id,
+        text: text.to_string(),
+        by: me,
+        at: now,
+    });
+    Outcome::news(news)
+}
+
+/// A group as the control API shows it.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupView {
+    /// Its address.
+    pub id: String,
+    /// What it is called.
+    pub subject: String,
+    /// Its members' numbers with what they may do.
+    pub members: BTreeMap<String, String>,
+    /// What it is about.
+    pub description: Option<String>,
+    /// The code of its invitation link.
+    pub invite: String,
+    /// Whether only admins may write.
+    pub announcement: bool,
+    /// Whether only admins may change it.
+    pub locked: bool,
+}
+
+impl GroupView {
+    pub(super) fn new(id: &str, group: &Group) -> Self {
+        let role = |role| match role {
+            Role::Member => "member".to_owned(),
+            Role::Admin => "admin".to_owned(),
+            Role::Superadmin => "superadmin".to_owned(),
+        };
+        Self {
+            id: Jid::group(id).to_string(),
+            subject: group.subject.clone(),
+            members: group
+                .members
+                .iter()
+                .map(|(n, r)| (n.to_string(), role(*r)))
+                .collect(),
+            description: group
+                .description
+                .as_ref()
+                .map(|description| description.text.clone()),
+            invite: group.invite.clone(),
+            announcement: group.announcement,
+            locked: group.locked,
+        }
+    }
+}
