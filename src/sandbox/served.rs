@@ -45,6 +45,7 @@ impl Sandbox {
             Error::invalid("the simulated network listens on ADDR:PORT only")
         })?;
         let url = format!("ws://{address}/ws/chat");
+        network.set_media_host(&address.to_string());
         Ok(Self(Arc::new(Inner { network, qr_of, listener: Mutex::new(Some(listener)), url })))
     }
 
@@ -66,7 +67,7 @@ impl Sandbox {
 
     /// The control API without HTTP.
     pub async fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let (_, answer) = control::handle(&self.0.network, method, path, body).await?;
+        let (_, answer) = control::handle(&self.0.network, method, below(path), body).await?;
         Ok(answer)
     }
 
@@ -121,9 +122,14 @@ async fn controlled(
         body["qr"] = json!(code);
     }
     let (status, answer) =
-        control::handle(network, request.method().as_str(), request.path(), &body).await?;
+        control::handle(network, request.method().as_str(), below(request.path()), &body).await?;
     let status = StatusCode::from_u16(status).map_err(Error::internal)?;
     Ok(Reply::json(status, &answer))
+}
+
+/// A call's path, as the control API names it.
+fn below(path: &str) -> &str {
+    path.strip_prefix("/sandbox").unwrap_or(path)
 }
 
 /// The QR code of a session; a session that was just made has one in a moment.
