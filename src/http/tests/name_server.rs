@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
@@ -51,12 +52,13 @@ impl NameServer {
 
     /// A resolver that asks this server only.
     pub(super) fn names(&self) -> Arc<Names> {
-        let nowhere = "/nonexistent/resolv.conf".into();
-        Arc::new(Names::new(
-            nowhere,
-            [Ipv4Addr::LOCALHOST.into()].into(),
-            self.port,
-        ))
+        Arc::new(self.names_unless("/nonexistent/resolv.conf".into()))
+    }
+
+    /// A resolver that asks this server where the file names none.
+    fn names_unless(&self, file: PathBuf) -> Names {
+        let own = [Ipv4Addr::LOCALHOST.into()];
+        Names::new(file, own.into(), self.port)
     }
 }
 
@@ -97,4 +99,27 @@ fn answer(packet: &[u8], names: &HashMap<String, Vec<IpAddr>>) -> Vec<u8> {
     reply.extend(question);
     reply.extend(records);
     reply
+}
+
+#[tokio::test]
+async fn the_machines_configuration_counts_as_it_is_now() {
+    let dns = NameServer::start().await;
+    dns.set("a.example", &["1.2.3.4", "2a00::1"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("resolv.conf");
+    let names = dns.names_unless(file.clone());
+    let lookup = async || {
+        let found = super::soon(names.lookup("a.example")).await.ok();
+        found.map(|ips| ips.len())
+    };
+    // At boot the file may be missing, or name nobody.
+    assert_eq!(lookup().await, Some(2));
+    std::fs::write(&file, "# nothing yet\n").expect("a file");
+    assert_eq!(lookup().await, Some(2));
+    // Nobody answers there.
+    let text = "nameserver 127.0.0.9\noptions timeout:1 attempts:1\n";
+    std::fs::write(&file, text).expect("a file");
+    assert_eq!(lookup().await, None);
+    std::fs::remove_file(&file).expect("the file");
+    assert_eq!(lookup().await, Some(2));
 }
