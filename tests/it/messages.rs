@@ -153,7 +153,7 @@ async fn replies_mentions_edits_reactions_and_revokes_reach_the_phone() {
         )
     );
     first("revoked", json!(true)).await;
-    assert_eq!(rig.stats().await["unknownStanzas"], 0);
+    rig.assert_all_understood().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

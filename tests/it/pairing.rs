@@ -22,7 +22,7 @@ async fn a_scanned_qr_connects_the_session_at_once() {
     assert_eq!(row["isConnected"], true);
     assert_eq!(row["number"], "6281200000001");
     assert!(row["lid"].as_str().expect("a LID").ends_with("@lid"));
-    assert_eq!(rig.stats().await["unknownStanzas"], 0);
+    rig.assert_all_understood().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -334,6 +334,12 @@ impl Rig {
         .await
     }
 
+    /// The network knew every stanza that it was sent.
+    pub async fn assert_all_understood(&self) {
+        let stats = self.stats().await;
+        assert_eq!(stats["unknownStanzas"], 0, "{stats}");
+    }
+
     /// The network's counters.
     pub async fn stats(&self) -> Value {
         self.sandbox("GET", "/sandbox/stats", &Value::Null).await
