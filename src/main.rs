@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => runtime
             .block_on(run(command, config))
-            .map_or_else(|e| fail(&e), |code| code),
+            .unwrap_or_else(|e| fail(&e)),
         Err(error) => fail(&warung::error::Error::internal(error)),
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::faults::SimulatedDisk;
-use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, SESSIONS, WA, WA_EXPIRY};
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, WA, WA_EXPIRY};
 use super::*;
 
 fn simulated() -> (Store, Arc<SimulatedDisk>) {

@@ -376,14 +376,12 @@ impl Listener {
 impl EventHandler for Listener {
     fn handle_event(&self, event: Arc<Event>) {
         match &*event {
-            Event::ServerAck(ack) => {
-                if ack.class.as_deref() == Some("message") {
-                    let verdict = match &ack.error {
-                        None => Verdict::Taken,
-                        Some(code) => Verdict::Refused(code.clone()),
-                    };
-                    self.acks.resolve(&ack.id, verdict);
-                }
+            Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
+                let verdict = match &ack.error {
+                    None => Verdict::Taken,
+                    Some(code) => Verdict::Refused(code.clone()),
+                };
+                self.acks.resolve(&ack.id, verdict);
             }
             Event::Receipt(receipt) => {
                 if let Some(receipt) = receipt_of(receipt) {

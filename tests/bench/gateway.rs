@@ -26,7 +26,7 @@ fn main() {
     let network = runtime
         .block_on(Sandbox::open(Default::default()))
         .expect("a network");
-    let sections: [(&str, fn(&Bench)); 5] = [
+    let sections: [(&str, Section); 5] = [
         ("start", start_time),
         ("sessions", list_sessions),
         ("messages", messages),
@@ -40,6 +40,9 @@ fn main() {
         }
     }
 }
+
+/// One part of the benchmarks.
+type Section = fn(&Bench);
 
 struct Bench {
     runtime: tokio::runtime::Runtime,
