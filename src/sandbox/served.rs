@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Network, Options, control, serve_websocket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode};
+use crate::http::{
+    App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
+};
 
 /// Finds the QR code that a session of the gateway shows.
 type QrOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -35,18 +37,32 @@ impl Sandbox {
         let qr_of = Arc::default();
         let mut routes = control_routes(&network, &qr_of);
         let whatsapp = network.clone();
-        routes.push(Route::get("/ws/chat", move |request| chat(whatsapp.clone(), request)));
-        let app = App::new(vec![Mount { prefix: "", routes, render: refuse }])?;
+        routes.push(Route::get("/ws/chat", move |request| {
+            chat(whatsapp.clone(), request)
+        }));
+        let app = App::new(vec![Mount {
+            prefix: "",
+            routes,
+            render: refuse,
+        }])?;
         let listen: Listen = listen.parse()?;
         // A benchmark connects a thousand sessions, and a campaign's phones cost no connection.
-        let limits = Limits { max_connections: 8192, ..Limits::default() };
+        let limits = Limits {
+            max_connections: 8192,
+            ..Limits::default()
+        };
         let listener = Server::bind(&listen, app, limits).await?;
-        let address = listener.local_addr().ok_or_else(|| {
-            Error::invalid("the simulated network listens on ADDR:PORT only")
-        })?;
+        let address = listener
+            .local_addr()
+            .ok_or_else(|| Error::invalid("the simulated network listens on ADDR:PORT only"))?;
         let url = format!("ws://{address}/ws/chat");
         network.set_media_host(&address.to_string());
-        Ok(Self(Arc::new(Inner { network, qr_of, listener: Mutex::new(Some(listener)), url })))
+        Ok(Self(Arc::new(Inner {
+            network,
+            qr_of,
+            listener: Mutex::new(Some(listener)),
+            url,
+        })))
     }
 
     /// Where WhatsApp clients connect.
@@ -57,7 +73,11 @@ impl Sandbox {
     /// Routes for the gateway's own port.
     pub fn mounts(&self) -> Vec<Mount> {
         let routes = control_routes(&self.0.network, &self.0.qr_of);
-        vec![Mount { prefix: "", routes, render: refuse }]
+        vec![Mount {
+            prefix: "",
+            routes,
+            render: refuse,
+        }]
     }
 
     /// Lets the control API name the sessions of a gateway.
@@ -73,7 +93,12 @@ impl Sandbox {
 
     /// Stops listening and keeps what has to be kept.
     pub async fn stop(&self) {
-        let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = self
+            .0
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(listener) = listener {
             listener.shutdown().await;
         }
@@ -117,12 +142,21 @@ async fn controlled(
         false => serde_json::from_slice(&bytes)
             .map_err(|_| Error::invalid("The request body must be JSON"))?,
     };
-    if let Some(session) = body.get("sessionId").and_then(Value::as_str).map(str::to_owned) {
+    if let Some(session) = body
+        .get("sessionId")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    {
         let code = qr_for(qr_of, &session).await?;
         body["qr"] = json!(code);
     }
-    let (status, answer) =
-        control::handle(network, request.method().as_str(), below(request.path()), &body).await?;
+    let (status, answer) = control::handle(
+        network,
+        request.method().as_str(),
+        below(request.path()),
+        &body,
+    )
+    .await?;
     let status = StatusCode::from_u16(status).map_err(Error::internal)?;
     Ok(Reply::json(status, &answer))
 }
@@ -163,5 +197,8 @@ fn refuse(error: &Error, _: &Refused) -> Reply {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
-    Reply::json(status, &json!({ "status": "error", "message": error.detail() }))
+    Reply::json(
+        status,
+        &json!({ "status": "error", "message": error.detail() }),
+    )
 }

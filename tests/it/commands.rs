@@ -20,7 +20,13 @@ struct Running {
 /// Starts the gateway on the network; its key is made by itself.
 async fn serve(data: &Path, network: &Sandbox) -> Running {
     let mut child = Command::new(program())
-        .args(["serve", "--listen", "127.0.0.1:0", "--whatsapp-url", &network.url()])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--whatsapp-url",
+            &network.url(),
+        ])
         .arg("--data")
         .arg(data)
         .stdout(Stdio::piped())
@@ -31,11 +37,18 @@ async fn serve(data: &Path, network: &Sandbox) -> Running {
     let mut said = Vec::new();
     loop {
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-        let line = line.expect("in time").expect("readable").expect("it goes on");
+        let line = line
+            .expect("in time")
+            .expect("readable")
+            .expect("it goes on");
         said.push(line.clone());
         if let Some(url) = line.strip_prefix("listening on http://") {
             let listen = url.to_owned();
-            return Running { child, listen, said };
+            return Running {
+                child,
+                listen,
+                said,
+            };
         }
     }
 }
@@ -48,10 +61,15 @@ async fn run(data: &Path, listen: &str, words: &[&str]) -> (bool, String) {
         .arg("--data")
         .arg(data)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), output).await.expect("in time");
+    let output = tokio::time::timeout(Duration::from_secs(60), output)
+        .await
+        .expect("in time");
     let output = output.expect("it runs");
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +78,11 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut running = serve(&data, &network).await;
-    let key = running.said.iter().map(|line| line.trim()).find(|line| line.len() == 64);
+    let key = running
+        .said
+        .iter()
+        .map(|line| line.trim())
+        .find(|line| line.len() == 64);
     let key = key.expect("the key is shown once").to_owned();
     assert!(run(&data, &running.listen, &["healthcheck"]).await.0);
     let pairing = tokio::spawn({
@@ -74,7 +96,10 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     })
     .await;
     let scan = json!({ "qr": code, "phone": "6281200000801" });
-    network.control("POST", "/sandbox/scan", &scan).await.expect("scanned");
+    network
+        .control("POST", "/sandbox/scan", &scan)
+        .await
+        .expect("scanned");
     let (paired, shown) = pairing.await.expect("it ends");
     assert!(paired && shown.contains("Connected as"), "{shown}");
     let (checked, words) = run(&data, &running.listen, &["check"]).await;
@@ -99,7 +124,10 @@ async fn mistakes_end_with_a_sentence() {
     for (words, part) in [
         (&["fly"][..], "unknown command"),
         (&["serve"], "sandbox build"),
-        (&["serve", "--whatsapp-url", "wss://web.whatsapp.com/ws/chat"], "127.0.0.1"),
+        (
+            &["serve", "--whatsapp-url", "wss://web.whatsapp.com/ws/chat"],
+            "127.0.0.1",
+        ),
         (&["pair", "shop"], "no gateway answers"),
         (&["check"], "warung.redb"),
     ] {
@@ -118,7 +146,13 @@ async fn the_sandbox_finds_its_accounts_paired_after_a_kill() {
     let data = folder.path().join("data");
     let start = || async {
         let mut child = Command::new(program())
-            .args(["sandbox", "--listen", "127.0.0.1:0", "--master-key", crate::support::MASTER])
+            .args([
+                "sandbox",
+                "--listen",
+                "127.0.0.1:0",
+                "--master-key",
+                crate::support::MASTER,
+            ])
             .arg("--data")
             .arg(&data)
             .stdout(Stdio::piped())
@@ -127,20 +161,31 @@ async fn the_sandbox_finds_its_accounts_paired_after_a_kill() {
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = lines.next_line().await.expect("readable").expect("a line");
-        let addr = line.strip_prefix("listening on http://").expect("it says where").parse();
+        let addr = line
+            .strip_prefix("listening on http://")
+            .expect("it says where")
+            .parse();
         let second = lines.next_line().await.expect("readable").expect("a line");
-        assert!(second.starts_with("sandbox whatsapp at ws://127.0.0.1:"), "{second}");
+        assert!(
+            second.starts_with("sandbox whatsapp at ws://127.0.0.1:"),
+            "{second}"
+        );
         (child, addr.expect("an address"))
     };
     let connected = |addr| async move {
         eventually("connected", || async {
-            let row = Call::new(addr, "GET", "/api/v1/sessions/shop").master().send().await;
+            let row = Call::new(addr, "GET", "/api/v1/sessions/shop")
+                .master()
+                .send()
+                .await;
             (row.status == 200 && row.json()["status"] == "CONNECTED").then_some(())
         })
         .await;
     };
     let (mut child, addr) = start().await;
-    let made = Call::new(addr, "POST", "/api/v1/sessions").master().json(&json!({ "sessionId": "shop" }));
+    let made = Call::new(addr, "POST", "/api/v1/sessions")
+        .master()
+        .json(&json!({ "sessionId": "shop" }));
     made.send().await.expect(201);
     let scan = Call::new(addr, "POST", "/sandbox/scan").json(&json!({ "sessionId": "shop" }));
     assert_eq!(scan.send().await.status, 200);
@@ -148,12 +193,21 @@ async fn the_sandbox_finds_its_accounts_paired_after_a_kill() {
     child.kill().await.expect("killed");
     let (_child, addr) = start().await;
     connected(addr).await;
-    let message = json!({ "to": "6281299999801", "type": "text", "text": { "body": "after the kill" } });
-    let sent = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop").master().json(&message);
+    let message =
+        json!({ "to": "6281299999801", "type": "text", "text": { "body": "after the kill" } });
+    let sent = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
+        .master()
+        .json(&message);
     assert_eq!(sent.send().await.expect(200)[0]["status"], "success");
     eventually("the phone has it", || async {
-        let got = Call::new(addr, "GET", "/sandbox/phones/6281299999801/messages").send().await.json();
-        got.as_array()?.iter().any(|m| m["text"] == "after the kill").then_some(())
+        let got = Call::new(addr, "GET", "/sandbox/phones/6281299999801/messages")
+            .send()
+            .await
+            .json();
+        got.as_array()?
+            .iter()
+            .any(|m| m["text"] == "after the kill")
+            .then_some(())
     })
     .await;
 }

@@ -35,13 +35,20 @@ async fn the_page_describes_each_route_and_no_other() {
     let described = described();
     let missing: Vec<_> = served.difference(&described).collect();
     let invented: Vec<_> = described.difference(&served).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "missing {missing:?}, invented {invented:?}");
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "missing {missing:?}, invented {invented:?}"
+    );
 }
 
 /// The examples: those that destroy something come last.
 fn examples() -> Vec<String> {
     let plain = |html: &str| {
-        html.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'").replace("&amp;", "&")
+        html.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&#39;", "'")
+            .replace("&amp;", "&")
     };
     let found = |class: &str| {
         let open = format!("<pre class=\"{class}\"><code>");
@@ -72,7 +79,11 @@ async fn the_examples_run_as_printed() {
             .expect("a shell");
         let text = String::from_utf8_lossy(&output.stdout);
         let status = output.status.code();
-        assert!(matches!(status, Some(0 | 124)), "{example}\n{status:?} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            matches!(status, Some(0 | 124)),
+            "{example}\n{status:?} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let refused = serde_json::from_str::<serde_json::Value>(&text)
             .is_ok_and(|answer| answer["status"] == json!("error"));
         assert!(!refused, "{example}\n{text}");

@@ -233,12 +233,19 @@ async fn the_event_stream_goes_on_from_any_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_is_refused_for_good_is_kept_and_can_be_replayed() {
     let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
-    let deps = Deps { clock: clock.clone(), ..Deps::default() };
+    let deps = Deps {
+        clock: clock.clone(),
+        ..Deps::default()
+    };
     let rig = Rig::made_of(deps, |_| {}).await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", "6281200000207").await;
     let set = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
-    rig.post("/api/v1/webhook", &set).bearer(&token).send().await.expect(200);
+    rig.post("/api/v1/webhook", &set)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     sink.answer(404);
     phone_sends(&rig, "6281200000207", "lost?").await;
     let log = || async {
@@ -252,25 +259,43 @@ async fn a_delivery_that_is_refused_for_good_is_kept_and_can_be_replayed() {
         })
         .await;
         assert_eq!(entry["httpStatus"], 404);
-        assert_eq!(entry["status"], if attempt < 6 { "pending" } else { "dead" });
-        let replay = format!("/api/v1/webhook/deliveries/{}/replay?sessionId=shop", entry["id"].as_str().expect("an id"));
+        assert_eq!(
+            entry["status"],
+            if attempt < 6 { "pending" } else { "dead" }
+        );
+        let replay = format!(
+            "/api/v1/webhook/deliveries/{}/replay?sessionId=shop",
+            entry["id"].as_str().expect("an id")
+        );
         let answer = rig.post(&replay, &json!({})).bearer(&token);
         if attempt < 6 {
             answer.send().await.expect(409);
             clock.advance(Duration::from_secs(3600));
-            rig.server.as_ref().expect("running").gateway().deliveries.wake();
+            rig.server
+                .as_ref()
+                .expect("running")
+                .gateway()
+                .deliveries
+                .wake();
         } else {
             sink.answer(200);
             answer.send().await.expect(200);
         }
     }
-    assert_eq!(sink.wait_for("message.received", 1).await[0]["data"]["text"], "lost?");
+    assert_eq!(
+        sink.wait_for("message.received", 1).await[0]["data"]["text"],
+        "lost?"
+    );
     eventually("the log says so", || async {
         (log().await["status"] == "delivered").then_some(())
     })
     .await;
     let missing = "/api/v1/webhook/deliveries/9999999-v1/replay?sessionId=shop";
-    rig.post(missing, &json!({})).bearer(&token).send().await.expect(404);
+    rig.post(missing, &json!({}))
+        .bearer(&token)
+        .send()
+        .await
+        .expect(404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +308,12 @@ async fn sessions_without_a_webhook_have_the_configurations() {
     })
     .await;
     let token = rig.pair("shop", "6281200000208").await;
-    let shown = rig.get("/api/v1/webhook?sessionId=shop").bearer(&token).send().await.expect(200);
+    let shown = rig
+        .get("/api/v1/webhook?sessionId=shop")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(shown["url"], sink.url.as_str());
     phone_sends(&rig, "6281200000208", "to the default").await;
     sink.wait_for("message.received", 1).await;

@@ -202,14 +202,31 @@ async fn a_deleted_session_leaves_nothing_and_its_token_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_why_whatsapp_refuses_and_what_to_do() {
     for (n, fault, words) in [
-        (1, json!({ "connectFailure": { "reason": 402, "expire": 3600 } }), "banned this account until"),
-        (2, json!({ "connectFailure": { "reason": 405 } }), "update Warung"),
-        (3, json!({ "connectFailure": { "reason": 401 } }), "Logged out"),
+        (
+            1,
+            json!({ "connectFailure": { "reason": 402, "expire": 3600 } }),
+            "banned this account until",
+        ),
+        (
+            2,
+            json!({ "connectFailure": { "reason": 405 } }),
+            "update Warung",
+        ),
+        (
+            3,
+            json!({ "connectFailure": { "reason": 401 } }),
+            "Logged out",
+        ),
     ] {
         let rig = Rig::new().await;
         let token = rig.pair("shop", &format!("628120000090{n}")).await;
         rig.sandbox("POST", "/sandbox/faults", &fault).await;
-        rig.sandbox("POST", "/sandbox/faults", &json!({ "drop": { "now": true } })).await;
+        rig.sandbox(
+            "POST",
+            "/sandbox/faults",
+            &json!({ "drop": { "now": true } }),
+        )
+        .await;
         let path = "/api/v1/sessions/shop";
         eventually(words, || async {
             let row = rig.get(path).bearer(&token).send().await.expect(200);
@@ -217,8 +234,14 @@ async fn the_status_says_why_whatsapp_refuses_and_what_to_do() {
             (said && row["status"] == "DISCONNECTED").then_some(())
         })
         .await;
-        let refused = rig.post("/api/v1/messages?sessionId=shop", &json!({ "to": "6281299999999", "type": "text", "text": { "body": "x" } }));
-        assert_eq!(refused.bearer(&token).send().await.expect(404)["status"], "error");
+        let refused = rig.post(
+            "/api/v1/messages?sessionId=shop",
+            &json!({ "to": "6281299999999", "type": "text", "text": { "body": "x" } }),
+        );
+        assert_eq!(
+            refused.bearer(&token).send().await.expect(404)["status"],
+            "error"
+        );
     }
 }
 
@@ -226,11 +249,16 @@ async fn the_status_says_why_whatsapp_refuses_and_what_to_do() {
 async fn a_lost_connection_comes_back_by_itself() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", "6281200000006").await;
-    for fault in [json!({ "streamError": { "code": 515 } }), json!({ "streamError": { "code": 503 } }), json!({ "drop": { "now": true } })] {
+    for fault in [
+        json!({ "streamError": { "code": 515 } }),
+        json!({ "streamError": { "code": 503 } }),
+        json!({ "drop": { "now": true } }),
+    ] {
         rig.sandbox("POST", "/sandbox/faults", &fault).await;
         eventually("a message goes through again", || async {
             let path = "/api/v1/messages?sessionId=shop";
-            let body = json!({ "to": "6281299999906", "type": "text", "text": { "body": "again" } });
+            let body =
+                json!({ "to": "6281299999906", "type": "text", "text": { "body": "again" } });
             let answer = rig.post(path, &body).bearer(&token).send().await;
             (answer.status == 200 && answer.json()[0]["status"] == "success").then_some(())
         })
@@ -242,12 +270,31 @@ async fn a_lost_connection_comes_back_by_itself() {
 async fn a_rotated_token_replaces_the_old_one_also_after_a_restart() {
     let mut rig = Rig::new().await;
     let old = rig.create("shop").await;
-    let answer = rig.post("/api/v1/sessions/shop/token", &json!({})).bearer(&old).send().await;
-    let new = answer.expect(200)["token"].as_str().expect("a token").to_owned();
-    rig.get("/api/v1/sessions/shop").bearer(&old).send().await.expect(403);
+    let answer = rig
+        .post("/api/v1/sessions/shop/token", &json!({}))
+        .bearer(&old)
+        .send()
+        .await;
+    let new = answer.expect(200)["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    rig.get("/api/v1/sessions/shop")
+        .bearer(&old)
+        .send()
+        .await
+        .expect(403);
     rig.restart().await;
-    rig.get("/api/v1/sessions/shop").bearer(&old).send().await.expect(403);
-    rig.get("/api/v1/sessions/shop").bearer(&new).send().await.expect(200);
+    rig.get("/api/v1/sessions/shop")
+        .bearer(&old)
+        .send()
+        .await
+        .expect(403);
+    rig.get("/api/v1/sessions/shop")
+        .bearer(&new)
+        .send()
+        .await
+        .expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,10 +302,17 @@ async fn secrets_do_not_lie_in_the_store_in_clear() {
     let mut rig = Rig::new().await;
     let token = rig.create("shop").await;
     let hook = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/x", "secret": "very-secret-indeed" });
-    rig.post("/api/v1/webhook", &hook).bearer(&token).send().await.expect(200);
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     rig.stop().await;
     let bytes = std::fs::read(rig.config.data.join("warung.redb")).expect("the store");
     for secret in [token.as_str(), "very-secret-indeed"] {
-        assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
+        assert!(
+            !bytes.windows(secret.len()).any(|w| w == secret.as_bytes()),
+            "{secret}"
+        );
     }
 }
