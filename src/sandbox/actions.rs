@@ -31,7 +31,7 @@ pub enum Typing {
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
     /// The key under which the server's certificates are signed, in hexadecimal digits.
-    pub root_public_key: String,
+    pub root_key: String,
     /// Accounts that have, or had, a companion.
     pub accounts: Vec<AccountView>,
     /// How many phones were ever touched.
@@ -91,7 +91,7 @@ impl Network {
             }
         });
         Overview {
-            root_public_key: random::hex(self.root_public_key()).to_ascii_lowercase(),
+            root_key: random::hex(self.root_public_key()).to_ascii_lowercase(),
             accounts: accounts.collect(),
             phones: self.directory.touched_phones(),
             stats: self.stats(),

@@ -35,12 +35,18 @@ pub(super) struct Socket {
 enum Out {
     Node(Arc<Node>),
     Close,
+    Sever,
 }
 
 impl Socket {
     /// Sends a stanza; nothing happens if the socket has ended.
     pub(super) fn send(&self, node: Arc<Node>) {
         let _ = self.out.send(Out::Node(node));
+    }
+
+    /// Ends the connection without a word, as when a cable is cut.
+    pub(super) fn sever(&self) {
+        let _ = self.out.send(Out::Sever);
     }
 
     /// Closes the socket after what was sent before.
@@ -127,20 +133,37 @@ async fn converse<S>(
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         out,
     });
-    let writing = tokio::spawn(write(queue, secured.writing, writer));
+    let mut writing = tokio::spawn(write(queue, secured.writing, writer));
     let peer = greet(network, &socket, &secured.client, &secured.payload);
     let mut counter = 0;
-    while let Some(frame) = reader.frame().await {
-        if writing.is_finished() {
-            break;
-        }
+    let mut written = false;
+    loop {
+        let frame = match reader.buffered() {
+            Some(frame) => frame,
+            None => tokio::select! {
+                // A socket that is closed from our side is not read any more.
+                _ = &mut writing => {
+                    written = true;
+                    break;
+                }
+                frame = reader.frame() => match frame {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            },
+        };
         let Ok(node) = open(&secured.reading, &mut counter, frame) else {
             break;
         };
-        if let Some(peer) = &peer {
-            add(&network.counters.stanzas);
-            network.take(&socket, peer, &node);
+        let Some(peer) = &peer else { continue };
+        add(&network.counters.stanzas);
+        if let Peer::Companion(address) = peer
+            && network.faults.ends_with_frame(*address)
+        {
+            socket.sever();
+            break;
         }
+        network.take(&socket, peer, &node);
     }
     match peer {
         Some(Peer::Companion(address)) => network.left(address, &socket),
@@ -148,8 +171,10 @@ async fn converse<S>(
         None => {}
     }
     socket.close();
-    // A task that panicked has nothing left to say.
-    let _ = writing.await;
+    if !written {
+        // A task that panicked has nothing left to say.
+        let _ = writing.await;
+    }
 }
 
 /// Finds out who is there and says hello; `None` if the socket is being closed instead.
@@ -167,6 +192,9 @@ fn greet(
         fail(socket, 401);
         return None;
     };
+    if network.turns_away(address, socket) {
+        return None;
+    }
     network.entered(address, socket);
     let now = network.now().as_secs();
     let success = NodeBuilder::new("success")
@@ -235,6 +263,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
                 Out::Node(_) => {}
+                Out::Sever => return,
                 Out::Close => last = true,
             }
         }

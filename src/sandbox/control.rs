@@ -12,6 +12,33 @@ use super::network::Network;
 use super::phone::Profile;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Every call: its method and path, with the phone's number as a parameter.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/sandbox"),
+    ("GET", "/sandbox/stats"),
+    ("POST", "/sandbox/scan"),
+    ("POST", "/sandbox/pair-code"),
+    ("GET", "/sandbox/groups"),
+    ("POST", "/sandbox/groups"),
+    ("GET", "/sandbox/faults"),
+    ("POST", "/sandbox/faults"),
+    ("DELETE", "/sandbox/faults"),
+    ("GET", "/sandbox/phones/{phone}"),
+    ("PUT", "/sandbox/phones/{phone}"),
+    ("GET", "/sandbox/phones/{phone}/messages"),
+    ("POST", "/sandbox/phones/{phone}/messages"),
+    ("GET", "/sandbox/phones/{phone}/copies"),
+    ("GET", "/sandbox/phones/{phone}/sent"),
+    ("GET", "/sandbox/phones/{phone}/notices"),
+    ("POST", "/sandbox/phones/{phone}/read"),
+    ("POST", "/sandbox/phones/{phone}/typing"),
+    ("POST", "/sandbox/phones/{phone}/react"),
+    ("POST", "/sandbox/phones/{phone}/edit"),
+    ("POST", "/sandbox/phones/{phone}/revoke"),
+    ("POST", "/sandbox/phones/{phone}/call"),
+    ("POST", "/sandbox/phones/{phone}/logout"),
+];
+
 /// The answer to a call: a status code and a body.
 pub type Answer = (u16, Value);
 
@@ -38,7 +65,8 @@ struct Send {
 #[derive(Deserialize)]
 struct OfMessage {
     id: String,
-    #[serde(default)]
+    /// The sign of a reaction is written as `emoji`, too.
+    #[serde(default, alias = "emoji")]
     text: String,
 }
 
@@ -75,13 +103,15 @@ struct NewGroup {
     by: Option<String>,
 }
 
-/// Does what a call of the control API asks for. The path begins after `/sandbox`.
+/// Does what a call of the control API asks for; the path may begin with `/sandbox`.
 pub async fn handle(
     network: &Arc<Network>,
     method: &str,
     path: &str,
     body: &Value,
 ) -> Result<Answer> {
+    let path = path.trim_matches('/');
+    let path = path.strip_prefix("sandbox").unwrap_or(path);
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method, path.as_slice()) {
         ("GET", [""]) => shown(&network.overview()),
@@ -105,6 +135,15 @@ pub async fn handle(
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
             let id = network.create_group(by, &subject, &participants)?;
             Ok((200, json!({ "id": id })))
+        }
+        ("GET", ["faults"]) => shown(&network.faults()),
+        ("POST", ["faults"]) => {
+            let id = network.order_fault(read(body)?)?;
+            Ok((200, json!({ "id": id })))
+        }
+        ("DELETE", ["faults"]) => {
+            network.clear_faults(body.get("id").and_then(Value::as_u64));
+            Ok((200, json!({})))
         }
         (method, ["phones", phone]) => profile(network, method, phone, body),
         (method, ["phones", phone, what]) => deed(network, method, phone, what, body),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::network::Network;
 use super::random;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The store of files, in memory.
 #[derive(Default)]
@@ -45,9 +46,15 @@ impl Network {
     }
 
     /// Keeps a file that was posted to `/mms/<kind>/<token>`.
-    pub fn upload(&self, kind: &str, file: Bytes) -> Stored {
+    pub fn upload(&self, kind: &str, file: Bytes) -> Result<Stored> {
+        if self.faults.media_is_cut() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the media host is cut off",
+            ));
+        }
         let name = random::hex(&random::bytes::<16>());
-        self.keep_file(&format!("/v/{kind}/{name}.enc"), file)
+        Ok(self.keep_file(&format!("/v/{kind}/{name}.enc"), file))
     }
 
     /// Keeps a file under this path; whoever fetches it may add a query.
@@ -67,6 +74,9 @@ impl Network {
 
     /// A file, by its path with or without a query.
     pub fn file(&self, path: &str) -> Option<Bytes> {
+        if self.faults.media_is_cut() {
+            return None;
+        }
         let path = path.split('?').next().unwrap_or_default();
         let files = self
             .media

@@ -9,6 +9,7 @@ use whatsapp_rust::OwnedNodeRef;
 use super::certificate::Certificate;
 use super::connection::{Peer, Socket, serve_stream, stream_error};
 use super::directory::Directory;
+use super::faults::Faults;
 use super::groups::Groups;
 use super::keys::Seed;
 use super::media::Media;
@@ -59,6 +60,7 @@ pub struct Network {
     pub(super) watchers: Watchers,
     pub(super) media: Media,
     pub(super) pictures: Pictures,
+    pub(super) faults: Faults,
     pub(super) counters: Counters,
 }
 
@@ -78,6 +80,7 @@ impl Network {
             watchers: Watchers::default(),
             media: Media::default(),
             pictures: Pictures::default(),
+            faults: Faults::default(),
             counters: Counters::default(),
         })
     }

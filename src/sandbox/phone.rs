@@ -506,7 +506,7 @@ impl PhoneState {
                 Err(_) => failed = true,
             }
         }
-        if duplicate {
+        if duplicate && heading.from.number != owner.number {
             add(&counters.duplicates);
         }
         if failed {

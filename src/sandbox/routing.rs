@@ -10,6 +10,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
 use super::connection::Socket;
+use super::faults::Fate;
 use super::network::Network;
 use super::number::{Address, Form};
 use super::outbox::Class;
@@ -44,7 +45,8 @@ impl Network {
         };
         let now = self.now();
         let mut answer = ack(node, "message", now.as_secs());
-        if let Some(code) = self.refusal_of(&chat, from.number) {
+        let fate = self.faults.fate(from, &chat, now.as_secs());
+        if let Some(code) = fate.refuse.or_else(|| self.refusal_of(&chat, from.number)) {
             add(&self.counters.refused);
             socket.send(Arc::new(answer.attr("error", code).build()));
             return;
@@ -53,10 +55,27 @@ impl Network {
             answer = answer.attr("phash", hash);
         }
         self.counters.message(now);
-        socket.send(Arc::new(answer.build()));
+        self.answer_message(socket, answer.build(), fate);
         match &chat {
             Chat::Person(_) => self.route_direct(from, &id, &to, &chat, node),
             Chat::Group(_) | Chat::Status => self.route_to_list(from, &id, &chat, node),
+        }
+    }
+
+    /// Tells the sender that the server has the message, unless misfortune will have it otherwise.
+    fn answer_message(&self, socket: &Arc<Socket>, answer: Node, fate: Fate) {
+        let answer = Arc::new(answer);
+        if fate.drop {
+            socket.sever();
+        } else if fate.lose_ack {
+        } else if let Some(delay) = fate.delay {
+            let socket = socket.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                socket.send(answer);
+            });
+        } else {
+            socket.send(answer);
         }
     }
 

@@ -4,6 +4,7 @@ mod companions;
 mod control;
 mod deeds;
 mod direct;
+mod faults;
 mod groups;
 mod offline;
 mod pairing;

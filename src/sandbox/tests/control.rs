@@ -26,9 +26,9 @@ async fn drives_the_whole_network() {
     let phone = linked["phone"].as_str().expect("a number").to_owned();
     assert_eq!(linked["device"], 1);
     shop.connected().await;
-    let overview = rig.ask("GET", "/", Value::Null).await;
+    let overview = rig.ask("GET", "/sandbox", Value::Null).await;
     assert_eq!(overview["accounts"][0]["phone"], phone);
-    assert_eq!(overview["rootPublicKey"].as_str().map(str::len), Some(64));
+    assert_eq!(overview["rootKey"].as_str().map(str::len), Some(64));
     let path = format!("/phones/{CUSTOMER}");
     let profile = rig
         .ask("PUT", &path, json!({ "name": "Budi", "echo": true }))
@@ -69,7 +69,7 @@ async fn drives_the_whole_network() {
     ] {
         assert!(seen[0].get(key).is_some(), "{key}");
     }
-    let react = json!({ "id": seen[0]["id"], "text": "!" });
+    let react = json!({ "id": seen[0]["id"], "emoji": "!" });
     rig.ask("POST", &format!("{path}/react"), react).await;
     assert!(shop.message().await.message.reaction_message.is_set());
     rig.ask(
@@ -106,6 +106,19 @@ async fn drives_the_whole_network() {
     rig.ask("POST", &format!("/phones/{phone}/logout"), Value::Null)
         .await;
     rig.finish();
+}
+
+#[tokio::test]
+async fn every_route_leads_somewhere() {
+    let rig = Rig::new().await;
+    for (method, path) in control::ROUTES {
+        let path = path.replace("{phone}", CUSTOMER);
+        let answer = control::handle(&rig.network, method, &path, &json!({})).await;
+        let lost = answer
+            .err()
+            .is_some_and(|error| error.detail() == "no such call");
+        assert!(!lost, "{method} {path}");
+    }
 }
 
 #[tokio::test]

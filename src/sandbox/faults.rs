@@ -1,0 +1,517 @@
+//! Misfortunes on demand: cut connections, lost answers, refusals, bans.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+
+use super::chat::Chat;
+use super::connection::{Socket, stream_error};
+use super::network::Network;
+use super::number::{Address, Number};
+use crate::error::{Error, Result};
+
+/// A misfortune as it is ordered. Without `count` it lasts until it is taken back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fault {
+    /// Connections end without a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<Cut>,
+    /// Answers to messages come this many milliseconds late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_acks: Option<u64>,
+    /// Messages are delivered, but their answers are lost.
+    pub lose_acks: bool,
+    /// Messages are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuse: Option<Refuse>,
+    /// Messages are refused with 429 when there are more than this many in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Streams end with this error, at once or at login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_error: Option<StreamError>,
+    /// Logins are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_failure: Option<ConnectFailure>,
+    /// The account is banned: its connections end and its logins are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban: Option<Ban>,
+    /// Files can neither be left nor fetched.
+    pub cut_media: bool,
+    /// Only for the companions of this phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Only for this companion of the phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<u16>,
+    /// Only for messages to this person or group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// How often it happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+/// When a connection ends.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cut {
+    /// At once.
+    pub now: bool,
+    /// After so many further messages; the last one is delivered but not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_messages: Option<u32>,
+    /// After so many further stanzas of any kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_frames: Option<u32>,
+}
+
+/// How messages are refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refuse {
+    /// The code of the refusal: 463, 429, ...
+    pub code: u16,
+}
+
+/// How many messages are too many.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    /// The most in a second.
+    pub per_second: u32,
+}
+
+/// How a stream ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamError {
+    /// 401, 403, 409, 440, 503, 515, ...
+    pub code: u16,
+    /// At the next login rather than at once.
+    #[serde(default)]
+    pub at_login: bool,
+}
+
+/// How a login is refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectFailure {
+    /// 401 logged out, 402 banned for a time, 403 banned, 405 outdated, 503 not now.
+    pub reason: u16,
+    /// Why, for a ban.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// For how many seconds, for a ban.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire: Option<u64>,
+}
+
+/// How an account is banned.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ban {
+    /// For how many seconds; without it, for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire: Option<u64>,
+}
+
+/// A misfortune that is in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct ActiveFault {
+    /// By which it can be taken back.
+    pub id: u64,
+    /// How often it has happened.
+    pub hits: u32,
+    /// What was ordered.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// All that is in force.
+#[derive(Default)]
+pub(super) struct Faults {
+    /// Whether there is any; most of the time there is none.
+    any: AtomicBool,
+    active: Mutex<Vec<Active>>,
+}
+
+struct Active {
+    shown: ActiveFault,
+    phone: Option<Number>,
+    to: Option<Chat>,
+    /// How much of the way to the next blow has passed.
+    progress: u32,
+    /// The second for which a rate is counted.
+    second: i64,
+}
+
+/// What happens to a message.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fate {
+    pub(super) refuse: Option<u16>,
+    pub(super) lose_ack: bool,
+    pub(super) delay: Option<Duration>,
+    pub(super) drop: bool,
+}
+
+impl Active {
+    fn concerns(&self, who: Address) -> bool {
+        self.phone.is_none_or(|phone| phone == who.number)
+            && self
+                .shown
+                .fault
+                .device
+                .is_none_or(|device| device == who.device)
+    }
+
+    /// Counts one blow; `false` if it has happened often enough.
+    fn hit(&mut self) -> bool {
+        if self.is_spent() {
+            return false;
+        }
+        self.shown.hits += 1;
+        true
+    }
+
+    fn is_spent(&self) -> bool {
+        self.shown
+            .fault
+            .count
+            .is_some_and(|count| self.shown.hits >= count)
+    }
+
+    /// Counts one step of `length`; `true` at the end of the way.
+    fn step(&mut self, length: u32) -> bool {
+        self.progress += 1;
+        if self.progress < length {
+            return false;
+        }
+        self.progress = 0;
+        self.hit()
+    }
+
+    fn exceeds(&mut self, per_second: u32, second: i64) -> bool {
+        if self.second != second {
+            (self.second, self.progress) = (second, 0);
+        }
+        self.progress += 1;
+        self.progress > per_second && self.hit()
+    }
+}
+
+impl Faults {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<Active>) -> T) -> T {
+        let mut active = self
+            .active
+            .lock()
+            .expect("Invariant: nothing panics under this lock");
+        let result = look(&mut active);
+        active.retain(|active| !active.is_spent());
+        self.any.store(!active.is_empty(), Ordering::Relaxed);
+        result
+    }
+
+    fn quiet(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
+    /// What happens to a message from a companion.
+    pub(super) fn fate(&self, from: Address, to: &Chat, second: i64) -> Fate {
+        let mut fate = Fate::default();
+        if self.quiet() {
+            return fate;
+        }
+        self.with(|active| {
+            for one in active.iter_mut().filter(|one| one.concerns(from)) {
+                if one.to.as_ref().is_some_and(|only| only != to) {
+                    continue;
+                }
+                let fault = one.shown.fault.clone();
+                if let Some(refuse) = &fault.refuse
+                    && one.hit()
+                {
+                    fate.refuse = Some(refuse.code);
+                }
+                if let Some(limit) = &fault.rate_limit
+                    && one.exceeds(limit.per_second, second)
+                {
+                    fate.refuse = Some(429);
+                }
+                if fault.lose_acks && one.hit() {
+                    fate.lose_ack = true;
+                }
+                if let Some(delay) = fault.delay_acks
+                    && one.hit()
+                {
+                    fate.delay = Some(Duration::from_millis(delay));
+                }
+                if let Some(length) = fault.drop.and_then(|drop| drop.after_messages)
+                    && one.step(length)
+                {
+                    fate.drop = true;
+                }
+            }
+        });
+        fate
+    }
+
+    /// Whether the connection ends with this stanza.
+    pub(super) fn ends_with_frame(&self, from: Address) -> bool {
+        if self.quiet() {
+            return false;
+        }
+        self.with(|active| {
+            let mut ends = false;
+            for one in active.iter_mut().filter(|one| one.concerns(from)) {
+                let length = one
+                    .shown
+                    .fault
+                    .drop
+                    .as_ref()
+                    .and_then(|drop| drop.after_frames);
+                ends |= length.is_some_and(|length| one.step(length));
+            }
+            ends
+        })
+    }
+
+    /// Whether files can neither be left nor fetched.
+    pub(super) fn media_is_cut(&self) -> bool {
+        !self.quiet() && self.with(|active| active.iter().any(|one| one.shown.fault.cut_media))
+    }
+
+    /// Whether a login is turned away, and how.
+    fn at_login(&self, who: Address) -> Option<Turned> {
+        if self.quiet() {
+            return None;
+        }
+        self.with(|active| {
+            active
+                .iter_mut()
+                .filter(|one| one.concerns(who))
+                .find_map(|one| {
+                    let fault = one.shown.fault.clone();
+                    let turned = match (&fault.connect_failure, &fault.ban, &fault.stream_error) {
+                        (Some(failure), ..) => Turned::Failure(failure.clone()),
+                        (_, Some(ban), _) => Turned::Failure(ban.failure()),
+                        (.., Some(error)) if error.at_login => Turned::Error(error.code),
+                        _ => return None,
+                    };
+                    one.hit().then_some(turned)
+                })
+        })
+    }
+}
+
+enum Turned {
+    Failure(ConnectFailure),
+    Error(u16),
+}
+
+impl Ban {
+    fn failure(&self) -> ConnectFailure {
+        let reason = if self.expire.is_some() { 402 } else { 403 };
+        ConnectFailure {
+            reason,
+            code: Some(101),
+            expire: self.expire,
+        }
+    }
+}
+
+impl Network {
+    /// Orders a misfortune; answers the id by which it can be taken back.
+    pub fn order_fault(&self, fault: Fault) -> Result<u64> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let phone = fault
+            .phone
+            .as_deref()
+            .map(|text| self.number(text))
+            .transpose()?;
+        let to = fault
+            .to
+            .as_deref()
+            .map(|text| self.chat(text))
+            .transpose()?;
+        if fault.count == Some(0) {
+            return Err(Error::invalid("a fault that never happens is none"));
+        }
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let shown = ActiveFault {
+            id,
+            hits: 0,
+            fault: fault.clone(),
+        };
+        let active = Active {
+            shown,
+            phone,
+            to,
+            progress: 0,
+            second: 0,
+        };
+        let lasts = fault
+            .drop
+            .as_ref()
+            .is_some_and(|drop| drop.after_messages.is_some() || drop.after_frames.is_some())
+            || fault.delay_acks.is_some()
+            || fault.lose_acks
+            || fault.refuse.is_some()
+            || fault.rate_limit.is_some()
+            || fault.connect_failure.is_some()
+            || fault.ban.is_some()
+            || fault.cut_media
+            || fault
+                .stream_error
+                .as_ref()
+                .is_some_and(|error| error.at_login);
+        let now = fault.stream_error.is_some() || fault.drop.as_ref().is_some_and(|drop| drop.now);
+        if !lasts && !now {
+            return Err(Error::invalid("the order names no fault"));
+        }
+        for socket in self.sockets(|address| active.concerns(address)) {
+            if let Some(error) = fault.stream_error.as_ref().filter(|error| !error.at_login) {
+                end_with(&socket, error.code);
+            } else if fault.ban.is_some() || fault.drop.as_ref().is_some_and(|drop| drop.now) {
+                socket.sever();
+            }
+        }
+        if lasts {
+            self.faults.with(|all| all.push(active));
+        }
+        Ok(id)
+    }
+
+    /// What is in force.
+    pub fn faults(&self) -> Vec<ActiveFault> {
+        self.faults
+            .with(|all| all.iter().map(|active| active.shown.clone()).collect())
+    }
+
+    /// Takes back one misfortune, or all.
+    pub fn clear_faults(&self, id: Option<u64>) {
+        self.faults
+            .with(|all| all.retain(|active| id.is_some_and(|id| active.shown.id != id)));
+    }
+
+    /// The open sockets of certain companions.
+    fn sockets(&self, wanted: impl Fn(Address) -> bool) -> Vec<std::sync::Arc<Socket>> {
+        let mut sockets = Vec::new();
+        for account in self.directory.accounts() {
+            for (device, companion) in &account.lock().companions {
+                if wanted(Address::new(account.number, *device)) {
+                    sockets.extend(companion.socket.clone());
+                }
+            }
+        }
+        sockets
+    }
+
+    /// Turns a login away if it has to be.
+    pub(super) fn turns_away(&self, who: Address, socket: &Socket) -> bool {
+        match self.faults.at_login(who) {
+            None => return false,
+            Some(Turned::Error(code)) => end_with(socket, code),
+            Some(Turned::Failure(failure)) => {
+                let mut node = NodeBuilder::new("failure")
+                    .attr("reason", failure.reason)
+                    .attr("location", "sandbox");
+                let code = failure.code.or((failure.reason == 402).then_some(101));
+                if let Some(code) = code {
+                    node = node.attr("code", code);
+                }
+                if let Some(expire) = failure.expire {
+                    node = node.attr("expire", expire);
+                }
+                socket.send(std::sync::Arc::new(node.build()));
+                socket.close();
+            }
+        }
+        true
+    }
+}
+
+fn end_with(socket: &Socket, code: u16) {
+    let conflict = match code {
+        401 => Some("device_removed"),
+        440 => Some("replaced"),
+        _ => None,
+    };
+    stream_error(socket, code, conflict);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(fault: Fault) -> Faults {
+        let faults = Faults::default();
+        let shown = ActiveFault {
+            id: 1,
+            hits: 0,
+            fault,
+        };
+        let active = Active {
+            shown,
+            phone: None,
+            to: None,
+            progress: 0,
+            second: 0,
+        };
+        faults.with(|all| all.push(active));
+        faults
+    }
+
+    fn who() -> Address {
+        Address::new(Number::from_value(6_281_234_567_890), 1)
+    }
+
+    #[test]
+    fn happens_as_often_as_ordered() {
+        let refuse = Some(Refuse { code: 463 });
+        let faults = faults(Fault {
+            refuse,
+            count: Some(2),
+            ..Fault::default()
+        });
+        let codes: Vec<_> = (0..3)
+            .map(|_| faults.fate(who(), &Chat::Status, 0).refuse)
+            .collect();
+        assert_eq!(codes, [Some(463), Some(463), None]);
+        assert!(faults.quiet());
+    }
+
+    #[test]
+    fn drops_after_so_many_messages() {
+        let drop = Some(Cut {
+            after_messages: Some(3),
+            ..Cut::default()
+        });
+        let faults = faults(Fault {
+            drop,
+            count: Some(1),
+            ..Fault::default()
+        });
+        let drops: Vec<_> = (0..7)
+            .map(|_| faults.fate(who(), &Chat::Status, 0).drop)
+            .collect();
+        assert_eq!(drops, [false, false, true, false, false, false, false]);
+    }
+
+    #[test]
+    fn refuses_what_is_too_fast() {
+        let rate_limit = Some(RateLimit { per_second: 2 });
+        let faults = faults(Fault {
+            rate_limit,
+            ..Fault::default()
+        });
+        let codes: Vec<_> = [0, 0, 0, 1]
+            .map(|second| faults.fate(who(), &Chat::Status, second).refuse)
+            .into();
+        assert_eq!(codes, [None, None, Some(429), None]);
+    }
+}
