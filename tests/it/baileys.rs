@@ -78,10 +78,7 @@ impl Baileys {
 async fn baileys_pairs_with_the_network_and_talks_with_a_session_of_ours() {
     let rig = Rig::new().await;
     let overview = rig.sandbox("GET", "/sandbox", &Value::Null).await;
-    let root = overview["rootPublicKey"]
-        .as_str()
-        .expect("a key")
-        .to_owned();
+    let root = overview["rootKey"].as_str().expect("a key").to_owned();
     let Some(mut baileys) = Baileys::start(&rig.network.url(), &root) else {
         return;
     };

@@ -13,5 +13,6 @@ mod inbound;
 mod kill;
 mod legacy;
 mod messages;
+mod operation;
 mod pairing;
 mod power;

@@ -316,3 +316,59 @@ async fn secrets_do_not_lie_in_the_store_in_clear() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_qr_comes_as_the_client_wants_it_and_says_the_same() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let qr = |accept: &'static str| {
+        rig.get("/api/v1/sessions/shop/qr")
+            .bearer(&token)
+            .header("accept", accept)
+            .send()
+    };
+    let text = qr("application/json").await.expect(200);
+    assert!(text["expiresAt"].is_string());
+    let png = qr("image/png").await;
+    assert_eq!(png.headers["content-type"], "image/png");
+    assert_eq!(png.headers["cache-control"], "no-store");
+    assert!(png.body.starts_with(b"\x89PNG"));
+    let svg = qr("image/svg+xml").await;
+    assert_eq!(svg.headers["content-type"], "image/svg+xml");
+    assert!(svg.body.windows(4).any(|w| w == b"<svg"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reconnect_makes_the_connection_anew_and_keeps_the_pairing() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200000007").await;
+    let before = rig.stats().await["connections"].as_u64().expect("a count");
+    let answer = rig
+        .post("/api/v1/sessions/shop/reconnect", &json!({}))
+        .bearer(&token)
+        .send()
+        .await;
+    answer.expect(200);
+    eventually("a new connection", || async {
+        (rig.stats().await["connections"].as_u64()? > before).then_some(())
+    })
+    .await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    let sent = rig.send_text("shop", &token, "6281299999907", "anew").await;
+    assert_eq!(sent["status"], "success", "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_sessions_than_allowed_are_refused() {
+    let rig = Rig::with(|config| config.max_sessions = 1).await;
+    rig.create("one").await;
+    let two = rig
+        .post("/api/v1/sessions", &json!({ "sessionId": "two" }))
+        .master();
+    let answer = two.send().await.expect(400);
+    assert_eq!(
+        answer["message"],
+        "Maximum active session limit reached (1)"
+    );
+    rig.create("one").await;
+}
