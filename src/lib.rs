@@ -1,4 +1,9 @@
 //! Warung: a WhatsApp gateway in one file.
+//!
+//! `ARCHITECTURE.md` is the map. In short: [`server`] puts everything together; [`api`] adapts HTTP
+//! dialects to [`domain`], which decides, keeps rows in [`store`] and speaks to WhatsApp through
+//! [`wa`]; [`worker`] holds the loops that run without a request; [`http`] is the transport. With the
+//! feature `sandbox` there is also a simulated WhatsApp network.
 
 pub mod api;
 pub mod commands;
