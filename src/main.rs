@@ -1,1 +1,69 @@
-fn main(){}
+//! Parses the command line, starts, waits for a signal, stops. No logic.
+
+use std::process::ExitCode;
+
+use warung::config::{Command, Config, USAGE};
+use warung::error::Result;
+use warung::{commands, logging};
+
+fn main() -> ExitCode {
+    tune_allocator();
+    let (command, config) = match Config::load(std::env::args_os().skip(1)) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error),
+    };
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
+        .max_blocking_threads(8)
+        .thread_stack_size(2 << 20)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime
+            .block_on(run(command, config))
+            .unwrap_or_else(|e| fail(&e)),
+        Err(error) => fail(&warung::error::Error::internal(error)),
+    }
+}
+
+async fn run(command: Command, config: Config) -> Result<ExitCode> {
+    match command {
+        Command::Serve => commands::serve(config).await?,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox => commands::sandbox(config).await?,
+        #[cfg(feature = "sandbox")]
+        Command::Network => commands::network(config).await?,
+        #[cfg(not(feature = "sandbox"))]
+        Command::Sandbox | Command::Network => {
+            unreachable!("refused when the settings were checked")
+        }
+        Command::Check => return commands::check(&config),
+        Command::Pair(session) => commands::pair(&config, &session).await?,
+        Command::Backup(file) => commands::backup(&config, &file).await?,
+        Command::Healthcheck => commands::healthcheck(&config).await?,
+        Command::Help => commands::say(USAGE),
+        Command::Version => commands::say(&commands::version()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fail(error: &warung::error::Error) -> ExitCode {
+    commands::complain(error);
+    ExitCode::FAILURE
+}
+
+/// Makes glibc give memory back: after image work 7.6 MB stay instead of 66 MB.
+fn tune_allocator() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(
+        unsafe_code,
+        reason = "mallopt has no safe form; no other thread runs yet"
+    )]
+    // SAFETY: mallopt only sets numbers of the allocator, before the first thread is started.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}

@@ -39,13 +39,19 @@ impl Timestamp {
     /// Later by `by`, at most the end of time.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Earlier by `by`.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// How long from `earlier` until this; zero when the clock went back.
@@ -78,7 +84,10 @@ impl Clock {
     }
 
     /// The present moment.
-    #[expect(clippy::disallowed_methods, reason = "this is the place the rule points to")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place the rule points to"
+    )]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Some(ms) => Timestamp(ms.load(Ordering::SeqCst)),
@@ -93,7 +102,10 @@ impl Clock {
     /// Moves a manual clock forward; the machine's clock cannot be moved.
     pub fn advance(&self, by: Duration) {
         if let Some(ms) = &self.0 {
-            ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            ms.fetch_add(
+                i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
+                Ordering::SeqCst,
+            );
         }
     }
 }
@@ -104,11 +116,17 @@ mod tests {
 
     #[test]
     fn writes_iso_8601_with_milliseconds() {
-        assert_eq!(Timestamp::from_ms(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(
+            Timestamp::from_ms(1_700_000_000_123).to_string(),
+            "2023-11-14T22:13:20.123Z"
+        );
     }
 
     #[test]
     fn a_clock_that_goes_back_gives_no_negative_wait() {
-        assert_eq!(Timestamp::from_ms(5).since(Timestamp::from_ms(9)), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_ms(5).since(Timestamp::from_ms(9)),
+            Duration::ZERO
+        );
     }
 }

@@ -1,1 +1,42 @@
-//! (being written)
+//! The HTTP APIs: one file or folder per dialect, each a thin adapter to `domain`.
+
+pub mod admin;
+pub mod docs;
+pub mod legacy;
+mod pairing;
+pub use pairing::terminal as terminal_qr;
+mod rules;
+pub mod v1;
+
+use std::future::Future;
+
+use crate::domain::Gateway;
+use crate::domain::event::Event;
+use crate::error::Result;
+use crate::http::{Method, Mount, Reply, Request, Route};
+
+/// All dialects and pages, as the listener serves them.
+pub fn mounts(gateway: &Gateway) -> Vec<Mount> {
+    vec![
+        v1::mount(gateway),
+        legacy::mount(gateway),
+        admin::mount(gateway),
+    ]
+}
+
+/// The bytes that a webhook of this dialect gets for an event.
+pub fn render(_dialect: &str, number: u64, event: &Event) -> Vec<u8> {
+    v1::events::payload(number, event)
+}
+
+/// A route whose handler gets the gateway.
+fn route<F, Out>(gateway: &Gateway, method: Method, path: &'static str, handler: F) -> Route
+where
+    F: Fn(Gateway, Request) -> Out + Clone + Send + Sync + 'static,
+    Out: Future<Output = Result<Reply>> + Send + 'static,
+{
+    let gateway = gateway.clone();
+    Route::new(method, path, move |request| {
+        handler(gateway.clone(), request)
+    })
+}

@@ -1,1 +1,100 @@
-//! (being written)
+//! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
+
+pub mod event;
+pub mod inbound;
+pub mod key;
+pub mod message;
+pub mod retention;
+pub mod send;
+pub mod session;
+pub mod vault;
+pub mod webhook;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::http::client::{Client, Dialer};
+use crate::ids::IdSource;
+use crate::store::queue::Queue;
+use crate::store::{Durability, Store, Tx};
+use crate::time::Clock;
+use crate::wa::Endpoint;
+
+/// The gateway: everything that a dialect or a worker may ask for. Cheap to clone.
+///
+/// Invariants:
+/// - what is answered as done is committed;
+/// - a message's id is stored before the message is written to WhatsApp;
+/// - a message from WhatsApp, its event and its deliveries are stored in one transaction before
+///   WhatsApp is told that it arrived.
+#[derive(Clone)]
+pub struct Gateway(Arc<Parts>);
+
+/// What a gateway is made of; put together by `server`.
+pub struct Parts {
+    /// The settings.
+    pub config: Config,
+    /// Keys and bytes.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// New identifiers.
+    pub ids: IdSource,
+    /// Seals stored secrets.
+    pub vault: vault::Vault,
+    /// The key that may do everything.
+    pub master_key: String,
+    /// All sessions.
+    pub sessions: session::Sessions,
+    /// Webhook deliveries that wait.
+    pub deliveries: Queue,
+    /// The number of the newest event; event streams wait on it.
+    pub newest_event: watch::Sender<u64>,
+    /// Idempotency keys whose requests are being worked on.
+    pub in_flight: send::InFlight,
+    /// Sends webhooks.
+    pub webhook_client: Arc<Client>,
+    /// Moves WhatsApp's media.
+    pub media_client: Arc<Client>,
+    /// Connects to WhatsApp.
+    pub dialer: Dialer,
+    /// Where WhatsApp is.
+    pub endpoint: Endpoint,
+    /// Tasks that must end before the store closes.
+    pub tasks: TaskTracker,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Gateway {
+    /// Wraps the parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Runs a write that may record events, and wakes those who wait for them.
+    pub(crate) async fn record<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&mut Tx) -> Result<(T, Option<u64>)> + Send + 'static,
+    ) -> Result<T> {
+        let (value, newest) = self.store.write(durability, write).await?;
+        if let Some(seq) = newest {
+            self.newest_event.send_if_modified(|known| {
+                let newer = seq > *known;
+                *known = (*known).max(seq);
+                newer
+            });
+        }
+        Ok(value)
+    }
+}

@@ -267,7 +267,8 @@ impl Network {
         node: &NodeRef<'_>,
     ) {
         if node.tag != "iq" {
-            if node.tag != "ib" && node.tag != "ack" {
+            // Baileys says that it is available before it has an account; nobody can see it yet.
+            if !matches!(&*node.tag, "ib" | "ack" | "presence") {
                 self.counters
                     .unknown(format!("{} before pairing", node.tag));
             }

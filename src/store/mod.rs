@@ -1,1 +1,375 @@
-//! (being written)
+//! Keys and bytes on redb: tables, transactions, the group-commit writer, the due-queue.
+//!
+//! The only place that names redb. It knows no domain type: a domain struct implements [`Record`]
+//! next to itself, and the store moves bytes.
+//!
+//! Invariants:
+//! - An operation is applied whole or not at all, and in the order in which the operations were given.
+//! - What a [`Durability::Sync`] write acknowledged survives a power cut. What a [`Durability::Lazy`]
+//!   one acknowledged survives a disk that fails for a while, and a power cut from the next fsync on
+//!   ([`Options::flush_interval`] at the latest).
+//!
+//! Hazards:
+//! - A write that answered [`Unavailable`](crate::error::ErrorKind::Unavailable) may have happened.
+//! - A write whose future is dropped may happen all the same.
+//! - The closure of a write runs on the writer thread, and all other writes wait for it: it must not
+//!   wait for anything itself.
+//! - A store that is dropped and not closed releases its file a moment later.
+//! - With tokio's paused clock a timer fires before the writer thread answers: do not pause it in a
+//!   test that writes.
+
+mod backup;
+mod check;
+mod disk;
+mod failure;
+#[cfg(any(test, feature = "sandbox"))]
+pub mod faults;
+mod key;
+pub mod queue;
+mod read;
+pub mod record;
+mod stats;
+pub mod tables;
+mod tx;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use redb::{Database, ReadableDatabase as _};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+pub use self::check::check;
+#[cfg(any(test, feature = "sandbox"))]
+pub use self::check::check_simulated;
+pub use self::disk::Disk;
+pub use self::key::{Key, KeyParts};
+pub use self::read::{Read, Reader, Row, Visit};
+pub use self::record::{Record, decode, encode};
+pub use self::stats::Stats;
+pub use self::tables::Table;
+pub use self::tx::Tx;
+
+use self::disk::{Meter, beside, not_ours};
+use self::failure::{Failure, closed, unavailable};
+use self::stats::Counters;
+use self::tables::{META, MIGRATIONS, Migration};
+use self::writer::{Message, Work, Writer};
+use crate::error::{Error, ErrorKind, Result};
+
+/// When a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After the fsync.
+    Sync,
+    /// As soon as everybody can see it; it is on the disk with the next `Sync` write, or after
+    /// [`Options::flush_interval`].
+    Lazy,
+}
+
+/// How the store uses the machine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// redb's cache.
+    pub cache_bytes: usize,
+    /// How many writes may wait before [`Store::write`] itself waits.
+    pub queue: usize,
+    /// How long a lazy write may stay off the disk.
+    pub flush_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 8 << 20,
+            queue: 1024,
+            flush_interval: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The open store; clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    inbox: Sender<Message>,
+}
+
+/// What the handles and the writer share.
+struct Shared {
+    /// `None` while it is being reopened, and after closing.
+    database: RwLock<Option<Database>>,
+    /// One permit per write that may wait.
+    slots: Semaphore,
+    queue: usize,
+    degraded: AtomicBool,
+    counters: Counters,
+    meter: Arc<Meter>,
+    signals: [Arc<Notify>; 64],
+}
+
+impl Shared {
+    fn with_database<T>(
+        &self,
+        f: impl FnOnce(&Database) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        f(database
+            .as_ref()
+            .ok_or(redb::StorageError::DatabaseClosed)?)
+    }
+
+    fn take_database(&self) -> Option<Database> {
+        self.database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    fn put_database(&self, database: Database) {
+        *self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(database);
+    }
+
+    fn give_signals(&self, signals: u64) {
+        for (number, notify) in self.signals.iter().enumerate() {
+            if signals >> number & 1 == 1 {
+                notify.notify_waiters();
+            }
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.slots.is_closed()
+    }
+}
+
+impl Store {
+    /// Opens the store, makes it when there is none, and migrates an older one (keeping a copy of
+    /// the file beside it).
+    pub fn open(disk: Disk, options: Options) -> Result<Self> {
+        Self::open_with(disk, options, MIGRATIONS)
+    }
+
+    fn open_with(disk: Disk, options: Options, migrations: &[Migration]) -> Result<Self> {
+        let meter = Arc::new(Meter::default());
+        let database = disk.open(options.cache_bytes, &meter)?;
+        prepare(&database, &disk, migrations)?;
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Some(database)),
+            slots: Semaphore::new(options.queue),
+            queue: options.queue,
+            degraded: AtomicBool::new(false),
+            counters: Counters::default(),
+            meter,
+            signals: std::array::from_fn(|_| Arc::new(Notify::new())),
+        });
+        let (sender, receiver) = mpsc::channel();
+        let writer = Writer::new(Arc::clone(&shared), receiver, disk, options);
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer.run())
+            .map_err(Error::internal)?;
+        Ok(Self {
+            shared,
+            inbox: sender,
+        })
+    }
+
+    /// Reads in one transaction, on this thread: for points and short ranges.
+    pub fn read<T>(&self, f: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let reader = Reader::new(
+            self.shared
+                .with_database(|database| Ok(database.begin_read()?))?,
+        );
+        let result = f(&reader);
+        if reader.failed() {
+            // The writer finds out whether it must reopen; it may be gone already.
+            let _ = self.inbox.send(Message::Suspect);
+        }
+        result
+    }
+
+    /// Reads in one transaction, on a thread where it may take long: for scans.
+    pub async fn read_slow<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read(f))
+            .await
+            .map_err(Error::internal)?
+    }
+
+    /// Runs `f` on the writer thread and answers its result when the durability is reached.
+    ///
+    /// When `f` fails or panics, nothing of it stays, and the operations beside it do not notice.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&mut Tx) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (caller, answer) = oneshot::channel();
+        self.submit(durability, Work::new(f, Some(caller))).await?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Hands a lazy write to the writer and waits only for a free slot.
+    ///
+    /// Readers do not see it at once; later writes do. For rows whose loss costs a little work and
+    /// which are written too often to wait for each: it fails only when the store is known to fail.
+    pub async fn write_later(
+        &self,
+        f: impl FnOnce(&mut Tx) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.submit(Durability::Lazy, Work::new(f, None)).await
+    }
+
+    async fn submit(&self, durability: Durability, work: impl writer::Job + 'static) -> Result<()> {
+        if self.shared.degraded.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
+        self.shared
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| closed())?
+            .forget();
+        self.inbox
+            .send(Message::Write(durability, Box::new(work)))
+            .map_err(|_| closed())
+    }
+
+    /// Waiters of signal `number` (below 64) are woken after every commit that [`Tx::signal`]led it.
+    pub fn signal(&self, number: u8) -> Arc<Notify> {
+        Arc::clone(&self.shared.signals[usize::from(number)])
+    }
+
+    /// Whether writes fail at present.
+    pub fn is_degraded(&self) -> bool {
+        self.shared.degraded.load(Ordering::SeqCst)
+    }
+
+    /// Counters since the start, and what waits now.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.snapshot(
+            &self.shared.meter,
+            self.shared
+                .queue
+                .saturating_sub(self.shared.slots.available_permits()),
+            self.is_degraded(),
+        )
+    }
+
+    /// Writes a consistent copy to `to`, which is whole or not there; returns its size in bytes.
+    pub async fn backup(&self, to: &Path) -> Result<u64> {
+        let store = self.clone();
+        let to = to.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let transaction = store
+                .shared
+                .with_database(|database| Ok(database.begin_read()?))?;
+            backup::copy(&transaction, &to)
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+
+    /// Refuses new writes, commits those that wait, and closes the file.
+    pub async fn close(&self) {
+        self.shared.slots.close();
+        let (done, closed) = oneshot::channel();
+        if self.inbox.send(Message::Close(done)).is_ok() {
+            // An error means that another call closed it first.
+            let _ = closed.await;
+        }
+    }
+}
+
+/// Checks whose file this is, makes the tables, brings an older schema up to date.
+fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result<()> {
+    let newest = migrations.len() as u32 + 1;
+    let name = disk.name();
+    let transaction = database.begin_read().map_err(Failure::from)?;
+    let fresh = transaction
+        .list_tables()
+        .map_err(Failure::from)?
+        .next()
+        .is_none();
+    let version = if fresh {
+        newest
+    } else {
+        schema(&transaction).ok_or_else(|| not_ours(&name))?
+    };
+    if version > newest {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "{name} was written by a newer version of this program (schema {version}, this one \
+                 knows up to {newest}); use that version or restore a backup"
+            ),
+        ));
+    }
+    match disk {
+        Disk::File(path) if version < newest => {
+            backup::copy(&transaction, &beside(path, &format!("schema-{version}")))?;
+        }
+        _ => {}
+    }
+    transaction.close().map_err(Failure::from)?;
+    let missing = |t: &redb::ReadTransaction| -> Result<bool, Failure> {
+        let known = t
+            .list_tables()?
+            .map(|h| redb::TableHandle::name(&h).to_owned());
+        let known: std::collections::BTreeSet<_> = known.collect();
+        Ok(Table::all().any(|table| !known.contains(table.name())))
+    };
+    let complete = version == newest && !missing(&database.begin_read().map_err(Failure::from)?)?;
+    if complete {
+        return Ok(());
+    }
+    let transaction = database.begin_write().map_err(Failure::from)?;
+    for table in Table::all() {
+        transaction
+            .open_table(read::definition(table))
+            .map_err(Failure::from)?;
+    }
+    {
+        let mut tables = tx::Tables::new(&transaction);
+        let mut changes = tx::Changes::new();
+        for migrate in &migrations[version as usize - 1..] {
+            let mut aftermath = tx::Aftermath::default();
+            migrate(&mut Tx {
+                tables: &tables,
+                changes: &mut changes,
+                aftermath: &mut aftermath,
+            })?;
+            for (table, key, value) in changes.drain() {
+                tables.apply(table, &key, value.as_deref())?;
+            }
+        }
+        tables.apply(META, b"application", Some(b"warung"))?;
+        tables.apply(META, b"schema", Some(&newest.to_be_bytes()))?;
+    }
+    transaction.commit().map_err(Failure::from)?;
+    Ok(())
+}
+
+/// The schema number of one of our files.
+fn schema(transaction: &redb::ReadTransaction) -> Option<u32> {
+    let meta = transaction.open_table(read::definition(META)).ok()?;
+    if meta.get(b"application".as_slice()).ok()??.value() != b"warung" {
+        return None;
+    }
+    let version = meta.get(b"schema".as_slice()).ok()??;
+    let version = u32::from_be_bytes(version.value().try_into().ok()?);
+    (version > 0).then_some(version)
+}
+
+#[cfg(test)]
+mod tests;

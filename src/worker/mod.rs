@@ -1,1 +1,4 @@
-//! (being written)
+//! Loops that run without a request. Each drives `domain`; `server` starts and stops them.
+
+pub mod retention;
+pub mod webhook;

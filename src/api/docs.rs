@@ -1,0 +1,32 @@
+//! The docs page: static, embedded, readable without network and without JavaScript.
+
+use rust_embed::RustEmbed;
+
+use super::route;
+use crate::domain::Gateway;
+use crate::error::{Error, Result};
+use crate::http::{Method, Reply, Request, Route, assets};
+
+#[derive(RustEmbed)]
+#[folder = "assets/"]
+struct Assets;
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    vec![
+        route(gateway, Method::GET, "/", page),
+        route(gateway, Method::GET, "/docs", page),
+        route(gateway, Method::GET, "/favicon.ico", icon),
+    ]
+}
+
+async fn page(_: Gateway, request: Request) -> Result<Reply> {
+    file("docs.html", &request)
+}
+
+async fn icon(_: Gateway, request: Request) -> Result<Reply> {
+    file("favicon.svg", &request)
+}
+
+fn file(name: &str, request: &Request) -> Result<Reply> {
+    assets::file::<Assets>(name, request).ok_or_else(|| Error::not_found("No such page"))
+}

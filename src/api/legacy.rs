@@ -1,0 +1,120 @@
+//! The legacy dialect of seed 001: two sends that the original leaves open to everybody.
+
+use std::sync::Arc;
+
+use super::v1::result;
+use super::{route, rules};
+use crate::config::Legacy;
+use crate::domain::Gateway;
+use crate::domain::send::{Draft, IdempotencyKey, Outcome};
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Mount, Reply, Request, StatusCode};
+use crate::jid::recipient;
+
+/// The session that the form send uses when none is named, as documented.
+const DEFAULT_SESSION: &str = "putra";
+
+/// Its routes, and the later spellings of the original program.
+pub fn mount(gateway: &Gateway) -> Mount {
+    Mount {
+        prefix: "/api",
+        routes: vec![
+            route(gateway, Method::POST, "/send-message", send_json),
+            route(gateway, Method::POST, "/message", send_form),
+            route(gateway, Method::POST, "/v1/legacy/send-message", send_json),
+            route(gateway, Method::POST, "/v1/legacy/message", send_form),
+        ],
+        render: rules::refuse,
+    }
+}
+
+async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    admit(&gateway, &request)?;
+    let bytes = request.bytes().await?;
+    let fields = request.fields().await?;
+    let field = |name| fields.get(name).filter(|v| !v.is_empty());
+    let (Some(id), Some(number), Some(message)) =
+        (field("sessionId"), field("number"), field("message"))
+    else {
+        return Err(Error::invalid(
+            "sessionId, number, and message are required.",
+        ));
+    };
+    send(&gateway, &request, &bytes, id, number, message).await
+}
+
+async fn send_form(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    admit(&gateway, &request)?;
+    let bytes = request.bytes().await?;
+    let fields = request.fields().await?;
+    let field = |name| fields.get(name).filter(|v| !v.is_empty());
+    let (Some(phone), Some(message)) = (field("phone"), field("message")) else {
+        return Err(Error::invalid("phone and message are required."));
+    };
+    let id = field("sessionId").unwrap_or(DEFAULT_SESSION);
+    send(&gateway, &request, &bytes, id, phone, message).await
+}
+
+async fn send(
+    gateway: &Gateway,
+    request: &Request,
+    bytes: &[u8],
+    id: &str,
+    number: &str,
+    message: &str,
+) -> Result<Reply> {
+    let session = session(gateway, request, id)?;
+    let country = gateway.config.default_country_code.as_deref();
+    let to = recipient(number, false, country)
+        .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
+    let draft = Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
+    let key = request
+        .header("idempotency-key")
+        .map(|key| IdempotencyKey::new(key, bytes));
+    let outcomes = gateway
+        .send(&session, vec![draft], key.transpose()?)
+        .await?;
+    let outcome: &Outcome = outcomes
+        .first()
+        .ok_or_else(|| Error::internal("a send without an outcome"))?;
+    Ok(Reply::json(StatusCode::OK, &result(outcome)))
+}
+
+/// Whether this caller may use the legacy sends at all; read before the body is.
+fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
+    let open = match gateway.config.legacy {
+        Legacy::Off => {
+            return Err(Error::not_found(
+                "The legacy API is switched off (setting legacy)",
+            ));
+        }
+        Legacy::Open => true,
+        Legacy::Token => false,
+        Legacy::Auto => request.peer().listener_loopback && !request.via_proxy(),
+    };
+    let carries = request.bearer().is_some() || request.header("x-master-key").is_some();
+    if carries {
+        return rules::caller(gateway, request).map(|_| ());
+    }
+    if open {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unauthorized, "No token provided"))
+}
+
+/// The session that is named. A caller with a credential is held to it, also where none is needed.
+fn session(gateway: &Gateway, request: &Request, id: &str) -> Result<Arc<Session>> {
+    let id = rules::named(&[Some(id), request.query("sessionId")])?
+        .ok_or_else(|| Error::invalid("sessionId is required"))?;
+    if request.bearer().is_some() || request.header("x-master-key").is_some() {
+        let who = rules::caller(gateway, request)?;
+        return gateway.authorise(&who, &id);
+    }
+    gateway.sessions.get(&id).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotConnected,
+            format!("Session {id} not found or not connected."),
+        )
+    })
+}

@@ -1,0 +1,119 @@
+//! The event stream, and the shape of an event for v1's webhooks: the original program's
+//! `{"event","sessionId","data","timestamp"}`, with the event's number as `id`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::route;
+use super::rules::{caller, named};
+use crate::domain::Gateway;
+use crate::domain::event::{self, Event};
+use crate::domain::key::Principal;
+use crate::domain::session::Session;
+use crate::error::{Error, Result};
+use crate::http::{Method, Reply, Request, Route, sse};
+
+/// How many events are read from the log at a time.
+const PAGE: usize = 100;
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    vec![route(gateway, Method::GET, "/events", stream)]
+}
+
+/// The bytes of an event, for webhooks and streams alike.
+pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
+    let body = json!({
+        "id": number,
+        "event": event.event,
+        "sessionId": event.session,
+        "data": event.data,
+        "timestamp": event.at.to_string(),
+    });
+    body.to_string().into_bytes()
+}
+
+/// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
+async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
+    let who = caller(&gateway, &request)?;
+    let only = match (&who, named(&[request.query("sessionId")])?) {
+        (_, Some(id)) => Some(gateway.authorise(&who, &id)?),
+        (Principal::Session(own), None) => Some(own.clone()),
+        (Principal::Master, None) => None,
+    };
+    let after = match request
+        .header("last-event-id")
+        .or_else(|| request.query("lastEventId"))
+    {
+        None => *gateway.newest_event.borrow(),
+        Some(id) => id
+            .parse()
+            .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
+    };
+    let (sender, receiver) = mpsc::channel(PAGE);
+    // Ends when the client hangs up, the session goes, or the program stops.
+    gateway.clone().tasks.spawn(async move {
+        let _ = feed(&gateway, only, after, sender).await;
+    });
+    Ok(sse::reply(receiver))
+}
+
+/// Reads the log whenever it grows and passes it on, until nobody listens.
+async fn feed(
+    gateway: &Gateway,
+    only: Option<Arc<Session>>,
+    mut after: u64,
+    sender: mpsc::Sender<sse::Event>,
+) -> Option<()> {
+    let mut newest = gateway.newest_event.subscribe();
+    loop {
+        newest.borrow_and_update();
+        loop {
+            let page = page(gateway, only.as_ref(), after).inspect_err(|error| {
+                tracing::error!(?error, "the event log cannot be read");
+            });
+            let page = page.ok()?;
+            let full = page.len() >= PAGE;
+            for (number, event) in page {
+                after = number;
+                let data = String::from_utf8(payload(number, &event)).ok()?;
+                let event = sse::Event {
+                    id: number.to_string(),
+                    name: event.event,
+                    data,
+                };
+                sender.send(event).await.ok()?;
+            }
+            if !full {
+                break;
+            }
+        }
+        tokio::select! {
+            changed = newest.changed() => changed.ok()?,
+            () = sender.closed() => return None,
+        }
+        if only
+            .as_ref()
+            .is_some_and(|s| gateway.sessions.by_number(s.number).is_none())
+        {
+            return None;
+        }
+    }
+}
+
+/// The next events in the log's order, of one session or of all.
+fn page(gateway: &Gateway, only: Option<&Arc<Session>>, after: u64) -> Result<Vec<(u64, Event)>> {
+    let sessions = only.map_or_else(|| gateway.sessions.all(), |one| vec![one.clone()]);
+    let mut events = gateway.store.read(|read| {
+        let mut events = Vec::new();
+        for session in &sessions {
+            events.extend(event::after(read, session.number, after, PAGE)?);
+        }
+        Ok(events)
+    })?;
+    // Each session gave its oldest; the oldest of all of them leave no gap.
+    events.sort_unstable_by_key(|(number, _)| *number);
+    events.truncate(PAGE);
+    Ok(events)
+}

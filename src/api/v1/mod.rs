@@ -1,0 +1,29 @@
+//! The v1 dialect: the REST API of seed 001, with a bearer token per session.
+
+pub mod events;
+mod messages;
+mod sessions;
+mod webhook;
+
+pub(super) use messages::result;
+
+use super::{route, rules};
+use crate::domain::Gateway;
+use crate::http::Mount;
+
+/// Its routes.
+pub fn mount(gateway: &Gateway) -> Mount {
+    Mount {
+        prefix: "/api/v1",
+        routes: [
+            sessions::routes(gateway),
+            webhook::routes(gateway),
+            messages::routes(gateway),
+            events::routes(gateway),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        render: rules::refuse,
+    }
+}

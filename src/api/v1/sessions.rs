@@ -1,0 +1,241 @@
+//! Sessions (S1 to S3 of the dialects' table), pairing and tokens.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::route;
+use super::rules::{caller, named, object, session_in_path, text};
+use crate::api::pairing;
+use crate::domain::Gateway;
+use crate::domain::key::Principal;
+use crate::domain::session::{Session, State, word};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Reply, Request, Route, StatusCode};
+use crate::ids::SessionId;
+use crate::jid::PhoneNumber;
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    vec![
+        route(gateway, Method::POST, "/sessions", create),
+        listing(gateway),
+        route(gateway, Method::GET, "/sessions/{sessionId}", show),
+        route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
+        // It may start the session, which a client that hangs up must not cut in half.
+        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/pairing-code",
+            pairing_code,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/logout",
+            logout,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/reconnect",
+            reconnect,
+        ),
+        route(
+            gateway,
+            Method::POST,
+            "/sessions/{sessionId}/token",
+            rotate_token,
+        ),
+    ]
+}
+
+async fn create(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    if !request
+        .header("x-master-key")
+        .is_some_and(|key| gateway.is_master_key(key))
+    {
+        return Err(Error::new(
+            ErrorKind::Unauthorized,
+            "Master API key required for session creation",
+        ));
+    }
+    let body = object(&mut request).await?;
+    let id = match body.get("sessionId") {
+        None | Some(Value::Null) => return Err(Error::invalid("sessionId is required")),
+        Some(Value::String(id)) if id.is_empty() => {
+            return Err(Error::invalid("sessionId is required"));
+        }
+        Some(Value::String(id)) => SessionId::parse(id)?,
+        Some(_) => return Err(Error::invalid("Invalid session ID format")),
+    };
+    let (session, _) = gateway.create_session(id).await?;
+    let answer = json!({
+        "status": "success",
+        "message": format!("Session {} created.", session.id),
+        "token": session.token(),
+    });
+    Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
+}
+
+/// The list as strangers see it, kept until a session changes: it is asked for all the time.
+#[derive(Default)]
+struct PublicList(Mutex<Option<(u64, Bytes)>>);
+
+impl PublicList {
+    fn get(&self, gateway: &Gateway) -> Result<Bytes> {
+        let version = gateway.sessions.version();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, list)) = kept.as_ref()
+            && *of == version
+        {
+            return Ok(list.clone());
+        }
+        let rows: Vec<_> = gateway
+            .sessions
+            .all()
+            .iter()
+            .map(|s| row(s, None))
+            .collect();
+        let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
+        *kept = Some((version, list.clone()));
+        Ok(list)
+    }
+}
+
+fn listing(gateway: &Gateway) -> Route {
+    let public = Arc::new(PublicList::default());
+    route(
+        gateway,
+        Method::GET,
+        "/sessions",
+        move |gateway, request| {
+            let public = public.clone();
+            async move { list(&gateway, &request, &public) }
+        },
+    )
+}
+
+/// Public, as documented; tokens and QR codes only for those who may use them.
+fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Reply> {
+    let who = match (request.header("x-master-key"), request.bearer()) {
+        (None, None) => {
+            return Ok(
+                Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store(),
+            );
+        }
+        _ => Some(caller(gateway, request)?),
+    };
+    let rows: Vec<Value> = gateway
+        .sessions
+        .all()
+        .iter()
+        .map(|session| Value::Object(row(session, who.as_ref())))
+        .collect();
+    Ok(Reply::json(StatusCode::OK, &rows).no_store())
+}
+
+/// One row of the list. `token` and `qr` are the session's own secrets.
+fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
+    let entitled = match who {
+        Some(Principal::Master) => true,
+        Some(Principal::Session(own)) => own.number == session.number,
+        None => false,
+    };
+    let status = session.status();
+    let mut row = Map::new();
+    row.insert("sessionId".into(), json!(session.id));
+    row.insert("status".into(), json!(word(status.state)));
+    row.insert("detail".into(), json!(status.detail));
+    row.insert(
+        "qr".into(),
+        json!(status.qr.filter(|_| entitled).map(|(code, _)| code)),
+    );
+    row.insert("token".into(), json!(entitled.then(|| session.token())));
+    row
+}
+
+async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    let mut shown = row(&session, Some(&Principal::Session(session.clone())));
+    let status = session.status();
+    shown.insert(
+        "isConnected".into(),
+        json!(status.state == State::Connected),
+    );
+    shown.insert("loggedOut".into(), json!(status.state == State::LoggedOut));
+    shown.insert("number".into(), json!(status.number));
+    shown.insert("lid".into(), json!(status.lid));
+    shown.insert("name".into(), json!(status.name));
+    shown.insert("createdAt".into(), json!(session.created_at.to_string()));
+    Ok(Reply::json(StatusCode::OK, &shown).no_store())
+}
+
+async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    gateway.delete_session(&session).await?;
+    Ok(success(&format!("Session {} deleted.", session.id)))
+}
+
+/// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.
+async fn qr(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    let wanted = request
+        .header("accept")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let (code, ends) = gateway.qr(&session).await?;
+    let reply = if wanted.contains("image/svg") {
+        Reply::bytes("image/svg+xml", pairing::svg(&code)?)
+    } else if wanted.contains("image/") {
+        Reply::bytes("image/png", pairing::png(&code)?)
+    } else {
+        let picture = crate::http::base64(&pairing::png(&code)?);
+        let answer = json!({
+            "status": "success", "qr": code, "expiresAt": ends.to_string(),
+            "image": format!("data:image/png;base64,{picture}"),
+        });
+        Reply::json(StatusCode::OK, &answer)
+    };
+    Ok(reply.no_store())
+}
+
+async fn pairing_code(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    let body = object(&mut request).await?;
+    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
+    let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
+    let phone = PhoneNumber::parse(phone, gateway.config.default_country_code.as_deref())
+        .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
+    let code = gateway.pairing_code(&session, &phone).await?;
+    let answer = json!({ "status": "success", "code": code });
+    Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+async fn logout(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    gateway.logout(&session).await?;
+    Ok(success(&format!("Session {} logged out.", session.id)))
+}
+
+async fn reconnect(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    gateway.reconnect(&session).await?;
+    Ok(success(&format!("Session {} is reconnecting.", session.id)))
+}
+
+async fn rotate_token(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    let token = gateway.rotate_token(&session).await?;
+    let answer = json!({ "status": "success", "token": token });
+    Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// The envelope of an answer that says only what was done.
+pub(super) fn success(message: &str) -> Reply {
+    Reply::json(
+        StatusCode::OK,
+        &json!({ "status": "success", "message": message }),
+    )
+}

@@ -1,0 +1,152 @@
+//! Webhooks (S4 to S6 of the dialects' table), their delivery log and replay.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::route;
+use super::rules::{caller, named, object, text};
+use super::sessions::success;
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::domain::webhook::{Registration, V1};
+use crate::error::{Error, Result};
+use crate::http::{Method, Reply, Request, Route, StatusCode};
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    vec![
+        route(gateway, Method::POST, "/webhook", set),
+        route(gateway, Method::GET, "/webhook", show),
+        route(gateway, Method::DELETE, "/webhook", remove),
+        route(gateway, Method::GET, "/webhook/deliveries", deliveries),
+        route(
+            gateway,
+            Method::POST,
+            "/webhook/deliveries/{deliveryId}/replay",
+            replay,
+        ),
+    ]
+}
+
+/// The session that body or query name.
+fn session(
+    gateway: &Gateway,
+    request: &Request,
+    body: &Map<String, Value>,
+    missing: &'static str,
+) -> Result<Arc<Session>> {
+    let who = caller(gateway, request)?;
+    let id = named(&[request.query("sessionId"), text(body, "sessionId")?])?
+        .ok_or_else(|| Error::invalid(missing))?;
+    gateway.authorise(&who, &id)
+}
+
+async fn set(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
+    let body = object(&mut request).await?;
+    let session = session(&gateway, &request, &body, "URL and sessionId are required.")?;
+    let url = text(&body, "url")?.filter(|url| !url.is_empty());
+    let registration = Registration {
+        url: url
+            .ok_or_else(|| Error::invalid("URL and sessionId are required."))?
+            .to_owned(),
+        secret: text(&body, "secret")?.map(str::to_owned),
+        events: events(&body)?,
+    };
+    let secret = gateway.set_webhook(&session, V1, V1, registration).await?;
+    let mut answer = json!({
+        "status": "success",
+        "message": format!("Webhook URL for session {} updated", session.id),
+    });
+    if let Some(secret) = secret {
+        answer["secret"] = json!(secret);
+    }
+    Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// The events that a registration asks for: a list, or names with commas between.
+fn events(body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
+    let wrong = || Error::invalid("events must be an array of event names");
+    match body.get("events") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(names)) => Ok(Some(
+            names
+                .split(',')
+                .map(str::trim)
+                .filter(|n| !n.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )),
+        Some(Value::Array(names)) => names
+            .iter()
+            .map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some),
+        Some(_) => Err(wrong()),
+    }
+}
+
+async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
+    let hook = gateway.webhook(session.number, V1)?;
+    let answer = json!({
+        "status": "success",
+        "sessionId": session.id,
+        "url": hook.as_ref().map(|h| &h.url),
+        "events": hook.as_ref().map(|h| &h.events),
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn remove(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
+    let bytes = request.bytes().await?;
+    let body = match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(map)) => map,
+        _ if bytes.is_empty() => Map::new(),
+        _ => return Err(Error::invalid("The request body must be a JSON object")),
+    };
+    let session = session(&gateway, &request, &body, "sessionId is required.")?;
+    gateway.delete_webhook(&session, V1).await?;
+    Ok(success(&format!(
+        "Webhook for session {} deleted.",
+        session.id
+    )))
+}
+
+async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
+    let state = request.query("state");
+    if state.is_some_and(|s| !["pending", "delivered", "dead"].contains(&s)) {
+        return Err(Error::invalid("state must be pending, delivered or dead"));
+    }
+    let limit = match request.query("limit").map(str::parse::<usize>) {
+        None => 50,
+        Some(Ok(limit @ 1..=500)) => limit,
+        Some(_) => return Err(Error::invalid("limit must be a number from 1 to 500")),
+    };
+    let rows: Vec<Value> = gateway
+        .deliveries(session.number, state, limit)?
+        .into_iter()
+        .map(|(id, d)| {
+            json!({
+                "id": id, "eventId": d.event_id, "event": d.event, "status": d.state,
+                "attempts": d.attempts, "httpStatus": d.http_status, "lastError": d.last_error,
+                "lastAttemptAt": d.at.to_string(), "durationMs": d.duration_ms,
+            })
+        })
+        .collect();
+    let answer = json!({ "status": "success", "sessionId": session.id, "deliveries": rows });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn replay(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
+    gateway
+        .replay_delivery(&session, request.param("deliveryId"))
+        .await?;
+    Ok(success(&format!(
+        "Delivery {} will be tried again.",
+        request.param("deliveryId")
+    )))
+}

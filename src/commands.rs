@@ -1,0 +1,287 @@
+//! What each command of the program does.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::terminal_qr;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Method;
+use crate::http::client::{Client, Outgoing, Policy};
+use crate::server::{Deps, Server, store_file};
+use crate::store;
+
+/// Writes to standard output; a reader that went away is no error.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+}
+
+/// Writes an error to standard error.
+pub fn complain(error: &Error) {
+    let _ = writeln!(std::io::stderr(), "warung: {}", error.detail());
+}
+
+/// Name, version and what was built in.
+pub fn version() -> String {
+    let sandbox = if cfg!(feature = "sandbox") {
+        " (sandbox build)"
+    } else {
+        ""
+    };
+    format!("warung {}{sandbox}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Runs the gateway until it is told to stop.
+pub async fn serve(config: Config) -> Result<()> {
+    let server = Server::start(config, Deps::default()).await?;
+    greet(&server);
+    say(&format!("listening on {}", server.url()));
+    wait_and_stop(server).await;
+    Ok(())
+}
+
+/// Runs the gateway on the simulated network, which keeps its state in the data folder.
+#[cfg(feature = "sandbox")]
+pub async fn sandbox(mut config: Config) -> Result<()> {
+    use crate::sandbox::{Options, Sandbox};
+    let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox"))).await?;
+    config.whatsapp_url = Some(network.url());
+    config.webhooks_to_loopback = true;
+    let deps = Deps {
+        mounts: network.mounts(),
+        ..Deps::default()
+    };
+    let server = Server::start(config, deps).await?;
+    network.attach(server.qr_finder());
+    greet(&server);
+    say(&format!("listening on {}", server.url()));
+    say(&format!("sandbox whatsapp at {}", network.url()));
+    wait_and_stop(server).await;
+    network.stop().await;
+    Ok(())
+}
+
+/// Runs the simulated network alone, for other clients or several gateways.
+#[cfg(feature = "sandbox")]
+pub async fn network(config: Config) -> Result<()> {
+    use crate::sandbox::{Options, Sandbox};
+    let network = Sandbox::serve(
+        &config.listen,
+        Options::kept_in(&config.data.join("sandbox")),
+    )
+    .await?;
+    say(&format!("sandbox whatsapp at {}", network.url()));
+    stop_signal().await;
+    network.stop().await;
+    Ok(())
+}
+
+/// Tells the newcomer the key that was made, and warns of what is open.
+fn greet(server: &Server) {
+    if let Some(key) = server.new_master_key() {
+        say(&format!(
+            "a master key was made; it creates sessions (X-Master-Key) and is shown only now:\n  {key}"
+        ));
+    }
+    let config = &server.gateway().config;
+    if config.legacy == crate::config::Legacy::Open {
+        tracing::warn!("legacy = open: whoever reaches the port can send from every session");
+    }
+    if config.webhook_url.is_some() && config.webhook_secret.is_none() {
+        tracing::warn!(
+            "webhook_url is set without webhook_secret: those deliveries are not signed"
+        );
+    }
+}
+
+/// Waits for a signal and stops; a second signal ends the program at once.
+async fn wait_and_stop(server: Server) {
+    stop_signal().await;
+    tracing::info!("stopping");
+    tokio::select! {
+        () = server.stop() => {}
+        () = stop_signal() => tracing::warn!("stopped before everything was finished"),
+    }
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals cannot be heard; the program runs until it is killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Verifies the store and says what is wrong.
+pub fn check(config: &Config) -> Result<ExitCode> {
+    let file = store_file(config);
+    let problems = store::check(&file)?;
+    if problems.is_empty() {
+        say(&format!("{} is in order", file.display()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    problems.iter().for_each(|problem| say(problem));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Asks the running gateway for a copy and moves it to `file`.
+pub async fn backup(config: &Config, file: &Path) -> Result<()> {
+    let running = Running::of(config)?;
+    let name = format!("backup-{}.redb", std::process::id());
+    let answer = running
+        .ask(Method::POST, "/admin/backup", Some(json!({ "name": name })))
+        .await;
+    let made = match answer {
+        Ok(answer) => answer["file"].as_str().map(Into::into),
+        // Nobody runs: the store can be read from here.
+        Err(error) if error.kind() == ErrorKind::Upstream => None,
+        Err(error) => return Err(error),
+    };
+    let cannot = |e: std::io::Error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot write {}: {e}", file.display()),
+        )
+    };
+    match made {
+        Some::<std::path::PathBuf>(made) => {
+            std::fs::copy(&made, file).map_err(cannot)?;
+            std::fs::remove_file(&made).map_err(cannot)?;
+        }
+        None => {
+            let disk = store::Disk::File(store_file(config));
+            let store = store::Store::open(disk, store::Options::default())?;
+            store.backup(file).await?;
+            store.close().await;
+        }
+    }
+    say(&format!("wrote {}", file.display()));
+    Ok(())
+}
+
+/// Succeeds when the running gateway answers.
+pub async fn healthcheck(config: &Config) -> Result<()> {
+    Running::of(config)?
+        .ask(Method::GET, "/health", None)
+        .await
+        .map(|_| ())
+}
+
+/// Shows a session's QR code until a phone has scanned it.
+pub async fn pair(config: &Config, session: &str) -> Result<()> {
+    let session = crate::ids::SessionId::parse(session)?;
+    let running = Running::of(config)?;
+    let created = json!({ "sessionId": session });
+    running
+        .ask(Method::POST, "/api/v1/sessions", Some(created))
+        .await?;
+    let mut shown = String::new();
+    loop {
+        let state = running
+            .ask(Method::GET, &format!("/api/v1/sessions/{session}"), None)
+            .await?;
+        if state["status"] == "CONNECTED" {
+            say(&format!(
+                "{session}: {}",
+                state["detail"].as_str().unwrap_or("connected")
+            ));
+            return Ok(());
+        }
+        let paired_now = state["status"] == "CONNECTING";
+        if !paired_now {
+            let path = format!("/api/v1/sessions/{session}/qr");
+            match running.ask(Method::GET, &path, None).await {
+                Ok(qr) => {
+                    let code = qr["qr"].as_str().unwrap_or_default();
+                    if code != shown {
+                        say(&terminal_qr(code)?);
+                        say("On the phone: WhatsApp > Settings > Linked devices > Link a device");
+                        code.clone_into(&mut shown);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Invalid => {}
+                Err(error) => return Err(error),
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The gateway that runs with these settings, asked over HTTP with its master key.
+struct Running {
+    client: Client,
+    url: String,
+    key: String,
+}
+
+impl Running {
+    fn of(config: &Config) -> Result<Self> {
+        let policy = Policy::new(&config.allow_private, &config.dns_servers)?.with_loopback(true);
+        let key = match &config.master_key {
+            Some(key) => key.clone(),
+            None => std::fs::read_to_string(config.data.join("master.key")).unwrap_or_default(),
+        };
+        let url = match config.listen.strip_prefix("unix:") {
+            Some(path) => {
+                return Ok(Self {
+                    client: Client::over_unix(policy, Path::new(path))?,
+                    url: "http://localhost".into(),
+                    key: key.trim().into(),
+                });
+            }
+            // A listener on all addresses is reached on loopback.
+            None => format!("http://{}", config.listen.replace("0.0.0.0:", "127.0.0.1:")),
+        };
+        Ok(Self {
+            client: Client::new(policy)?,
+            url,
+            key: key.trim().into(),
+        })
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let request = Outgoing {
+            method,
+            url: format!("{}{path}", self.url),
+            headers: vec![
+                ("content-type".into(), "application/json".into()),
+                ("x-master-key".into(), self.key.clone()),
+            ],
+            body: body.map(|b| b.to_string()).unwrap_or_default().into(),
+        };
+        let response = self.client.send(request).await.map_err(|e| {
+            Error::new(
+                ErrorKind::Upstream,
+                format!("no gateway answers at {}", self.url),
+            )
+            .because(e)
+        })?;
+        let status = response.status().as_u16();
+        let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
+            .map_err(|_| Error::new(ErrorKind::Upstream, format!("{} is no gateway", self.url)))?;
+        if status < 300 {
+            return Ok(answer);
+        }
+        let kind = match status {
+            400 => ErrorKind::Invalid,
+            401 | 403 => ErrorKind::Unauthorized,
+            _ => ErrorKind::Unavailable,
+        };
+        Err(Error::new(
+            kind,
+            answer["message"].as_str().unwrap_or("refused").to_owned(),
+        ))
+    }
+}

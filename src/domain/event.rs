@@ -1,0 +1,88 @@
+//! What happened, as webhooks and event streams tell it: one durable log per gateway.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::webhook;
+use crate::error::{Error, Result};
+use crate::ids::SessionNumber;
+use crate::store::record::{self, Record};
+use crate::store::{Read, Tx, tables};
+use crate::time::Timestamp;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// What kind: `message.received`, `session.update` and so on.
+    pub event: String,
+    /// The session's name.
+    pub session: String,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What it says, in the original program's shape, extended.
+    pub data: Map<String, Value>,
+}
+
+impl Record for Event {
+    const VERSION: u8 = 1;
+}
+
+/// The names of all events, as a webhook may ask for them.
+pub const NAMES: &[&str] = &[
+    "session.update",
+    "message.received",
+    "message.status",
+    "message.edited",
+    "message.deleted",
+    "message.reaction",
+    "call.offer",
+    "group.update",
+];
+
+/// Records an event and one delivery per webhook that wants it, in the caller's transaction.
+/// Answers its number in the log; `None` when the session was removed meanwhile.
+pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Option<u64>> {
+    if !tx.exists(tables::SESSIONS, event.session.as_bytes())? {
+        return Ok(None);
+    }
+    let seq = tx.next_seq("events")?;
+    tx.put(tables::EVENTS, key(session, seq), record::encode(event)?);
+    webhook::enqueue(tx, session, &event.event, seq, event.at)?;
+    Ok(Some(seq))
+}
+
+/// The events of one session after `seq`, oldest first.
+pub fn after(
+    read: &impl Read,
+    session: SessionNumber,
+    seq: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Event)>> {
+    let from = key(session, seq.saturating_add(1));
+    let to = key(SessionNumber(session.0), u64::MAX);
+    read.range(tables::EVENTS, from..to, limit, false)?
+        .into_iter()
+        .map(|(key, value)| Ok((seq_of(&key)?, record::decode(&value)?)))
+        .collect()
+}
+
+/// One event by its number.
+pub fn find(read: &impl Read, session: SessionNumber, seq: u64) -> Result<Option<Event>> {
+    read.get(tables::EVENTS, &key(session, seq))?
+        .map(|v| record::decode(&v))
+        .transpose()
+}
+
+/// The key of an event: session, then number in the log.
+pub fn key(session: SessionNumber, seq: u64) -> Vec<u8> {
+    let mut key = session.0.to_be_bytes().to_vec();
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn seq_of(key: &[u8]) -> Result<u64> {
+    let (_, seq) = key
+        .split_last_chunk::<8>()
+        .ok_or_else(|| Error::internal("an event key is too short"))?;
+    Ok(u64::from_be_bytes(*seq))
+}

@@ -1,0 +1,214 @@
+//! Stored messages: what was said in a chat, by whom, and how far ours have come.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Gateway;
+use super::event;
+use super::session::Session;
+use crate::error::{Error, Result};
+use crate::ids::{MessageId, SessionNumber};
+use crate::jid::Jid;
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Tx, queue, tables};
+use crate::time::Timestamp;
+use crate::wa::message::{Outgoing, Progress, Receipt};
+
+/// One stored message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Where it was written.
+    pub chat: Jid,
+    /// Who wrote it; `None` when we did.
+    pub sender: Option<Jid>,
+    /// When.
+    pub at: Timestamp,
+    /// Its words, when it has any.
+    pub text: Option<String>,
+    /// What we sent, so that it can be written again with the same id.
+    pub sent: Option<Outgoing>,
+    /// How far it has come, when it is ours.
+    pub progress: Option<Progress>,
+    /// WhatsApp's refusal, when there was one.
+    pub refusal: Option<String>,
+}
+
+impl Record for Message {
+    const VERSION: u8 = 1;
+}
+
+/// The key of a message: session, id, chat, and the sender unless it is ours.
+pub(super) fn key(
+    session: SessionNumber,
+    id: &MessageId,
+    chat: &Jid,
+    sender: Option<&Jid>,
+) -> Vec<u8> {
+    let mut key = id_prefix(session, id);
+    key.extend_from_slice(chat.to_string().as_bytes());
+    key.push(0);
+    if let Some(sender) = sender {
+        key.extend_from_slice(sender.to_string().as_bytes());
+    }
+    key
+}
+
+/// What the keys of all messages with this id begin with. An id holds no zero byte.
+fn id_prefix(session: SessionNumber, id: &MessageId) -> Vec<u8> {
+    let mut key = session.0.to_be_bytes().to_vec();
+    key.extend_from_slice(id.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+/// The key of a message that is being sent: session and id.
+pub(super) fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
+    let mut key = session.0.to_be_bytes().to_vec();
+    key.extend_from_slice(id.as_str().as_bytes());
+    key
+}
+
+/// The messages of a session that are being sent, or were when the last run ended.
+pub(super) fn in_outbox(read: &impl Read, session: SessionNumber) -> Result<Vec<MessageId>> {
+    let rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
+    rows.iter()
+        .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
+        .collect()
+}
+
+/// The message of ours with this id, and its key.
+pub(super) fn own(
+    read: &impl Read,
+    session: SessionNumber,
+    id: &MessageId,
+) -> Result<Option<(Vec<u8>, Message)>> {
+    for (key, value) in read.prefix(tables::MESSAGES, &id_prefix(session, id), None, 8)? {
+        let message: Message = record::decode(&value)?;
+        if message.sender.is_none() {
+            return Ok(Some((key, message)));
+        }
+    }
+    Ok(None)
+}
+
+/// Moves a message of ours forward, never back, and records the event. Answers its number.
+pub(super) fn advance(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    session: &Session,
+    id: &MessageId,
+    step: Step<'_>,
+) -> Result<Option<u64>> {
+    let Some((key, mut message)) = own(tx, session.number, id)? else {
+        return Ok(None);
+    };
+    if message.progress.is_some_and(|now| now >= step.progress) {
+        return Ok(None);
+    }
+    message.progress = Some(step.progress);
+    message.refusal = step.refusal.map(str::to_owned);
+    tx.put(tables::MESSAGES, key, record::encode(&message)?);
+    let data = json!({
+        "id": id, "remoteJid": message.chat, "status": step.progress.word(),
+        "participant": step.by, "timestamp": step.at.as_secs(), "error": step.refusal,
+    });
+    let entry = gateway.event(session, "message.status", data);
+    event::append(tx, session.number, &entry)
+}
+
+/// One step forward of a message of ours.
+pub(super) struct Step<'a> {
+    pub(super) progress: Progress,
+    pub(super) by: Option<&'a Jid>,
+    pub(super) at: Timestamp,
+    pub(super) refusal: Option<&'a str>,
+}
+
+/// Removes all that is kept of a session's messages, events, webhooks and deliveries.
+pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
+    let prefix = session.0.to_be_bytes();
+    for (lane, _) in tx.prefix(tables::WEBHOOKS, &prefix, None, 100)? {
+        queue::delete_lane(tx, super::webhook::QUEUE, &lane)?;
+    }
+    queue::delete_lane(
+        tx,
+        super::webhook::QUEUE,
+        &super::webhook::lane(session, "default"),
+    )?;
+    for table in [
+        tables::MESSAGES,
+        tables::OUTBOX,
+        tables::EVENTS,
+        tables::WEBHOOKS,
+        tables::DELIVERIES,
+        tables::IDEMPOTENCY,
+    ] {
+        tx.delete_prefix(table, &prefix)?;
+    }
+    Ok(())
+}
+
+impl Gateway {
+    /// A message of the session by its id; ours first when several people used the same id.
+    pub fn message(&self, session: &Session, id: &MessageId) -> Result<Message> {
+        self.store.read(|read| {
+            if let Some((_, message)) = own(read, session.number, id)? {
+                return Ok(message);
+            }
+            let rows = read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 1)?;
+            let (_, value) = rows
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::not_found("Message not found"))?;
+            record::decode(&value)
+        })
+    }
+
+    /// The message with this id in this chat, whoever wrote it.
+    pub(super) fn message_in(
+        &self,
+        session: &Session,
+        id: &MessageId,
+        chat: &Jid,
+    ) -> Result<Option<Message>> {
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 8))?;
+        for (_, value) in rows {
+            let message: Message = record::decode(&value)?;
+            if message.chat == *chat {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves messages of ours forward by the receipts that came for them.
+    pub(super) async fn note_receipts(
+        &self,
+        session: &std::sync::Arc<Session>,
+        receipts: Vec<Receipt>,
+    ) {
+        let (gateway, inner) = (self.clone(), session.clone());
+        let written = self
+            .record(Durability::Lazy, move |tx| {
+                let mut newest = None;
+                for receipt in &receipts {
+                    for id in &receipt.ids {
+                        let step = Step {
+                            progress: receipt.progress,
+                            by: Some(&receipt.by),
+                            at: receipt.at,
+                            refusal: None,
+                        };
+                        newest = advance(tx, &gateway, &inner, id, step)?.or(newest);
+                    }
+                }
+                Ok(((), newest))
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
+        }
+    }
+}

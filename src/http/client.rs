@@ -1,0 +1,324 @@
+//! The one outgoing client: webhooks, links that clients name, WhatsApp's media.
+//!
+//! Invariant: no connection goes to an address that the [`Policy`] does not permit, whatever a
+//! URL, a name server or a redirect says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout_at};
+
+use super::pool::{Key, Pool, Sender};
+use super::{Method, StatusCode};
+use crate::error::{Error, ErrorKind, Result};
+
+pub use super::dial::{Dialer, Stream};
+pub use super::policy::{Patience, Policy};
+use super::target::Place;
+pub use super::target::Target;
+
+/// The largest head of an answer.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A request to somebody else's server.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Its method.
+    pub method: Method,
+    /// Where it goes: `http` or `https`, without credentials.
+    pub url: String,
+    /// Its headers. `Host`, and what frames the body, is set by the client.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Sends requests within a policy, over connections that are kept for a while.
+pub struct Client {
+    dialer: Dialer,
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// Makes a client.
+    pub fn new(policy: Policy) -> Result<Self> {
+        Ok(Self::over(Dialer::new(policy)?))
+    }
+
+    /// Makes a client whose connections all go to a Unix socket.
+    pub fn over_unix(policy: Policy, path: &Path) -> Result<Self> {
+        // A URL names `localhost` then, which is judged like any other host.
+        Ok(Self::over(
+            Dialer::new(policy.with_loopback(true))?.over_unix(path),
+        ))
+    }
+
+    pub(super) fn over(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            pool: Arc::default(),
+        }
+    }
+
+    /// Judges a URL by its text: what needs no name server.
+    pub fn check_url(&self, url: &str) -> Result<Target> {
+        Target::parse(url, &self.dialer.policy)
+    }
+
+    /// Whether the configuration opens the target, as opposed to its being public. A local name
+    /// counts: it is only ever connected to opened addresses.
+    pub fn is_opened(&self, target: &Target) -> bool {
+        match &target.host {
+            Place::Address(ip) => self.dialer.policy.opens(*ip),
+            host @ Place::Name(_) => host.is_local_name() && self.dialer.policy.opens_anything(),
+        }
+    }
+
+    /// Resolves the target's name and judges every address. A name without an address is refused.
+    pub async fn check_resolved(&self, target: &Target) -> Result<()> {
+        match self.dialer.addresses(&target.host).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Invalid => Err(error),
+            Err(error) => Err(Error::invalid("URL host name cannot be resolved").because(error)),
+        }
+    }
+
+    /// Sends a request and answers the response's head; its body follows. No redirect is followed.
+    pub async fn send(&self, request: Outgoing) -> Result<Response> {
+        let target = self.check_url(&request.url)?;
+        let headers = headers(&request.headers)?;
+        self.exchange(&target, request.method, headers, request.body)
+            .await
+    }
+
+    /// Gets a URL, following up to `hops` redirects, each judged like the first.
+    pub async fn get_following(&self, url: &str, hops: usize) -> Result<Response> {
+        let mut target = self.check_url(url)?;
+        let mut left = hops;
+        loop {
+            let get = self.exchange(&target, Method::GET, HeaderMap::new(), Bytes::new());
+            let response = get.await?;
+            let location = response.redirect();
+            let Some(location) = location else {
+                return Ok(response);
+            };
+            if left == 0 {
+                return Err(Error::new(
+                    ErrorKind::Upstream,
+                    "The URL redirects too often",
+                ));
+            }
+            left -= 1;
+            target = target.redirected(location, &self.dialer.policy)?;
+        }
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        method: Method,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response> {
+        let patience = self.dialer.policy.patience.clone();
+        let deadline = Instant::now() + patience.total;
+        headers.insert(header::HOST, host_header(target));
+        headers
+            .entry(header::USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!(
+                "Warung/",
+                env!("CARGO_PKG_VERSION")
+            )));
+        headers
+            .entry(header::ACCEPT)
+            .or_insert(HeaderValue::from_static("*/*"));
+        let mut request = hyper::Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = path_of(target)?;
+        *request.headers_mut() = headers;
+
+        let key = Key::of(target);
+        loop {
+            let kept = self.pool.take(&key).await;
+            let is_kept = kept.is_some();
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => timeout_at(deadline, self.open(target))
+                    .await
+                    .map_err(|_| late())??,
+            };
+            let head = deadline.min(Instant::now() + patience.head);
+            let sent = timeout_at(head, sender.try_send_request(request)).await;
+            match sent.map_err(|_| late())? {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok(Response {
+                        status: head.status,
+                        headers: head.headers,
+                        body,
+                        patience,
+                        deadline,
+                        reuse: Some((self.pool.clone(), key, sender)),
+                    });
+                }
+                Err(mut failed) => match failed.take_message() {
+                    // A kept connection was closed before the request went out: another one.
+                    Some(unsent) if is_kept => request = unsent,
+                    _ => return Err(broken(failed.into_error())),
+                },
+            }
+        }
+    }
+
+    async fn open(&self, target: &Target) -> Result<Sender> {
+        let io = self
+            .dialer
+            .connect_to(&target.host, target.port, target.is_https())
+            .await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_header_size(MAX_HEAD)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(broken)?;
+        // Ends when the sender is dropped and nothing is under way.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an outgoing connection ended");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// The answer to an outgoing request.
+pub struct Response {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    patience: Patience,
+    deadline: Instant,
+    /// Where the connection goes when the body was read to its end.
+    reuse: Option<(Arc<Pool>, Key, Sender)>,
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A header, if it is there and plain text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The length that the head announces.
+    pub fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// Where it redirects to, if it does.
+    fn redirect(&self) -> Option<&str> {
+        matches!(self.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+            .then(|| self.header("location"))
+            .flatten()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let until = self.deadline.min(Instant::now() + self.patience.idle);
+            let frame = timeout_at(until, self.body.frame())
+                .await
+                .map_err(|_| late())?;
+            match frame {
+                None => {
+                    if let Some((pool, key, sender)) = self.reuse.take() {
+                        pool.keep(key, sender);
+                    }
+                    return Ok(None);
+                }
+                Some(frame) => {
+                    if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole body, if it is at most `max` bytes.
+    pub async fn collect(mut self, max: usize) -> Result<Bytes> {
+        let too_large = || {
+            let text = format!("The answer is larger than {max} bytes");
+            Error::new(ErrorKind::TooLarge, text)
+        };
+        let announced = self.body.size_hint().lower();
+        if announced > max as u64 {
+            return Err(too_large());
+        }
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if whole.len() + chunk.len() > max {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
+    let wrong = || Error::invalid("A header of the request is not valid");
+    let mut headers = HeaderMap::with_capacity(pairs.len() + 3);
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        let value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+        let ours = matches!(
+            name,
+            header::HOST | header::CONTENT_LENGTH | header::CONNECTION | header::TRANSFER_ENCODING
+        );
+        if !ours {
+            headers.append(name, value);
+        }
+    }
+    Ok(headers)
+}
+
+/// Host and port as the URL writes them: the port only if it is not the scheme's own.
+fn host_header(target: &Target) -> HeaderValue {
+    let host = target.url.host_str().unwrap_or_default();
+    let text = match target.url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn path_of(target: &Target) -> Result<hyper::Uri> {
+    let path = target.url.path();
+    let text = match target.url.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    text.parse()
+        .map_err(|_| Error::invalid("URL must be a valid http(s) URL"))
+}
+
+fn broken(error: hyper::Error) -> Error {
+    Error::new(ErrorKind::Upstream, "The connection to the host broke off").because(error)
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::UpstreamTimeout,
+        "The host did not answer in time",
+    )
+}

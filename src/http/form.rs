@@ -1,0 +1,193 @@
+//! Bodies that are read whole: JSON, and text fields of a form.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::multipart::Multipart;
+use super::query;
+use crate::error::{Error, ErrorKind, Result};
+
+/// More fields than this are nobody's form.
+const MAX_FIELDS: usize = 256;
+
+/// Text fields, each name once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// A field's text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        query::first(&self.0, name)
+    }
+
+    /// All fields, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Invariant: a name is there once. Which one counts is for us to say, and must not differ
+    /// between the place that authorises and the place that acts.
+    fn push(&mut self, name: String, value: String) -> Result<()> {
+        if self.get(&name).is_some() {
+            let text = format!("The field {} is there twice", shown(&name));
+            return Err(Error::invalid(text));
+        }
+        if self.0.len() == MAX_FIELDS {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "The form has too many fields",
+            ));
+        }
+        self.0.push((name, value));
+        Ok(())
+    }
+}
+
+/// A client's name for something, short and harmless.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+/// Reads JSON. The error names the place and never the content.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if bytes.is_empty() {
+        return Err(Error::invalid(
+            "The request body is empty; JSON is expected",
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let place = format!("line {line} column {column}");
+        Error::invalid(match error.classify() {
+            Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
+            Category::Syntax | Category::Io => format!("Malformed JSON: {place}"),
+            Category::Data => match missing_field(&error.to_string()) {
+                Some(field) => format!("The field {field} is missing"),
+                None => format!("The JSON does not have the expected form: {place}"),
+            },
+        })
+    })
+}
+
+/// The field that serde misses: a name of ours, so it may be shown.
+fn missing_field(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("missing field `")?;
+    rest.split_once('`').map(|(field, _)| field)
+}
+
+/// The kinds of body that hold fields.
+enum Kind {
+    Json,
+    Encoded,
+    Multipart(String),
+}
+
+fn kind(content_type: &str) -> Result<Kind> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Kind::Json),
+        "application/x-www-form-urlencoded" => Ok(Kind::Encoded),
+        "multipart/form-data" => Ok(Kind::Multipart(boundary(content_type)?)),
+        _ => Err(Error::new(
+            ErrorKind::UnsupportedMedia,
+            "Content-Type must be application/json, multipart/form-data or application/x-www-form-urlencoded",
+        )),
+    }
+}
+
+/// The boundary between the parts of a multipart body.
+pub(super) fn boundary(content_type: &str) -> Result<String> {
+    multer::parse_boundary(content_type).map_err(|error| match error {
+        multer::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
+        _ => Error::new(
+            ErrorKind::UnsupportedMedia,
+            "Content-Type must be multipart/form-data",
+        ),
+    })
+}
+
+/// Reads the text fields of a body.
+pub(super) async fn fields(bytes: Bytes, content_type: Option<&str>) -> Result<Fields> {
+    if bytes.is_empty() {
+        return Ok(Fields::default());
+    }
+    match kind(content_type.unwrap_or_default())? {
+        Kind::Json => from_json(&bytes),
+        Kind::Encoded => {
+            let mut fields = Fields::default();
+            for (name, value) in query::pairs(&bytes) {
+                fields.push(name, value)?;
+            }
+            Ok(fields)
+        }
+        Kind::Multipart(boundary) => from_parts(Multipart::of_bytes(bytes, boundary)).await,
+    }
+}
+
+fn from_json(bytes: &[u8]) -> Result<Fields> {
+    let Members(members) = json(bytes)?;
+    let mut fields = Fields::default();
+    for (name, value) in members {
+        let value = match value {
+            Value::Null => continue,
+            Value::String(text) => text,
+            // People write numbers and switches without quotes.
+            Value::Number(number) => number.to_string(),
+            Value::Bool(bool) => bool.to_string(),
+            Value::Array(_) | Value::Object(_) => {
+                let text = format!("The field {} must be text", shown(&name));
+                return Err(Error::invalid(text));
+            }
+        };
+        fields.push(name, value)?;
+    }
+    Ok(fields)
+}
+
+async fn from_parts(mut parts: Multipart) -> Result<Fields> {
+    let mut fields = Fields::default();
+    while let Some(mut part) = parts.next().await? {
+        if part.filename().is_some() {
+            return Err(Error::invalid("Unexpected file field"));
+        }
+        let Some(name) = part.name().map(str::to_owned) else {
+            return Err(Error::invalid("A field of the form has no name"));
+        };
+        let value = part.text(usize::MAX).await?;
+        fields.push(name, value)?;
+    }
+    Ok(fields)
+}
+
+/// The members of a JSON object with those that are there twice, which a map would hide.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}

@@ -1,0 +1,306 @@
+//! A request as a handler reads it.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{self, HeaderName, HeaderValue};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::address::Cidr;
+use super::body::Body;
+use super::connection::Connection;
+use super::form::{self, Fields};
+use super::listen::Limits;
+use super::multipart::Multipart;
+use super::query;
+use crate::error::Result;
+
+/// Who is at the other end of the connection, and which listener took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The address, unless the connection came over a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// It came over a Unix socket.
+    pub unix: bool,
+    /// Only programs of this machine reach the listener: a loopback address or a Unix socket.
+    pub listener_loopback: bool,
+}
+
+/// Method, path, headers, and a body that is read when it is asked for.
+pub struct Request {
+    pub(super) head: hyper::Request<()>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) trusted: Arc<[Cidr]>,
+    pub(super) body: Body,
+    /// The body, once it was read.
+    read: Option<Bytes>,
+    query: OnceLock<Vec<(String, String)>>,
+    pub(super) param_names: Arc<[String]>,
+    pub(super) param_values: Vec<String>,
+}
+
+impl Request {
+    pub(super) fn new(
+        head: hyper::Request<()>,
+        body: Body,
+        connection: Arc<Connection>,
+        trusted: Arc<[Cidr]>,
+    ) -> Self {
+        Self {
+            head,
+            connection,
+            trusted,
+            body,
+            read: None,
+            query: OnceLock::new(),
+            param_names: Arc::from([]),
+            param_values: Vec::new(),
+        }
+    }
+
+    /// A request without a socket, as a direct loopback client sends it.
+    ///
+    /// # Panics
+    ///
+    /// When the URI or a header is not legal: the test is wrong then.
+    pub fn for_test(
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Self {
+        let mut head = hyper::Request::new(());
+        *head.method_mut() = method;
+        *head.uri_mut() = uri.parse().expect("a legal URI");
+        for (name, value) in headers {
+            head.headers_mut().append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a legal name"),
+                HeaderValue::from_str(value).expect("a legal value"),
+            );
+        }
+        let peer = Peer {
+            ip: Some(IpAddr::from([127, 0, 0, 1])),
+            unix: false,
+            listener_loopback: true,
+        };
+        let connection = Arc::new(Connection::new(
+            peer,
+            Arc::new(Limits::default()),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        ));
+        let body = Body::ready(body.into(), connection.clone());
+        Self::new(head, body, connection, Arc::from([]))
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.head.method()
+    }
+
+    /// The path as it was sent: not decoded, without the query.
+    pub fn path(&self) -> &str {
+        self.head.uri().path()
+    }
+
+    /// A parameter of the path, decoded once.
+    ///
+    /// Invariant: the path was matched before it was decoded, so `%2F` stays inside its parameter.
+    /// A name that the route does not have is a defect, and reads as empty.
+    pub fn param(&self, name: &str) -> &str {
+        let at = self.param_names.iter().position(|n| n == name);
+        debug_assert!(at.is_some(), "the route has no parameter {name}");
+        at.and_then(|i| self.param_values.get(i))
+            .map_or("", String::as_str)
+    }
+
+    /// The first value of a name in the query.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        query::first(self.query_pairs(), name)
+    }
+
+    /// All values of a name in the query.
+    pub fn query_values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.query_pairs()
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn query_pairs(&self) -> &[(String, String)] {
+        self.query.get_or_init(|| {
+            let text = self.head.uri().query().unwrap_or_default();
+            query::pairs(text.as_bytes())
+        })
+    }
+
+    /// A header, if it is there and plain text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers().get(name)?.to_str().ok()
+    }
+
+    /// The token of `Authorization: Bearer`. Another scheme carries none.
+    pub fn bearer(&self) -> Option<&str> {
+        let value = self
+            .head
+            .headers()
+            .get(header::AUTHORIZATION)?
+            .to_str()
+            .ok()?;
+        let (scheme, token) = value.trim().split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    }
+
+    /// The other end of the connection: a proxy, where there is one.
+    pub fn peer(&self) -> &Peer {
+        &self.connection.peer
+    }
+
+    /// Whether a proxy says that it passed this on. A client can claim it too: use it to refuse,
+    /// never to allow.
+    pub fn via_proxy(&self) -> bool {
+        self.head.headers().keys().any(|name| {
+            let name = name.as_str();
+            matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded")
+        })
+    }
+
+    /// The client's address: the peer's or, behind trusted proxies, the nearest one in
+    /// `X-Forwarded-For` that is not itself a trusted proxy's.
+    ///
+    /// Whoever reaches a Unix socket is this user's own proxy, and is trusted.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
+        let peer = self.peer();
+        let mut client = peer.ip;
+        if !(peer.unix || client.is_some_and(trusts)) {
+            return client;
+        }
+        let hops = self.head.headers().get_all("x-forwarded-for");
+        for value in hops.iter().rev() {
+            for hop in value.to_str().unwrap_or_default().rsplit(',') {
+                let Some(ip) = forwarded(hop.trim()) else {
+                    return client;
+                };
+                client = Some(ip);
+                if !trusts(ip) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+
+    /// Cancelled when the program stops: whatever waits long must end then.
+    pub fn stopping(&self) -> CancellationToken {
+        self.connection.stop.clone()
+    }
+
+    /// The whole body, up to the route's limit. It can be asked for again, in any form.
+    pub async fn bytes(&mut self) -> Result<Bytes> {
+        if let Some(bytes) = &self.read {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.body.collect().await?;
+        self.read = Some(bytes.clone());
+        Ok(bytes)
+    }
+
+    /// The body as JSON of a type.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        form::json(&self.bytes().await?)
+    }
+
+    /// The body as any JSON.
+    pub async fn json_value(&mut self) -> Result<serde_json::Value> {
+        self.json().await
+    }
+
+    /// The body's text fields: a multipart or encoded form, or a JSON object. No body has none.
+    pub async fn fields(&mut self) -> Result<Fields> {
+        let bytes = self.bytes().await?;
+        let content_type = self.header("content-type").map(str::to_owned);
+        form::fields(bytes, content_type.as_deref()).await
+    }
+
+    /// The parts of a multipart form, one after the other as they arrive: for uploads.
+    pub fn multipart(mut self) -> Result<Multipart> {
+        let boundary = form::boundary(self.header("content-type").unwrap_or_default())?;
+        let body = match self.read.take() {
+            Some(bytes) => Body::ready(bytes, self.connection.clone()),
+            None => self.body.take(),
+        };
+        Ok(Multipart::new(body, boundary))
+    }
+}
+
+/// An address in `X-Forwarded-For`, which some proxies write with a port or brackets.
+fn forwarded(hop: &str) -> Option<IpAddr> {
+    let ip = if let Ok(ip) = hop.parse::<IpAddr>() {
+        ip
+    } else if let Ok(address) = hop.parse::<std::net::SocketAddr>() {
+        address.ip()
+    } else {
+        hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?
+    };
+    Some(ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(headers: &[(&str, &str)]) -> Request {
+        Request::for_test(Method::GET, "/?a=1&b=x%20y+z&a=2&c&d=%ff", headers, "")
+    }
+
+    #[test]
+    fn only_the_bearer_scheme_carries_a_token() {
+        let bearer = |value: &str| {
+            with(&[("authorization", value)])
+                .bearer()
+                .map(str::to_owned)
+        };
+        assert_eq!(bearer("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(bearer("bEARER  abc ").as_deref(), Some("abc"));
+        for none in [
+            "",
+            "abc",
+            "Bearer",
+            "Bearer ",
+            "Basic abc",
+            "Bearerabc",
+            "Token abc",
+        ] {
+            assert_eq!(bearer(none), None, "{none:?}");
+        }
+        assert_eq!(with(&[]).bearer(), None);
+    }
+
+    #[test]
+    fn a_query_is_decoded() {
+        let request = with(&[]);
+        assert_eq!(request.query("a"), Some("1"));
+        assert_eq!(request.query_values("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(request.query("b"), Some("x y z"));
+        assert_eq!(request.query("c"), Some(""));
+        assert_eq!(request.query("d"), Some("\u{fffd}"));
+        assert_eq!(request.query("e"), None);
+    }
+
+    #[test]
+    fn reads_the_forms_of_a_forwarded_address() {
+        let ip = |hop| forwarded(hop).map(|ip| ip.to_string());
+        assert_eq!(ip("1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("1.2.3.4:80").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("[2a00::1]:80").as_deref(), Some("2a00::1"));
+        assert_eq!(ip("[2a00::1]").as_deref(), Some("2a00::1"));
+        assert_eq!(ip("::ffff:1.2.3.4").as_deref(), Some("1.2.3.4"));
+        assert_eq!(ip("unknown"), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! What a dialect hands to the transport: routes under a prefix, and how it words a refusal.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::Method;
+
+use super::{Reply, Request};
+use crate::error::{Error, Result};
+
+/// The answer of a handler, boxed so that handlers of any type share a table.
+type Answer = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
+
+/// A handler as the table holds it.
+pub(super) type Handler = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
+
+/// One method of one path, and what runs.
+pub struct Route {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) body_limit: Option<u64>,
+    pub(super) detached: bool,
+    pub(super) handler: Handler,
+}
+
+impl Route {
+    /// Makes a route. The path is relative to the mount's prefix; `{name}` is a parameter of one
+    /// segment and `{*name}` is the rest of the path.
+    pub fn new<F, Out>(method: Method, path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        let inline = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        Self {
+            method,
+            path,
+            body_limit: None,
+            detached: !inline,
+            handler: Arc::new(move |request| Box::pin(handler(request))),
+        }
+    }
+
+    /// A GET, which also answers HEAD.
+    pub fn get<F, Out>(path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self::new(Method::GET, path, handler)
+    }
+
+    /// A POST.
+    pub fn post<F, Out>(path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self::new(Method::POST, path, handler)
+    }
+
+    /// A PUT.
+    pub fn put<F, Out>(path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self::new(Method::PUT, path, handler)
+    }
+
+    /// A DELETE.
+    pub fn delete<F, Out>(path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self::new(Method::DELETE, path, handler)
+    }
+
+    /// A PATCH.
+    pub fn patch<F, Out>(path: &'static str, handler: F) -> Self
+    where
+        F: Fn(Request) -> Out + Send + Sync + 'static,
+        Out: Future<Output = Result<Reply>> + Send + 'static,
+    {
+        Self::new(Method::PATCH, path, handler)
+    }
+
+    /// Method and path, as a table of routes shows them.
+    pub fn name(&self) -> (&Method, &'static str) {
+        (&self.method, self.path)
+    }
+
+    /// Takes bodies of up to `bytes`, where the listener's limit for JSON does not fit.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// Runs the handler to its end even when the client hangs up (a GET with an effect).
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    /// Runs the handler on the connection's own task: it is dropped when the client hangs up.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.detached = false;
+        self
+    }
+}
+
+/// The routes of a dialect under a prefix such as `/api/v1`; `""` is the whole tree.
+pub struct Mount {
+    /// Where the routes begin: empty, or `/` and segments without a `/` at the end.
+    pub prefix: &'static str,
+    /// Its routes.
+    pub routes: Vec<Route>,
+    /// Words every refusal of a path below the prefix.
+    pub render: fn(&Error, &Refused) -> Reply,
+}
+
+/// The request that is refused, as far as its wording may depend on it.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its method.
+    pub method: Method,
+    /// Its path as it was sent, without the query.
+    pub path: String,
+}

@@ -1,0 +1,127 @@
+//! A URL that a stranger names: what of it can be judged without asking for its name.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use super::policy::Policy;
+use crate::error::{Error, Result};
+
+/// The longest URL that is taken.
+const MAX_URL: usize = 8 * 1024;
+
+/// Endings of names that only mean something inside one's own network.
+const LOCAL_ENDINGS: &[&str] = &[".localhost", ".local", ".internal", ".lan", ".home.arpa"];
+
+/// A URL that was found acceptable as far as its text says.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub(super) url: Url,
+    pub(super) host: Place,
+    pub(super) port: u16,
+}
+
+/// What stands for a machine in a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Address(IpAddr),
+    /// A name in lower case, without a dot at the end.
+    Name(String),
+}
+
+impl Place {
+    /// Reads a host as it stands in a URL, or an address without brackets.
+    pub(super) fn parse(host: &str) -> Result<Self> {
+        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        match host.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) => Ok(Self::from(Host::parse(host).map_err(|_| wrong())?)),
+        }
+    }
+
+    /// Whether the name is one of this machine's or this network's own.
+    pub(super) fn is_local_name(&self) -> bool {
+        match self {
+            Self::Address(_) => false,
+            Self::Name(name) => {
+                !name.contains('.') || LOCAL_ENDINGS.iter().any(|end| name.ends_with(end))
+            }
+        }
+    }
+
+    /// Whether the name means this machine, whatever a name server says (RFC 6761).
+    pub(super) fn is_localhost(&self) -> bool {
+        matches!(self, Self::Name(name) if name == "localhost" || name.ends_with(".localhost"))
+    }
+}
+
+impl<S: AsRef<str>> From<Host<S>> for Place {
+    fn from(host: Host<S>) -> Self {
+        match host {
+            Host::Ipv4(address) => Self::Address(address.into()),
+            Host::Ipv6(address) => Self::Address(address.into()),
+            Host::Domain(name) => {
+                let name = name.as_ref().to_ascii_lowercase();
+                Self::Name(name.strip_suffix('.').unwrap_or(&name).to_owned())
+            }
+        }
+    }
+}
+
+impl Target {
+    /// Whether the connection is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The URL as it is used.
+    pub fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Reads a URL and judges its text.
+    ///
+    /// The parser is the browsers' one: it knows `127.1`, `0x7f000001` and full-width digits for
+    /// the addresses they are.
+    pub(super) fn parse(url: &str, policy: &Policy) -> Result<Self> {
+        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        if url.len() > MAX_URL {
+            return Err(wrong());
+        }
+        Self::of(Url::parse(url).map_err(|_| wrong())?, policy)
+    }
+
+    /// The URL that a redirect names, judged like any other.
+    pub(super) fn redirected(&self, location: &str, policy: &Policy) -> Result<Self> {
+        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        if location.len() > MAX_URL {
+            return Err(wrong());
+        }
+        Self::of(self.url.join(location).map_err(|_| wrong())?, policy)
+    }
+
+    fn of(mut url: Url, policy: &Policy) -> Result<Self> {
+        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let text = "URL must be a credential-free http(s) URL";
+            return Err(Error::invalid(text));
+        }
+        url.set_fragment(None);
+        let host = Place::from(url.host().ok_or_else(wrong)?);
+        let port = url.port_or_known_default().ok_or_else(wrong)?;
+        let target = Self { url, host, port };
+        match &target.host {
+            Place::Address(ip) if !policy.permits(*ip) => Err(Error::invalid(
+                "URL must not point to a private or reserved address",
+            )),
+            Place::Name(name) if name.is_empty() => Err(wrong()),
+            host if host.is_local_name() && !policy.opens_anything() => {
+                Err(Error::invalid("URL must not point to a local address"))
+            }
+            _ => Ok(target),
+        }
+    }
+}

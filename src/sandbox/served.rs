@@ -1,0 +1,204 @@
+//! The network as it is reached: a listener for WhatsApp clients, and the control API, there and on
+//! the gateway's own port.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::{Network, Options, control, serve_websocket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{
+    App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
+};
+
+/// Finds the QR code that a session of the gateway shows.
+type QrOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// A running network. Cheap to clone; it outlives any number of gateways.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    network: Arc<Network>,
+    qr_of: Arc<Mutex<Option<QrOf>>>,
+    listener: Mutex<Option<Server>>,
+    url: String,
+}
+
+impl Sandbox {
+    /// A network on a free port of this machine.
+    pub async fn open(options: Options) -> Result<Self> {
+        Self::serve("127.0.0.1:0", options).await
+    }
+
+    /// A network on this address.
+    pub async fn serve(listen: &str, options: Options) -> Result<Self> {
+        let network = Network::open(options)?;
+        let qr_of = Arc::default();
+        let mut routes = control_routes(&network, &qr_of);
+        let whatsapp = network.clone();
+        routes.push(Route::get("/ws/chat", move |request| {
+            chat(whatsapp.clone(), request)
+        }));
+        let app = App::new(vec![Mount {
+            prefix: "",
+            routes,
+            render: refuse,
+        }])?;
+        let listen: Listen = listen.parse()?;
+        // A benchmark connects a thousand sessions, and a campaign's phones cost no connection.
+        let limits = Limits {
+            max_connections: 8192,
+            ..Limits::default()
+        };
+        let listener = Server::bind(&listen, app, limits).await?;
+        let address = listener
+            .local_addr()
+            .ok_or_else(|| Error::invalid("the simulated network listens on ADDR:PORT only"))?;
+        let url = format!("ws://{address}/ws/chat");
+        network.set_media_host(&address.to_string());
+        Ok(Self(Arc::new(Inner {
+            network,
+            qr_of,
+            listener: Mutex::new(Some(listener)),
+            url,
+        })))
+    }
+
+    /// Where WhatsApp clients connect.
+    pub fn url(&self) -> String {
+        self.0.url.clone()
+    }
+
+    /// Routes for the gateway's own port.
+    pub fn mounts(&self) -> Vec<Mount> {
+        let routes = control_routes(&self.0.network, &self.0.qr_of);
+        vec![Mount {
+            prefix: "",
+            routes,
+            render: refuse,
+        }]
+    }
+
+    /// Lets the control API name the sessions of a gateway.
+    pub fn attach(&self, qr_of: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
+        *self.0.qr_of.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(qr_of));
+    }
+
+    /// The control API without HTTP.
+    pub async fn control(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let (_, answer) = control::handle(&self.0.network, method, below(path), body).await?;
+        Ok(answer)
+    }
+
+    /// Stops listening and keeps what has to be kept.
+    pub async fn stop(&self) {
+        let listener = self
+            .0
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(listener) = listener {
+            listener.shutdown().await;
+        }
+    }
+}
+
+/// A WhatsApp client's connection.
+async fn chat(network: Arc<Network>, request: Request) -> Result<Reply> {
+    let (reply, upgrade) = request.upgrade("websocket")?;
+    tokio::spawn(async move {
+        if let Ok(socket) = upgrade.socket().await {
+            serve_websocket(network, socket).await;
+        }
+    });
+    Ok(reply)
+}
+
+/// The control API as routes; what lies below `/sandbox` is its own to know.
+fn control_routes(network: &Arc<Network>, qr_of: &Arc<Mutex<Option<QrOf>>>) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for path in ["/sandbox", "/sandbox/{*call}"] {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+            let (network, qr_of) = (network.clone(), qr_of.clone());
+            routes.push(Route::new(method, path, move |request| {
+                let (network, qr_of) = (network.clone(), qr_of.clone());
+                async move { controlled(&network, &qr_of, request).await }
+            }));
+        }
+    }
+    routes
+}
+
+async fn controlled(
+    network: &Arc<Network>,
+    qr_of: &Mutex<Option<QrOf>>,
+    mut request: Request,
+) -> Result<Reply> {
+    let bytes = request.bytes().await?;
+    let mut body = match bytes.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&bytes)
+            .map_err(|_| Error::invalid("The request body must be JSON"))?,
+    };
+    if let Some(session) = body
+        .get("sessionId")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    {
+        let code = qr_for(qr_of, &session).await?;
+        body["qr"] = json!(code);
+    }
+    let (status, answer) = control::handle(
+        network,
+        request.method().as_str(),
+        below(request.path()),
+        &body,
+    )
+    .await?;
+    let status = StatusCode::from_u16(status).map_err(Error::internal)?;
+    Ok(Reply::json(status, &answer))
+}
+
+/// A call's path, as the control API names it.
+fn below(path: &str) -> &str {
+    path.strip_prefix("/sandbox").unwrap_or(path)
+}
+
+/// The QR code of a session; a session that was just made has one in a moment.
+async fn qr_for(qr_of: &Mutex<Option<QrOf>>, session: &str) -> Result<String> {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let found = {
+            let qr_of = qr_of.lock().unwrap_or_else(PoisonError::into_inner);
+            qr_of.as_ref().and_then(|find| find(session))
+        };
+        match found {
+            Some(code) => return Ok(code),
+            None if tokio::time::Instant::now() >= deadline => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "This session shows no QR code: it is unknown, or paired already",
+                ));
+            }
+            None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Refusals of the control API, in one plain shape.
+fn refuse(error: &Error, _: &Refused) -> Reply {
+    let status = match error.kind() {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorKind::Conflict | ErrorKind::NotConnected => StatusCode::CONFLICT,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Reply::json(
+        status,
+        &json!({ "status": "error", "message": error.detail() }),
+    )
+}

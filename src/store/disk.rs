@@ -1,0 +1,279 @@
+//! Where the bytes of the store are: a file, or (in tests and the sandbox) a simulated disk.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::ops::Bound;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, Database, DatabaseError, StorageBackend};
+
+#[cfg(any(test, feature = "sandbox"))]
+use super::faults::SimulatedDisk;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first bytes of every redb file.
+const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Where the store is kept.
+#[derive(Debug, Clone)]
+pub enum Disk {
+    /// A file; it is made when it does not exist.
+    File(PathBuf),
+    /// A disk in memory that can fail and crash.
+    #[cfg(any(test, feature = "sandbox"))]
+    Simulated(Arc<SimulatedDisk>),
+}
+
+/// Counts what goes to the medium.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    pub(super) syncs: AtomicU64,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) bytes_read: AtomicU64,
+}
+
+impl Disk {
+    /// Opens the database, and makes it when there is none.
+    pub(super) fn open(&self, cache_bytes: usize, meter: &Arc<Meter>) -> Result<Database> {
+        let build = |inner: Box<dyn StorageBackend>| {
+            redb::Builder::new()
+                .set_cache_size(cache_bytes)
+                .create_with_backend(Metered {
+                    inner,
+                    meter: Arc::clone(meter),
+                })
+                .map_err(|e| self.explain(e))
+        };
+        match self {
+            Self::File(path) => {
+                let failed = |e: io::Error| cannot_open(&self.name(), e);
+                let Some(new) = self.create_if_absent(path)? else {
+                    let file = FileBackend::new(existing(path)?).map_err(|e| self.explain(e))?;
+                    return build(Box::new(file));
+                };
+                let file = FileBackend::new(new).map_err(|e| self.explain(e))?;
+                let database = build(Box::new(file))?;
+                publish(&beside(path, "new"), path).map_err(failed)?;
+                Ok(database)
+            }
+            #[cfg(any(test, feature = "sandbox"))]
+            Self::Simulated(disk) => {
+                disk.forget_unfinished(MAGIC);
+                build(Box::new(super::faults::Plug::new(Arc::clone(disk))))
+            }
+        }
+    }
+
+    /// An empty, locked file beside `path` when there is nothing at `path` yet.
+    ///
+    /// The database is laid out there and renamed while it is open and locked, because redb refuses
+    /// a file whose making was cut short for ever after, and so that of two processes that start
+    /// together only one makes it.
+    fn create_if_absent(&self, path: &Path) -> Result<Option<File>> {
+        let failed = |e: io::Error| cannot_open(&self.name(), e);
+        let absent = || match std::fs::metadata(path) {
+            Ok(found) => Ok(found.len() == 0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(e) => Err(failed(e)),
+        };
+        if !absent()? {
+            return Ok(None);
+        }
+        let name = beside(path, "new");
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&name)
+            .map_err(failed)?;
+        if file.try_lock().is_err() {
+            return Err(self.explain(DatabaseError::DatabaseAlreadyOpen));
+        }
+        if !absent()? {
+            let _ = std::fs::remove_file(&name);
+            return Ok(None);
+        }
+        file.set_len(0).map_err(failed)?;
+        Ok(Some(file))
+    }
+
+    /// Finds out whether the medium takes writes again, without touching the database.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        match self {
+            Self::File(path) => {
+                let probe = beside(path, "probe");
+                let result = private(&probe).and_then(|mut file| {
+                    file.write_all(&[0; 1 << 20])?;
+                    file.sync_data()
+                });
+                let _ = std::fs::remove_file(&probe);
+                result
+            }
+            #[cfg(any(test, feature = "sandbox"))]
+            Self::Simulated(disk) => disk.probe(),
+        }
+    }
+
+    /// The name for sentences.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            #[cfg(any(test, feature = "sandbox"))]
+            Self::Simulated(_) => "the simulated disk".into(),
+        }
+    }
+
+    fn explain(&self, error: DatabaseError) -> Error {
+        let name = self.name();
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Error::new(
+                ErrorKind::Conflict,
+                format!("{name} is in use by another process; stop that one first"),
+            ),
+            DatabaseError::UpgradeRequired(_) => Error::new(
+                ErrorKind::Invalid,
+                format!("{name} has an old file format that this version cannot read"),
+            ),
+            DatabaseError::Storage(redb::StorageError::Io(e)) => cannot_open(&name, e),
+            other => Error::new(
+                ErrorKind::Internal,
+                format!("{name} is damaged; restore a backup"),
+            )
+            .because(other),
+        }
+    }
+}
+
+/// Opens a file that must be there, refuses one that is no database, and closes it to other users.
+pub(super) fn existing(path: &Path) -> Result<File> {
+    let name = path.display().to_string();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|e| cannot_open(&name, e))?;
+    let mut start = [0; MAGIC.len()];
+    if file.read_exact(&mut start).is_err() || start != MAGIC {
+        return Err(not_ours(&name));
+    }
+    let mode = file
+        .metadata()
+        .map_err(|e| cannot_open(&name, e))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))
+            .map_err(|e| cannot_open(&name, e))?;
+    }
+    Ok(file)
+}
+
+/// Makes an empty file that only its owner may read.
+pub(super) fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Puts a finished file in its place, so that it is whole or not there even after a power cut.
+pub(super) fn publish(finished: &Path, path: &Path) -> io::Result<()> {
+    File::open(finished)?.sync_all()?;
+    std::fs::rename(finished, path)?;
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// `NAME.suffix` in the same folder.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn cannot_open(name: &str, error: io::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("{name} cannot be opened: {error}"),
+    )
+    .because(error)
+}
+
+pub(super) fn not_ours(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("{name} is not a store of this program"),
+    )
+}
+
+/// Passes everything on and counts it.
+#[derive(Debug)]
+struct Metered {
+    inner: Box<dyn StorageBackend>,
+    meter: Arc<Meter>,
+}
+
+impl StorageBackend for Metered {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.meter
+            .bytes_read
+            .fetch_add(out.len() as u64, Ordering::Relaxed);
+        self.inner.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.meter.syncs.fetch_add(1, Ordering::Relaxed);
+        self.inner.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.meter
+            .bytes_written
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.inner.write(offset, data)
+    }
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}

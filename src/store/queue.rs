@@ -1,0 +1,814 @@
+//! The durable due-queue: rows that are to be worked on at a time, in lanes, at least once.
+//!
+//! A row is enqueued in the transaction that decides on it. A worker claims rows that are due, acts,
+//! and settles each claim in a transaction: [`done`], [`retry_at`] or [`park`]. All work is constant
+//! per row, whatever the length of the queue.
+//!
+//! Invariants:
+//! - A claim exists in memory only. After a crash every unsettled row is simply due again: what a row
+//!   asks for is done **at least once**, never exactly once; the act must carry an id that survives.
+//! - A claim is released when the last clone of it is gone *and* the outcome of the transaction that
+//!   settled it is known. So a row cannot be claimed twice at a time, and a worker that dies loses none.
+//! - There is one [`Queue`] per queue number and process.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::check::Problems;
+use super::failure::unavailable;
+use super::key::{Key, KeyParts};
+use super::read::{Read, Reader};
+use super::tables::{DEAD, QUEUE_DUE, QUEUE_LANES, QUEUE_ROWS};
+use super::{Store, Tx};
+use crate::error::{Error, Result};
+use crate::time::{Clock, Timestamp};
+
+/// The version byte of lanes, rows and dead letters.
+const VERSION: u8 = 1;
+/// The counter that numbers rows.
+const COUNTER: &str = "queue";
+/// The longest sleep: after it the clock is read again, which may have been set meanwhile.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// How the rows of a lane follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One after the other, as enqueued: a row that waits for its retry holds up those behind it.
+    Fifo,
+    /// Each when it is due: a row that waits for its retry holds up nobody.
+    ByDue,
+}
+
+/// A lane's row: what is needed to know when it has work, without looking at its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lane {
+    order: Order,
+    due: Timestamp,
+    len: u64,
+}
+
+/// A queue row's value.
+struct Entry<'a> {
+    attempts: u32,
+    due: Timestamp,
+    payload: &'a [u8],
+}
+
+/// A row that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The lane it was in.
+    pub lane: Vec<u8>,
+    /// Its number.
+    pub seq: u64,
+    /// How the lane was ordered.
+    pub order: Order,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was given up.
+    pub parked_at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// What it asked for.
+    pub payload: Vec<u8>,
+}
+
+/// Adds a row to the end of a lane (or, by due time, where it belongs); returns its number.
+pub fn enqueue(
+    tx: &mut Tx,
+    queue: u8,
+    lane: &[u8],
+    order: Order,
+    due: Timestamp,
+    payload: &[u8],
+) -> Result<u64> {
+    enqueue_all(tx, queue, lane, order, [(due, payload)])
+}
+
+/// Adds many rows to one lane; returns the number of the first, the others follow.
+pub fn enqueue_all<P: AsRef<[u8]>>(
+    tx: &mut Tx,
+    queue: u8,
+    lane: &[u8],
+    order: Order,
+    rows: impl IntoIterator<Item = (Timestamp, P), IntoIter: ExactSizeIterator>,
+) -> Result<u64> {
+    let rows = rows.into_iter();
+    let count = rows.len() as u64;
+    let first = tx.next_seqs(COUNTER, count)?;
+    if count == 0 {
+        return Ok(first);
+    }
+    let at = LaneKey::new(queue, lane);
+    let old = at.load(tx)?;
+    if old.is_some_and(|l| l.order != order) {
+        return Err(Error::internal("a lane cannot change its order"));
+    }
+    let mut new = old;
+    for (seq, (due, payload)) in (first..).zip(rows) {
+        let payload = payload.as_ref();
+        tx.put(
+            QUEUE_ROWS,
+            at.row(order, due, seq),
+            Entry {
+                attempts: 0,
+                due,
+                payload,
+            }
+            .encode(),
+        );
+        new = Some(match new {
+            None => Lane { order, due, len: 1 },
+            Some(l) => Lane {
+                due: if order == Order::ByDue {
+                    l.due.min(due)
+                } else {
+                    l.due
+                },
+                len: l.len + 1,
+                ..l
+            },
+        });
+    }
+    at.store(tx, old, new);
+    tx.signal(queue);
+    Ok(first)
+}
+
+/// Settles a claim: the row has been worked on. False when it was no longer there.
+pub fn done(tx: &mut Tx, claim: &Claim) -> Result<bool> {
+    Ok(claim.remove(tx)?.is_some())
+}
+
+/// Settles a claim: the row is to be tried again at `when`, with one attempt more. False when it was
+/// no longer there.
+pub fn retry_at(tx: &mut Tx, claim: &Claim, when: Timestamp) -> Result<bool> {
+    let Some(payload) = claim.stored(tx)? else {
+        return Ok(false);
+    };
+    let attempts = claim.attempts.saturating_add(1);
+    let entry = Entry {
+        attempts,
+        due: when,
+        payload: &payload,
+    }
+    .encode();
+    let at = &claim.hold.lane;
+    tx.delete(QUEUE_ROWS, &claim.row_key());
+    tx.put(QUEUE_ROWS, at.row(claim.order, when, claim.seq), entry);
+    let old = at.load(tx)?;
+    let new = match old {
+        Some(lane) => at.rescheduled(tx, lane)?,
+        None => return Err(Error::internal("a queue row without a lane")),
+    };
+    at.store(tx, old, new);
+    tx.hold(Arc::clone(&claim.hold));
+    tx.signal(claim.queue());
+    Ok(true)
+}
+
+/// Settles a claim: the row is given up and becomes a dead letter. False when it was no longer there.
+pub fn park(tx: &mut Tx, claim: &Claim, reason: &str, now: Timestamp) -> Result<bool> {
+    let Some(payload) = claim.remove(tx)? else {
+        return Ok(false);
+    };
+    let letter = DeadLetter {
+        lane: claim.lane.clone(),
+        seq: claim.seq,
+        order: claim.order,
+        attempts: claim.attempts.saturating_add(1),
+        parked_at: now,
+        reason: reason.to_owned(),
+        payload,
+    };
+    tx.put(DEAD, claim.hold.lane.dead(claim.seq), letter.encode());
+    Ok(true)
+}
+
+/// Replaces what a claimed row asks for, without settling it: to record the id under which it is
+/// about to be done. False when it was no longer there.
+pub fn rewrite(tx: &mut Tx, claim: &Claim, payload: &[u8]) -> Result<bool> {
+    if claim.stored(tx)?.is_none() {
+        return Ok(false);
+    }
+    let entry = Entry {
+        attempts: claim.attempts,
+        due: claim.due,
+        payload,
+    };
+    tx.put(QUEUE_ROWS, claim.row_key(), entry.encode());
+    tx.hold(Arc::clone(&claim.hold));
+    Ok(true)
+}
+
+/// Puts a dead letter back to the end of its lane, due at `now`; returns its new number, or `None`
+/// when there is no such letter.
+pub fn replay(
+    tx: &mut Tx,
+    queue: u8,
+    lane: &[u8],
+    seq: u64,
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let key = LaneKey::new(queue, lane).dead(seq);
+    let Some(value) = tx.get(DEAD, &key)? else {
+        return Ok(None);
+    };
+    let letter = DeadLetter::decode(lane.to_vec(), seq, &value)?;
+    tx.delete(DEAD, &key);
+    enqueue(tx, queue, lane, letter.order, now, &letter.payload).map(Some)
+}
+
+/// Up to `limit` dead letters of a lane, those after the number `after`.
+pub fn dead_letters(
+    read: &impl Read,
+    queue: u8,
+    lane: &[u8],
+    after: u64,
+    limit: usize,
+) -> Result<Vec<DeadLetter>> {
+    let at = LaneKey::new(queue, lane);
+    let rows = read.prefix(DEAD, &at.0, Some(&at.dead(after)), limit)?;
+    rows.into_iter()
+        .map(|(key, value)| {
+            let seq = KeyParts::new(&key[at.0.len()..]).u64()?;
+            DeadLetter::decode(lane.to_vec(), seq, &value)
+        })
+        .collect()
+}
+
+/// Deletes a dead letter; false when there was none.
+pub fn delete_dead(tx: &mut Tx, queue: u8, lane: &[u8], seq: u64) -> Result<bool> {
+    let key = LaneKey::new(queue, lane).dead(seq);
+    let found = tx.exists(DEAD, &key)?;
+    tx.delete(DEAD, &key);
+    Ok(found)
+}
+
+/// Deletes a lane with its rows and dead letters; settling a claim of it does nothing from then on.
+pub fn delete_lane(tx: &mut Tx, queue: u8, lane: &[u8]) -> Result<()> {
+    let at = LaneKey::new(queue, lane);
+    let old = at.load(tx)?;
+    at.store(tx, old, None);
+    tx.delete_prefix(QUEUE_ROWS, &at.0)?;
+    tx.delete_prefix(DEAD, &at.0)?;
+    Ok(())
+}
+
+/// How many rows wait in a lane, claimed ones included.
+pub fn lane_len(read: &impl Read, queue: u8, lane: &[u8]) -> Result<u64> {
+    Ok(LaneKey::new(queue, lane)
+        .load(read)?
+        .map_or(0, |lane| lane.len))
+}
+
+/// `queue, lane`: the key of the lane and the beginning of the keys of its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LaneKey(Key);
+
+impl LaneKey {
+    fn new(queue: u8, lane: &[u8]) -> Self {
+        Self(Key::new().u8(queue).escaped(lane))
+    }
+
+    fn row(&self, order: Order, due: Timestamp, seq: u64) -> Key {
+        match order {
+            Order::Fifo => self.0.clone().u64(0).u64(seq),
+            Order::ByDue => self.0.clone().time(due).u64(seq),
+        }
+    }
+
+    fn dead(&self, seq: u64) -> Key {
+        self.0.clone().u64(seq)
+    }
+
+    /// Its entry in the index of due lanes.
+    fn due(&self, due: Timestamp) -> Key {
+        Key::new().u8(self.0[0]).time(due).tail(&self.0[1..])
+    }
+
+    fn load(&self, read: &impl Read) -> Result<Option<Lane>> {
+        read.view(QUEUE_LANES, &self.0, Lane::decode)?.transpose()
+    }
+
+    /// Writes the lane and its entry in the index, as far as they have changed.
+    fn store(&self, tx: &mut Tx, old: Option<Lane>, new: Option<Lane>) {
+        if old == new {
+            return;
+        }
+        match new {
+            Some(lane) => tx.put(QUEUE_LANES, self.0.clone(), lane.encode()),
+            None => tx.delete(QUEUE_LANES, &self.0),
+        }
+        if old.map(|l| l.due) != new.map(|l| l.due) {
+            if let Some(lane) = old {
+                tx.delete(QUEUE_DUE, &self.due(lane.due));
+            }
+            if let Some(lane) = new {
+                tx.put(QUEUE_DUE, self.due(lane.due), [lane.order.byte()]);
+            }
+        }
+    }
+
+    /// The lane with the due time that its first row has now; `None` when it has no row.
+    fn rescheduled(&self, tx: &Tx, lane: Lane) -> Result<Option<Lane>> {
+        match tx.first(QUEUE_ROWS, &self.0)? {
+            Some((_, value)) => Ok(Some(Lane {
+                due: Entry::decode(&value)?.due,
+                ..lane
+            })),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What marks a row or a lane as claimed. Both are looked up in one set: no lane's key can be the
+/// mark of a row, because escaped parts end where they end.
+fn mark_of(lane: &LaneKey, order: Order, seq: u64) -> Key {
+    match order {
+        Order::Fifo => lane.0.clone(),
+        Order::ByDue => lane.0.clone().u64(seq),
+    }
+}
+
+/// The in-memory side of one queue: who works on what, and when to wake.
+#[derive(Clone)]
+pub struct Queue {
+    store: Store,
+    clock: Clock,
+    number: u8,
+    held: Arc<Held>,
+}
+
+/// The marks of claimed rows and lanes.
+struct Held {
+    marks: Mutex<HashSet<Key>>,
+    wake: Arc<Notify>,
+}
+
+/// A claimed row. Clones are the same claim.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The lane it is in.
+    pub lane: Vec<u8>,
+    /// Its number.
+    pub seq: u64,
+    /// When it was due.
+    pub due: Timestamp,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// What it asks for.
+    pub payload: Bytes,
+    order: Order,
+    hold: Arc<Hold>,
+}
+
+/// Keeps the mark; dropping the last one takes it away.
+struct Hold {
+    lane: LaneKey,
+    mark: Key,
+    held: Arc<Held>,
+}
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hold").field(&self.mark).finish()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held
+            .marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.mark);
+        self.held.wake.notify_waiters();
+    }
+}
+
+impl Claim {
+    fn queue(&self) -> u8 {
+        self.hold.lane.0[0]
+    }
+
+    fn row_key(&self) -> Key {
+        self.hold.lane.row(self.order, self.due, self.seq)
+    }
+
+    /// The row's payload as it is now; `None` when the row is gone.
+    fn stored(&self, tx: &Tx) -> Result<Option<Vec<u8>>> {
+        tx.view(QUEUE_ROWS, &self.row_key(), |value| {
+            Ok(Entry::decode(value)?.payload.to_vec())
+        })?
+        .transpose()
+    }
+
+    /// Takes the row out of its lane; returns its payload, or `None` when it was gone.
+    fn remove(&self, tx: &mut Tx) -> Result<Option<Vec<u8>>> {
+        let Some(payload) = self.stored(tx)? else {
+            return Ok(None);
+        };
+        let at = &self.hold.lane;
+        tx.delete(QUEUE_ROWS, &self.row_key());
+        let Some(old) = at.load(tx)? else {
+            return Err(Error::internal("a queue row without a lane"));
+        };
+        let new = at.rescheduled(
+            tx,
+            Lane {
+                len: old.len.saturating_sub(1),
+                ..old
+            },
+        )?;
+        at.store(tx, Some(old), new);
+        tx.hold(Arc::clone(&self.hold));
+        Ok(Some(payload))
+    }
+}
+
+impl Queue {
+    /// The queue `number` (below 64) of a store.
+    pub fn new(store: &Store, number: u8, clock: Clock) -> Self {
+        let wake = store.signal(number);
+        let held = Arc::new(Held {
+            marks: Mutex::default(),
+            wake,
+        });
+        Self {
+            store: store.clone(),
+            clock,
+            number,
+            held,
+        }
+    }
+
+    /// Claims up to `limit` rows that are due: the head of every ordered lane that nobody works on,
+    /// one row of every other lane, then more of those.
+    pub fn claim(&self, limit: usize) -> Result<Vec<Claim>> {
+        if self.store.is_degraded() {
+            // What cannot be settled afterwards had better not be begun.
+            return Err(unavailable());
+        }
+        let now = self.clock.now();
+        // Locked before the snapshot is taken, and released claims wait for this lock: so a row
+        // that is in the snapshot and was settled since is still marked.
+        let mut marks = self
+            .held
+            .marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        let result = self.store.read(|reader| {
+            let mut take = |lane: &LaneKey, order, limit| {
+                let rows = rows(reader, lane, order, now, limit, &marks)?;
+                marks.extend(rows.iter().map(|row| row.mark.clone()));
+                let count = rows.len();
+                found.extend(rows);
+                Ok::<_, Error>(count)
+            };
+            let mut left = limit;
+            let mut open_lanes = Vec::new();
+            self.due_lanes(reader, |due, order, lane| {
+                if due > now || left == 0 {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let count = take(&lane, order, 1)?;
+                left -= count;
+                if order == Order::ByDue && count > 0 {
+                    open_lanes.push(lane);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            for (at, lane) in open_lanes.iter().enumerate() {
+                let share = left.div_ceil(open_lanes.len() - at);
+                left -= take(lane, Order::ByDue, share)?;
+            }
+            // What lanes with few rows did not use.
+            for lane in &open_lanes {
+                left -= take(lane, Order::ByDue, left)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            for row in &found {
+                marks.remove(&row.mark);
+            }
+            return Err(error);
+        }
+        Ok(found
+            .into_iter()
+            .map(|row| row.claimed(&self.held))
+            .collect())
+    }
+
+    /// When the next row that nobody works on is due; `None` when there is none.
+    pub fn next_due(&self) -> Result<Option<Timestamp>> {
+        let marks = self
+            .held
+            .marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.store.read(|reader| {
+            let mut next: Option<Timestamp> = None;
+            self.due_lanes(reader, |due, order, lane| {
+                if next.is_some_and(|next| next <= due) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let found = match order {
+                    Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    Order::ByDue => {
+                        let ever = Timestamp::from_ms(i64::MAX);
+                        rows(reader, &lane, order, ever, 1, &marks)?
+                            .first()
+                            .map(|row| row.due)
+                    }
+                };
+                next = next.into_iter().chain(found).min();
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(next)
+        })
+    }
+
+    /// Returns when there is something to claim. It sleeps until a row is due, one is enqueued, or a
+    /// claim is released.
+    pub async fn ready(&self) -> Result<()> {
+        loop {
+            let mut woken = pin!(self.held.wake.notified());
+            // Before looking: what is enqueued while we look wakes us too.
+            woken.as_mut().enable();
+            let now = self.clock.now();
+            match self.next_due()? {
+                Some(due) if due <= now => return Ok(()),
+                Some(due) => {
+                    let wait = due.since(now).min(CLOCK_CHECK);
+                    let _ = tokio::time::timeout(wait, woken).await;
+                }
+                None => woken.await,
+            }
+        }
+    }
+
+    /// Wakes whoever waits in [`ready`](Self::ready): for a clock that was moved by hand.
+    pub fn wake(&self) {
+        self.held.wake.notify_waiters();
+    }
+
+    /// Shows the lanes of this queue by when they are due.
+    fn due_lanes(
+        &self,
+        reader: &Reader,
+        mut visit: impl FnMut(Timestamp, Order, LaneKey) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        reader.for_each_prefix(QUEUE_DUE, &[self.number], |key, value| {
+            let mut parts = KeyParts::new(key);
+            let (queue, due) = (parts.u8()?, parts.time()?);
+            let lane = LaneKey(Key::new().u8(queue).tail(parts.tail()));
+            visit(due, Order::of(value)?, lane)
+        })
+    }
+}
+
+/// A row that can be claimed.
+struct Found {
+    lane: LaneKey,
+    order: Order,
+    seq: u64,
+    due: Timestamp,
+    attempts: u32,
+    payload: Bytes,
+    mark: Key,
+}
+
+impl Found {
+    /// The claim of this row, whose mark has been set.
+    fn claimed(self, held: &Arc<Held>) -> Claim {
+        let Self {
+            lane,
+            order,
+            seq,
+            due,
+            attempts,
+            payload,
+            mark,
+        } = self;
+        let name = KeyParts::new(&lane.0[1..])
+            .escaped()
+            .expect("the lane was read with this key");
+        let hold = Arc::new(Hold {
+            lane,
+            mark,
+            held: Arc::clone(held),
+        });
+        Claim {
+            lane: name,
+            seq,
+            due,
+            attempts,
+            payload,
+            order,
+            hold,
+        }
+    }
+}
+
+/// Up to `limit` rows of a lane that are due and not marked; of an ordered lane at most its head.
+fn rows(
+    reader: &Reader,
+    lane: &LaneKey,
+    order: Order,
+    now: Timestamp,
+    limit: usize,
+    marks: &HashSet<Key>,
+) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    reader.for_each_prefix(QUEUE_ROWS, &lane.0, |key, value| {
+        let mut parts = KeyParts::new(&key[lane.0.len()..]);
+        let (_, seq) = (parts.u64()?, parts.u64()?);
+        let Entry {
+            attempts,
+            due,
+            payload,
+        } = Entry::decode(value)?;
+        if due > now {
+            return Ok(ControlFlow::Break(()));
+        }
+        let mark = mark_of(lane, order, seq);
+        if !marks.contains(&mark) {
+            let (lane, payload) = (lane.clone(), Bytes::copy_from_slice(payload));
+            found.push(Found {
+                lane,
+                order,
+                seq,
+                due,
+                attempts,
+                payload,
+                mark,
+            });
+        }
+        let more = order == Order::ByDue && found.len() < limit;
+        Ok(if more {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
+    })?;
+    Ok(found)
+}
+
+impl Order {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Fifo => 0,
+            Self::ByDue => 1,
+        }
+    }
+
+    fn of(bytes: &[u8]) -> Result<Self> {
+        match bytes.first() {
+            Some(0) => Ok(Self::Fifo),
+            Some(1) => Ok(Self::ByDue),
+            _ => Err(damaged()),
+        }
+    }
+}
+
+impl Lane {
+    fn encode(self) -> Vec<u8> {
+        Key::new()
+            .u8(VERSION)
+            .u8(self.order.byte())
+            .time(self.due)
+            .u64(self.len)
+            .into_bytes()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut parts = value(bytes)?;
+        let order = Order::of(&[parts.u8()?])?;
+        Ok(Self {
+            order,
+            due: parts.time()?,
+            len: parts.u64()?,
+        })
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(13 + self.payload.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.attempts.to_be_bytes());
+        bytes.extend_from_slice(&Key::new().time(self.due));
+        bytes.extend_from_slice(self.payload);
+        bytes
+    }
+
+    fn decode(bytes: &'a [u8]) -> Result<Self> {
+        let mut parts = value(bytes)?;
+        Ok(Self {
+            attempts: parts.u32()?,
+            due: parts.time()?,
+            payload: parts.tail(),
+        })
+    }
+}
+
+impl DeadLetter {
+    fn encode(&self) -> Vec<u8> {
+        Key::new()
+            .u8(VERSION)
+            .u8(self.order.byte())
+            .u32(self.attempts)
+            .time(self.parked_at)
+            .escaped(self.reason.as_bytes())
+            .tail(&self.payload)
+            .into_bytes()
+    }
+
+    fn decode(lane: Vec<u8>, seq: u64, bytes: &[u8]) -> Result<Self> {
+        let mut parts = value(bytes)?;
+        Ok(Self {
+            lane,
+            seq,
+            order: Order::of(&[parts.u8()?])?,
+            attempts: parts.u32()?,
+            parked_at: parts.time()?,
+            reason: String::from_utf8_lossy(&parts.escaped()?).into_owned(),
+            payload: parts.tail().to_vec(),
+        })
+    }
+}
+
+fn value(bytes: &[u8]) -> Result<KeyParts<'_>> {
+    let mut parts = KeyParts::new(bytes);
+    if parts.u8()? == VERSION {
+        Ok(parts)
+    } else {
+        Err(damaged())
+    }
+}
+
+fn damaged() -> Error {
+    Error::internal("damaged queue row")
+}
+
+/// For `warung check`: a lane counts its rows and is in the index at the time of its first row.
+pub(super) fn check(reader: &Reader, problems: &mut Problems) -> Result<()> {
+    reader.for_each_prefix(QUEUE_LANES, b"", |key, value| {
+        let Ok(lane) = Lane::decode(value) else {
+            problems.add(QUEUE_LANES, key, "it cannot be read");
+            return Ok(ControlFlow::Continue(()));
+        };
+        let at = LaneKey(Key::new().tail(key));
+        let (mut len, mut due) = (0, None);
+        reader.for_each_prefix(QUEUE_ROWS, key, |row, value| {
+            len += 1;
+            match Entry::decode(value) {
+                Ok(entry) => due = due.or(Some(entry.due)),
+                Err(_) => problems.add(QUEUE_ROWS, row, "it cannot be read"),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if len != lane.len {
+            problems.add(QUEUE_LANES, key, "the lane miscounts its rows");
+        }
+        if due != Some(lane.due) || !reader.exists(QUEUE_DUE, &at.due(lane.due))? {
+            problems.add(QUEUE_LANES, key, "the lane has no schedule");
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    reader.for_each_prefix(QUEUE_DUE, b"", |key, _| {
+        if key.len() > 9 {
+            let lane = LaneKey(Key::new().u8(key[0]).tail(&key[9..]));
+            if !matches!(lane.load(reader), Ok(Some(l)) if *lane.due(l.due) == *key) {
+                problems.add(QUEUE_DUE, key, "no lane is due then");
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut lane = None;
+    reader.for_each_prefix(QUEUE_ROWS, b"", |key, _| {
+        let at = key.len().saturating_sub(16);
+        if lane.as_deref() != Some(&key[..at]) {
+            if !reader.exists(QUEUE_LANES, &key[..at])? {
+                problems.add(QUEUE_ROWS, key, "its lane is missing");
+            }
+            lane = Some(key[..at].to_vec());
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

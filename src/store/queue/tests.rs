@@ -1,0 +1,235 @@
+//! Lanes, claims and dead letters; then random histories against a small model.
+
+use super::*;
+use crate::store::faults::SimulatedDisk;
+use crate::store::{Disk, Durability, Options};
+
+const Q: u8 = 5;
+
+struct Rig {
+    store: Store,
+    clock: Clock,
+    queue: Queue,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let store = Store::open(Disk::Simulated(SimulatedDisk::new()), Options::default()).unwrap();
+        let clock = Clock::manual(at(0));
+        let queue = Queue::new(&store, Q, clock.clone());
+        Self {
+            store,
+            clock,
+            queue,
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Tx) -> Result<T> + Send + 'static,
+    ) -> T {
+        self.store.write(Durability::Lazy, f).await.unwrap()
+    }
+
+    async fn enqueue(&self, lane: &'static str, order: Order, due: i64, payload: &'static str) {
+        self.write(move |tx| enqueue(tx, Q, lane.as_bytes(), order, at(due), payload.as_bytes()))
+            .await;
+    }
+
+    fn claim(&self, limit: usize) -> Vec<Claim> {
+        self.queue.claim(limit).unwrap()
+    }
+
+    async fn settle(
+        &self,
+        claim: &Claim,
+        f: impl FnOnce(&mut Tx, &Claim) -> Result<bool> + Send + 'static,
+    ) -> bool {
+        let claim = claim.clone();
+        self.write(move |tx| f(tx, &claim)).await
+    }
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_ms(ms)
+}
+
+fn payloads(claims: &[Claim]) -> Vec<String> {
+    claims
+        .iter()
+        .map(|c| String::from_utf8(c.payload.to_vec()).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn an_ordered_lane_waits_for_its_head_and_another_lane_does_not() {
+    let rig = Rig::new();
+    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    rig.enqueue("a", Order::Fifo, 0, "a2").await;
+    rig.enqueue("b", Order::Fifo, 0, "b1").await;
+    let claims = rig.claim(10);
+    assert_eq!(payloads(&claims), ["a1", "b1"]);
+    assert!(
+        rig.claim(10).is_empty(),
+        "what is claimed is not claimed again"
+    );
+    assert!(
+        rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(50)))
+            .await
+    );
+    drop(claims);
+    assert_eq!(payloads(&rig.claim(10)), ["b1"], "a2 waits behind a1");
+    rig.clock.advance(Duration::from_millis(50));
+    let again = rig.claim(10);
+    assert_eq!(payloads(&again), ["b1", "a1"]);
+    assert_eq!(again[1].attempts, 1);
+    assert!(rig.settle(&again[1], done).await);
+    drop(again);
+    assert_eq!(payloads(&rig.claim(10)), ["a2", "b1"]);
+}
+
+#[tokio::test]
+async fn a_row_that_waits_for_its_retry_holds_up_nobody_in_a_lane_by_due_time() {
+    let rig = Rig::new();
+    for payload in ["c1", "c2", "c3"] {
+        rig.enqueue("c", Order::ByDue, 0, payload).await;
+    }
+    rig.enqueue("c", Order::ByDue, 90, "later").await;
+    let claims = rig.claim(2);
+    assert_eq!(payloads(&claims), ["c1", "c2"]);
+    assert!(
+        rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(80)))
+            .await
+    );
+    assert!(rig.settle(&claims[1], done).await);
+    drop(claims);
+    let next = rig.claim(9);
+    assert_eq!(payloads(&next), ["c3"]);
+    assert_eq!(rig.queue.next_due().unwrap(), Some(at(80)));
+    rig.clock.advance(Duration::from_millis(100));
+    assert_eq!(payloads(&rig.claim(9)), ["c1", "later"]);
+    assert_eq!(rig.store.read(|r| lane_len(r, Q, b"c")).unwrap(), 3);
+}
+
+#[tokio::test]
+async fn many_lanes_share_what_one_call_may_claim() {
+    let rig = Rig::new();
+    for lane in ["x", "y"] {
+        for _ in 0..10 {
+            rig.enqueue(lane, Order::ByDue, 0, lane).await;
+        }
+    }
+    rig.enqueue("z", Order::Fifo, 0, "z").await;
+    let mut got = payloads(&rig.claim(7));
+    got.sort();
+    assert_eq!(got, ["x", "x", "x", "y", "y", "y", "z"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_can_be_replayed_once() {
+    let rig = Rig::new();
+    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    let claim = rig.claim(1).pop().unwrap();
+    assert!(
+        rig.settle(&claim, |tx, c| park(tx, c, "410 Gone", at(7)))
+            .await
+    );
+    assert!(!rig.settle(&claim, done).await, "it is settled already");
+    drop(claim);
+    assert!(rig.claim(1).is_empty());
+    let letters = rig.store.read(|r| dead_letters(r, Q, b"a", 0, 10)).unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (letters[0].reason.as_str(), letters[0].attempts),
+        ("410 Gone", 1)
+    );
+    let seq = letters[0].seq;
+    assert!(
+        rig.write(move |tx| replay(tx, Q, b"a", seq, at(0)))
+            .await
+            .is_some()
+    );
+    assert!(
+        rig.write(move |tx| replay(tx, Q, b"a", seq, at(0)))
+            .await
+            .is_none()
+    );
+    assert_eq!(payloads(&rig.claim(1)), ["a1"]);
+}
+
+#[tokio::test]
+async fn a_deleted_lane_is_not_brought_back_by_its_claims() {
+    let rig = Rig::new();
+    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    rig.enqueue("ab", Order::Fifo, 0, "other lane").await;
+    let claims = rig.claim(2);
+    rig.write(|tx| delete_lane(tx, Q, b"a")).await;
+    assert!(!rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(1))).await);
+    assert!(
+        !rig.settle(&claims[0], |tx, c| park(tx, c, "x", at(1)))
+            .await
+    );
+    assert!(!rig.settle(&claims[0], |tx, c| rewrite(tx, c, b"x")).await);
+    assert!(rig.settle(&claims[1], done).await);
+    assert_eq!(rig.queue.next_due().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_rewritten_payload_is_there_after_the_worker_died() {
+    let rig = Rig::new();
+    rig.enqueue("a", Order::ByDue, 0, "to send").await;
+    let claim = rig.claim(1).pop().unwrap();
+    assert!(
+        rig.settle(&claim, |tx, c| rewrite(tx, c, b"sending as 17"))
+            .await
+    );
+    assert!(rig.claim(1).is_empty());
+    drop(claim);
+    assert_eq!(payloads(&rig.claim(1)), ["sending as 17"]);
+}
+
+#[tokio::test]
+async fn a_worker_sleeps_until_there_is_work() {
+    let rig = Rig::new();
+    let ready = rig.queue.ready();
+    let mut ready = pin!(ready);
+    let soon = Duration::from_millis(20);
+    assert!(tokio::time::timeout(soon, ready.as_mut()).await.is_err());
+    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    ready.await.unwrap();
+    let claim = rig.claim(1);
+    rig.enqueue("a", Order::Fifo, 0, "a2").await;
+    let mut ready = pin!(rig.queue.ready());
+    assert!(
+        tokio::time::timeout(soon, ready.as_mut()).await.is_err(),
+        "the lane is claimed"
+    );
+    drop(claim);
+    ready.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_is_held_until_its_settlement_is_committed() {
+    let rig = Rig::new();
+    rig.enqueue("a", Order::ByDue, 0, "a1").await;
+    let claim = rig.claim(1).pop().unwrap();
+    let (queue, store) = (rig.queue.clone(), rig.store.clone());
+    // The operation takes the last clone along; the one behind it runs in the same batch.
+    let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+    let first = rig.write(move |_| {
+        gate.recv().unwrap();
+        Ok(())
+    });
+    let settled = rig.write(move |tx| done(tx, &claim));
+    let behind = rig.write(move |_| queue.claim(1));
+    let gatekeeper = async {
+        while store.stats().queue_depth < 2 {
+            tokio::task::yield_now().await;
+        }
+        open_gate.send(()).unwrap();
+    };
+    let (_, settled, behind, ()) = tokio::join!(first, settled, behind, gatekeeper);
+    assert!(settled && behind.is_empty());
+}
+
+mod histories;

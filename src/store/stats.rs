@@ -1,0 +1,87 @@
+//! What the store did, for `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::disk::Meter;
+
+/// Counters since the start, and what waits now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Operations that were taken from the queue.
+    pub ops: u64,
+    /// Batches they were joined into.
+    pub batches: u64,
+    /// The greatest number of operations in one batch.
+    pub largest_batch: u64,
+    /// Transactions committed, with and without an fsync.
+    pub commits: u64,
+    /// Transactions committed with an fsync.
+    pub durable_commits: u64,
+    /// Batches that failed and were refused.
+    pub failed_batches: u64,
+    /// How often the store was reopened after a failure.
+    pub recoveries: u64,
+    /// fsyncs of the file.
+    pub fsyncs: u64,
+    /// Bytes written to the file.
+    pub bytes_written: u64,
+    /// Bytes read from the file.
+    pub bytes_read: u64,
+    /// Operations that wait now.
+    pub queue_depth: usize,
+    /// Whether writes fail at present.
+    pub degraded: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    ops: AtomicU64,
+    batches: AtomicU64,
+    largest_batch: AtomicU64,
+    commits: AtomicU64,
+    durable_commits: AtomicU64,
+    failed_batches: AtomicU64,
+    recoveries: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn batch(&self, ops: usize, committed: bool) {
+        if ops > 0 {
+            self.ops.fetch_add(ops as u64, Ordering::Relaxed);
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            self.largest_batch.fetch_max(ops as u64, Ordering::Relaxed);
+        }
+        if !committed {
+            self.failed_batches.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn commit(&self, durable: bool) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        if durable {
+            self.durable_commits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn recovered(&self) {
+        self.recoveries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self, meter: &Meter, queue_depth: usize, degraded: bool) -> Stats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            ops: of(&self.ops),
+            batches: of(&self.batches),
+            largest_batch: of(&self.largest_batch),
+            commits: of(&self.commits),
+            durable_commits: of(&self.durable_commits),
+            failed_batches: of(&self.failed_batches),
+            recoveries: of(&self.recoveries),
+            fsyncs: of(&meter.syncs),
+            bytes_written: of(&meter.bytes_written),
+            bytes_read: of(&meter.bytes_read),
+            queue_depth,
+            degraded,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Every table of the store: its name, its key layout, how its values begin; the schema's version.
+//!
+//! To add a table, add one entry below. To change a layout, give the table a new name (`/2`), move the
+//! rows in a migration and put the old name into [`RETIRED`]. `check` reads the layouts from here, and
+//! so do the debug assertions of [`super::Tx::put`], so that a row of another shape is found at once.
+//!
+//! `sid` is the session's number (`u32`). Layouts are those of [`super::Key`]: integers big-endian,
+//! [`Part::Text`] ended by a NUL, [`Part::Escaped`] any bytes, [`Part::Tail`] the rest.
+
+use std::fmt;
+
+use super::tx::Tx;
+use crate::error::Result;
+
+/// One part of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// One byte.
+    U8,
+    /// Four bytes, big-endian.
+    U32,
+    /// Eight bytes, big-endian (also a point in time).
+    U64,
+    /// Exactly so many bytes.
+    Fixed(usize),
+    /// Text without NUL, ended by a NUL.
+    Text,
+    /// Any bytes, escaped so that no part can run into the next one.
+    Escaped,
+    /// Everything that is left, which may be nothing.
+    Tail,
+}
+
+/// How the values of a table begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// One version byte, from 1 up to this; then what the owner of the table writes.
+    Versioned(u8),
+    /// Bytes without a version: nothing, an integer, an id.
+    Raw,
+}
+
+/// A table of the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Table(u8);
+
+struct Spec {
+    name: &'static str,
+    key: &'static [Part],
+    values: Values,
+}
+
+impl Table {
+    /// The name in the file, with its layout's version: `messages/1`.
+    pub fn name(self) -> &'static str {
+        SPECS[self.number()].name
+    }
+
+    /// The layout of its keys.
+    pub fn key(self) -> &'static [Part] {
+        SPECS[self.number()].key
+    }
+
+    /// How its values begin.
+    pub fn values(self) -> Values {
+        SPECS[self.number()].values
+    }
+
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// Every table there is.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0u8..).take(COUNT).map(Self)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident = $text:literal: [$($part:expr),* $(,)?] => $values:expr;)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[repr(u8)]
+        enum Number { $($name),* }
+        $($(#[$doc])* pub const $name: Table = Table(Number::$name as u8);)*
+        pub(super) const COUNT: usize = [$(Number::$name as u8),*].len();
+        static SPECS: [Spec; COUNT] = {
+            use Part::{Escaped, Fixed, Tail, Text, U32, U64, U8};
+            use Values::{Raw, Versioned};
+            [$(Spec { name: $text, key: &[$($part),*], values: $values }),*]
+        };
+    };
+}
+
+tables! {
+    /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
+    DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
+    /// The delivery log. `sid, event seq, webhook id` -> record.
+    DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
+    /// What happened in a session, in order. `sid, seq` -> record.
+    EVENTS = "events/1": [U32, U64] => Versioned(1);
+    /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
+    IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
+    /// Messages sent and received. `sid, message id, chat, sender` -> record.
+    MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
+    /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
+    META = "meta/1": [Tail] => Raw;
+    /// Messages that are being sent. `sid, message id` -> when that began (ms, i64).
+    OUTBOX = "outbox_messages/1": [U32, Tail] => Raw;
+    /// Index: each lane that has rows, by when its first is due. `queue, due time, lane` -> nothing.
+    QUEUE_DUE = "queue_dues/1": [U8, U64, Escaped] => Raw;
+    /// Lanes that have rows. `queue, lane` -> see `queue.rs`.
+    QUEUE_LANES = "queue_lanes/1": [U8, Escaped] => Versioned(1);
+    /// Queue rows. `queue, lane, 0 or due time, seq` -> see `queue.rs`.
+    QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
+    /// Sessions. `session id` -> record.
+    SESSIONS = "sessions/1": [Tail] => Versioned(1);
+    /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
+    WA = "wa_rows/1": [U32, U8, Tail] => Versioned(1);
+    /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.
+    WA_EXPIRY = "wa_expiries/1": [U32, U8, U64, Tail] => Raw;
+    /// Webhooks of a session. `sid, webhook id` -> record.
+    WEBHOOKS = "webhooks/1": [U32, Tail] => Versioned(1);
+}
+
+// `Changes` keeps one bit per table.
+const _: () = assert!(COUNT <= 64);
+
+/// Moves the rows from schema `n` to `n + 1`, inside one transaction.
+pub(super) type Migration = fn(&mut Tx) -> Result<()>;
+
+/// What to do to a file of an older schema: entry `n - 1` makes schema `n + 1` out of `n`.
+pub(super) const MIGRATIONS: &[Migration] = &[];
+
+/// The version of the layouts above; a file with a greater one is refused.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32 + 1;
+
+/// Names that earlier schemas used, so that no new table takes one.
+pub const RETIRED: &[&str] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plural_versioned_unique_and_not_retired() {
+        let mut seen = std::collections::BTreeSet::new();
+        for table in Table::all() {
+            let (noun, version) = table.name().split_once('/').expect("noun/version");
+            assert!(
+                noun.ends_with('s') || table == META,
+                "{table:?} is not plural"
+            );
+            assert!(version.parse::<u32>().is_ok(), "{table:?} has no version");
+            assert!(seen.insert(table.name()), "{table:?} twice");
+            assert!(!RETIRED.contains(&table.name()), "{table:?} is retired");
+        }
+    }
+
+    #[test]
+    fn only_the_last_part_of_a_key_may_be_open_ended() {
+        for table in Table::all() {
+            let (_, before) = table.key().split_last().expect("a key has parts");
+            assert!(!before.contains(&Part::Tail), "{table:?}");
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Opening, writing, reading, copying and checking a store.
+
+mod crashes;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::faults::SimulatedDisk;
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, WA, WA_EXPIRY};
+use super::*;
+
+fn simulated() -> (Store, Arc<SimulatedDisk>) {
+    let disk = SimulatedDisk::new();
+    (open(&disk), disk)
+}
+
+fn open(disk: &Arc<SimulatedDisk>) -> Store {
+    Store::open(Disk::Simulated(Arc::clone(disk)), Options::default()).unwrap()
+}
+
+async fn put(store: &Store, durability: Durability, key: &str, value: &str) -> Result<()> {
+    let (key, value) = (key.to_owned(), value.to_owned());
+    store
+        .write(durability, move |tx| {
+            tx.put(META, key, value);
+            Ok(())
+        })
+        .await
+}
+
+fn value(store: &Store, key: &str) -> Option<String> {
+    let found = store.read(|r| r.get(META, key.as_bytes())).unwrap();
+    found.map(|v| String::from_utf8(v).unwrap())
+}
+
+#[tokio::test]
+async fn an_operation_sees_its_own_changes_merged_with_the_stored_rows() {
+    let (store, _) = simulated();
+    for key in ["x/1", "x/3", "x/5"] {
+        put(&store, Durability::Lazy, key, "stored").await.unwrap();
+    }
+    let (forward, backward, after) = store
+        .write(Durability::Lazy, |tx| {
+            tx.put(META, "x/0", "new");
+            tx.put(META, "x/3", "changed");
+            tx.put(META, "x/4", "new");
+            tx.delete(META, b"x/5");
+            assert!(tx.exists(META, b"x/4")? && !tx.exists(META, b"x/5")?);
+            let keys = |rows: Vec<Row>| {
+                let text = |(k, v): Row| {
+                    format!(
+                        "{}={}",
+                        String::from_utf8(k).unwrap(),
+                        String::from_utf8(v).unwrap()
+                    )
+                };
+                rows.into_iter().map(text).collect::<Vec<_>>().join(" ")
+            };
+            let range = || b"x/".to_vec()..b"x0".to_vec();
+            Ok((
+                keys(tx.range(META, range(), 9, false)?),
+                keys(tx.range(META, range(), 3, true)?),
+                keys(tx.prefix(META, b"x/", Some(b"x/1"), 1)?),
+            ))
+        })
+        .await
+        .unwrap();
+    assert_eq!(forward, "x/0=new x/1=stored x/3=changed x/4=new");
+    assert_eq!(backward, "x/4=new x/3=changed x/1=stored");
+    assert_eq!(after, "x/3=changed");
+}
+
+#[tokio::test]
+async fn a_failing_and_a_panicking_operation_leave_nothing_and_harm_nobody() {
+    let (store, _) = simulated();
+    // The gate keeps the writer busy until all three others wait: they become one batch.
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let first = store.write(Durability::Sync, move |_| {
+        gate.recv().unwrap();
+        Ok(())
+    });
+    let good = put(&store, Durability::Sync, "good", "1");
+    let bad = store.write(Durability::Sync, |tx| {
+        tx.put(META, "bad", "1");
+        tx.delete(META, b"good");
+        Err::<(), _>(Error::invalid("no"))
+    });
+    let worse = store.write(Durability::Sync, |tx| -> Result<()> {
+        tx.put(META, "worse", "1");
+        panic!("boom");
+    });
+    let last = store.write(Durability::Sync, |tx| tx.get(META, b"good"));
+    let gatekeeper = async {
+        while store.stats().queue_depth < 4 {
+            tokio::task::yield_now().await;
+        }
+        open_gate.send(()).unwrap();
+    };
+    let (first, good, bad, worse, last, ()) =
+        tokio::join!(first, good, bad, worse, last, gatekeeper);
+    first.unwrap();
+    good.unwrap();
+    assert_eq!(bad.unwrap_err().detail(), "no");
+    assert_eq!(worse.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(last.unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(value(&store, "good").as_deref(), Some("1"));
+    assert_eq!((value(&store, "bad"), value(&store, "worse")), (None, None));
+    assert!(store.stats().largest_batch >= 4, "{:?}", store.stats());
+}
+
+#[tokio::test]
+async fn operations_that_wait_share_one_fsync() {
+    let (store, disk) = simulated();
+    let before = disk.syncs();
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let first = store.write(Durability::Lazy, move |_| {
+        gate.recv().unwrap();
+        Ok(())
+    });
+    let writes = (0..100).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { put(&store, Durability::Sync, &format!("k{n}"), "v").await })
+    });
+    let writes: Vec<_> = writes.collect();
+    let gatekeeper = async {
+        while store.stats().queue_depth < 100 {
+            tokio::task::yield_now().await;
+        }
+        open_gate.send(()).unwrap();
+    };
+    tokio::join!(async { first.await.unwrap() }, gatekeeper);
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(disk.syncs() - before, 1);
+}
+
+#[tokio::test]
+async fn a_lazy_write_is_visible_at_once_and_on_the_disk_after_the_interval() {
+    let (store, disk) = simulated();
+    let before = disk.syncs();
+    put(&store, Durability::Lazy, "k", "v").await.unwrap();
+    assert_eq!(value(&store, "k").as_deref(), Some("v"));
+    assert_eq!(
+        disk.syncs(),
+        before,
+        "a lazy write needs no fsync of its own"
+    );
+    while disk.syncs() == before {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(value(&open(&disk.crash()), "k").as_deref(), Some("v"));
+}
+
+#[tokio::test]
+async fn closing_writes_what_waits_and_refuses_the_rest() {
+    let (store, disk) = simulated();
+    for n in 0..50 {
+        store
+            .write_later(move |tx| {
+                tx.put(META, format!("k{n}"), "v");
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    store.close().await;
+    let error = put(&store, Durability::Sync, "late", "v")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let again = open(&disk.crash());
+    assert!((0..50).all(|n| value(&again, &format!("k{n}")).is_some()));
+    assert_eq!(value(&again, "late"), None);
+}
+
+#[tokio::test]
+async fn an_operation_that_changes_nothing_costs_no_fsync() {
+    let (store, disk) = simulated();
+    put(&store, Durability::Sync, "k", "v").await.unwrap();
+    let before = disk.syncs();
+    store
+        .write(Durability::Sync, |tx| {
+            tx.delete(META, b"absent");
+            tx.get(META, b"k")
+        })
+        .await
+        .unwrap();
+    assert_eq!(disk.syncs(), before);
+}
+
+#[tokio::test]
+async fn numbers_of_a_counter_are_never_given_twice() {
+    let (store, disk) = simulated();
+    let next = |s: Store| async move {
+        s.write(Durability::Sync, |tx| {
+            Ok((tx.next_seq("a")?, tx.next_seq("a")?))
+        })
+        .await
+        .unwrap()
+    };
+    assert_eq!(next(store.clone()).await, (1, 2));
+    assert_eq!(next(open(&disk.crash())).await, (3, 4));
+    assert_eq!(
+        store
+            .write(Durability::Sync, |tx| tx.next_seq("b"))
+            .await
+            .unwrap(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_prefix_is_deleted_with_the_rows_of_the_same_operation() {
+    let (store, _) = simulated();
+    put(&store, Durability::Lazy, "p/1", "v").await.unwrap();
+    put(&store, Durability::Lazy, "q/1", "v").await.unwrap();
+    let count = store
+        .write(Durability::Lazy, |tx| {
+            tx.put(META, "p/2", "v");
+            tx.delete_prefix(META, b"p/")
+        })
+        .await
+        .unwrap();
+    assert_eq!(count, 2);
+    assert_eq!((value(&store, "p/1"), value(&store, "p/2")), (None, None));
+    assert!(value(&store, "q/1").is_some());
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_which_file_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.redb");
+    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    let error = Store::open(Disk::File(path.clone()), Options::default())
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.detail().contains("w.redb is in use"), "{error}");
+    assert_eq!(check(&path).unwrap_err().kind(), ErrorKind::Conflict);
+    store.close().await;
+    Store::open(Disk::File(path), Options::default()).unwrap();
+}
+
+#[tokio::test]
+async fn a_new_file_is_for_its_owner_only_and_alone_in_its_folder() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.redb");
+    // As a run that was cut short while it laid out the file leaves it.
+    std::fs::write(folder.path().join("w.redb.new"), vec![0; 5000]).unwrap();
+    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    put(&store, Durability::Sync, "k", "v").await.unwrap();
+    store.close().await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    assert_eq!(value(&store, "k").as_deref(), Some("v"));
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.redb");
+    for foreign in [
+        &b"hello"[..],
+        &[0; 9000],
+        b"SQLite format 3\0 and so on and on",
+    ] {
+        std::fs::write(&path, foreign).unwrap();
+        let error = Store::open(Disk::File(path.clone()), Options::default())
+            .err()
+            .unwrap();
+        assert!(error.detail().contains("w.redb is not a store"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), foreign);
+    }
+    let _ = std::fs::remove_file(&path);
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, u64>::new("theirs");
+    transaction
+        .open_table(table)
+        .unwrap()
+        .insert("a", 1)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = Store::open(Disk::File(path.clone()), Options::default())
+        .err()
+        .unwrap();
+    assert!(error.detail().contains("is not a store"), "{error}");
+}
+
+#[tokio::test]
+async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
+    fn rename(tx: &mut Tx) -> Result<()> {
+        let old = tx.get(META, b"old")?.unwrap();
+        tx.delete(META, b"old");
+        tx.put(META, "new", old);
+        Ok(())
+    }
+    fn double(tx: &mut Tx) -> Result<()> {
+        let value = tx.get(META, b"new")?.unwrap();
+        tx.put(META, "new", [value.clone(), value].concat());
+        Ok(())
+    }
+    fn fail(tx: &mut Tx) -> Result<()> {
+        tx.put(META, "new", "spoiled");
+        Err(Error::internal("no"))
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.redb");
+    let open = |migrations: &[Migration]| {
+        Store::open_with(Disk::File(path.clone()), Options::default(), migrations)
+    };
+    let store = open(&[]).unwrap();
+    put(&store, Durability::Sync, "old", "v").await.unwrap();
+    store.close().await;
+
+    let store = open(&[rename, double]).unwrap();
+    assert_eq!(
+        (value(&store, "old"), value(&store, "new")),
+        (None, Some("vv".into()))
+    );
+    store.close().await;
+
+    assert!(open(&[rename, double, fail]).is_err());
+    let store = open(&[rename, double]).unwrap();
+    assert_eq!(
+        value(&store, "new").as_deref(),
+        Some("vv"),
+        "a failed migration changes nothing"
+    );
+    store.close().await;
+
+    let error = open(&[rename]).err().unwrap();
+    assert!(error.detail().contains("newer version"), "{error}");
+
+    let copy = folder.path().join("w.redb.schema-1");
+    let store = Store::open(Disk::File(copy), Options::default()).unwrap();
+    assert_eq!(value(&store, "old").as_deref(), Some("v"));
+}
+
+#[tokio::test]
+async fn a_backup_is_what_the_store_was_at_one_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = simulated();
+    store
+        .write(Durability::Sync, |tx| {
+            for n in 0..12_000u32 {
+                tx.put(WA, Key::new().u32(n).u8(1).tail("k"), vec![1; 20]);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let to = folder.path().join("copy.redb");
+    let size = store.backup(&to).await.unwrap();
+    assert_eq!(size, std::fs::metadata(&to).unwrap().len());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(check(&to).unwrap(), Vec::<String>::new());
+    let copy = Store::open(Disk::File(to), Options::default()).unwrap();
+    let all = |s: &Store| s.read(|r| r.prefix(WA, b"", None, usize::MAX)).unwrap();
+    assert_eq!(all(&copy), all(&store));
+    assert!(
+        store
+            .backup(&folder.path().join("absent/copy.redb"))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn the_check_finds_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.redb");
+    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    store
+        .write(Durability::Sync, |tx| {
+            let key = Key::new().u32(1).u8(2).u64(9).tail("row");
+            tx.put(WA_EXPIRY, key, "");
+            tx.put(WA, Key::new().u32(1).u8(2).tail("row"), [1]);
+            tx.put(OUTBOX, Key::new().u32(1).tail("3EB0"), "");
+            tx.put(MESSAGES, Key::new().u32(1).text("3EB0")?.text("chat")?, [1]);
+            queue::enqueue(tx, 3, b"lane", queue::Order::Fifo, Default::default(), b"x")?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    store.close().await;
+    assert_eq!(check(&path).unwrap(), Vec::<String>::new());
+
+    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    store
+        .write(Durability::Sync, |tx| {
+            tx.delete(WA, &Key::new().u32(1).u8(2).tail("row"));
+            tx.delete_prefix(MESSAGES, b"")?;
+            let (key, _) = tx.first(tables::QUEUE_DUE, &[3])?.unwrap();
+            tx.delete(tables::QUEUE_DUE, &key);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    store.close().await;
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut keys = transaction
+        .open_table(read::definition(IDEMPOTENCY))
+        .unwrap();
+    keys.insert(&b"short"[..], &[1][..]).unwrap();
+    keys.insert(&[7; 36][..], &[99][..]).unwrap();
+    drop(keys);
+    transaction.commit().unwrap();
+    drop(database);
+
+    let found = check(&path).unwrap().join("\n");
+    for expected in [
+        "idempotency_keys/1: row 73686f7274: the key has another layout",
+        "the value has an unknown version",
+        "wa_expiries/1: row 00000001020000000000000009726f77: the row that it names is missing",
+        "outbox_messages/1: row 0000000133454230: the row that it names is missing",
+        "queue_lanes/1: row 036c616e650001: the lane has no schedule",
+    ] {
+        assert!(found.contains(expected), "{expected:?} is not in\n{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_walk_can_read_other_tables_and_break_off() {
+    let (store, _) = simulated();
+    for n in 0..5 {
+        put(&store, Durability::Lazy, &format!("w/{n}"), "v")
+            .await
+            .unwrap();
+    }
+    let mut seen = 0;
+    store
+        .read(|r| {
+            r.for_each_prefix(META, b"w/", |key, _| {
+                assert!(r.exists(META, key)? && !r.exists(WA, key)?);
+                seen += 1;
+                Ok(if seen == 3 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })
+        })
+        .unwrap();
+    assert_eq!(seen, 3);
+}
+
+#[tokio::test]
+async fn who_writes_when_the_queue_is_full_waits() {
+    let disk = Disk::Simulated(SimulatedDisk::new());
+    let store = Store::open(
+        disk,
+        Options {
+            queue: 2,
+            ..Options::default()
+        },
+    )
+    .unwrap();
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let (entered, inside) = oneshot::channel();
+    let gated = move |_: &mut Tx| {
+        entered.send(()).unwrap();
+        gate.recv().unwrap();
+        Ok(())
+    };
+    store.write_later(gated).await.unwrap();
+    inside.await.unwrap();
+    for _ in 0..2 {
+        store.write_later(|_| Ok(())).await.unwrap();
+    }
+    let mut third = std::pin::pin!(store.write_later(|_| Ok(())));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), third.as_mut())
+            .await
+            .is_err()
+    );
+    open_gate.send(()).unwrap();
+    third.await.unwrap();
+}

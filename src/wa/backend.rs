@@ -1,0 +1,1254 @@
+//! The WhatsApp library's storage on our store: the device and Signal state of one session.
+//!
+//! All of it is in the table `wa_rows` under `sid, kind`; rows that end are indexed in `wa_expiries`.
+//!
+//! Invariants:
+//! - Every method of the library is one operation of the store, so a batch is stored whole or not.
+//! - Ok means on the disk for whatever a ratchet, a key or an undelivered message depends on. A message
+//!   key must never reach the wire twice, and a lost session is lost for good. What the library can
+//!   ask for again, or can miss once, rides with the next fsync.
+//! - Addresses and ids come from strangers: parts of keys are escaped, so that no choice of them makes
+//!   two rows one.
+
+use std::collections::HashMap;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use whatsapp_rust::async_trait;
+use whatsapp_rust::wacore::appstate::hash::HashState;
+use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
+use whatsapp_rust::wacore::stats::StorageResourceReport;
+use whatsapp_rust::wacore::store::Device;
+use whatsapp_rust::wacore::store::error::{Result, StoreError};
+use whatsapp_rust::wacore::store::traits::{
+    AppStateSyncKey, AppSyncStore, DeviceListRecord, DeviceStore, LidPnMappingEntry,
+    MsgSecretEntry, MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore,
+    SignalStore, TcTokenEntry, merge_msg_secret_expiry, merge_msg_secret_message_ts,
+};
+
+use crate::error::{Error, Result as OurResult};
+use crate::store::tables::{WA, WA_EXPIRY};
+use crate::store::{Durability, Key, KeyParts, Read, Reader, Record, Store, Tx, decode, encode};
+use crate::time::Clock;
+
+/// The version byte of the values that are not JSON.
+const VERSION: u8 = 1;
+/// How many rows one operation deletes, so that a sweep does not hold up the other sessions.
+const SWEEP: usize = 2000;
+
+/// What a row is; the second part of its key.
+///
+/// Hazard: the numbers are in the files of users. Never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    /// Nothing -> `Device` as JSON.
+    Device = 1,
+    /// Address -> 32 bytes.
+    Identity = 2,
+    /// Address -> record.
+    Session = 3,
+    /// Id (u32) -> uploaded (0 or 1), record.
+    PreKey = 4,
+    /// Id (u32) -> record.
+    SignedPreKey = 5,
+    /// Address (group and sender) -> record.
+    SenderKey = 6,
+    /// Key id -> `AppStateSyncKey` as JSON.
+    SyncKey = 7,
+    /// Nothing -> id of the sync key that was stored last.
+    LatestSyncKey = 8,
+    /// Collection -> `HashState` as JSON.
+    AppVersion = 9,
+    /// Collection, index MAC -> version (u64), value MAC.
+    MutationMac = 10,
+    /// Group, device -> whether it has our sender key (0 or 1).
+    SenderKeyDevice = 11,
+    /// Index: device, group -> nothing.
+    SenderKeyGroup = 12,
+    /// LID -> `LidPnMappingEntry` as JSON.
+    LidMapping = 13,
+    /// Index: phone number -> its newest LID.
+    PnMapping = 14,
+    /// Address, message id -> key.
+    BaseKey = 15,
+    /// User -> `DeviceListRecord` as JSON.
+    DeviceList = 16,
+    /// Group -> what the library wants to keep of it.
+    GroupMetadata = 17,
+    /// Address -> received at (i64), sent at (0 or 1, then i64), token.
+    TcToken = 18,
+    /// Chat, message id -> stored at (i64), message. Ends when it is old.
+    SentMessage = 19,
+    /// Chat, sender, message id -> stored at (i64), message. Ends when it is old.
+    PendingInbound = 20,
+    /// Chat, sender, message id -> end (i64, 0 is never), message's time (i64), secret.
+    MsgSecret = 21,
+}
+
+impl Record for Device {
+    const VERSION: u8 = 1;
+}
+impl Record for AppStateSyncKey {
+    const VERSION: u8 = 1;
+}
+impl Record for HashState {
+    const VERSION: u8 = 1;
+}
+impl Record for LidPnMappingEntry {
+    const VERSION: u8 = 1;
+}
+impl Record for DeviceListRecord {
+    const VERSION: u8 = 1;
+}
+
+/// The storage of one session.
+#[derive(Clone)]
+pub struct Backend {
+    store: Store,
+    sid: u32,
+    clock: Clock,
+}
+
+impl Backend {
+    /// The storage of session number `sid`.
+    pub fn new(store: Store, sid: u32, clock: Clock) -> Self {
+        Self { store, sid, clock }
+    }
+
+    /// The key of a row; its last part is to be added.
+    fn key(&self, kind: Kind) -> Key {
+        Key::new().u32(self.sid).u8(kind as u8)
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().as_secs()
+    }
+
+    fn get<T>(&self, key: &Key, read: impl FnOnce(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
+        self.store
+            .read(|r| r.view(WA, key, read)?.transpose())
+            .map_err(failed)
+    }
+
+    fn get_record<T: Record>(&self, key: &Key) -> Result<Option<T>> {
+        self.get(key, decode)
+    }
+
+    async fn scan<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Reader) -> OurResult<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.read_slow(f).await.map_err(failed)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&mut Tx) -> OurResult<T> + Send + 'static,
+    ) -> Result<T> {
+        self.store.write(durability, f).await.map_err(failed)
+    }
+
+    async fn put(&self, durability: Durability, key: Key, value: Vec<u8>) -> Result<()> {
+        self.put_all(durability, vec![(key, value)]).await
+    }
+
+    async fn put_all(&self, durability: Durability, rows: Vec<(Key, Vec<u8>)>) -> Result<()> {
+        let put = |tx: &mut Tx| {
+            for (key, value) in rows {
+                tx.put(WA, key, value);
+            }
+            Ok(())
+        };
+        self.write(durability, put).await
+    }
+
+    async fn put_record<T: Record>(
+        &self,
+        durability: Durability,
+        key: Key,
+        record: &T,
+    ) -> Result<()> {
+        self.put(durability, key, encode(record).map_err(failed)?)
+            .await
+    }
+
+    async fn delete(&self, durability: Durability, key: Key) -> Result<()> {
+        self.delete_all_of(durability, vec![key]).await
+    }
+
+    async fn delete_all_of(&self, durability: Durability, keys: Vec<Key>) -> Result<()> {
+        let delete = move |tx: &mut Tx| {
+            for key in &keys {
+                tx.delete(WA, key);
+            }
+            Ok(())
+        };
+        self.write(durability, delete).await
+    }
+
+    async fn delete_below(&self, durability: Durability, prefix: Key) -> Result<()> {
+        let delete = move |tx: &mut Tx| tx.delete_prefix(WA, &prefix);
+        self.write(durability, delete).await.map(drop)
+    }
+
+    /// Deletes the rows of a kind that end before `cutoff`; says how many.
+    async fn delete_ended(&self, kind: Kind, cutoff: i64) -> Result<u32> {
+        let prefix = self.key(kind);
+        let mut total = 0;
+        loop {
+            let prefix = prefix.clone();
+            let sweep = move |tx: &mut Tx| {
+                let end = prefix.clone().u64(sortable(cutoff));
+                let ended = tx.range(
+                    WA_EXPIRY,
+                    (
+                        Bound::Included(prefix.to_vec()),
+                        Bound::Excluded(end.into_bytes()),
+                    ),
+                    SWEEP,
+                    false,
+                )?;
+                for (key, _) in &ended {
+                    let row = prefix.clone().tail(&key[prefix.len() + 8..]);
+                    tx.delete(WA, &row);
+                    tx.delete(WA_EXPIRY, key);
+                }
+                Ok(ended.len())
+            };
+            let count = self.write(Durability::Lazy, sweep).await?;
+            total += count;
+            if count < SWEEP {
+                return Ok(u32::try_from(total).unwrap_or(u32::MAX));
+            }
+        }
+    }
+}
+
+/// Deletes every row of session number `sid`.
+///
+/// Hazard: stop the session's client first, or it writes new ones. The work is done in steps; after a
+/// crash in between call it again.
+pub async fn delete_all(store: &Store, sid: u32) -> OurResult<()> {
+    let prefix = Key::new().u32(sid);
+    for table in [WA, WA_EXPIRY] {
+        loop {
+            let prefix = prefix.clone();
+            let step = move |tx: &mut Tx| {
+                let mut keys = Vec::with_capacity(SWEEP);
+                tx.for_each_prefix(table, &prefix, |key, _| {
+                    keys.push(key.to_vec());
+                    let more = keys.len() < SWEEP;
+                    Ok(if more {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    })
+                })?;
+                for key in &keys {
+                    tx.delete(table, key);
+                }
+                Ok(keys.len())
+            };
+            if store.write(Durability::Sync, step).await? < SWEEP {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a row that ends, and moves its entry in the index; `old_end` is the end that it had.
+fn put_ending(tx: &mut Tx, key: Key, old_end: Option<i64>, end: Option<i64>, value: Vec<u8>) {
+    if old_end != end {
+        if let Some(end) = old_end {
+            tx.delete(WA_EXPIRY, &expiry_key(&key, end));
+        }
+        if let Some(end) = end {
+            tx.put(WA_EXPIRY, expiry_key(&key, end), []);
+        }
+    }
+    tx.put(WA, key, value);
+}
+
+/// Deletes a row that begins with the time it was stored at, and its entry in the index; returns
+/// what follows that time.
+fn take_stored(tx: &mut Tx, key: &Key) -> OurResult<Option<Vec<u8>>> {
+    let found = tx.view(WA, key, stored)?.transpose()?;
+    Ok(found.map(|(at, bytes)| {
+        tx.delete(WA_EXPIRY, &expiry_key(key, at));
+        tx.delete(WA, key);
+        bytes
+    }))
+}
+
+/// Puts a row that begins with the time it is stored at.
+fn put_stored(tx: &mut Tx, key: Key, now: i64, bytes: &[u8]) -> OurResult<()> {
+    let old = tx.view(WA, &key, stored_at)?.transpose()?;
+    let mut value = Vec::with_capacity(9 + bytes.len());
+    value.push(VERSION);
+    value.extend_from_slice(&now.to_be_bytes());
+    value.extend_from_slice(bytes);
+    put_ending(tx, key, old, Some(now), value);
+    Ok(())
+}
+
+/// The key of a row's entry in the index of ends.
+fn expiry_key(row: &Key, end: i64) -> Key {
+    let (session_and_kind, rest) = row.split_at(5);
+    Key::new()
+        .tail(session_and_kind)
+        .u64(sortable(end))
+        .tail(rest)
+}
+
+/// Seconds as bits that sort also before 1970.
+fn sortable(secs: i64) -> u64 {
+    (secs as u64) ^ (1 << 63)
+}
+
+fn versioned(bytes: &[u8]) -> Vec<u8> {
+    Key::new().u8(VERSION).tail(bytes).into_bytes()
+}
+
+/// The parts of a value behind its version byte.
+fn parts(value: &[u8]) -> OurResult<KeyParts<'_>> {
+    let mut parts = KeyParts::new(value);
+    match parts.u8()? {
+        VERSION => Ok(parts),
+        other => Err(Error::internal(format!("value of unknown version {other}"))),
+    }
+}
+
+fn plain(value: &[u8]) -> OurResult<Vec<u8>> {
+    Ok(parts(value)?.tail().to_vec())
+}
+
+fn plain_bytes(value: &[u8]) -> OurResult<Bytes> {
+    Ok(Bytes::copy_from_slice(parts(value)?.tail()))
+}
+
+fn stored_at(value: &[u8]) -> OurResult<i64> {
+    Ok(parts(value)?.u64()? as i64)
+}
+
+fn stored(value: &[u8]) -> OurResult<(i64, Vec<u8>)> {
+    let mut parts = parts(value)?;
+    Ok((parts.u64()? as i64, parts.tail().to_vec()))
+}
+
+fn text(bytes: &[u8]) -> OurResult<String> {
+    String::from_utf8(bytes.to_vec()).map_err(Error::internal)
+}
+
+fn failed(error: Error) -> StoreError {
+    StoreError::Database(Box::new(error))
+}
+
+#[async_trait]
+impl SignalStore for Backend {
+    async fn put_identity(&self, address: &str, key: [u8; 32]) -> Result<()> {
+        let row = self.key(Kind::Identity).tail(address);
+        self.put(Durability::Sync, row, versioned(&key)).await
+    }
+
+    async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Result<()> {
+        let row = |(address, key): &(Arc<str>, [u8; 32])| {
+            (self.key(Kind::Identity).tail(&**address), versioned(key))
+        };
+        self.put_all(Durability::Sync, identities.iter().map(row).collect())
+            .await
+    }
+
+    async fn load_identity(&self, address: &str) -> Result<Option<[u8; 32]>> {
+        self.get(&self.key(Kind::Identity).tail(address), |value| {
+            plain(value)?
+                .try_into()
+                .map_err(|_| Error::internal("identity key of another length"))
+        })
+    }
+
+    async fn delete_identity(&self, address: &str) -> Result<()> {
+        self.delete(Durability::Sync, self.key(Kind::Identity).tail(address))
+            .await
+    }
+
+    async fn get_session(&self, address: &str) -> Result<Option<Bytes>> {
+        self.get(&self.key(Kind::Session).tail(address), plain_bytes)
+    }
+
+    async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
+        let row = self.key(Kind::Session).tail(address);
+        self.put(Durability::Sync, row, versioned(session)).await
+    }
+
+    async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
+        let row = |(address, session): &(Arc<str>, Bytes)| {
+            (self.key(Kind::Session).tail(&**address), versioned(session))
+        };
+        self.put_all(Durability::Sync, sessions.iter().map(row).collect())
+            .await
+    }
+
+    async fn delete_session(&self, address: &str) -> Result<()> {
+        self.delete(Durability::Sync, self.key(Kind::Session).tail(address))
+            .await
+    }
+
+    async fn has_session(&self, address: &str) -> Result<bool> {
+        let key = self.key(Kind::Session).tail(address);
+        self.store.read(|r| r.exists(WA, &key)).map_err(failed)
+    }
+
+    async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
+        self.store
+            .read(|r| {
+                for kind in [Kind::Session, Kind::Identity] {
+                    for separator in ["@", ":"] {
+                        let prefix = self.key(kind).tail(user).tail(separator);
+                        if r.first(WA, &prefix)?.is_some() {
+                            return Ok(true);
+                        }
+                    }
+                }
+                Ok(false)
+            })
+            .map_err(failed)
+    }
+
+    async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
+        let value = Key::new().u8(VERSION).u8(uploaded.into()).tail(record);
+        self.put(
+            Durability::Sync,
+            self.key(Kind::PreKey).u32(id),
+            value.into(),
+        )
+        .await
+    }
+
+    async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], uploaded: bool) -> Result<()> {
+        let row = |(id, record): &(u32, Bytes)| {
+            let value = Key::new().u8(VERSION).u8(uploaded.into()).tail(record);
+            (self.key(Kind::PreKey).u32(*id), value.into())
+        };
+        self.put_all(Durability::Sync, keys.iter().map(row).collect())
+            .await
+    }
+
+    async fn load_prekey(&self, id: u32) -> Result<Option<Bytes>> {
+        self.get(&self.key(Kind::PreKey).u32(id), prekey_record)
+    }
+
+    async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| (*id, self.key(Kind::PreKey).u32(*id)))
+            .collect();
+        self.scan(move |r| {
+            let mut found = Vec::with_capacity(keys.len());
+            for (id, key) in keys {
+                if let Some(record) = r.view(WA, &key, prekey_record)?.transpose()? {
+                    found.push((id, record));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
+        let keys: Vec<_> = ids
+            .iter()
+            .map(|id| self.key(Kind::PreKey).u32(*id))
+            .collect();
+        self.write(Durability::Sync, move |tx| {
+            for key in keys {
+                // Only what is there: a key that was used up meanwhile must stay deleted.
+                if let Some(mut value) = tx.get(WA, &key)?
+                    && let Some(uploaded) = value.get_mut(1)
+                {
+                    *uploaded = 1;
+                    tx.put(WA, key, value);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_prekey(&self, id: u32) -> Result<()> {
+        self.delete(Durability::Sync, self.key(Kind::PreKey).u32(id))
+            .await
+    }
+
+    async fn get_max_prekey_id(&self) -> Result<u32> {
+        let prefix = self.key(Kind::PreKey);
+        self.store
+            .read(|r| match r.last(WA, &prefix)? {
+                Some((key, _)) => KeyParts::new(&key[prefix.len()..]).u32(),
+                None => Ok(0),
+            })
+            .map_err(failed)
+    }
+
+    async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
+        let row = self.key(Kind::SignedPreKey).u32(id);
+        self.put(Durability::Sync, row, versioned(record)).await
+    }
+
+    async fn load_signed_prekey(&self, id: u32) -> Result<Option<Vec<u8>>> {
+        self.get(&self.key(Kind::SignedPreKey).u32(id), plain)
+    }
+
+    async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
+        let prefix = self.key(Kind::SignedPreKey);
+        self.scan(move |r| {
+            let rows = r.prefix(WA, &prefix, None, usize::MAX)?;
+            let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+                Ok((KeyParts::new(&key[prefix.len()..]).u32()?, plain(value)?))
+            };
+            rows.iter().map(read).collect()
+        })
+        .await
+    }
+
+    async fn remove_signed_prekey(&self, id: u32) -> Result<()> {
+        self.delete(Durability::Sync, self.key(Kind::SignedPreKey).u32(id))
+            .await
+    }
+
+    async fn put_sender_key(&self, address: &str, record: &[u8]) -> Result<()> {
+        let row = self.key(Kind::SenderKey).tail(address);
+        self.put(Durability::Sync, row, versioned(record)).await
+    }
+
+    async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Result<()> {
+        let row = |(address, record): &(Arc<str>, Bytes)| {
+            (
+                self.key(Kind::SenderKey).tail(&**address),
+                versioned(record),
+            )
+        };
+        self.put_all(Durability::Sync, sender_keys.iter().map(row).collect())
+            .await
+    }
+
+    async fn get_sender_key(&self, address: &str) -> Result<Option<Vec<u8>>> {
+        self.get(&self.key(Kind::SenderKey).tail(address), plain)
+    }
+
+    async fn delete_sender_key(&self, address: &str) -> Result<()> {
+        self.delete(Durability::Sync, self.key(Kind::SenderKey).tail(address))
+            .await
+    }
+}
+
+fn prekey_record(value: &[u8]) -> OurResult<Bytes> {
+    let mut parts = parts(value)?;
+    parts.u8()?;
+    Ok(Bytes::copy_from_slice(parts.tail()))
+}
+
+// The MACs are fsynced as the versions are: a version that is on the disk without its MACs makes
+// every later patch of the collection fail. Patches are rare.
+#[async_trait]
+impl AppSyncStore for Backend {
+    async fn get_sync_key(&self, key_id: &[u8]) -> Result<Option<AppStateSyncKey>> {
+        self.get_record(&self.key(Kind::SyncKey).tail(key_id))
+    }
+
+    async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
+        let rows = vec![
+            (
+                self.key(Kind::SyncKey).tail(key_id),
+                encode(&key).map_err(failed)?,
+            ),
+            (self.key(Kind::LatestSyncKey), versioned(key_id)),
+        ];
+        self.put_all(Durability::Sync, rows).await
+    }
+
+    async fn get_version(&self, name: &str) -> Result<HashState> {
+        Ok(self
+            .get_record(&self.key(Kind::AppVersion).tail(name))?
+            .unwrap_or_default())
+    }
+
+    async fn set_version(&self, name: &str, state: HashState) -> Result<()> {
+        self.put_record(
+            Durability::Sync,
+            self.key(Kind::AppVersion).tail(name),
+            &state,
+        )
+        .await
+    }
+
+    async fn put_mutation_macs(
+        &self,
+        name: &str,
+        version: u64,
+        mutations: &[AppStateMutationMAC],
+    ) -> Result<()> {
+        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let row = |mac: &AppStateMutationMAC| {
+            let value = Key::new().u8(VERSION).u64(version).tail(&mac.value_mac);
+            (collection.clone().tail(&mac.index_mac), value.into())
+        };
+        self.put_all(Durability::Sync, mutations.iter().map(row).collect())
+            .await
+    }
+
+    async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Result<Option<Vec<u8>>> {
+        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        self.get(&collection.tail(index_mac), value_mac)
+    }
+
+    async fn get_mutation_macs(
+        &self,
+        name: &str,
+        index_macs: &[[u8; 32]],
+    ) -> Result<HashMap<[u8; 32], Vec<u8>>> {
+        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let index_macs = index_macs.to_vec();
+        self.scan(move |r| {
+            let mut found = HashMap::with_capacity(index_macs.len());
+            for index_mac in index_macs {
+                let key = collection.clone().tail(index_mac);
+                if let Some(mac) = r.view(WA, &key, value_mac)?.transpose()? {
+                    found.insert(index_mac, mac);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Result<()> {
+        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let keys = index_macs
+            .iter()
+            .map(|mac| collection.clone().tail(mac))
+            .collect();
+        self.delete_all_of(Durability::Sync, keys).await
+    }
+
+    async fn clear_mutation_macs(&self, name: &str) -> Result<()> {
+        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        self.delete_below(Durability::Sync, collection).await
+    }
+
+    async fn get_latest_sync_key_id(&self) -> Result<Option<Vec<u8>>> {
+        self.get(&self.key(Kind::LatestSyncKey), plain)
+    }
+}
+
+fn value_mac(value: &[u8]) -> OurResult<Vec<u8>> {
+    let mut parts = parts(value)?;
+    parts.u64()?;
+    Ok(parts.tail().to_vec())
+}
+
+#[async_trait]
+impl ProtocolStore for Backend {
+    async fn get_sender_key_devices(&self, group_jid: &str) -> Result<Vec<(String, bool)>> {
+        let prefix = self
+            .key(Kind::SenderKeyDevice)
+            .escaped(group_jid.as_bytes());
+        self.scan(move |r| {
+            let mut devices = Vec::new();
+            r.for_each_prefix(WA, &prefix, |key, value| {
+                devices.push((text(&key[prefix.len()..])?, parts(value)?.u8()? == 1));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(devices)
+        })
+        .await
+    }
+
+    /// A lost `true` costs one needless distribution; a lost `false` leaves a device without the key.
+    async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Result<()> {
+        let forgets = entries.iter().any(|(_, has_key)| !has_key);
+        let durability = if forgets {
+            Durability::Sync
+        } else {
+            Durability::Lazy
+        };
+        let group = self
+            .key(Kind::SenderKeyDevice)
+            .escaped(group_jid.as_bytes());
+        let row = |(device, has_key): &(&str, bool)| {
+            let by_device = self.key(Kind::SenderKeyGroup).escaped(device.as_bytes());
+            (
+                group.clone().tail(device),
+                by_device.tail(group_jid),
+                u8::from(*has_key),
+            )
+        };
+        let rows: Vec<_> = entries.iter().map(row).collect();
+        self.write(durability, move |tx| {
+            for (key, by_device, has_key) in rows {
+                if !tx.exists(WA, &key)? {
+                    tx.put(WA, by_device, [VERSION]);
+                }
+                tx.put(WA, key, [VERSION, has_key]);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn clear_sender_key_devices(&self, group_jid: &str) -> Result<()> {
+        let group = group_jid.to_owned();
+        let prefix = self.key(Kind::SenderKeyDevice).escaped(group.as_bytes());
+        let by_device = self.key(Kind::SenderKeyGroup);
+        self.write(Durability::Sync, move |tx| {
+            for (key, _) in tx.prefix(WA, &prefix, None, usize::MAX)? {
+                let device = &key[prefix.len()..];
+                tx.delete(WA, &by_device.clone().escaped(device).tail(&group));
+                tx.delete(WA, &key);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Result<()> {
+        let group_rows = self.key(Kind::SenderKeyDevice);
+        let by_device = self.key(Kind::SenderKeyGroup);
+        let devices: Vec<_> = device_jids
+            .iter()
+            .map(|device| (*device).to_owned())
+            .collect();
+        self.write(Durability::Sync, move |tx| {
+            for device in devices {
+                let prefix = by_device.clone().escaped(device.as_bytes());
+                for (key, _) in tx.prefix(WA, &prefix, None, usize::MAX)? {
+                    let group = &key[prefix.len()..];
+                    tx.delete(WA, &group_rows.clone().escaped(group).tail(&device));
+                    tx.delete(WA, &key);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn clear_all_sender_key_devices(&self) -> Result<()> {
+        let prefixes = [
+            self.key(Kind::SenderKeyDevice),
+            self.key(Kind::SenderKeyGroup),
+        ];
+        self.write(Durability::Sync, move |tx| {
+            for prefix in &prefixes {
+                tx.delete_prefix(WA, prefix)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
+        self.get_record(&self.key(Kind::LidMapping).tail(lid))
+    }
+
+    async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
+        let (by_phone, by_lid) = (
+            self.key(Kind::PnMapping).tail(phone),
+            self.key(Kind::LidMapping),
+        );
+        self.store
+            .read(|r| {
+                let Some(lid) = r.view(WA, &by_phone, plain)?.transpose()? else {
+                    return Ok(None);
+                };
+                r.view(WA, &by_lid.tail(lid), decode)?.transpose()
+            })
+            .map_err(failed)
+    }
+
+    async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Result<()> {
+        self.put_lid_mappings(std::slice::from_ref(entry)).await
+    }
+
+    async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Result<()> {
+        let (by_lid, by_phone) = (self.key(Kind::LidMapping), self.key(Kind::PnMapping));
+        let entries = entries.to_vec();
+        self.write(Durability::Lazy, move |tx| {
+            for entry in &entries {
+                let key = by_lid.clone().tail(&entry.lid);
+                let old: Option<LidPnMappingEntry> = tx.view(WA, &key, decode)?.transpose()?;
+                if let Some(old) = old.filter(|old| old.phone_number != entry.phone_number) {
+                    let stale = by_phone.clone().tail(&old.phone_number);
+                    let lid = tx.view(WA, &stale, plain)?.transpose()?;
+                    // The number may have got another LID meanwhile; that one stays.
+                    if lid.as_deref() == Some(entry.lid.as_bytes()) {
+                        tx.delete(WA, &stale);
+                    }
+                }
+                let phone = by_phone.clone().tail(&entry.phone_number);
+                tx.put(WA, phone, versioned(entry.lid.as_bytes()));
+                tx.put(WA, key, encode(entry)?);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get_all_lid_mappings(&self) -> Result<Vec<LidPnMappingEntry>> {
+        let prefix = self.key(Kind::LidMapping);
+        self.scan(move |r| {
+            let mut entries = Vec::new();
+            r.for_each_prefix(WA, &prefix, |_, value| {
+                entries.push(decode(value)?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(entries)
+        })
+        .await
+    }
+
+    async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Result<()> {
+        let key = self
+            .key(Kind::BaseKey)
+            .escaped(address.as_bytes())
+            .tail(message_id);
+        self.put(Durability::Lazy, key, versioned(base_key)).await
+    }
+
+    async fn has_same_base_key(
+        &self,
+        address: &str,
+        message_id: &str,
+        current_base_key: &[u8],
+    ) -> Result<bool> {
+        let key = self
+            .key(Kind::BaseKey)
+            .escaped(address.as_bytes())
+            .tail(message_id);
+        let same = self.get(&key, |value| Ok(parts(value)?.tail() == current_base_key))?;
+        Ok(same.unwrap_or(false))
+    }
+
+    async fn delete_base_key(&self, address: &str, message_id: &str) -> Result<()> {
+        let key = self
+            .key(Kind::BaseKey)
+            .escaped(address.as_bytes())
+            .tail(message_id);
+        self.delete(Durability::Lazy, key).await
+    }
+
+    async fn update_device_list(&self, record: DeviceListRecord) -> Result<()> {
+        self.update_device_lists(vec![record]).await
+    }
+
+    async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Result<()> {
+        let row = |record: &DeviceListRecord| {
+            Ok((
+                self.key(Kind::DeviceList).tail(&record.user),
+                encode(record)?,
+            ))
+        };
+        let rows = records
+            .iter()
+            .map(row)
+            .collect::<OurResult<_>>()
+            .map_err(failed)?;
+        self.put_all(Durability::Lazy, rows).await
+    }
+
+    async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
+        self.get_record(&self.key(Kind::DeviceList).tail(user))
+    }
+
+    async fn delete_devices(&self, user: &str) -> Result<()> {
+        self.delete(Durability::Lazy, self.key(Kind::DeviceList).tail(user))
+            .await
+    }
+
+    async fn get_group_metadata(&self, group_jid: &str) -> Result<Option<Vec<u8>>> {
+        self.get(&self.key(Kind::GroupMetadata).tail(group_jid), plain)
+    }
+
+    async fn put_group_metadata(&self, group_jid: &str, blob: &[u8]) -> Result<()> {
+        let key = self.key(Kind::GroupMetadata).tail(group_jid);
+        self.put(Durability::Lazy, key, versioned(blob)).await
+    }
+
+    async fn delete_group_metadata(&self, group_jid: &str) -> Result<()> {
+        self.delete(
+            Durability::Lazy,
+            self.key(Kind::GroupMetadata).tail(group_jid),
+        )
+        .await
+    }
+
+    async fn get_tc_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
+        self.get(&self.key(Kind::TcToken).tail(jid), tc_token)
+    }
+
+    async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
+        let key = self.key(Kind::TcToken).tail(jid);
+        self.put(Durability::Lazy, key, tc_token_value(entry)).await
+    }
+
+    async fn delete_tc_token(&self, jid: &str) -> Result<()> {
+        self.delete(Durability::Lazy, self.key(Kind::TcToken).tail(jid))
+            .await
+    }
+
+    async fn get_all_tc_token_jids(&self) -> Result<Vec<String>> {
+        let prefix = self.key(Kind::TcToken);
+        self.scan(move |r| {
+            let mut jids = Vec::new();
+            r.for_each_prefix(WA, &prefix, |key, _| {
+                jids.push(text(&key[prefix.len()..])?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(jids)
+        })
+        .await
+    }
+
+    async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Result<u32> {
+        let prefix = self.key(Kind::TcToken);
+        self.write(Durability::Lazy, move |tx| {
+            let mut expired = Vec::new();
+            tx.for_each_prefix(WA, &prefix, |key, value| {
+                let entry = tc_token(value)?;
+                let token_live = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
+                let sender_live = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
+                if !token_live && !sender_live {
+                    expired.push(key.to_vec());
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            for key in &expired {
+                tx.delete(WA, key);
+            }
+            Ok(u32::try_from(expired.len()).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    async fn touch_tc_token_sender_timestamp(
+        &self,
+        jid: &str,
+        sender_timestamp: i64,
+    ) -> Result<()> {
+        let key = self.key(Kind::TcToken).tail(jid);
+        self.write(Durability::Lazy, move |tx| {
+            let old = tx.view(WA, &key, tc_token)?.transpose()?;
+            let mut entry = old.unwrap_or(TcTokenEntry {
+                token: Vec::new(),
+                token_timestamp: sender_timestamp,
+                sender_timestamp: None,
+            });
+            let latest = entry
+                .sender_timestamp
+                .map_or(sender_timestamp, |at| at.max(sender_timestamp));
+            entry.sender_timestamp = Some(latest);
+            tx.put(WA, key, tc_token_value(&entry));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn store_received_tc_token(
+        &self,
+        jid: &str,
+        token: &[u8],
+        token_timestamp: i64,
+    ) -> Result<()> {
+        let key = self.key(Kind::TcToken).tail(jid);
+        let token = token.to_vec();
+        self.write(Durability::Lazy, move |tx| {
+            let old = tx.view(WA, &key, tc_token)?.transpose()?;
+            let stale =
+                |old: &TcTokenEntry| !old.token.is_empty() && token_timestamp < old.token_timestamp;
+            if !old.as_ref().is_some_and(stale) {
+                let sender_timestamp = old.and_then(|old| old.sender_timestamp);
+                let entry = TcTokenEntry {
+                    token,
+                    token_timestamp,
+                    sender_timestamp,
+                };
+                tx.put(WA, key, tc_token_value(&entry));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Comes with every message that is sent, so nobody waits for it: [`take_sent_message`] goes
+    /// through the same queue and finds it.
+    ///
+    /// [`take_sent_message`]: ProtocolStore::take_sent_message
+    async fn store_sent_message(
+        &self,
+        chat_jid: &str,
+        message_id: &str,
+        payload: &[u8],
+    ) -> Result<()> {
+        let key = self
+            .key(Kind::SentMessage)
+            .escaped(chat_jid.as_bytes())
+            .tail(message_id);
+        let (now, payload) = (self.now(), payload.to_vec());
+        self.store
+            .write_later(move |tx| put_stored(tx, key, now, &payload))
+            .await
+            .map_err(failed)
+    }
+
+    async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> Result<Option<Vec<u8>>> {
+        let key = self
+            .key(Kind::SentMessage)
+            .escaped(chat_jid.as_bytes())
+            .tail(message_id);
+        self.write(Durability::Lazy, move |tx| take_stored(tx, &key))
+            .await
+    }
+
+    async fn delete_expired_sent_messages(&self, cutoff_timestamp: i64) -> Result<u32> {
+        self.delete_ended(Kind::SentMessage, cutoff_timestamp).await
+    }
+
+    async fn store_pending_inbound(
+        &self,
+        chat: &str,
+        sender: &str,
+        id: &str,
+        message: &[u8],
+    ) -> Result<()> {
+        self.store_pending_inbound_batch(&[PendingInboundRow {
+            chat,
+            sender,
+            id,
+            message,
+        }])
+        .await
+    }
+
+    async fn get_pending_inbound(
+        &self,
+        chat: &str,
+        sender: &str,
+        id: &str,
+    ) -> Result<Option<Vec<u8>>> {
+        let key = self.message_key(Kind::PendingInbound, chat, sender, id);
+        self.get(&key, |value| Ok(stored(value)?.1))
+    }
+
+    async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
+        self.delete_pending_inbound_batch(&[PendingInboundKey { chat, sender, id }])
+            .await
+    }
+
+    async fn delete_expired_pending_inbound(&self, cutoff_timestamp: i64) -> Result<u32> {
+        self.delete_ended(Kind::PendingInbound, cutoff_timestamp)
+            .await
+    }
+
+    async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
+        let now = self.now();
+        let row = |row: &PendingInboundRow<'_>| {
+            let key = self.message_key(Kind::PendingInbound, row.chat, row.sender, row.id);
+            (key, row.message.to_vec())
+        };
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        self.write(Durability::Sync, move |tx| {
+            for (key, message) in rows {
+                put_stored(tx, key, now, &message)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// A message that comes back after a crash is recognised by the hook.
+    async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {
+        let key = |key: &PendingInboundKey<'_>| {
+            self.message_key(Kind::PendingInbound, key.chat, key.sender, key.id)
+        };
+        let keys: Vec<_> = keys.iter().map(key).collect();
+        self.write(Durability::Lazy, move |tx| {
+            for key in &keys {
+                take_stored(tx, key)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Backend {
+    fn message_key(&self, kind: Kind, chat: &str, sender: &str, id: &str) -> Key {
+        self.key(kind)
+            .escaped(chat.as_bytes())
+            .escaped(sender.as_bytes())
+            .tail(id)
+    }
+}
+
+fn tc_token(value: &[u8]) -> OurResult<TcTokenEntry> {
+    let mut parts = parts(value)?;
+    let token_timestamp = parts.u64()? as i64;
+    let has_sender = parts.u8()? == 1;
+    let sender = parts.u64()? as i64;
+    Ok(TcTokenEntry {
+        token: parts.tail().to_vec(),
+        token_timestamp,
+        sender_timestamp: has_sender.then_some(sender),
+    })
+}
+
+fn tc_token_value(entry: &TcTokenEntry) -> Vec<u8> {
+    Key::new()
+        .u8(VERSION)
+        .u64(entry.token_timestamp as u64)
+        .u8(entry.sender_timestamp.is_some().into())
+        .u64(entry.sender_timestamp.unwrap_or(0) as u64)
+        .tail(&entry.token)
+        .into_bytes()
+}
+
+/// What is kept with a message's secret.
+struct Secret {
+    expires_at: i64,
+    message_ts: i64,
+    secret: Vec<u8>,
+}
+
+impl Secret {
+    fn decode(value: &[u8]) -> OurResult<Self> {
+        let mut parts = parts(value)?;
+        let (expires_at, message_ts) = (parts.u64()? as i64, parts.u64()? as i64);
+        Ok(Self {
+            expires_at,
+            message_ts,
+            secret: parts.tail().to_vec(),
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        Key::new()
+            .u8(VERSION)
+            .u64(self.expires_at as u64)
+            .u64(self.message_ts as u64)
+            .tail(&self.secret)
+            .into_bytes()
+    }
+
+    /// When it ends; `None` is never.
+    fn end(&self) -> Option<i64> {
+        (self.expires_at != 0).then_some(self.expires_at)
+    }
+}
+
+#[async_trait]
+impl MsgSecretStore for Backend {
+    async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
+        let row = |entry: &MsgSecretEntry| {
+            let key = self.message_key(Kind::MsgSecret, &entry.chat, &entry.sender, &entry.msg_id);
+            let (expires_at, message_ts) = (entry.expires_at, entry.message_ts);
+            (
+                key,
+                Secret {
+                    expires_at,
+                    message_ts,
+                    secret: entry.secret.to_vec(),
+                },
+            )
+        };
+        let rows: Vec<_> = entries.iter().map(row).collect();
+        self.write(Durability::Lazy, move |tx| {
+            let count = rows.len();
+            for (key, mut new) in rows {
+                let old = tx.view(WA, &key, Secret::decode)?.transpose()?;
+                if let Some(old) = &old {
+                    new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
+                    new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
+                }
+                put_ending(
+                    tx,
+                    key,
+                    old.and_then(|old| old.end()),
+                    new.end(),
+                    new.encode(),
+                );
+            }
+            Ok(count)
+        })
+        .await
+    }
+
+    async fn get_msg_secret(
+        &self,
+        chat: &str,
+        sender: &str,
+        msg_id: &str,
+    ) -> Result<Option<Vec<u8>>> {
+        let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
+        self.get(&key, |value| Ok(Secret::decode(value)?.secret))
+    }
+
+    async fn get_msg_secret_with_ts(
+        &self,
+        chat: &str,
+        sender: &str,
+        msg_id: &str,
+    ) -> Result<Option<(Vec<u8>, i64)>> {
+        let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
+        self.get(&key, |value| {
+            Secret::decode(value).map(|s| (s.secret, s.message_ts))
+        })
+    }
+
+    async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
+        self.delete_ended(Kind::MsgSecret, cutoff_timestamp.saturating_add(1))
+            .await
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Backend {
+    async fn save(&self, device: &Device) -> Result<()> {
+        self.put_record(Durability::Sync, self.key(Kind::Device), device)
+            .await
+    }
+
+    async fn load(&self) -> Result<Option<Device>> {
+        self.get_record(&self.key(Kind::Device))
+    }
+
+    async fn exists(&self) -> Result<bool> {
+        let key = self.key(Kind::Device);
+        self.store.read(|r| r.exists(WA, &key)).map_err(failed)
+    }
+
+    async fn create(&self) -> Result<i32> {
+        let key = self.key(Kind::Device);
+        self.write(Durability::Sync, move |tx| {
+            if !tx.exists(WA, &key)? {
+                tx.put(WA, key, encode(&Device::new())?);
+            }
+            Ok(())
+        })
+        .await?;
+        i32::try_from(self.sid)
+            .map_err(|_| StoreError::Validation("the session number is too large".into()))
+    }
+
+    /// The store and its cache are shared by all sessions, so none of it is this session's.
+    async fn resource_report(&self) -> StorageResourceReport {
+        StorageResourceReport {
+            memory_bytes: Some(0),
+            ..Default::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,545 @@
+//! Our backend must answer every sequence of calls as the library's own in-memory one does.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use whatsapp_rust::wacore::store::InMemoryBackend;
+use whatsapp_rust::wacore::store::traits::{Backend as LibraryBackend, DeviceInfo};
+
+use super::*;
+use crate::store::faults::SimulatedDisk;
+use crate::store::{Disk, Options, check_simulated};
+use crate::time::Timestamp;
+
+/// Prefixes of each other, separators, and what a stranger might try against our keys.
+const NAMES: &[&str] = &[
+    "",
+    "1",
+    "1@s",
+    "1:2@s",
+    "11@s",
+    "1\0",
+    "\0",
+    "\0\u{1}",
+    "1\0\u{1}@s",
+    "\u{ff}",
+    "long@lid",
+];
+
+/// One call: which method, and what to make its arguments of.
+type Call = (u8, u8, u8, u8, i64);
+
+/// How many methods [`call`] knows.
+const CALLS: u8 = 45;
+
+fn name(n: u8) -> &'static str {
+    NAMES[usize::from(n) % NAMES.len()]
+}
+
+fn show<T: Debug>(value: T) -> String {
+    format!("{value:?}")
+}
+
+fn sorted<T: Debug + Ord>(mut values: Vec<T>) -> String {
+    values.sort();
+    show(values)
+}
+
+/// Makes one call and shows its answer; the order of lists is not part of the contract.
+#[expect(
+    clippy::unit_arg,
+    reason = "an answer without content is an answer too"
+)]
+async fn call(b: &dyn LibraryBackend, (which, x, y, z, n): Call) -> String {
+    let (a, c) = (name(x), name(y));
+    let bytes = vec![z; usize::from(z % 4)];
+    let id = u32::from(x % 4);
+    let mac = |n: u8| AppStateMutationMAC {
+        index_mac: vec![n % 3; 32],
+        value_mac: vec![n; 3],
+    };
+    let secret = |chat: &str, sender: &str, n: i64| MsgSecretEntry {
+        chat: chat.into(),
+        sender: sender.into(),
+        msg_id: name(z % 3).into(),
+        secret: [z; 32],
+        expires_at: n,
+        message_ts: i64::from(y % 3),
+    };
+    let lid = |lid: u8, phone: u8| LidPnMappingEntry {
+        lid: format!("l{}", lid % 3),
+        // No two LIDs share a number: see the test about that.
+        phone_number: format!("p{}-{}", lid % 3, phone % 2),
+        created_at: n,
+        updated_at: n,
+        learning_source: a.into(),
+    };
+    let devices = |user: &str| DeviceListRecord {
+        user: user.into(),
+        devices: (0..u32::from(z % 3))
+            .map(|d| DeviceInfo::new(d, Some(d)))
+            .collect(),
+        timestamp: n,
+        phash: None,
+        raw_id: Some(7),
+    };
+    // Rows are stored at the present time, so an end of time is either before or after it.
+    let age = if n % 2 == 0 { 0 } else { i64::MAX / 2 };
+    match which % CALLS {
+        0 => show(b.put_identity(a, [z; 32]).await.unwrap()),
+        1 => {
+            let rows = [(a.into(), [z; 32]), (c.into(), [z + 1; 32])];
+            show(b.put_identities_batch(&rows).await.unwrap())
+        }
+        2 => show(b.delete_identity(a).await.unwrap()),
+        3 => show(b.put_session(a, &bytes).await.unwrap()),
+        4 => {
+            let rows = [
+                (a.into(), bytes.into()),
+                (c.into(), Bytes::from_static(b"s")),
+            ];
+            show(b.put_sessions_batch(&rows).await.unwrap())
+        }
+        5 => show(b.delete_session(a).await.unwrap()),
+        6 => show((
+            b.load_identity(a).await.unwrap(),
+            b.get_session(a).await.unwrap(),
+            b.has_session(a).await.unwrap(),
+            b.has_signal_state_for_user(a).await.unwrap(),
+        )),
+        7 => show(b.store_prekey(id, &bytes, z % 2 == 0).await.unwrap()),
+        8 => {
+            let rows = [(id, bytes.into()), (id + 1, Bytes::from_static(b"p"))];
+            show(b.store_prekeys_batch(&rows, z % 2 == 0).await.unwrap())
+        }
+        9 => show(b.mark_prekeys_uploaded(&[id, id + 1]).await.unwrap()),
+        10 => show(b.remove_prekey(id).await.unwrap()),
+        11 => show((
+            b.load_prekey(id).await.unwrap(),
+            b.load_prekeys_batch(&[3, id, 77]).await.unwrap(),
+            b.get_max_prekey_id().await.unwrap(),
+        )),
+        12 => show(b.store_signed_prekey(id, &bytes).await.unwrap()),
+        13 => show(b.remove_signed_prekey(id).await.unwrap()),
+        14 => format!(
+            "{:?} {}",
+            b.load_signed_prekey(id).await.unwrap(),
+            sorted(b.load_all_signed_prekeys().await.unwrap())
+        ),
+        15 => show(b.put_sender_key(a, &bytes).await.unwrap()),
+        16 => {
+            let rows = [
+                (a.into(), bytes.into()),
+                (c.into(), Bytes::from_static(b"k")),
+            ];
+            show(b.put_sender_keys_batch(&rows).await.unwrap())
+        }
+        17 => show(b.delete_sender_key(a).await.unwrap()),
+        18 => show(b.get_sender_key(a).await.unwrap()),
+        19 => {
+            let (key_data, fingerprint) = (bytes, vec![x]);
+            let key = AppStateSyncKey {
+                key_data,
+                fingerprint,
+                timestamp: n,
+            };
+            show(b.set_sync_key(c.as_bytes(), key).await.unwrap())
+        }
+        20 => show((
+            b.get_sync_key(c.as_bytes()).await.unwrap(),
+            b.get_latest_sync_key_id().await.unwrap(),
+        )),
+        21 => {
+            let index_value_map = [("k".to_owned(), bytes)].into();
+            let state = HashState {
+                version: n as u64,
+                hash: [z; 128],
+                index_value_map,
+                mac_mismatch_fatal: n % 2 == 0,
+            };
+            show(b.set_version(a, state).await.unwrap())
+        }
+        22 => show(b.get_version(a).await.unwrap()),
+        23 => show(b.put_mutation_macs(a, 1, &[mac(y), mac(z)]).await.unwrap()),
+        24 => show(b.delete_mutation_macs(a, &[vec![y % 3; 32]]).await.unwrap()),
+        25 => show(b.clear_mutation_macs(a).await.unwrap()),
+        26 => {
+            let many = b
+                .get_mutation_macs(a, &[[0; 32], [1; 32], [9; 32]])
+                .await
+                .unwrap();
+            let one = b.get_mutation_mac(a, &[y % 3; 32]).await.unwrap();
+            format!("{one:?} {}", sorted(many.into_iter().collect()))
+        }
+        27 => {
+            let entries = [(c, z % 2 == 0), (name(z), z % 3 == 0)];
+            show(b.set_sender_key_status(a, &entries).await.unwrap())
+        }
+        28 => show(b.clear_sender_key_devices(a).await.unwrap()),
+        29 => show(
+            b.delete_sender_key_device_rows(&[c, name(z)])
+                .await
+                .unwrap(),
+        ),
+        30 => show(b.clear_all_sender_key_devices().await.unwrap()),
+        31 => sorted(b.get_sender_key_devices(a).await.unwrap()),
+        32 => show(b.put_lid_mapping(&lid(x, y)).await.unwrap()),
+        33 => show(b.put_lid_mappings(&[lid(x, y), lid(y, z)]).await.unwrap()),
+        34 => {
+            let all = b.get_all_lid_mappings().await.unwrap();
+            let entry = lid(x, y);
+            format!(
+                "{:?} {:?} {}",
+                b.get_lid_mapping(&entry.lid).await.unwrap(),
+                b.get_pn_mapping(&entry.phone_number).await.unwrap(),
+                sorted(all.into_iter().map(show).collect())
+            )
+        }
+        35 => show(match z % 2 {
+            0 => b.save_base_key(a, c, &bytes).await.unwrap(),
+            _ => b.delete_base_key(a, c).await.unwrap(),
+        }),
+        36 => show(b.has_same_base_key(a, c, &bytes).await.unwrap()),
+        37 => show(match z % 3 {
+            0 => b.update_device_list(devices(a)).await.unwrap(),
+            1 => b
+                .update_device_lists(vec![devices(a), devices(c)])
+                .await
+                .unwrap(),
+            _ => b.delete_devices(a).await.unwrap(),
+        }),
+        38 => show(match z % 2 {
+            0 => b.put_group_metadata(a, &bytes).await.unwrap(),
+            _ => b.delete_group_metadata(a).await.unwrap(),
+        }),
+        39 => show((
+            b.get_devices(a).await.unwrap(),
+            b.get_group_metadata(a).await.unwrap(),
+            b.get_tc_token(a).await.unwrap(),
+        )),
+        40 => show(match z % 5 {
+            0 => {
+                let sender_timestamp = (y % 2 == 0).then_some(n);
+                let entry = TcTokenEntry {
+                    token: bytes,
+                    token_timestamp: n,
+                    sender_timestamp,
+                };
+                b.put_tc_token(a, &entry).await.unwrap()
+            }
+            1 => b.delete_tc_token(a).await.unwrap(),
+            2 => b.touch_tc_token_sender_timestamp(a, n).await.unwrap(),
+            _ => b.store_received_tc_token(a, &bytes, n).await.unwrap(),
+        }),
+        41 => format!(
+            "{} {}",
+            b.delete_expired_tc_tokens(n, i64::from(y % 4))
+                .await
+                .unwrap(),
+            sorted(b.get_all_tc_token_jids().await.unwrap())
+        ),
+        42 => match z % 4 {
+            0 | 1 => show(b.store_sent_message(a, c, &bytes).await.unwrap()),
+            2 => show(b.take_sent_message(a, c).await.unwrap()),
+            _ => show(b.delete_expired_sent_messages(age).await.unwrap()),
+        },
+        43 => match z % 6 {
+            0 => show(
+                b.store_pending_inbound(a, c, name(z), &bytes)
+                    .await
+                    .unwrap(),
+            ),
+            1 => {
+                let row = |chat| PendingInboundRow {
+                    chat,
+                    sender: c,
+                    id: "i",
+                    message: &bytes,
+                };
+                show(
+                    b.store_pending_inbound_batch(&[row(a), row(c)])
+                        .await
+                        .unwrap(),
+                )
+            }
+            2 => show(b.delete_pending_inbound(a, c, name(z)).await.unwrap()),
+            3 => {
+                let key = |chat| PendingInboundKey {
+                    chat,
+                    sender: c,
+                    id: "i",
+                };
+                show(
+                    b.delete_pending_inbound_batch(&[key(a), key(c)])
+                        .await
+                        .unwrap(),
+                )
+            }
+            4 => show((
+                b.get_pending_inbound(a, c, name(z)).await.unwrap(),
+                b.get_pending_inbound(a, c, "i").await.unwrap(),
+            )),
+            _ => show(b.delete_expired_pending_inbound(age).await.unwrap()),
+        },
+        _ => match y % 4 {
+            0 => show(
+                b.put_msg_secrets(vec![secret(a, c, n), secret(c, a, 0)])
+                    .await
+                    .unwrap(),
+            ),
+            1 => show(b.put_msg_secret(a, c, name(z % 3), &[z; 32]).await.unwrap()),
+            2 => show((
+                b.get_msg_secret(a, c, name(z % 3)).await.unwrap(),
+                b.get_msg_secret_with_ts(a, c, name(z % 3)).await.unwrap(),
+            )),
+            _ => show(b.delete_expired_msg_secrets(n).await.unwrap()),
+        },
+    }
+}
+
+struct Rig {
+    disk: Arc<SimulatedDisk>,
+    store: Store,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::on(SimulatedDisk::new())
+    }
+
+    fn on(disk: Arc<SimulatedDisk>) -> Self {
+        let store = Store::open(Disk::Simulated(Arc::clone(&disk)), Options::default()).unwrap();
+        Self { disk, store }
+    }
+
+    fn backend(&self, sid: u32) -> Backend {
+        Backend::new(self.store.clone(), sid, Clock::system())
+    }
+
+    fn rows_of(&self, sid: u32) -> usize {
+        let prefix = Key::new().u32(sid);
+        let count = |r: &Reader, table| r.prefix(table, &prefix, None, usize::MAX);
+        self.store
+            .read(|r| Ok(count(r, WA)?.len() + count(r, WA_EXPIRY)?.len()))
+            .unwrap()
+    }
+}
+
+impl Rig {
+    fn count(&self, sid: u32, kind: Kind) -> usize {
+        let prefix = self.backend(sid).key(kind);
+        self.store
+            .read(|r| r.prefix(WA, &prefix, None, usize::MAX))
+            .unwrap()
+            .len()
+    }
+}
+
+async fn closed_and_checked(rig: Rig) {
+    rig.store.close().await;
+    assert_eq!(check_simulated(&rig.disk).unwrap(), Vec::<String>::new());
+}
+
+fn calls() -> impl Strategy<Value = Vec<(bool, Call)>> {
+    let one = (0..CALLS, 0..12u8, 0..12u8, 0..12u8, -1..5i64);
+    proptest::collection::vec((any::<bool>(), one), 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn two_sessions_answer_as_two_separate_memories_do(calls in calls()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rig = Rig::new();
+            let ours = [rig.backend(1), rig.backend(2)];
+            let memory = [InMemoryBackend::new(), InMemoryBackend::new()];
+            for (second, made) in &calls {
+                let at = usize::from(*second);
+                let expected = call(&memory[at], *made).await;
+                let answer = call(&ours[at], *made).await;
+                prop_assert_eq!(answer, expected, "session {} call {:?}", at + 1, made);
+            }
+            let indexed = rig.count(2, Kind::SenderKeyGroup);
+            prop_assert_eq!(rig.count(2, Kind::SenderKeyDevice), indexed);
+            delete_all(&rig.store, 1).await.unwrap();
+            prop_assert_eq!(rig.rows_of(1), 0);
+            for which in 0..CALLS {
+                // Every reading call, on everything there may be.
+                if [6, 11, 14, 18, 20, 22, 26, 31, 34, 36, 39].contains(&which) {
+                    for x in 0..12 {
+                        let made = (which, x, x, 1, 1);
+                        prop_assert_eq!(call(&ours[1], made).await, call(&memory[1], made).await);
+                        let nothing = call(&InMemoryBackend::new(), made).await;
+                        prop_assert_eq!(call(&ours[0], made).await, nothing);
+                    }
+                }
+            }
+            closed_and_checked(rig).await;
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn what_a_ratchet_depends_on_survives_a_power_cut() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    macro_rules! survives {
+        ($write:expr, $read:ident($($arg:expr),*) => $expected:expr) => {
+            $write.await.unwrap();
+            let after = Rig::on(rig.disk.crash());
+            let found = after.backend(1).$read($($arg),*).await.unwrap();
+            assert_eq!(show(found), show($expected), stringify!($write));
+        };
+    }
+    let some = Some(Bytes::from_static(b"x"));
+    let batch = [(Arc::<str>::from("b"), Bytes::from_static(b"x"))];
+    survives!(b.put_session("a", b"x"), get_session("a") => &some);
+    survives!(b.put_sessions_batch(&batch), get_session("b") => &some);
+    survives!(b.delete_session("a"), get_session("a") => None::<()>);
+    survives!(b.put_identity("a", [1; 32]), load_identity("a") => Some([1; 32]));
+    survives!(b.put_identities_batch(&[("b".into(), [1; 32])]), load_identity("b") => Some([1; 32]));
+    survives!(b.delete_identity("a"), load_identity("a") => None::<()>);
+    survives!(b.put_sender_key("a", b"x"), get_sender_key("a") => Some(b"x"));
+    survives!(b.put_sender_keys_batch(&batch), get_sender_key("b") => Some(b"x"));
+    survives!(b.store_prekey(1, b"x", false), load_prekey(1) => &some);
+    survives!(b.store_prekeys_batch(&[(2, "x".into())], true), load_prekey(2) => &some);
+    survives!(b.remove_prekey(1), load_prekey(1) => None::<()>);
+    survives!(b.store_signed_prekey(1, b"x"), load_signed_prekey(1) => Some(b"x"));
+    survives!(b.store_pending_inbound("c", "s", "i", b"x"), get_pending_inbound("c", "s", "i") => Some(b"x"));
+    survives!(b.set_sync_key(b"k", AppStateSyncKey::default()), get_latest_sync_key_id() => Some(b"k"));
+    survives!(b.set_sender_key_status("g", &[("d", false)]), get_sender_key_devices("g") => [("d", false)]);
+    survives!(b.create(), exists() => true);
+    let state = HashState {
+        version: 9,
+        ..HashState::default()
+    };
+    b.set_version("n", state).await.unwrap();
+    let after = Rig::on(rig.disk.crash());
+    assert_eq!(after.backend(1).get_version("n").await.unwrap().version, 9);
+}
+
+#[tokio::test]
+async fn a_batch_is_one_operation_and_a_send_costs_no_fsync() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    let (ops, syncs) = (rig.store.stats().ops, rig.disk.syncs());
+    let rows: Vec<_> = (0..500)
+        .map(|n| (Arc::from(format!("{n}@s")), Bytes::from("x")))
+        .collect();
+    b.put_sessions_batch(&rows).await.unwrap();
+    assert_eq!(
+        (rig.store.stats().ops - ops, rig.disk.syncs() - syncs),
+        (1, 1)
+    );
+    b.store_sent_message("c", "m", b"x").await.unwrap();
+    assert_eq!(
+        b.take_sent_message("c", "m").await.unwrap().as_deref(),
+        Some(&b"x"[..])
+    );
+    assert_eq!(rig.disk.syncs() - syncs, 1);
+}
+
+#[tokio::test]
+async fn a_device_is_kept_with_all_that_it_needs_to_log_in_again() {
+    let rig = Rig::new();
+    let b = rig.backend(7);
+    assert!(!b.exists().await.unwrap() && b.load().await.unwrap().is_none());
+    let mut device = Device::new();
+    device.push_name = "Warung".into();
+    device.pn = Some("628123:5@s.whatsapp.net".parse().unwrap());
+    device.next_pre_key_id = 813;
+    b.save(&device).await.unwrap();
+    assert_eq!(
+        b.create().await.unwrap(),
+        7,
+        "an existing device is left alone"
+    );
+    let after = Rig::on(rig.disk.crash());
+    let found = after.backend(7).load().await.unwrap().unwrap();
+    let json = |d: &Device| serde_json::to_value(d).unwrap();
+    assert_eq!(json(&found), json(&device));
+    assert!(!after.backend(8).exists().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_number_that_moved_to_another_lid_stays_there() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    let entry = |lid: &str, phone: &str| LidPnMappingEntry {
+        lid: lid.into(),
+        phone_number: phone.into(),
+        created_at: 1,
+        updated_at: 1,
+        learning_source: "test".into(),
+    };
+    for (lid, phone) in [("old", "62"), ("new", "62"), ("old", "63")] {
+        b.put_lid_mapping(&entry(lid, phone)).await.unwrap();
+    }
+    assert_eq!(b.get_pn_mapping("62").await.unwrap().unwrap().lid, "new");
+    assert_eq!(b.get_pn_mapping("63").await.unwrap().unwrap().lid, "old");
+}
+
+#[tokio::test]
+async fn a_sweep_takes_what_is_old_and_leaves_the_rest() {
+    let rig = Rig::new();
+    let clock = Clock::manual(Timestamp::from_secs(1000));
+    let b = Backend::new(rig.store.clone(), 1, clock.clone());
+    let other = Backend::new(rig.store.clone(), 2, clock.clone());
+    other.store_sent_message("c", "m", b"x").await.unwrap();
+    let count = SWEEP + 10;
+    for n in 0..count {
+        b.store_sent_message("c", &format!("old {n}"), b"x")
+            .await
+            .unwrap();
+    }
+    b.store_pending_inbound("c", "s", "old", b"x")
+        .await
+        .unwrap();
+    clock.advance(Duration::from_secs(100));
+    // Stored again: its time begins anew.
+    b.store_sent_message("c", "old 0", b"y").await.unwrap();
+    b.store_sent_message("c", "young", b"x").await.unwrap();
+    assert_eq!(b.delete_expired_sent_messages(1000).await.unwrap(), 0);
+    assert_eq!(
+        b.delete_expired_sent_messages(1001).await.unwrap() as usize,
+        count - 1
+    );
+    assert_eq!(b.delete_expired_pending_inbound(1001).await.unwrap(), 1);
+    assert_eq!(
+        b.take_sent_message("c", "old 0").await.unwrap().as_deref(),
+        Some(&b"y"[..])
+    );
+    assert!(b.take_sent_message("c", "young").await.unwrap().is_some());
+    assert_eq!(rig.rows_of(1), 0);
+    assert!(other.take_sent_message("c", "m").await.unwrap().is_some());
+    closed_and_checked(rig).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_an_error_of_every_call() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    b.put_session("a", b"x").await.unwrap();
+    rig.disk.fail_after(0);
+    assert!(b.put_session("a", b"y").await.is_err());
+    while !rig.store.is_degraded() {
+        tokio::task::yield_now().await;
+    }
+    assert!(b.store_sent_message("c", "m", b"x").await.is_err());
+    assert!(
+        b.put_tc_token(
+            "a",
+            &TcTokenEntry {
+                token: vec![],
+                token_timestamp: 0,
+                sender_timestamp: None
+            }
+        )
+        .await
+        .is_err()
+    );
+}

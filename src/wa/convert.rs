@@ -1,0 +1,405 @@
+//! Between the library's types and ours. Pure functions, no I/O.
+
+use whatsapp_rust::buffa::MessageField;
+use whatsapp_rust::wacore::proto_helpers::MessageExt;
+use whatsapp_rust::wacore::types::events::InboundMessage;
+use whatsapp_rust::wacore::types::message::MessageSource;
+use whatsapp_rust::wacore_binary as wire;
+use whatsapp_rust::waproto::whatsapp as wa;
+
+use super::message::{Incoming, Outgoing, Person, Quote, Said};
+use crate::error::{Error, Result};
+use crate::ids::MessageId;
+use crate::jid::Jid;
+use crate::time::Timestamp;
+
+/// The library's address for ours.
+pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
+    jid.to_string()
+        .parse()
+        .map_err(|e| Error::invalid("Invalid JID format").because(format!("{e:?}")))
+}
+
+/// Our address for the library's, without the device.
+pub(super) fn from_wire(jid: &wire::Jid) -> Option<Jid> {
+    Jid::parse(&jid.to_non_ad_string())
+}
+
+/// The protobuf message for what we send. `own` is our own address in that chat.
+pub(super) fn message(to: &Jid, what: &Outgoing, own: Option<&Jid>, now: Timestamp) -> wa::Message {
+    match what {
+        Outgoing::Text {
+            body,
+            mentions,
+            quote,
+        } => text(body, mentions, quote.as_ref(), to, own),
+        Outgoing::Reaction {
+            target,
+            target_from_me,
+            target_sender,
+            emoji,
+        } => wa::Message {
+            reaction_message: MessageField::some(wa::message::ReactionMessage {
+                key: MessageField::some(wa::MessageKey {
+                    remote_jid: Some(to.to_string()),
+                    from_me: Some(*target_from_me),
+                    id: Some(target.to_string()),
+                    participant: target_sender
+                        .as_ref()
+                        .filter(|_| to.is_group() && !target_from_me)
+                        .map(Jid::to_string),
+                }),
+                text: Some(emoji.clone()),
+                sender_timestamp_ms: Some(now.as_ms()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+        Outgoing::Edit {
+            target,
+            body,
+            mentions,
+        } => protocol(to, target, own, |change| {
+            change.r#type = Some(wa::message::protocol_message::Type::MessageEdit);
+            change.edited_message = MessageField::some(text(body, mentions, None, to, own));
+            change.timestamp_ms = Some(now.as_ms());
+        }),
+        Outgoing::Revoke { target } => protocol(to, target, None, |change| {
+            change.r#type = Some(wa::message::protocol_message::Type::Revoke);
+        }),
+    }
+}
+
+/// A change to an earlier message of ours.
+fn protocol(
+    to: &Jid,
+    target: &MessageId,
+    own: Option<&Jid>,
+    fill: impl FnOnce(&mut wa::message::ProtocolMessage),
+) -> wa::Message {
+    let mut change = wa::message::ProtocolMessage {
+        key: MessageField::some(wa::MessageKey {
+            remote_jid: Some(to.to_string()),
+            from_me: Some(true),
+            id: Some(target.to_string()),
+            participant: own.filter(|_| to.is_group()).map(Jid::to_string),
+        }),
+        ..Default::default()
+    };
+    fill(&mut change);
+    wa::Message {
+        protocol_message: MessageField::some(change),
+        ..Default::default()
+    }
+}
+
+/// Plain words travel as `conversation`; with mentions or a quote they need a context.
+fn text(
+    body: &str,
+    mentions: &[Jid],
+    quote: Option<&Quote>,
+    to: &Jid,
+    own: Option<&Jid>,
+) -> wa::Message {
+    if mentions.is_empty() && quote.is_none() {
+        return wa::Message {
+            conversation: Some(body.to_owned()),
+            ..Default::default()
+        };
+    }
+    let mut context = wa::ContextInfo {
+        mentioned_jid: mentions.iter().map(Jid::to_string).collect(),
+        ..Default::default()
+    };
+    if let Some(quote) = quote {
+        context.stanza_id = Some(quote.id.to_string());
+        let writer = quote
+            .sender
+            .as_ref()
+            .or(own)
+            .or_else(|| (!to.is_group()).then_some(to));
+        context.participant = writer.map(Jid::to_string);
+        context.quoted_message = MessageField::some(wa::Message {
+            conversation: Some(quote.text.clone()),
+            ..Default::default()
+        });
+    }
+    wa::Message {
+        extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
+            text: Some(body.to_owned()),
+            context_info: MessageField::some(context),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// A message that arrived, or `None` when its id or addresses make no sense.
+pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
+    let info = &inbound.info;
+    let source = &info.source;
+    let id = MessageId::parse(&info.id).ok()?;
+    let sender = from_wire(&source.sender)?;
+    let body = inbound.message.get_base_message();
+    let context = context_of(body);
+    Some(Incoming {
+        id,
+        chat: chat_of(source)?,
+        person: person_of(&source.sender, source.sender_alt.as_ref()),
+        sender,
+        from_me: source.is_from_me,
+        at: Timestamp::from_secs(info.timestamp.timestamp()),
+        push_name: info.push_name.clone(),
+        kind: kind_of(&inbound.message),
+        what: said(body),
+        quoted: context
+            .and_then(|c| c.stanza_id.as_deref())
+            .and_then(|id| MessageId::parse(id).ok()),
+        mentions: context
+            .map(|c| {
+                c.mentioned_jid
+                    .iter()
+                    .filter_map(|jid| Jid::parse(jid))
+                    .collect()
+            })
+            .unwrap_or_default(),
+    })
+}
+
+/// The chat's name: a person's by number when the number is known.
+pub(super) fn chat_of(source: &MessageSource) -> Option<Jid> {
+    if source.chat.is_lid() && !source.is_group {
+        let alt = if source.is_from_me {
+            &source.recipient_alt
+        } else {
+            &source.sender_alt
+        };
+        if let Some(pn) = alt.as_ref().filter(|jid| jid.is_pn()) {
+            return from_wire(pn);
+        }
+    }
+    from_wire(&source.chat)
+}
+
+/// Both names of a person, as far as the stanza tells them.
+pub(super) fn person_of(jid: &wire::Jid, alt: Option<&wire::Jid>) -> Person {
+    let both = [Some(jid), alt];
+    let names = || both.iter().flatten();
+    Person {
+        number: names().find(|j| j.is_pn()).map(|j| j.user.to_string()),
+        lid: names().find(|j| j.is_lid()).and_then(|j| from_wire(j)),
+    }
+}
+
+fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
+    body.extended_text_message
+        .as_option()
+        .and_then(|m| m.context_info.as_option())
+        .or_else(|| {
+            body.image_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.video_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.document_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+        .or_else(|| {
+            body.audio_message
+                .as_option()
+                .and_then(|m| m.context_info.as_option())
+        })
+}
+
+/// What the bytes of a decrypted message say, and its type; `None` when they are no message.
+pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
+    let message = <wa::Message as whatsapp_rust::buffa::Message>::decode_from_slice(bytes).ok()?;
+    Some((kind_of(&message), said(message.get_base_message())))
+}
+
+fn said(body: &wa::Message) -> Said {
+    let target = |key: &MessageField<wa::MessageKey>| {
+        key.as_option()
+            .and_then(|k| k.id.as_deref())
+            .and_then(|id| MessageId::parse(id).ok())
+    };
+    if let Some(reaction) = body.reaction_message.as_option() {
+        return target(&reaction.key).map_or(Said::Nothing, |target| Said::Reaction {
+            target,
+            emoji: reaction.text.clone().unwrap_or_default(),
+        });
+    }
+    if let Some(change) = body.protocol_message.as_option() {
+        use wa::message::protocol_message::Type;
+        return match (change.r#type, target(&change.key)) {
+            (Some(Type::Revoke), Some(target)) => Said::Revoke { target },
+            (Some(Type::MessageEdit), Some(target)) => {
+                let body = change
+                    .edited_message
+                    .as_option()
+                    .and_then(|m| m.text_content());
+                Said::Edit {
+                    target,
+                    body: body.unwrap_or_default().to_owned(),
+                }
+            }
+            _ => Said::Nothing,
+        };
+    }
+    if let Some(text) = body.text_content() {
+        return Said::Text(text.to_owned());
+    }
+    match kind_of(body) {
+        "senderKeyDistributionMessage" | "messageContextInfo" | "unknown" => Said::Nothing,
+        _ => Said::Other {
+            caption: body.get_caption().map(str::to_owned),
+        },
+    }
+}
+
+/// The first key of the message object, in the spelling that Baileys and so the original use.
+/// Distribution messages and context ride beside the content and do not name it.
+pub(super) fn kind_of(message: &wa::Message) -> &'static str {
+    macro_rules! first {
+        ($($field:ident => $name:literal),+ $(,)?) => {
+            $(if message.$field.is_set() { return $name; })+
+        };
+    }
+    if message.conversation.is_some() {
+        return "conversation";
+    }
+    first! {
+        extended_text_message => "extendedTextMessage",
+        image_message => "imageMessage",
+        video_message => "videoMessage",
+        audio_message => "audioMessage",
+        document_message => "documentMessage",
+        document_with_caption_message => "documentWithCaptionMessage",
+        sticker_message => "stickerMessage",
+        location_message => "locationMessage",
+        live_location_message => "liveLocationMessage",
+        contact_message => "contactMessage",
+        contacts_array_message => "contactsArrayMessage",
+        reaction_message => "reactionMessage",
+        protocol_message => "protocolMessage",
+        edited_message => "editedMessage",
+        poll_creation_message => "pollCreationMessage",
+        poll_creation_message_v3 => "pollCreationMessageV3",
+        poll_update_message => "pollUpdateMessage",
+        ephemeral_message => "ephemeralMessage",
+        view_once_message => "viewOnceMessage",
+        view_once_message_v2 => "viewOnceMessageV2",
+        buttons_response_message => "buttonsResponseMessage",
+        list_response_message => "listResponseMessage",
+        template_button_reply_message => "templateButtonReplyMessage",
+        group_invite_message => "groupInviteMessage",
+        order_message => "orderMessage",
+        product_message => "productMessage",
+        event_message => "eventMessage",
+        pin_in_chat_message => "pinInChatMessage",
+        keep_in_chat_message => "keepInChatMessage",
+        sender_key_distribution_message => "senderKeyDistributionMessage",
+        message_context_info => "messageContextInfo",
+    }
+    "unknown"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jid(text: &str) -> Jid {
+        Jid::parse(text).expect("a JID")
+    }
+
+    #[test]
+    fn plain_words_need_no_context_and_come_back_as_they_went() {
+        let to = jid("6281234567890@s.whatsapp.net");
+        let what = Outgoing::Text {
+            body: "a & b < c".into(),
+            mentions: vec![],
+            quote: None,
+        };
+        let sent = message(&to, &what, None, Timestamp::from_ms(0));
+        assert_eq!(sent.conversation.as_deref(), Some("a & b < c"));
+        assert_eq!(said(&sent), Said::Text("a & b < c".into()));
+        assert_eq!(kind_of(&sent), "conversation");
+    }
+
+    #[test]
+    fn a_quote_names_its_message_and_its_writer() {
+        let group = jid("120363021033254949@g.us");
+        let quote = Quote {
+            id: MessageId::parse("ABC").expect("an id"),
+            sender: Some(jid("6281234567890@s.whatsapp.net")),
+            text: "hi".into(),
+        };
+        let what = Outgoing::Text {
+            body: "yes".into(),
+            mentions: vec![jid("62811111111@s.whatsapp.net")],
+            quote: Some(quote),
+        };
+        let sent = message(&group, &what, None, Timestamp::from_ms(0));
+        let context = context_of(&sent).expect("a context");
+        assert_eq!(context.stanza_id.as_deref(), Some("ABC"));
+        assert_eq!(
+            context.participant.as_deref(),
+            Some("6281234567890@s.whatsapp.net")
+        );
+        assert_eq!(context.mentioned_jid, ["62811111111@s.whatsapp.net"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_stranger_break_the_reading(bytes: Vec<u8>) {
+            let _ = said_by(&bytes);
+        }
+    }
+
+    #[test]
+    fn edits_revokes_and_reactions_are_read_back() {
+        let to = jid("6281234567890@s.whatsapp.net");
+        let target = MessageId::parse("ABC").expect("an id");
+        let now = Timestamp::from_ms(5);
+        let edit = Outgoing::Edit {
+            target: target.clone(),
+            body: "new".into(),
+            mentions: vec![],
+        };
+        assert_eq!(
+            said(&message(&to, &edit, None, now)),
+            Said::Edit {
+                target: target.clone(),
+                body: "new".into()
+            }
+        );
+        let revoke = Outgoing::Revoke {
+            target: target.clone(),
+        };
+        assert_eq!(
+            said(&message(&to, &revoke, None, now)),
+            Said::Revoke {
+                target: target.clone()
+            }
+        );
+        let react = Outgoing::Reaction {
+            target: target.clone(),
+            target_from_me: true,
+            target_sender: None,
+            emoji: "👍".into(),
+        };
+        assert_eq!(
+            said(&message(&to, &react, None, now)),
+            Said::Reaction {
+                target,
+                emoji: "👍".into()
+            }
+        );
+    }
+}

@@ -1,0 +1,495 @@
+//! One session's connection to WhatsApp: the library's client behind our words.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use whatsapp_rust::bot::{Bot, BotHandle};
+use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::wacore::types::call::CallAction;
+use whatsapp_rust::wacore::types::events::{
+    ConnectFailureReason, Event, EventHandler, InboundMessage, LoggedOut,
+};
+use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
+use whatsapp_rust::{Client as Library, SendOptions, anyhow};
+
+use super::backend::Backend;
+use super::convert;
+use super::http::LibraryHttp;
+use super::message::{Incoming, Outgoing, Progress, Receipt, Signal};
+use super::transport::{Endpoint, Transports};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::client::{Client, Dialer};
+use crate::ids::MessageId;
+use crate::jid::{Jid, PhoneNumber};
+use crate::time::{Clock, Timestamp};
+
+/// How many one-time keys a session keeps at WhatsApp's server. The library's own number is 812;
+/// 100 costs a third of the memory and is refilled as they are used.
+const PRE_KEYS: usize = 100;
+
+/// Stores messages before WhatsApp is told that they arrived.
+pub type Inbox =
+    Arc<dyn Fn(Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
+
+/// What a connection needs.
+pub struct Options {
+    /// The session's keys and device state.
+    pub backend: Backend,
+    /// Where WhatsApp is.
+    pub endpoint: Endpoint,
+    /// Makes the connection.
+    pub dialer: Dialer,
+    /// Fetches and uploads media.
+    pub http: Arc<Client>,
+    /// The version of WhatsApp Web that we say we are.
+    pub version: (u32, u32, u32),
+    /// How the phone's list of linked devices calls us.
+    pub device_name: String,
+    /// Stores what arrives.
+    pub inbox: Inbox,
+    /// Hears everything else, in order.
+    pub signals: UnboundedSender<Signal>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What WhatsApp's server said to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took the message.
+    Taken,
+    /// It refused the message with this code.
+    Refused(String),
+}
+
+/// A frame that was written and not yet acknowledged.
+pub struct Written {
+    verdict: oneshot::Receiver<Verdict>,
+    id: MessageId,
+    acks: Arc<Acks>,
+}
+
+impl Written {
+    /// Waits for the server's word; `None` when the connection was closed for good.
+    pub async fn verdict(&mut self) -> Option<Verdict> {
+        (&mut self.verdict).await.ok()
+    }
+
+    /// The server's word, if it is here already.
+    pub fn verdict_so_far(&mut self) -> Option<Verdict> {
+        self.verdict.try_recv().ok()
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.acks.forget(&self.id);
+    }
+}
+
+/// Messages that wait for the server's acknowledgement.
+#[derive(Default)]
+struct Acks(Mutex<HashMap<String, oneshot::Sender<Verdict>>>);
+
+impl Acks {
+    fn expect(&self, id: &MessageId) -> oneshot::Receiver<Verdict> {
+        let (tell, hear) = oneshot::channel();
+        self.lock().insert(id.to_string(), tell);
+        hear
+    }
+
+    fn resolve(&self, id: &str, verdict: Verdict) {
+        if let Some(tell) = self.lock().remove(id) {
+            let _ = tell.send(verdict);
+        }
+    }
+
+    /// Forgets a message nobody waits for any more, but not a later wait for the same id.
+    fn forget(&self, id: &MessageId) {
+        let mut waiting = self.lock();
+        if waiting
+            .get(id.as_str())
+            .is_some_and(oneshot::Sender::is_closed)
+        {
+            waiting.remove(id.as_str());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Verdict>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running connection, which the library makes anew whenever it breaks.
+pub struct Link {
+    client: Arc<Library>,
+    running: Mutex<Option<BotHandle>>,
+    acks: Arc<Acks>,
+    clock: Clock,
+}
+
+impl Link {
+    /// Starts connecting; what comes of it is told by signals.
+    pub async fn open(options: Options) -> Result<Self> {
+        let acks = Arc::new(Acks::default());
+        let client_slot = Arc::new(Mutex::new(Weak::<Library>::new()));
+        let listener = Listener {
+            signals: options.signals.clone(),
+            acks: acks.clone(),
+            client: client_slot.clone(),
+        };
+        let (a, b, c) = options.version;
+        let bot = Bot::builder()
+            .with_backend(options.backend)
+            .with_transport_factory(Transports {
+                dialer: options.dialer,
+                endpoint: options.endpoint,
+                signals: options.signals,
+            })
+            .with_http_client(LibraryHttp(options.http))
+            .with_version((a, b, c))
+            .with_device_props(
+                DevicePropsOverride::new()
+                    .with_os(options.device_name)
+                    .with_platform_type(PlatformType::Desktop),
+            )
+            .skip_history_sync()
+            .with_wanted_pre_key_count(PRE_KEYS)
+            .with_inbound_durability_hook(Hook(options.inbox))
+            .with_event_handler(listener)
+            .build()
+            .await
+            .map_err(|e| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    "the session's stored state cannot be read",
+                )
+                .because(format!("{e:?}"))
+            })?;
+        let client = bot.client();
+        *client_slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&client);
+        let running = bot.spawn();
+        Ok(Self {
+            client,
+            running: Mutex::new(Some(running)),
+            acks,
+            clock: options.clock,
+        })
+    }
+
+    /// Encrypts a message and writes it to the connection. The id may be one that was written
+    /// before: WhatsApp's clients show one message per id.
+    pub async fn write(&self, id: &MessageId, to: &Jid, what: &Outgoing) -> Result<Written> {
+        let wire_to = convert::to_wire(to)?;
+        let own = self.own_jid();
+        let message = convert::message(to, what, own.as_ref(), self.clock.now());
+        let verdict = self.acks.expect(id);
+        let written = Written {
+            verdict,
+            id: id.clone(),
+            acks: self.acks.clone(),
+        };
+        let options = SendOptions::default().with_message_id(id.as_str());
+        match self
+            .client
+            .send_message_with_options(wire_to, message, options)
+            .await
+        {
+            Ok(_) => Ok(written),
+            Err(error) => Err(send_failure(&error)),
+        }
+    }
+
+    /// Asks WhatsApp for the eight characters that the phone's owner types to pair.
+    pub async fn pair_code(&self, phone: &PhoneNumber) -> Result<String> {
+        let wait = std::time::Duration::from_secs(20);
+        self.client.wait_for_socket(wait).await.map_err(|e| {
+            Error::new(
+                ErrorKind::UpstreamTimeout,
+                "WhatsApp's server could not be reached",
+            )
+            .because(format!("{e:?}"))
+        })?;
+        let options = whatsapp_rust::pair_code::PairCodeOptions {
+            phone_number: phone.to_string(),
+            ..Default::default()
+        };
+        self.client.pair_with_code(options).await.map_err(|e| {
+            Error::new(
+                ErrorKind::Upstream,
+                "WhatsApp refused to give a pairing code for this number",
+            )
+            .because(format!("{e:?}"))
+        })
+    }
+
+    /// The members of a group.
+    pub async fn group_members(&self, group: &Jid) -> Result<Vec<Jid>> {
+        let wire_group = convert::to_wire(group)?;
+        let meta = self
+            .client
+            .groups()
+            .get_metadata(&wire_group)
+            .await
+            .map_err(|e| {
+                Error::new(
+                    ErrorKind::Upstream,
+                    "WhatsApp does not show the members of this group",
+                )
+                .because(format!("{e:?}"))
+            })?;
+        Ok(meta
+            .participants
+            .iter()
+            .filter_map(|p| convert::from_wire(&p.jid))
+            .collect())
+    }
+
+    /// Unlinks the device at WhatsApp and stops.
+    pub async fn logout(&self) {
+        self.client.logout().await;
+        self.wait_until_stopped().await;
+    }
+
+    /// Closes the connection and stops; the pairing stays.
+    pub async fn close(&self) {
+        self.client.disconnect().await;
+        self.wait_until_stopped().await;
+    }
+
+    /// Drops the connection and makes it anew at once.
+    pub async fn reconnect(&self) {
+        self.client.reconnect_immediately().await;
+    }
+
+    async fn wait_until_stopped(&self) {
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(running) = running {
+            let patience = std::time::Duration::from_secs(5);
+            if tokio::time::timeout(patience, running).await.is_err() {
+                tracing::warn!("a connection did not stop in time and was cut");
+            }
+        }
+    }
+
+    fn own_jid(&self) -> Option<Jid> {
+        self.client.pn().as_ref().and_then(convert::from_wire)
+    }
+}
+
+/// The error that the sender of a message sees when it could not even be written.
+fn send_failure(error: &whatsapp_rust::send::SendError) -> Error {
+    use whatsapp_rust::ClientError;
+    use whatsapp_rust::send::SendError;
+    let (kind, detail) = match error {
+        SendError::NotLoggedIn
+        | SendError::Client(
+            ClientError::NotConnected
+            | ClientError::NotLoggedIn
+            | ClientError::Socket(_)
+            | ClientError::EncryptSend(_),
+        ) => (
+            ErrorKind::NotConnected,
+            "the session is not connected to WhatsApp",
+        ),
+        SendError::InvalidRequest(_) => (
+            ErrorKind::Invalid,
+            "WhatsApp does not take such a message for this recipient",
+        ),
+        SendError::Iq(_) | SendError::Client(ClientError::Iq(_)) => (
+            ErrorKind::Upstream,
+            "WhatsApp did not give what is needed to write to this recipient",
+        ),
+        _ => (
+            ErrorKind::Upstream,
+            "the message could not be encrypted for this recipient",
+        ),
+    };
+    Error::new(kind, detail).because(format!("{error:?}"))
+}
+
+/// Stores decrypted messages before WhatsApp is told.
+struct Hook(Inbox);
+
+#[async_trait::async_trait]
+impl InboundDurabilityHook for Hook {
+    async fn on_messages(&self, _: Arc<Library>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        let messages: Vec<Incoming> = batch.iter().filter_map(convert::incoming).collect();
+        (self.0)(messages).await.map_err(anyhow::Error::new)
+    }
+}
+
+/// Hears the library's events and says them in our words.
+struct Listener {
+    signals: UnboundedSender<Signal>,
+    acks: Arc<Acks>,
+    client: Arc<Mutex<Weak<Library>>>,
+}
+
+impl Listener {
+    fn tell(&self, signal: Signal) {
+        // A closed channel means that the session is being removed.
+        let _ = self.signals.send(signal);
+    }
+
+    fn client(&self) -> Option<Arc<Library>> {
+        self.client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade()
+    }
+
+    /// Hazard: the library saves the pairing in the background; it is paired only once it is on disk.
+    fn paired(&self) {
+        let (Some(client), signals) = (self.client(), self.signals.clone()) else {
+            return;
+        };
+        tokio::spawn(async move {
+            if let Err(error) = client.persistence_manager().flush().await {
+                tracing::error!(%error, "the pairing could not be saved");
+                return;
+            }
+            let _ = signals.send(Signal::Paired);
+        });
+    }
+
+    fn connected(&self) {
+        let Some(client) = self.client() else { return };
+        self.tell(Signal::Connected {
+            number: client.pn().map(|jid| jid.user.to_string()),
+            lid: client.lid().as_ref().and_then(convert::from_wire),
+            name: client.push_name(),
+        });
+    }
+}
+
+impl EventHandler for Listener {
+    fn handle_event(&self, event: Arc<Event>) {
+        match &*event {
+            Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
+                let verdict = match &ack.error {
+                    None => Verdict::Taken,
+                    Some(code) => Verdict::Refused(code.clone()),
+                };
+                self.acks.resolve(&ack.id, verdict);
+            }
+            Event::Receipt(receipt) => {
+                if let Some(receipt) = receipt_of(receipt) {
+                    self.tell(Signal::Receipt(receipt));
+                }
+            }
+            Event::PairingQrCode(qr) => self.tell(Signal::Qr {
+                code: qr.code.clone(),
+                seconds: qr.timeout.as_secs(),
+            }),
+            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrRanOut),
+            Event::PairSuccess(_) => self.paired(),
+            Event::PairError(e) => self.tell(Signal::PairingFailed(e.error.clone())),
+            Event::QrScannedWithoutMultidevice(_) => self.tell(Signal::PairingFailed(
+                "the phone's WhatsApp is too old for linked devices".into(),
+            )),
+            Event::PairPasskeyRequest(_) => self.tell(Signal::PasskeyAsked),
+            Event::Connected(_) => self.connected(),
+            Event::SelfPushNameUpdated(update) => self.tell(Signal::Named(update.new_name.clone())),
+            Event::Disconnected(d) => self.tell(Signal::Disconnected(d.reason.to_string())),
+            Event::LoggedOut(out) => self.tell(Signal::LoggedOut(logout_reason(out))),
+            Event::StreamReplaced(_) => self.tell(Signal::Replaced),
+            Event::TemporaryBan(ban) => self.tell(Signal::Banned {
+                seconds: ban.expire.num_seconds().max(0).unsigned_abs(),
+                why: format!("{:?}", ban.code),
+            }),
+            Event::ClientOutdated(_) => self.tell(Signal::Outdated),
+            Event::ConnectFailure(f) => self.tell(Signal::Refused(format!("{:?}", f.reason))),
+            Event::IncomingCall(call) => {
+                if let CallAction::Offer {
+                    call_id,
+                    caller_pn,
+                    is_video,
+                    ..
+                } = &call.action
+                    && let Some(from) = convert::from_wire(&call.from)
+                {
+                    self.tell(Signal::Call {
+                        id: call_id.clone(),
+                        from,
+                        person: convert::person_of(&call.from, caller_pn.as_ref()),
+                        video: *is_video,
+                        at: Timestamp::from_secs(call.timestamp.timestamp()),
+                    });
+                }
+            }
+            Event::GroupUpdate(update) => {
+                if let Some(signal) = group_signal(update) {
+                    self.tell(signal);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn logout_reason(out: &LoggedOut) -> String {
+    match out.reason {
+        ConnectFailureReason::AccountLocked => "WhatsApp locked the account".into(),
+        ConnectFailureReason::LoggedOut => "logged out from the phone".into(),
+        ref other => format!("logged out by WhatsApp ({other:?})"),
+    }
+}
+
+fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option<Receipt> {
+    let progress = match receipt.r#type {
+        ReceiptType::Delivered => Progress::Delivered,
+        ReceiptType::Read => Progress::Read,
+        ReceiptType::Played => Progress::Played,
+        _ => return None,
+    };
+    Some(Receipt {
+        ids: receipt
+            .message_ids
+            .iter()
+            .filter_map(|id| MessageId::parse(id).ok())
+            .collect(),
+        chat: convert::chat_of(&receipt.source)?,
+        by: convert::from_wire(&receipt.source.sender)?,
+        progress,
+        at: Timestamp::from_secs(receipt.timestamp.timestamp()),
+    })
+}
+
+fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> Option<Signal> {
+    use whatsapp_rust::wacore::stanza::groups::GroupNotificationAction as Action;
+    let (participants, subject) = match &update.action {
+        Action::Add { participants, .. }
+        | Action::Remove { participants, .. }
+        | Action::Promote { participants }
+        | Action::Demote { participants }
+        | Action::Modify { participants } => (participants.as_slice(), None),
+        Action::Subject { subject, .. } => (&[][..], Some(subject.clone())),
+        _ => (&[][..], None),
+    };
+    let by = update
+        .participant_pn
+        .as_ref()
+        .or(update.participant.as_ref());
+    Some(Signal::Group {
+        group: convert::from_wire(&update.group_jid)?,
+        by: by.and_then(convert::from_wire),
+        action: update.action.tag_name().to_owned(),
+        participants: participants
+            .iter()
+            .filter_map(|p| convert::from_wire(p.phone_number.as_ref().unwrap_or(&p.jid)))
+            .collect(),
+        subject,
+        at: Timestamp::from_secs(update.timestamp.timestamp()),
+    })
+}

@@ -1,0 +1,69 @@
+//! How the library reaches WhatsApp: through the gateway's one checked dialer, never through
+//! the system's resolver.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_websockets::ClientBuilder;
+use whatsapp_rust::anyhow;
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
+
+use super::message::Signal;
+use crate::http::client::Dialer;
+use crate::http::header::{HeaderValue, ORIGIN};
+
+/// Where WhatsApp's server is.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Host name, or a loopback address in sandbox builds.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path of the WebSocket.
+    pub path: String,
+    /// Whether the connection is encrypted by TLS.
+    pub tls: bool,
+}
+
+/// Makes connections for one session and says so when it cannot.
+pub(super) struct Transports {
+    pub(super) dialer: Dialer,
+    pub(super) endpoint: Endpoint,
+    pub(super) signals: UnboundedSender<Signal>,
+}
+
+#[async_trait::async_trait]
+impl TransportFactory for Transports {
+    async fn create_transport(
+        &self,
+    ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
+        match self.connect().await {
+            Ok(connected) => Ok(connected),
+            Err(error) => {
+                let _ = self.signals.send(Signal::Unreachable(format!("{error}")));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Transports {
+    async fn connect(
+        &self,
+    ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
+        let Endpoint {
+            host,
+            port,
+            path,
+            tls,
+        } = &self.endpoint;
+        let stream = self.dialer.connect(host, *port, *tls).await?;
+        let scheme = if *tls { "wss" } else { "ws" };
+        let (socket, _) = ClientBuilder::new()
+            .uri(&format!("{scheme}://{host}:{port}{path}"))?
+            .add_header(ORIGIN, HeaderValue::from_static("https://web.whatsapp.com"))?
+            .connect_on(stream)
+            .await?;
+        Ok(from_websocket(socket))
+    }
+}

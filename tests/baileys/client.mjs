@@ -1,0 +1,71 @@
+// An unmodified Baileys, pointed at the simulated network: only the address and the pinned root key
+// differ. It talks JSON lines: events on standard output, orders on standard input.
+//
+//   node client.mjs ws://127.0.0.1:PORT/ws/chat ROOT_KEY_HEX
+//
+// out: {"qr": ".."}  {"open": "<own jid>"}  {"message": {"from","text"}}  {"sent": "<id>"}  {"error": ".."}
+// in:  {"to": "<jid>", "text": ".."}
+
+import { createInterface } from 'node:readline'
+import makeWASocket, { DEFAULT_CONNECTION_CONFIG, initAuthCreds, proto, BufferJSON } from '@whiskeysockets/baileys'
+import { WA_CERT_DETAILS } from '@whiskeysockets/baileys/lib/Defaults/index.js'
+
+const [url, root] = process.argv.slice(2)
+WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(root, 'hex')
+DEFAULT_CONNECTION_CONFIG.waWebSocketUrl = url
+
+const say = value => process.stdout.write(JSON.stringify(value) + '\n')
+const silent = { level: 'silent', child: () => silent }
+for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) silent[level] = () => {}
+
+// Keys in memory: the test's client lives as long as the test.
+const creds = initAuthCreds()
+const kept = new Map()
+const keys = {
+  get: async (type, ids) => Object.fromEntries(ids.map(id => {
+    let value = kept.get(`${type} ${id}`)
+    if (value !== undefined) value = JSON.parse(value, BufferJSON.reviver)
+    if (type === 'app-state-sync-key' && value) value = proto.Message.AppStateSyncKeyData.fromObject(value)
+    return [id, value]
+  })),
+  set: async data => {
+    for (const [type, values] of Object.entries(data)) {
+      for (const [id, value] of Object.entries(values)) {
+        if (value === null || value === undefined) kept.delete(`${type} ${id}`)
+        else kept.set(`${type} ${id}`, JSON.stringify(value, BufferJSON.replacer))
+      }
+    }
+  },
+}
+
+let socket
+const connect = () => {
+  socket = makeWASocket({ auth: { creds, keys }, logger: silent, syncFullHistory: false })
+  socket.ev.on('creds.update', update => Object.assign(creds, update))
+  socket.ev.on('connection.update', update => {
+    if (update.qr) say({ qr: update.qr })
+    if (update.connection === 'open') say({ open: socket.user.id })
+    if (update.connection === 'close') {
+      const code = update.lastDisconnect?.error?.output?.statusCode
+      if (code === 515) connect()
+      else say({ error: `closed: ${code} ${update.lastDisconnect?.error?.message}` })
+    }
+  })
+  socket.ev.on('messages.upsert', ({ messages }) => {
+    for (const { key, message } of messages) {
+      const text = message?.conversation ?? message?.extendedTextMessage?.text
+      if (text && !key.fromMe) say({ message: { from: key.remoteJid, text } })
+    }
+  })
+}
+connect()
+
+createInterface({ input: process.stdin }).on('line', async line => {
+  const { to, text } = JSON.parse(line)
+  try {
+    const sent = await socket.sendMessage(to, { text })
+    say({ sent: sent.key.id })
+  } catch (error) {
+    say({ error: String(error) })
+  }
+}).on('close', () => process.exit(0))

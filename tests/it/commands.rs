@@ -1,0 +1,213 @@
+//! The program as a person uses it: its commands, and what they print.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use warung::sandbox::Sandbox;
+
+use crate::support::{Call, eventually, program};
+
+struct Running {
+    child: Child,
+    listen: String,
+    said: Vec<String>,
+}
+
+/// Starts the gateway on the network; its key is made by itself.
+async fn serve(data: &Path, network: &Sandbox) -> Running {
+    let mut child = Command::new(program())
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--whatsapp-url",
+            &network.url(),
+        ])
+        .arg("--data")
+        .arg(data)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut said = Vec::new();
+    loop {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        let line = line
+            .expect("in time")
+            .expect("readable")
+            .expect("it goes on");
+        said.push(line.clone());
+        if let Some(url) = line.strip_prefix("listening on http://") {
+            let listen = url.to_owned();
+            return Running {
+                child,
+                listen,
+                said,
+            };
+        }
+    }
+}
+
+/// Runs a command on the same data folder; answers success and what it printed.
+async fn run(data: &Path, listen: &str, words: &[&str]) -> (bool, String) {
+    let output = Command::new(program())
+        .args(words)
+        .args(["--listen", listen])
+        .arg("--data")
+        .arg(data)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(60), output)
+        .await
+        .expect("in time");
+    let output = output.expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut running = serve(&data, &network).await;
+    let key = running
+        .said
+        .iter()
+        .map(|line| line.trim())
+        .find(|line| line.len() == 64);
+    let key = key.expect("the key is shown once").to_owned();
+    assert!(run(&data, &running.listen, &["healthcheck"]).await.0);
+    let pairing = tokio::spawn({
+        let (data, listen) = (data.clone(), running.listen.clone());
+        async move { run(&data, &listen, &["pair", "shop"]).await }
+    });
+    let addr = running.listen.parse().expect("an address");
+    let code = eventually("a QR code", || async {
+        let row = Call::new(addr, "GET", "/api/v1/sessions/shop").header("x-master-key", &key);
+        row.send().await.json()["qr"].as_str().map(str::to_owned)
+    })
+    .await;
+    let scan = json!({ "qr": code, "phone": "6281200000801" });
+    network
+        .control("POST", "/sandbox/scan", &scan)
+        .await
+        .expect("scanned");
+    let (paired, shown) = pairing.await.expect("it ends");
+    assert!(paired && shown.contains("Connected as"), "{shown}");
+    let (checked, words) = run(&data, &running.listen, &["check"]).await;
+    assert!(!checked && words.contains("in use"), "{words}");
+    let copy = folder.path().join("copy.redb");
+    let name = copy.to_str().expect("a path");
+    let (copied, words) = run(&data, &running.listen, &["backup", name]).await;
+    assert!(copied, "{words}");
+    assert!(warung::store::check(&copy).expect("a store").is_empty());
+    running.child.kill().await.expect("killed");
+    let (checked, words) = run(&data, &running.listen, &["check"]).await;
+    assert!(checked && words.contains("in order"), "{words}");
+    assert!(!run(&data, &running.listen, &["healthcheck"]).await.0);
+    let (copied, words) = run(&data, &running.listen, &["backup", name]).await;
+    assert!(copied, "also without a running gateway: {words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_end_with_a_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    for (words, part) in [
+        (&["fly"][..], "unknown command"),
+        (&["serve"], "sandbox build"),
+        (
+            &["serve", "--whatsapp-url", "wss://web.whatsapp.com/ws/chat"],
+            "127.0.0.1",
+        ),
+        (&["pair", "shop"], "no gateway answers"),
+        (&["check"], "warung.redb"),
+    ] {
+        let (good, said) = run(&data, "127.0.0.1:1", words).await;
+        assert!(!good && said.contains(part), "{words:?}: {said}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (good, said) = run(&data, &address, &["sandbox"]).await;
+    assert!(!good && said.contains(&address), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_finds_its_accounts_paired_after_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let start = || async {
+        let mut child = Command::new(program())
+            .args([
+                "sandbox",
+                "--listen",
+                "127.0.0.1:0",
+                "--master-key",
+                crate::support::MASTER,
+            ])
+            .arg("--data")
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = lines.next_line().await.expect("readable").expect("a line");
+        let addr = line
+            .strip_prefix("listening on http://")
+            .expect("it says where")
+            .parse();
+        let second = lines.next_line().await.expect("readable").expect("a line");
+        assert!(
+            second.starts_with("sandbox whatsapp at ws://127.0.0.1:"),
+            "{second}"
+        );
+        (child, addr.expect("an address"))
+    };
+    let connected = |addr| async move {
+        eventually("connected", || async {
+            let row = Call::new(addr, "GET", "/api/v1/sessions/shop")
+                .master()
+                .send()
+                .await;
+            (row.status == 200 && row.json()["status"] == "CONNECTED").then_some(())
+        })
+        .await;
+    };
+    let (mut child, addr) = start().await;
+    let made = Call::new(addr, "POST", "/api/v1/sessions")
+        .master()
+        .json(&json!({ "sessionId": "shop" }));
+    made.send().await.expect(201);
+    let scan = Call::new(addr, "POST", "/sandbox/scan").json(&json!({ "sessionId": "shop" }));
+    assert_eq!(scan.send().await.status, 200);
+    connected(addr).await;
+    child.kill().await.expect("killed");
+    let (_child, addr) = start().await;
+    connected(addr).await;
+    let message =
+        json!({ "to": "6281299999801", "type": "text", "text": { "body": "after the kill" } });
+    let sent = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
+        .master()
+        .json(&message);
+    assert_eq!(sent.send().await.expect(200)[0]["status"], "success");
+    eventually("the phone has it", || async {
+        let got = Call::new(addr, "GET", "/sandbox/phones/6281299999801/messages")
+            .send()
+            .await
+            .json();
+        got.as_array()?
+            .iter()
+            .any(|m| m["text"] == "after the kill")
+            .then_some(())
+    })
+    .await;
+}

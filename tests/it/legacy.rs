@@ -1,0 +1,170 @@
+//! The legacy sends: open on loopback as documented, and closed wherever strangers may reach them.
+
+use serde_json::json;
+use warung::config::Legacy;
+
+use crate::support::{Call, Rig};
+
+fn form(rig: &Rig, fields: &[(&str, &str)]) -> Call {
+    let mut body = String::new();
+    for (name, value) in fields {
+        body +=
+            &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    }
+    body += "--B--\r\n";
+    Call::new(rig.addr(), "POST", "/api/message")
+        .header("content-type", "multipart/form-data; boundary=B")
+        .body(body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sends_work_in_every_form_and_under_both_names() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000401").await;
+    let to = "6281299999601";
+    let json = json!({ "sessionId": "putra", "number": to, "message": "json & more" });
+    let first = rig
+        .post("/api/send-message", &json)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(
+        first["message"],
+        format!("Message sent to {to}@s.whatsapp.net")
+    );
+    assert!(first["messageId"].is_string());
+    rig.post("/api/v1/legacy/send-message", &json)
+        .send()
+        .await
+        .expect(200);
+    let multipart = form(&rig, &[("phone", to), ("message", "from a form")]);
+    assert_eq!(multipart.send().await.expect(200)["status"], "success");
+    let urlencoded = Call::new(rig.addr(), "POST", "/api/v1/legacy/message")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("phone=%2B{to}&message=dari+form&sessionId=putra"));
+    assert_eq!(urlencoded.send().await.expect(200)["status"], "success");
+    let as_json = json!({ "phone": to, "message": "form as json" });
+    assert_eq!(
+        rig.post("/api/message", &as_json).send().await.expect(200)["status"],
+        "success"
+    );
+    let got = rig.wait_for_received(to, 5).await;
+    let texts: Vec<_> = got.iter().filter_map(|m| m["text"].as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "json & more",
+            "json & more",
+            "from a form",
+            "dari form",
+            "form as json"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_and_wrong_fields_have_the_originals_words() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000402").await;
+    let words = |answer: crate::support::Answer, status| answer.expect(status)["message"].clone();
+    let send = |body| rig.post("/api/send-message", body).send();
+    let missing = json!({ "sessionId": "putra" });
+    assert_eq!(
+        words(send(&missing).await, 400),
+        "sessionId, number, and message are required."
+    );
+    let number = json!({ "sessionId": "putra", "number": "12", "message": "x" });
+    assert_eq!(
+        words(send(&number).await, 400),
+        "Invalid phone number format. Use 8-15 digits."
+    );
+    let unknown = json!({ "sessionId": "nobody", "number": "6281299999602", "message": "x" });
+    assert_eq!(
+        words(send(&unknown).await, 404),
+        "Session nobody not found or not connected."
+    );
+    let long =
+        json!({ "sessionId": "putra", "number": "6281299999602", "message": "x".repeat(4097) });
+    assert_eq!(words(send(&long).await, 400), "Invalid message content.");
+    assert_eq!(
+        words(form(&rig, &[("phone", "6281299999602")]).send().await, 400),
+        "phone and message are required."
+    );
+    let file = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nx\r\n--B--\r\n";
+    let call = Call::new(rig.addr(), "POST", "/api/message")
+        .header("content-type", "multipart/form-data; boundary=B")
+        .body(file);
+    assert_eq!(words(call.send().await, 400), "Unexpected file field");
+    assert!(rig.received("6281299999602").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_came_through_a_proxy_needs_a_token() {
+    let rig = Rig::new().await;
+    let token = rig.pair("putra", "6281200000403").await;
+    let body = json!({ "sessionId": "putra", "number": "6281299999603", "message": "x" });
+    for header in ["x-forwarded-for", "forwarded", "via", "x-real-ip"] {
+        let call = rig
+            .post("/api/send-message", &body)
+            .header(header, "10.0.0.9");
+        assert_eq!(
+            call.send().await.expect(401)["message"],
+            "No token provided",
+            "{header}"
+        );
+    }
+    let call = rig
+        .post("/api/send-message", &body)
+        .header("x-forwarded-for", "10.0.0.9")
+        .bearer(&token);
+    assert_eq!(call.send().await.expect(200)["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_sent_is_checked_even_where_none_is_needed() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000404").await;
+    let other = rig.create("other").await;
+    let body = json!({ "sessionId": "putra", "number": "6281299999604", "message": "x" });
+    rig.post("/api/send-message", &body)
+        .bearer("nonsense")
+        .send()
+        .await
+        .expect(403);
+    rig.post("/api/send-message", &body)
+        .bearer(&other)
+        .send()
+        .await
+        .expect(403);
+    let two = rig
+        .post("/api/send-message?sessionId=other", &body)
+        .bearer(&other)
+        .send()
+        .await;
+    two.expect(400);
+    assert!(rig.received("6281299999604").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_setting_can_close_it_or_switch_it_off() {
+    let body = json!({ "sessionId": "putra", "number": "6281299999605", "message": "x" });
+    let token = Rig::with(|config| config.legacy = Legacy::Token).await;
+    token
+        .post("/api/send-message", &body)
+        .send()
+        .await
+        .expect(401);
+    let off = Rig::with(|config| config.legacy = Legacy::Off).await;
+    off.post("/api/send-message", &body)
+        .send()
+        .await
+        .expect(404);
+    let open = Rig::with(|config| config.legacy = Legacy::Open).await;
+    let call = open
+        .post("/api/send-message", &body)
+        .header("via", "1.1 proxy");
+    assert_eq!(
+        call.send().await.expect(404)["message"],
+        "Session putra not found or not connected."
+    );
+}

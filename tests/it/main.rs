@@ -1,0 +1,18 @@
+//! The integration tests: the real server over HTTP against the simulated WhatsApp network.
+#![allow(unreachable_pub, reason = "a test binary has no readers but itself")]
+
+mod support;
+
+mod bad_input;
+mod baileys;
+mod commands;
+mod docs;
+mod fences;
+mod golden;
+mod inbound;
+mod kill;
+mod legacy;
+mod messages;
+mod operation;
+mod pairing;
+mod power;

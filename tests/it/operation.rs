@@ -1,0 +1,56 @@
+//! Running it: metrics, and a stop that loses nothing.
+
+use serde_json::{Value, json};
+
+use crate::support::{Rig, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_what_happens() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200001001").await;
+    rig.send_text("shop", &token, "6281299991001", "count me")
+        .await;
+    let answer = rig.get("/metrics").master().send().await;
+    let text = String::from_utf8(answer.body.to_vec()).expect("text");
+    let value = |name: &str| {
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("{name} ")));
+        line.and_then(|n| n.parse::<f64>().ok())
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+    assert_eq!(value("warung_sessions{status=\"CONNECTED\"}"), 1.0);
+    assert!(value("warung_store_fsyncs_total") >= 1.0);
+    assert!(value("warung_store_written_bytes_total") > 1000.0);
+    assert!(value("warung_resident_bytes") > 1_000_000.0);
+    assert!(
+        !text.contains("count me") && !text.contains("6281299991001"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_a_batch_under_way_finish_and_answers_it() {
+    let mut rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200001002").await;
+    let phone = "6281299991002";
+    let text = |n: u32| json!({ "to": phone, "type": "text", "text": { "body": format!("n{n}") } });
+    let batch = Value::Array((0..100).map(text).collect());
+    let call = rig
+        .post("/api/v1/messages?sessionId=shop", &batch)
+        .bearer(&token);
+    let sending = tokio::spawn(call.send());
+    eventually("the first of the batch", || async {
+        (!rig.received(phone).await.is_empty()).then_some(())
+    })
+    .await;
+    rig.stop().await;
+    let answer = sending.await.expect("a task").expect(200);
+    let sent = answer.as_array().expect("an array");
+    assert!(
+        sent.iter().all(|row| row["status"] == "success"),
+        "{answer}"
+    );
+    rig.restart().await;
+    assert_eq!(rig.wait_for_received(phone, 100).await.len(), 100);
+}
