@@ -49,7 +49,7 @@ pub async fn serve(config: Config) -> Result<()> {
 #[cfg(feature = "sandbox")]
 pub async fn sandbox(mut config: Config) -> Result<()> {
     use crate::sandbox::{Options, Sandbox};
-    let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox"))).await?;
+    let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox.journal"))).await?;
     config.whatsapp_url = Some(network.url());
     config.webhooks_to_loopback = true;
     let deps = Deps {
@@ -72,7 +72,7 @@ pub async fn network(config: Config) -> Result<()> {
     use crate::sandbox::{Options, Sandbox};
     let network = Sandbox::serve(
         &config.listen,
-        Options::kept_in(&config.data.join("sandbox")),
+        Options::kept_in(&config.data.join("sandbox.journal")),
     )
     .await?;
     say(&format!("sandbox whatsapp at {}", network.url()));

@@ -102,6 +102,9 @@ impl Sandbox {
         if let Some(listener) = listener {
             listener.shutdown().await;
         }
+        if let Err(error) = self.0.network.save() {
+            tracing::error!(?error, "the network's state could not be saved");
+        }
     }
 }
 
@@ -157,6 +160,10 @@ async fn controlled(
         &body,
     )
     .await?;
+    if request.method() != Method::GET {
+        // What somebody did by hand is there after a kill, without the wait for more.
+        network.save()?;
+    }
     let status = StatusCode::from_u16(status).map_err(Error::internal)?;
     Ok(Reply::json(status, &answer))
 }

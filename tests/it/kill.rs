@@ -18,7 +18,7 @@ use warung::sandbox::Sandbox;
 
 use crate::support::{Call, MASTER, Sink, eventually, program};
 
-/// Rounds in CI; `WARUNG_KILL_ROUNDS` asks for more.
+/// Rounds in CI; `KILL_ROUNDS` asks for more.
 const ROUNDS: u32 = 20;
 
 const ACCOUNT: &str = "6281200000501";
@@ -107,7 +107,7 @@ fn random(state: &mut u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
-    let rounds = crate::support::option("WARUNG_KILL_ROUNDS")
+    let rounds = crate::support::option("KILL_ROUNDS")
         .and_then(|n| n.parse().ok())
         .unwrap_or(ROUNDS);
     let network = Sandbox::open(Default::default()).await.expect("a network");
