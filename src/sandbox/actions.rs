@@ -32,6 +32,10 @@ pub enum Typing {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
+    /// Where WhatsApp clients connect, once the network listens.
+    pub url: Option<String>,
+    /// Under which host and port files are left and fetched.
+    pub media_host: String,
     /// The key under which the server's certificates are signed, in hexadecimal digits.
     pub root_key: String,
     /// Accounts that have, or had, a companion.
@@ -92,7 +96,10 @@ impl Network {
                 companions: companions.collect(),
             }
         });
+        let host = self.media_host();
         Overview {
+            url: self.listens().then(|| format!("ws://{host}/ws/chat")),
+            media_host: host,
             root_key: random::hex(self.root_public_key()).to_ascii_lowercase(),
             accounts: accounts.collect(),
             phones: self.directory.touched_phones(),
@@ -115,7 +122,7 @@ impl Network {
         let number = self.number(phone)?;
         let renamed = profile.name != self.directory.phone(number).profile().name;
         let waiting = self.directory.phone(number).set_profile(profile);
-        if renamed && self.has_settings(number) {
+        if renamed && !self.directory.companions(number).is_empty() {
             self.share_name(number);
         }
         for envelope in waiting {
@@ -127,22 +134,19 @@ impl Network {
 
     /// What a phone received from others, in order of arrival.
     pub fn messages(&self, phone: &str) -> Result<Vec<ReceivedMessage>> {
-        let number = self.number(phone)?;
-        Ok(self
-            .directory
-            .known_phone(number)
-            .map(|phone| phone.received())
-            .unwrap_or_default())
+        self.messages_of(phone, false)
     }
 
     /// What a phone's companions sent, as the phone itself saw it.
     pub fn copies(&self, phone: &str) -> Result<Vec<ReceivedMessage>> {
-        let number = self.number(phone)?;
-        Ok(self
-            .directory
-            .known_phone(number)
-            .map(|phone| phone.copies())
-            .unwrap_or_default())
+        self.messages_of(phone, true)
+    }
+
+    fn messages_of(&self, phone: &str, own: bool) -> Result<Vec<ReceivedMessage>> {
+        let Some(phone) = self.directory.known_phone(self.number(phone)?) else {
+            return Ok(Vec::new());
+        };
+        Ok(phone.messages(own, |view, body| self.look_at_file(view, body)))
     }
 
     /// What a phone sent, and what became of it.

@@ -190,7 +190,7 @@ fn key_id(key: Option<&MessageKey>) -> Option<&str> {
 }
 
 /// The message inside wrappers that only say how to show it.
-fn unwrapped(message: &Message) -> &Message {
+pub(super) fn unwrapped(message: &Message) -> &Message {
     let mut message = message;
     loop {
         let wrappers = [

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use whatsapp_rust::Jid;
 use whatsapp_rust::buffa::{Message as _, MessageField};
+use whatsapp_rust::wacore::download::MediaType;
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::waproto::whatsapp::message::{
     ExtendedTextMessage, LocationMessage, ProtocolMessage, ReactionMessage,
 };
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
+use super::attachments::Attachment;
 use super::chat::Chat;
 use super::network::Network;
 use super::number::{Address, Number};
@@ -22,6 +24,16 @@ use crate::error::{Error, Result};
 pub struct Draft {
     /// The text.
     pub text: Option<String>,
+    /// A picture.
+    pub image: Option<Attachment>,
+    /// A film.
+    pub video: Option<Attachment>,
+    /// A sound.
+    pub audio: Option<Attachment>,
+    /// Any file.
+    pub document: Option<Attachment>,
+    /// A sticker.
+    pub sticker: Option<Attachment>,
     /// A place: latitude and longitude.
     pub location: Option<(f64, f64)>,
     /// The message that is answered.
@@ -41,6 +53,18 @@ impl Network {
 
     fn compose(&self, from: Number, chat: &Chat, draft: &Draft) -> Result<Message> {
         let context = self.context(from, chat, draft)?;
+        let files = [
+            (MediaType::Image, &draft.image),
+            (MediaType::Video, &draft.video),
+            (MediaType::Audio, &draft.audio),
+            (MediaType::Document, &draft.document),
+            (MediaType::Sticker, &draft.sticker),
+        ];
+        for (kind, file) in files {
+            if let Some(file) = file {
+                return self.attach(kind, file, context);
+            }
+        }
         if let Some((latitude, longitude)) = draft.location {
             let location = LocationMessage {
                 degrees_latitude: Some(latitude),

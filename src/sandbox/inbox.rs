@@ -193,6 +193,8 @@ pub struct ReceivedMessage {
     pub size: Option<u64>,
     /// The SHA-256 of the file before encryption, in hexadecimal digits.
     pub sha256: Option<String>,
+    /// Whether the phone could fetch and open the file; size and SHA-256 are then its own findings.
+    pub opened: Option<bool>,
     /// The addresses of those who are mentioned.
     pub mentions: Vec<String>,
     /// The message that is answered or reacted to.

@@ -5,9 +5,10 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::network::Network;
-use super::random;
+use super::{base64, random};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The store of files, in memory.
@@ -27,13 +28,21 @@ pub struct Stored {
 }
 
 impl Network {
-    /// Tells the network under which host and port its files can be fetched.
+    /// Tells the network under which host and port it is reached, also for files.
     pub fn set_media_host(&self, host: &str) {
         *self
             .media
             .host
             .write()
             .expect("Invariant: nothing panics under this lock") = Some(host.to_owned());
+    }
+
+    pub(super) fn listens(&self) -> bool {
+        self.media
+            .host
+            .read()
+            .expect("Invariant: nothing panics under this lock")
+            .is_some()
     }
 
     pub(super) fn media_host(&self) -> String {
@@ -45,16 +54,31 @@ impl Network {
         host.clone().unwrap_or_else(|| "127.0.0.1:1".to_owned())
     }
 
-    /// Keeps a file that was posted to `/mms/<kind>/<token>`.
-    pub fn upload(&self, kind: &str, file: Bytes) -> Result<Stored> {
+    /// Keeps a file that was posted to `/mms/<kind>/<token>`; the token is its SHA-256 in base64.
+    pub fn upload(&self, kind: &str, token: &str, file: Bytes) -> Result<Stored> {
         if self.faults.media_is_cut() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the media host is cut off",
             ));
         }
-        let name = random::hex(&random::bytes::<16>());
-        Ok(self.keep_file(&format!("/v/{kind}/{name}.enc"), file))
+        let sum = base64::decode(token).filter(|sum| Sha256::digest(&file)[..] == **sum);
+        let sum = sum.ok_or_else(|| Error::invalid("the file is not what its token says"))?;
+        Ok(self.keep_file(&path_of(kind, &sum), file))
+    }
+
+    /// A file that was left before, so that it need not be left again.
+    pub fn uploaded(&self, kind: &str, token: &str) -> Option<Stored> {
+        let path = path_of(kind, &base64::decode(token)?);
+        self.file(&path).map(|_| self.stored(&path))
+    }
+
+    fn stored(&self, path: &str) -> Stored {
+        let direct_path = format!("{path}?ccb=11-4");
+        Stored {
+            url: format!("https://{}{direct_path}", self.media_host()),
+            direct_path,
+        }
     }
 
     /// Keeps a file under this path; whoever fetches it may add a query.
@@ -65,11 +89,8 @@ impl Network {
             .write()
             .expect("Invariant: nothing panics under this lock");
         files.insert(path.to_owned(), file);
-        let direct_path = format!("{path}?ccb=11-4");
-        Stored {
-            url: format!("https://{}{direct_path}", self.media_host()),
-            direct_path,
-        }
+        drop(files);
+        self.stored(path)
     }
 
     /// A file, by its path with or without a query.
@@ -85,4 +106,8 @@ impl Network {
             .expect("Invariant: nothing panics under this lock");
         files.get(path).cloned()
     }
+}
+
+fn path_of(kind: &str, sum: &[u8]) -> String {
+    format!("/v/{kind}/{}.enc", random::hex(sum))
 }

@@ -6,6 +6,7 @@
 
 mod account;
 mod actions;
+mod attachments;
 mod base64;
 mod calls;
 mod certificate;
@@ -54,6 +55,7 @@ mod usync;
 mod wire;
 
 pub use actions::{AccountView, CompanionView, Overview, Typing};
+pub use attachments::Attachment;
 pub use connection::{serve_stream, serve_websocket};
 pub use deeds::Draft;
 pub use faults::{ActiveFault, Ban, ConnectFailure, Cut, Fault, RateLimit, Refuse, StreamError};

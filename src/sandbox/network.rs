@@ -125,6 +125,8 @@ impl Network {
 
     /// Accepts clients on a listener until it fails; the caller ends it by dropping the task.
     pub async fn listen(self: Arc<Self>, listener: TcpListener) -> Result<()> {
+        let address = listener.local_addr().map_err(Error::internal)?;
+        self.set_media_host(&address.to_string());
         loop {
             let (stream, _) = listener.accept().await.map_err(Error::internal)?;
             // Small stanzas must not wait for each other.

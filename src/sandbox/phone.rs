@@ -12,7 +12,7 @@ use whatsapp_rust::waproto::whatsapp::Message;
 
 use super::chat::Chat;
 use super::envelope::{Effect, Envelope};
-use super::inbox::{Entry, Inbox, Reaction, ReceivedMessage, Says};
+use super::inbox::{Inbox, Reaction, ReceivedMessage, Says};
 use super::journal::{Changes, Key};
 use super::keys::{PhoneKeys, Seed};
 use super::number::{Address, Number};
@@ -265,28 +265,36 @@ impl Phone {
         state.receive(&owner, counters, envelope)
     }
 
-    /// What the phone received from others, in order of arrival.
-    pub(super) fn received(&self) -> Vec<ReceivedMessage> {
+    /// What the phone received from others, or what other devices of the same account sent, in
+    /// order of arrival; `look` may add what is to be seen in the body of a message.
+    pub(super) fn messages(
+        &self,
+        own: bool,
+        look: impl Fn(&mut ReceivedMessage, &[u8]),
+    ) -> Vec<ReceivedMessage> {
         let state = self.lock();
-        state
+        let entries = state
             .inbox
             .entries()
             .iter()
-            .filter(|entry| !entry.own)
-            .map(Entry::view)
-            .collect()
+            .filter(|entry| entry.own == own);
+        let views = entries.map(|entry| {
+            let mut view = entry.view();
+            if let Says::Message(body) = &entry.says {
+                look(&mut view, body);
+            }
+            view
+        });
+        views.collect()
     }
 
-    /// What other devices of the same account sent.
-    pub(super) fn copies(&self) -> Vec<ReceivedMessage> {
+    /// The newest message with this id, as it came.
+    pub(super) fn body(&self, id: &str) -> Option<Box<[u8]>> {
         let state = self.lock();
-        state
-            .inbox
-            .entries()
-            .iter()
-            .filter(|entry| entry.own)
-            .map(Entry::view)
-            .collect()
+        match &state.inbox.find_anywhere(id)?.says {
+            Says::Message(body) => Some(body.clone()),
+            _ => None,
+        }
     }
 
     /// Where a received message came from: who wrote it and in which chat.

@@ -11,6 +11,9 @@ use crate::http::{
     App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
 };
 
+/// The largest file that can be left: WhatsApp's own bound for documents is 2 GB, this is a model.
+const LARGEST_FILE: u64 = 128 << 20;
+
 /// Finds the QR code that a session of the gateway shows.
 type QrOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -40,6 +43,7 @@ impl Sandbox {
         routes.push(Route::get("/ws/chat", move |request| {
             chat(whatsapp.clone(), request)
         }));
+        routes.extend(media_routes(&network));
         let app = App::new(vec![Mount {
             prefix: "",
             routes,
@@ -117,6 +121,51 @@ async fn chat(network: Arc<Network>, request: Request) -> Result<Reply> {
         }
     });
     Ok(reply)
+}
+
+/// Where clients leave files and fetch them, as from WhatsApp's media hosts.
+fn media_routes(network: &Arc<Network>) -> Vec<Route> {
+    let (left, fetched, pictures) = (network.clone(), network.clone(), network.clone());
+    vec![
+        Route::post("/mms/{kind}/{token}", move |request| {
+            leave(left.clone(), request)
+        })
+        .body_limit(LARGEST_FILE),
+        Route::get("/v/{kind}/{name}", move |request| {
+            fetch(fetched.clone(), request)
+        }),
+        Route::get("/pp/{name}", move |request| {
+            fetch(pictures.clone(), request)
+        }),
+    ]
+}
+
+async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
+    let (kind, token) = (
+        request.param("kind").to_owned(),
+        request.param("token").to_owned(),
+    );
+    if request.query("resume").is_some() {
+        let known = network.uploaded(&kind, &token);
+        let answer = known.map(|file| {
+            json!({ "resume": "complete", "url": file.url, "direct_path": file.direct_path })
+        });
+        return Ok(Reply::json(
+            StatusCode::OK,
+            &answer.unwrap_or_else(|| json!({ "resume": "0" })),
+        ));
+    }
+    let file = request.bytes().await?;
+    Ok(Reply::json(
+        StatusCode::OK,
+        &network.upload(&kind, &token, file)?,
+    ))
+}
+
+async fn fetch(network: Arc<Network>, request: Request) -> Result<Reply> {
+    let file = network.file(request.path());
+    let file = file.ok_or_else(|| Error::not_found("There is no such file"))?;
+    Ok(Reply::bytes("application/octet-stream", file))
 }
 
 /// The control API as routes; what lies below `/sandbox` is its own to know.

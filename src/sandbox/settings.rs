@@ -270,7 +270,7 @@ impl Network {
         self.set(number, "critical_block", &["setting_pushName"], 1, value);
     }
 
-    /// Whether the account has any settings.
+    /// Whether the account has any settings, as one with a companion may have.
     pub(super) fn has_settings(&self, number: Number) -> bool {
         self.settings
             .lock()

@@ -6,6 +6,7 @@ mod deeds;
 mod direct;
 mod faults;
 mod groups;
+mod media;
 mod offline;
 mod pairing;
 mod people;

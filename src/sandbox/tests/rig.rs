@@ -54,7 +54,13 @@ impl Rig {
 
     /// A client that is not linked, and shows QR codes.
     pub(super) async fn stranger(&self) -> Device {
-        Device::start(&self.url, Arc::new(InMemoryBackend::new()), None).await
+        Device::start(
+            &self.network,
+            &self.url,
+            Arc::new(InMemoryBackend::new()),
+            None,
+        )
+        .await
     }
 
     /// A client that is not linked, and shows a code for this number.
@@ -63,7 +69,13 @@ impl Rig {
             phone_number: phone.to_owned(),
             ..Default::default()
         };
-        Device::start(&self.url, Arc::new(InMemoryBackend::new()), Some(options)).await
+        Device::start(
+            &self.network,
+            &self.url,
+            Arc::new(InMemoryBackend::new()),
+            Some(options),
+        )
+        .await
     }
 
     /// A client that was linked to this number by QR code and is connected.
@@ -75,7 +87,7 @@ impl Rig {
 
     /// Starts a client again from what it had stored.
     pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
-        Device::start(&self.url, backend, None).await
+        Device::start(&self.network, &self.url, backend, None).await
     }
 
     /// Waits until the server has taken `count` messages.
@@ -153,18 +165,34 @@ impl EventHandler for Forward {
     }
 }
 
-/// Pictures and files are not what these tests are about.
-struct NoHttp;
+/// The network's media host, without HTTP between.
+struct MediaHost(Arc<Network>);
 
 #[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
-        Err(anyhow::anyhow!("no HTTP here"))
+impl HttpClient for MediaHost {
+    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        let path = request.url.split('/').skip(3).collect::<Vec<_>>().join("/");
+        let answer = if request.method == "POST" {
+            let token = path.split(['/', '?']).collect::<Vec<_>>();
+            let body = request.body.unwrap_or_default();
+            let stored = self.0.upload(token[1], token[2], body);
+            stored
+                .ok()
+                .map(|stored| serde_json::to_vec(&stored).expect("JSON"))
+        } else {
+            self.0.file(&format!("/{path}")).map(|file| file.to_vec())
+        };
+        let status_code = if answer.is_some() { 200 } else { 404 };
+        Ok(HttpResponse {
+            status_code,
+            body: answer.unwrap_or_default(),
+        })
     }
 }
 
 impl Device {
     async fn start(
+        network: &Arc<Network>,
         url: &str,
         backend: Arc<InMemoryBackend>,
         code: Option<PairCodeOptions>,
@@ -173,7 +201,7 @@ impl Device {
         let mut builder = Bot::builder()
             .with_backend_arc(backend.clone())
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
-            .with_http_client(NoHttp)
+            .with_http_client(MediaHost(network.clone()))
             .with_version((2, 3000, 1_035_194_821))
             .with_push_name("Tester")
             .with_wanted_pre_key_count(30)
