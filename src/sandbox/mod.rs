@@ -2,7 +2,20 @@
 //!
 //! It speaks the real protocol (WebSocket frames, Noise, binary stanzas, Signal encryption), so the
 //! gateway's real client runs against it unchanged. A [`Network`] lives in the process, outlives any
-//! number of clients, and is driven through its methods, which stand for what people do with phones.
+//! number of clients, and is driven through its methods, which stand for what people do with phones;
+//! [`control`] gives them as JSON, and [`Sandbox`] serves everything over HTTP.
+//!
+//! Where things are:
+//! - a socket: `wire` (frames), `noise` (handshake, with `certificate`), `connection` (its life);
+//! - who exists: `number`, `directory`, `account` (companions), `phone` (with `profile`, `inbox`);
+//! - linking: `pairing` (QR), `pair_code`, `linking` (and unlinking);
+//! - requests: `iq` (which file answers what), `prekeys`, `usync`, `iq_account`, `iq_groups`,
+//!   `settings`, `pictures`, `media`;
+//! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
+//!   phones), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
+//!   `attachments`;
+//! - what people do: `actions`, `deeds`, `calls`, `presence`, `groups`;
+//! - misfortune: `faults`; what is kept: `journal` and `restoring`; counters: `stats`.
 
 mod account;
 mod actions;

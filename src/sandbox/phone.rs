@@ -178,12 +178,13 @@ impl Phone {
         let mut state = self.lock();
         let mut session = state.take_session(to);
         let mut result = Ok(());
+        let often = session.is_some();
         if session.is_none() {
             let bundle = bundle.ok_or(SignalProtocolError::InvalidPreKeyId);
             result = bundle.and_then(|bundle| signal::start(&owner, &mut session, &bundle));
         }
         let sealed = result.and_then(|()| signal::encrypt(&owner, &mut session, plaintext));
-        state.put_session(to, session, true);
+        state.put_session(to, session, often);
         sealed
     }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use whatsapp_rust::anyhow;
+use whatsapp_rust::async_channel;
 use whatsapp_rust::async_trait;
 use whatsapp_rust::bot::BotHandle;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::*;
-use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::types::events::EventHandler;
 use whatsapp_rust::wacore::types::message::MessageCategory;
@@ -165,6 +166,22 @@ impl EventHandler for Forward {
     }
 }
 
+/// Connections that do not hold small stanzas back, as those of the gateway.
+struct Wire(String);
+
+#[async_trait]
+impl TransportFactory for Wire {
+    async fn create_transport(
+        &self,
+    ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
+        let address = self.0.split('/').nth(2).expect("ws://ADDRESS/PATH");
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let builder = tokio_websockets::ClientBuilder::new().uri(&self.0)?;
+        Ok(from_websocket(builder.connect_on(stream).await?.0))
+    }
+}
+
 /// The network's media host, without HTTP between.
 struct MediaHost(Arc<Network>);
 
@@ -200,7 +217,7 @@ impl Device {
         let (sender, events) = mpsc::unbounded_channel();
         let mut builder = Bot::builder()
             .with_backend_arc(backend.clone())
-            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
+            .with_transport_factory(Wire(url.to_owned()))
             .with_http_client(MediaHost(network.clone()))
             .with_version((2, 3000, 1_035_194_821))
             .with_push_name("Tester")
