@@ -275,7 +275,8 @@ impl Config {
             "ack_timeout" => self.ack_timeout = Duration::from_secs(count()?.clamp(1, 300) as u64),
             "max_connections" => self.max_connections = count()?.max(4),
             "retention_days" => {
-                self.retention_days = u32::try_from(count()?.clamp(1, 3650)).unwrap_or(30);
+                // Deliveries are tried for three days; what they tell must be there as long.
+                self.retention_days = u32::try_from(count()?.clamp(4, 3650)).unwrap_or(30);
             }
             "device_name" => self.device_name = value.into(),
             "whatsapp_version" => {

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
 use crate::domain::{Gateway, Parts, webhook};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{Client, Dialer, Policy};
+use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
 use crate::store::queue::Queue;
@@ -24,6 +24,14 @@ use crate::{api, worker};
 
 /// How long each step of stopping may take.
 const STEP: Duration = Duration::from_secs(10);
+
+/// How long a receiver of webhooks may take: a slow one must not hold up those of other sessions.
+const WEBHOOK_PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(5),
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(5),
+    total: Duration::from_secs(15),
+};
 
 /// What a test replaces.
 pub struct Deps {
@@ -196,7 +204,10 @@ impl Policies {
     fn of(config: &Config) -> Result<Self> {
         let base = Policy::new(&config.allow_private, &config.dns_servers)?;
         Ok(Self {
-            webhooks: base.clone().with_loopback(config.webhooks_to_loopback),
+            webhooks: base
+                .clone()
+                .with_loopback(config.webhooks_to_loopback)
+                .with_patience(WEBHOOK_PATIENCE),
             // Only a sandbox build has such a URL, and only on loopback.
             whatsapp: base.with_loopback(config.whatsapp_url.is_some()),
         })

@@ -68,6 +68,12 @@ pub(super) fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
     key
 }
 
+/// The outbox key of the message with this key: all before its chat.
+pub(super) fn outbox_key_of(message: &[u8]) -> &[u8] {
+    let end = message.iter().skip(4).position(|byte| *byte == 0);
+    &message[..end.map_or(message.len(), |end| end + 4)]
+}
+
 /// The messages of a session that are being sent, or were when the last run ended.
 pub(super) fn in_outbox(read: &impl Read, session: SessionNumber) -> Result<Vec<MessageId>> {
     let rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
@@ -210,5 +216,19 @@ impl Gateway {
         if let Err(error) = written {
             tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_messages_key_leads_to_its_outbox_row() {
+        let id = MessageId::parse("3EB0AA").expect("an id");
+        let chat = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
+        let number = SessionNumber(7);
+        let message = key(number, &id, &chat, None);
+        assert_eq!(outbox_key_of(&message), outbox_key(number, &id));
     }
 }

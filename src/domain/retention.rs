@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
+use super::message::outbox_key_of;
 use crate::error::Result;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Table, tables};
@@ -74,7 +75,12 @@ impl Gateway {
             gone += old.len();
             self.store
                 .write(Durability::Lazy, move |tx| {
-                    old.iter().for_each(|key| tx.delete(table, key));
+                    for key in &old {
+                        tx.delete(table, key);
+                        if table == tables::MESSAGES {
+                            tx.delete(tables::OUTBOX, outbox_key_of(key));
+                        }
+                    }
                     Ok(())
                 })
                 .await?;

@@ -29,6 +29,9 @@ pub const MAX_BATCH: usize = 100;
 /// How long an idempotency key is remembered.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a send waits for a session that is on its way back.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
 const RESEND_WITHIN: Duration = Duration::from_secs(3600);
 
@@ -231,7 +234,7 @@ impl Gateway {
                 _ => {}
             }
         }
-        if !session.is_connected() {
+        if !self.soon_connected(session).await {
             return Err(not_connected(session));
         }
         let mut jobs = Vec::with_capacity(drafts.len());
@@ -248,6 +251,17 @@ impl Gateway {
         )
         .await;
         self.settle(session, jobs, row_key).await
+    }
+
+    /// Whether the session can send. One that is on its way back is waited for a moment: a client
+    /// that asks in the second of a reconnect should not have to try again.
+    async fn soon_connected(&self, session: &Session) -> bool {
+        if session.is_connected() {
+            return true;
+        }
+        let on_its_way = session.link().is_some() && session.status().paired;
+        let connected = |status: &super::session::Status| status.state == State::Connected;
+        on_its_way && session.wait_until(RECONNECT_PATIENCE, connected).await
     }
 
     /// Looks up what the draft refers to and gives it an id.

@@ -705,6 +705,7 @@ impl Gateway {
     }
 
     async fn note_paired(&self, session: &Session) {
+        session.change(|status| status.paired = true);
         self.update_row(session, |row| {
             row.paired = true;
             row.logged_out = None;

@@ -70,15 +70,28 @@ async fn an_operation_sees_its_own_changes_merged_with_the_stored_rows() {
     assert_eq!(after, "x/3=changed");
 }
 
+/// Holds the writer in a batch of its own until the gate is opened: what is submitted meanwhile
+/// becomes one batch.
+async fn held(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<()>>) {
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let (entered, inside) = oneshot::channel();
+    let store = store.clone();
+    let first = tokio::spawn(async move {
+        let gated = move |_: &mut Tx| {
+            entered.send(()).unwrap();
+            gate.recv().unwrap();
+            Ok(())
+        };
+        store.write(Durability::Lazy, gated).await
+    });
+    inside.await.unwrap();
+    (open_gate, first)
+}
+
 #[tokio::test]
 async fn a_failing_and_a_panicking_operation_leave_nothing_and_harm_nobody() {
     let (store, _) = simulated();
-    // The gate keeps the writer busy until all three others wait: they become one batch.
-    let (open_gate, gate) = mpsc::channel::<()>();
-    let first = store.write(Durability::Sync, move |_| {
-        gate.recv().unwrap();
-        Ok(())
-    });
+    let (open_gate, first) = held(&store).await;
     let good = put(&store, Durability::Sync, "good", "1");
     let bad = store.write(Durability::Sync, |tx| {
         tx.put(META, "bad", "1");
@@ -98,7 +111,7 @@ async fn a_failing_and_a_panicking_operation_leave_nothing_and_harm_nobody() {
     };
     let (first, good, bad, worse, last, ()) =
         tokio::join!(first, good, bad, worse, last, gatekeeper);
-    first.unwrap();
+    first.unwrap().unwrap();
     good.unwrap();
     assert_eq!(bad.unwrap_err().detail(), "no");
     assert_eq!(worse.unwrap_err().kind(), ErrorKind::Internal);
@@ -112,23 +125,17 @@ async fn a_failing_and_a_panicking_operation_leave_nothing_and_harm_nobody() {
 async fn operations_that_wait_share_one_fsync() {
     let (store, disk) = simulated();
     let before = disk.syncs();
-    let (open_gate, gate) = mpsc::channel::<()>();
-    let first = store.write(Durability::Lazy, move |_| {
-        gate.recv().unwrap();
-        Ok(())
-    });
+    let (open_gate, first) = held(&store).await;
     let writes = (0..100).map(|n| {
         let store = store.clone();
         tokio::spawn(async move { put(&store, Durability::Sync, &format!("k{n}"), "v").await })
     });
     let writes: Vec<_> = writes.collect();
-    let gatekeeper = async {
-        while store.stats().queue_depth < 100 {
-            tokio::task::yield_now().await;
-        }
-        open_gate.send(()).unwrap();
-    };
-    tokio::join!(async { first.await.unwrap() }, gatekeeper);
+    while store.stats().queue_depth < 100 {
+        tokio::task::yield_now().await;
+    }
+    open_gate.send(()).unwrap();
+    first.await.unwrap().unwrap();
     for write in writes {
         write.await.unwrap().unwrap();
     }

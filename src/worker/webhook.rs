@@ -21,7 +21,7 @@ use crate::store::queue::{self, Claim};
 use crate::store::{Durability, Read, record, tables};
 
 /// How many webhooks are delivered to at the same time.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 
 /// Turns an event into the bytes that a dialect's clients expect.
 pub type Render = fn(dialect: &str, number: u64, event: &Event) -> Vec<u8>;

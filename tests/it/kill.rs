@@ -3,27 +3,23 @@
 //! The claims: every message answered as sent was received exactly once by its phone; every message
 //! that a phone sent reached the webhook; the store is in order after every kill.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::Mutex;
 use warung::sandbox::Sandbox;
 
+use crate::promises::Traffic;
 use crate::support::{Call, MASTER, Sink, eventually, program};
 
 /// Rounds in CI; `KILL_ROUNDS` asks for more.
 const ROUNDS: u32 = 20;
 
 const ACCOUNT: &str = "6281200000501";
-const CUSTOMER: &str = "6281299999501";
-const WRITER: &str = "6281299999502";
 
 /// A running program and where it listens.
 struct Running {
@@ -118,17 +114,16 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     pair(&running, &network, &sink).await;
     let mut seed = std::process::id().into();
     println!("seed {seed}");
-    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
-    let written = Arc::new(Mutex::new(BTreeSet::new()));
+    let promises = Arc::default();
     let mut running = Some(running);
     for round in 0..rounds {
         let now = running.take().expect("running");
-        let stop = Arc::new(AtomicBool::new(false));
-        let sending = tokio::spawn(send(now.addr, round, acknowledged.clone(), stop.clone()));
-        let phone = tokio::spawn(write(network.clone(), round, written.clone(), stop.clone()));
+        let traffic = Traffic::new(&promises, round);
+        let sending = tokio::spawn(traffic.clone().send(now.addr));
+        let phone = tokio::spawn(traffic.clone().write(network.clone(), ACCOUNT));
         tokio::time::sleep(Duration::from_millis(50 + random(&mut seed) % 400)).await;
         now.kill().await;
-        stop.store(true, Ordering::SeqCst);
+        traffic.end();
         sending.await.expect("the sender ends");
         phone.await.expect("the phone ends");
         let problems = warung::store::check(&data.join("warung.redb")).expect("the store opens");
@@ -137,13 +132,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
         again.wait_connected().await;
         running = Some(again);
     }
-    verify(
-        &network,
-        &sink,
-        &*acknowledged.lock().await,
-        &*written.lock().await,
-    )
-    .await;
+    promises.were_kept(&network, &sink).await;
     running.expect("running").kill().await;
 }
 
@@ -170,96 +159,4 @@ async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
         .send()
         .await
         .expect(200);
-}
-
-/// Sends until the program dies, and notes what was answered as sent.
-async fn send(
-    addr: SocketAddr,
-    round: u32,
-    acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
-    stop: Arc<AtomicBool>,
-) {
-    for n in 0.. {
-        if stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let text = format!("round {round} message {n}");
-        let body = json!({ "to": CUSTOMER, "type": "text", "text": { "body": text } });
-        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
-            .master()
-            .json(&body);
-        let Some(answer) = call.try_send().await else {
-            return;
-        };
-        if answer.status == 200 && answer.json()[0]["status"] == "success" {
-            let id = answer.json()[0]["messageId"]
-                .as_str()
-                .expect("an id")
-                .to_owned();
-            acknowledged.lock().await.insert(id, text);
-        }
-    }
-}
-
-/// A phone writes to the account, all the time.
-async fn write(
-    network: Sandbox,
-    round: u32,
-    written: Arc<Mutex<BTreeSet<String>>>,
-    stop: Arc<AtomicBool>,
-) {
-    let path = format!("/sandbox/phones/{WRITER}/messages");
-    for n in 0..20 {
-        if stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let text = format!("from the phone: round {round} message {n}");
-        let body = json!({ "to": ACCOUNT, "text": text });
-        if network.control("POST", &path, &body).await.is_ok() {
-            written.lock().await.insert(text);
-        }
-        tokio::time::sleep(Duration::from_millis(15)).await;
-    }
-}
-
-async fn verify(
-    network: &Sandbox,
-    sink: &Sink,
-    acknowledged: &BTreeMap<String, String>,
-    written: &BTreeSet<String>,
-) {
-    assert!(
-        acknowledged.len() > 20 && written.len() > 20,
-        "messages flowed"
-    );
-    let path = format!("/sandbox/phones/{CUSTOMER}/messages");
-    let got = network
-        .control("GET", &path, &serde_json::Value::Null)
-        .await
-        .expect("a list");
-    let mut counts: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
-    for message in got.as_array().expect("an array") {
-        let id = message["id"].as_str().expect("an id");
-        let entry = counts
-            .entry(id)
-            .or_insert((0, message["text"].as_str().unwrap_or_default()));
-        entry.0 += 1;
-    }
-    for (id, text) in acknowledged {
-        assert_eq!(
-            counts.get(id.as_str()),
-            Some(&(1, text.as_str())),
-            "{id} was answered as sent"
-        );
-    }
-    eventually("every message of the phone at the webhook", || async {
-        let seen: BTreeSet<String> = sink
-            .got()
-            .await
-            .iter()
-            .filter_map(|d| d.json()["data"]["text"].as_str().map(str::to_owned))
-            .collect();
-        written.is_subset(&seen).then_some(())
-    })
-    .await;
 }

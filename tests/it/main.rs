@@ -1,6 +1,8 @@
 //! The integration tests: the real server over HTTP against the simulated WhatsApp network.
 #![allow(unreachable_pub, reason = "a test binary has no readers but itself")]
 
+mod promises;
+mod readme;
 mod support;
 
 mod bad_input;

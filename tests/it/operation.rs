@@ -1,6 +1,9 @@
 //! Running it: metrics, and a stop that loses nothing.
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use warung::server::Deps;
+use warung::time::{Clock, Timestamp};
 
 use crate::support::{Rig, eventually};
 
@@ -53,4 +56,45 @@ async fn a_stop_lets_a_batch_under_way_finish_and_answers_it() {
     );
     rig.restart().await;
     assert_eq!(rig.wait_for_received(phone, 100).await.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_the_settings_say_is_forgotten_and_nothing_else() {
+    let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
+    let deps = Deps {
+        clock: clock.clone(),
+        ..Deps::default()
+    };
+    let rig = Rig::made_of(deps, |config| config.retention_days = 7).await;
+    let token = rig.pair("shop", "6281200001003").await;
+    let days = |n: u64| std::time::Duration::from_secs(n * 24 * 3600);
+    let old = rig.send_text("shop", &token, "6281299991003", "old").await;
+    clock.advance(days(5));
+    let new = rig.send_text("shop", &token, "6281299991003", "new").await;
+    clock.advance(days(4));
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let gone = gateway
+        .forget_old(&CancellationToken::new())
+        .await
+        .expect("swept");
+    assert!(gone >= 1);
+    let status = |message: &Value| {
+        let id = message["messageId"].as_str().expect("an id").to_owned();
+        let call = rig
+            .get(&format!("/api/v1/messages/{id}?sessionId=shop"))
+            .bearer(&token);
+        async move { call.send().await.status }
+    };
+    assert_eq!((status(&old).await, status(&new).await), (404, 200));
+    assert_eq!(
+        gateway
+            .forget_old(&CancellationToken::new())
+            .await
+            .expect("swept"),
+        0
+    );
+    let sent = rig
+        .send_text("shop", &token, "6281299991003", "still works")
+        .await;
+    assert_eq!(sent["status"], "success", "{sent}");
 }

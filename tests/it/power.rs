@@ -1,30 +1,19 @@
 //! The power goes: a disk that loses all that was not synced, or fails, under the whole gateway.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use warung::store::faults::SimulatedDisk;
 use warung::store::{self, Disk};
 
-use crate::support::{Call, Rig, Sink, eventually};
+use crate::promises::{CUSTOMER, Traffic};
+use crate::support::{Rig, Sink, eventually};
 
 const ACCOUNT: &str = "6281200000701";
-const CUSTOMER: &str = "6281299999701";
-const WRITER: &str = "6281299999702";
 
 /// How often the power goes.
-const ROUNDS: u64 = 8;
-
-/// What was acknowledged to somebody, and so may not be lost.
-#[derive(Default)]
-struct Promised {
-    sent: Mutex<BTreeMap<String, String>>,
-    written: Mutex<BTreeSet<String>>,
-}
+const ROUNDS: u32 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
@@ -38,28 +27,17 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
         .send()
         .await
         .expect(200);
-    let promised = Arc::new(Promised::default());
+    let promises = Arc::default();
     let mut disk = disk;
     for round in 0..ROUNDS {
-        let stop = Arc::new(AtomicBool::new(false));
-        let sending = tokio::spawn(send(
-            rig.addr(),
-            token.clone(),
-            round,
-            promised.clone(),
-            stop.clone(),
-        ));
-        let writing = tokio::spawn(write(
-            rig.network.clone(),
-            round,
-            promised.clone(),
-            stop.clone(),
-        ));
-        tokio::time::sleep(Duration::from_millis(80 + 37 * round)).await;
+        let traffic = Traffic::new(&promises, round);
+        let sending = tokio::spawn(traffic.clone().send(rig.addr()));
+        let writing = tokio::spawn(traffic.clone().write(rig.network.clone(), ACCOUNT));
+        tokio::time::sleep(Duration::from_millis(80 + 37 * u64::from(round))).await;
         // From here on nothing can be acknowledged: every write fails.
         disk.fail_after(0);
         let after = disk.crash();
-        stop.store(true, Ordering::SeqCst);
+        traffic.end();
         sending.await.expect("the sender ends");
         writing.await.expect("the phone ends");
         rig.stop().await;
@@ -67,87 +45,7 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
         rig.restart_on(Some(Disk::Simulated(disk.clone()))).await;
         rig.wait_for_status("shop", "CONNECTED").await;
     }
-    verify(&rig, &sink, &promised).await;
-}
-
-async fn send(
-    addr: std::net::SocketAddr,
-    token: String,
-    round: u64,
-    promised: Arc<Promised>,
-    stop: Arc<AtomicBool>,
-) {
-    for n in 0.. {
-        if stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let text = format!("round {round} message {n}");
-        let body = json!({ "to": CUSTOMER, "type": "text", "text": { "body": text } });
-        let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop")
-            .bearer(&token)
-            .json(&body);
-        let Some(answer) = call.try_send().await else {
-            return;
-        };
-        if answer.status == 200 && answer.json()[0]["status"] == "success" {
-            let id = answer.json()[0]["messageId"]
-                .as_str()
-                .expect("an id")
-                .to_owned();
-            promised.sent.lock().await.insert(id, text);
-        } else {
-            // The disk is gone: the client sees an error, not a promise.
-            assert!(
-                answer.status >= 400 || answer.json()[0]["status"] == "error",
-                "{answer:?}"
-            );
-            return;
-        }
-    }
-}
-
-async fn write(
-    network: warung::sandbox::Sandbox,
-    round: u64,
-    promised: Arc<Promised>,
-    stop: Arc<AtomicBool>,
-) {
-    let path = format!("/sandbox/phones/{WRITER}/messages");
-    for n in 0..15 {
-        if stop.load(Ordering::SeqCst) {
-            return;
-        }
-        let text = format!("from the phone: round {round} message {n}");
-        let body = json!({ "to": ACCOUNT, "text": text });
-        if network.control("POST", &path, &body).await.is_ok() {
-            promised.written.lock().await.insert(text);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn verify(rig: &Rig, sink: &Sink, promised: &Promised) {
-    let sent = promised.sent.lock().await;
-    let written = promised.written.lock().await;
-    assert!(sent.len() > 10 && written.len() > 10, "messages flowed");
-    let got = rig.received(CUSTOMER).await;
-    for (id, text) in sent.iter() {
-        let texts: Vec<_> = got
-            .iter()
-            .filter(|m| m["id"] == id.as_str())
-            .map(|m| &m["text"])
-            .collect();
-        assert_eq!(texts, [text], "{id} was answered as sent");
-    }
-    eventually("every message of the phone at the webhook", || async {
-        let all = sink.got().await;
-        let seen: BTreeSet<String> = all
-            .iter()
-            .filter_map(|d| d.json()["data"]["text"].as_str().map(str::to_owned))
-            .collect();
-        written.is_subset(&seen).then_some(())
-    })
-    .await;
+    promises.were_kept(&rig.network, &sink).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
