@@ -57,6 +57,7 @@ pub(super) struct Companion {
 }
 
 /// The public keys that a companion left at the server.
+#[derive(Clone)]
 pub(super) struct PublishedKeys {
     pub(super) registration_id: u32,
     pub(super) signed: SignedKey,

@@ -1,6 +1,6 @@
 //! Linking a companion, the phone's side: scan a QR code (and, in `pair_code`, type a code).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use whatsapp_rust::waproto::whatsapp::{
     DeviceProps,
 };
 
-use super::account::{Companion, raw_id};
+use super::account::{Companion, PublishedKeys, SignedKey, raw_id};
 use super::connection::{Socket, stream_error};
 use super::journal::Key;
 use super::network::Network;
@@ -32,6 +32,11 @@ use crate::error::{Error, ErrorKind, Result};
 const REFS: usize = 6;
 /// How long a client has to answer that it accepts the link.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a client may finish its own work on the link before it is told to connect anew.
+///
+/// Hazard: told sooner, `whatsapp-rust` 0.7.0 takes its own late note "I am being disconnected" for
+/// news about the new connection, and connects once more.
+const BREATH: Duration = Duration::from_millis(50);
 /// What the phone's signature over a companion begins with.
 const ACCOUNT_PREFIX: [u8; 2] = [6, 0];
 
@@ -40,6 +45,8 @@ pub(super) struct Candidate {
     pub(super) socket: Arc<Socket>,
     pub(super) noise: [u8; 32],
     pub(super) identity: [u8; 32],
+    /// What the client can be written to with before it publishes more.
+    keys: Option<PublishedKeys>,
     platform: String,
     refs: Vec<String>,
     link: Mutex<Option<Link>>,
@@ -98,6 +105,7 @@ impl Network {
             socket: socket.clone(),
             noise: *noise,
             identity,
+            keys: first_keys(registration),
             platform,
             refs,
             link: Mutex::new(None),
@@ -324,7 +332,7 @@ impl Network {
                 identity: candidate.identity,
                 device_identity: device_identity.to_vec(),
                 platform: candidate.platform.clone(),
-                keys: None,
+                keys: candidate.keys.clone(),
                 greeted: false,
                 warned: false,
                 outbox: Outbox::default(),
@@ -336,9 +344,14 @@ impl Network {
         drop(state);
         self.changes.touch(|| Key::Account(address.number));
         self.changes.touch(|| Key::Companion(address));
+        self.changes.touch(|| Key::Keys(address));
         self.directory.add_login(candidate.noise, address);
         self.announce_devices(address, true);
-        stream_error(&candidate.socket, 515, None);
+        let socket = candidate.socket.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(BREATH).await;
+            stream_error(&socket, 515, None);
+        });
         let linked = Linked {
             phone: address.number.to_string(),
             device: address.device,
@@ -390,6 +403,23 @@ impl Network {
             }
         }
     }
+}
+
+/// The keys that come with the request to be linked; there is no one-time prekey among them.
+fn first_keys(registration: &DevicePairingRegistrationData) -> Option<PublishedKeys> {
+    let number = |bytes: &Option<Vec<u8>>| {
+        let bytes = bytes.as_deref()?;
+        (bytes.len() <= 4).then(|| bytes.iter().fold(0, |id, byte| id << 8 | u32::from(*byte)))
+    };
+    Some(PublishedKeys {
+        registration_id: number(&registration.e_regid)?,
+        signed: SignedKey {
+            id: number(&registration.e_skey_id)?,
+            key: registration.e_skey_val.as_deref()?.try_into().ok()?,
+            signature: registration.e_skey_sig.as_deref()?.try_into().ok()?,
+        },
+        one_time: VecDeque::new(),
+    })
 }
 
 impl Candidate {
