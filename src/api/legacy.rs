@@ -91,7 +91,9 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
         }
         Legacy::Open => true,
         Legacy::Token => false,
-        Legacy::Auto => request.peer().listener_loopback && !request.via_proxy(),
+        Legacy::Auto => {
+            request.peer().listener_loopback && !request.via_proxy() && !from_web_page(request)
+        }
     };
     let carries = request.bearer().is_some() || request.header("x-master-key").is_some();
     if carries {
@@ -101,6 +103,11 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Unauthorized, "No token provided"))
+}
+
+/// Whether a browser sends it for a page: any page may post forms to this machine.
+fn from_web_page(request: &Request) -> bool {
+    request.header("origin").is_some() || request.header("sec-fetch-site").is_some()
 }
 
 /// The session that is named. A caller with a credential is held to it, also where none is needed.

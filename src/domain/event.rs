@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::webhook;
+use super::{session, webhook};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::record::{self, Record};
@@ -42,7 +42,7 @@ pub const NAMES: &[&str] = &[
 /// Records an event and one delivery per webhook that wants it, in the caller's transaction.
 /// Answers its number in the log; `None` when the session was removed meanwhile.
 pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Option<u64>> {
-    if !tx.exists(tables::SESSIONS, event.session.as_bytes())? {
+    if !session::is_kept(tx, &event.session, session)? {
         return Ok(None);
     }
     let seq = tx.next_seq("events")?;

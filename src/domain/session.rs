@@ -85,6 +85,24 @@ impl Record for Row {
     const VERSION: u8 = 1;
 }
 
+/// Whether the session of this name is still the one with this number. A request or a signal may
+/// outlive its session, and another may have got the name.
+pub(super) fn is_kept(read: &impl Read, id: &str, number: SessionNumber) -> Result<bool> {
+    let row = read.get(tables::SESSIONS, id.as_bytes())?;
+    Ok(match row {
+        Some(row) => record::decode::<Row>(&row)?.number == number,
+        None => false,
+    })
+}
+
+/// Refuses what is asked of a session that was deleted meanwhile.
+pub(super) fn must_be_kept(read: &impl Read, id: &str, number: SessionNumber) -> Result<()> {
+    if is_kept(read, id, number)? {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("Session {id} not found")))
+}
+
 /// One session.
 pub struct Session {
     /// Its name.
@@ -287,7 +305,9 @@ impl Sessions {
 
     fn remove(&self, session: &Session) {
         let mut registry = self.write();
-        registry.by_id.remove(&session.id);
+        if registry.by_id.get(&session.id).is_some_and(|s| s.number == session.number) {
+            registry.by_id.remove(&session.id);
+        }
         registry.by_number.remove(&session.number);
         registry.by_token.retain(|_, s| s.number != session.number);
     }
@@ -539,8 +559,11 @@ impl Gateway {
             Signal::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
             Signal::Paired => {
                 self.note_paired(session).await;
-                self.announce(session, Connecting, "Paired; connecting...")
-                    .await;
+                // Saving the pairing may take longer than the new connection.
+                if !session.is_connected() {
+                    self.announce(session, Connecting, "Paired; connecting...")
+                        .await;
+                }
             }
             Signal::PairingFailed(why) => {
                 self.announce(session, Pairing, &format!("Pairing failed: {why}"))
@@ -687,12 +710,16 @@ impl Gateway {
     }
 
     async fn update_row(&self, session: &Session, change: impl FnOnce(&mut Row) + Send + 'static) {
+        let number = session.number;
         let key = session.id.as_str().to_owned();
         let written = self
             .store
             .write(Durability::Sync, move |tx| {
                 if let Some(value) = tx.get(tables::SESSIONS, key.as_bytes())? {
                     let mut row: Row = record::decode(&value)?;
+                    if row.number != number {
+                        return Ok(());
+                    }
                     change(&mut row);
                     tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
                 }

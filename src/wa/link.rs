@@ -76,7 +76,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Waits for the server's word; `None` when the connection was closed for good.
+    /// Waits for the server's word. It may never come: the caller sets the limit.
     pub async fn verdict(&mut self) -> Option<Verdict> {
         (&mut self.verdict).await.ok()
     }
@@ -95,33 +95,33 @@ impl Drop for Written {
 
 /// Messages that wait for the server's acknowledgement.
 #[derive(Default)]
-struct Acks(Mutex<HashMap<String, oneshot::Sender<Verdict>>>);
+struct Acks(Mutex<HashMap<String, Vec<oneshot::Sender<Verdict>>>>);
 
 impl Acks {
     fn expect(&self, id: &MessageId) -> oneshot::Receiver<Verdict> {
         let (tell, hear) = oneshot::channel();
-        self.lock().insert(id.to_string(), tell);
+        self.lock().entry(id.to_string()).or_default().push(tell);
         hear
     }
 
     fn resolve(&self, id: &str, verdict: Verdict) {
-        if let Some(tell) = self.lock().remove(id) {
-            let _ = tell.send(verdict);
+        for tell in self.lock().remove(id).unwrap_or_default() {
+            let _ = tell.send(verdict.clone());
         }
     }
 
     /// Forgets a message nobody waits for any more, but not a later wait for the same id.
     fn forget(&self, id: &MessageId) {
         let mut waiting = self.lock();
-        if waiting
-            .get(id.as_str())
-            .is_some_and(oneshot::Sender::is_closed)
-        {
-            waiting.remove(id.as_str());
+        if let Some(tells) = waiting.get_mut(id.as_str()) {
+            tells.retain(|tell| !tell.is_closed());
+            if tells.is_empty() {
+                waiting.remove(id.as_str());
+            }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Verdict>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<oneshot::Sender<Verdict>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -392,7 +392,8 @@ impl EventHandler for Listener {
                 code: qr.code.clone(),
                 seconds: qr.timeout.as_secs(),
             }),
-            Event::PairingQrCodesExhausted(_) => self.tell(Signal::QrRanOut),
+            // With a pairing code outstanding the library keeps the connection, and the code lives on.
+            Event::PairingQrCodesExhausted(e) if e.disconnected => self.tell(Signal::QrRanOut),
             Event::PairSuccess(_) => self.paired(),
             Event::PairError(e) => self.tell(Signal::PairingFailed(e.error.clone())),
             Event::QrScannedWithoutMultidevice(_) => self.tell(Signal::PairingFailed(
