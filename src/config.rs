@@ -280,7 +280,13 @@ impl Config {
             }
             "device_name" => self.device_name = value.into(),
             "whatsapp_version" => {
-                let parts: Vec<u32> = value.split('.').filter_map(|p| p.parse().ok()).collect();
+                let parts: Vec<u32> = value
+                    .split('.')
+                    .map(|p| {
+                        p.parse()
+                            .map_err(|_| bad("a version like 2.3000.1035194821"))
+                    })
+                    .collect::<Result<_>>()?;
                 let [a, b, c] = parts[..] else {
                     return Err(bad("a version like 2.3000.1035194821"));
                 };

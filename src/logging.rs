@@ -8,8 +8,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The library's log tells numbers and pairing codes at level info: only its errors are taken,
-/// unless somebody asks for all of it with `trace`.
+/// The library's log tells numbers and pairing codes at level info: it is off, unless somebody asks
+/// for it with `trace`.
 const LIBRARIES: &[&str] = &[
     "whatsapp_rust",
     "wacore",

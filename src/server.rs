@@ -72,6 +72,7 @@ impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
     pub async fn start(config: Config, deps: Deps) -> Result<Self> {
         make_folder(&config.data)?;
+        refuse_lost_key(&config)?;
         let (sealing, _) = secret_file(&config.data.join("secret.key"), &deps.ids)?;
         let vault = Vault::new(&key_bytes(&sealing)?, deps.ids.clone());
         let (master_key, made_master_key) = match &config.master_key {
@@ -116,6 +117,12 @@ impl Server {
             tasks: TaskTracker::new(),
             config,
         });
+        if let Some(url) = &gateway.config.webhook_url {
+            gateway
+                .webhook_client
+                .check_url(url)
+                .map_err(|e| Error::invalid(format!("setting webhook_url: {}", e.detail())))?;
+        }
         gateway.load_sessions()?;
         let mut mounts = api::mounts(&gateway);
         mounts.extend(deps.mounts);
@@ -220,6 +227,21 @@ impl Policies {
 /// The store's file in the data folder.
 pub fn store_file(config: &Config) -> PathBuf {
     config.data.join("warung.redb")
+}
+
+/// A store without its key is no new store: a fresh key would lock its secrets away for ever.
+fn refuse_lost_key(config: &Config) -> Result<()> {
+    let key = config.data.join("secret.key");
+    if store_file(config).exists() && !key.exists() {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{} is missing beside a store that needs it; put it back",
+                key.display()
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Makes the data folder, for its owner only.

@@ -31,7 +31,6 @@ pub fn mount(gateway: &Gateway) -> Mount {
 
 async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
     admit(&gateway, &request)?;
-    let bytes = request.bytes().await?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
     let (Some(id), Some(number), Some(message)) =
@@ -41,25 +40,23 @@ async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
             "sessionId, number, and message are required.",
         ));
     };
-    send(&gateway, &request, &bytes, id, number, message).await
+    send(&gateway, &request, id, number, message).await
 }
 
 async fn send_form(gateway: Gateway, mut request: Request) -> Result<Reply> {
     admit(&gateway, &request)?;
-    let bytes = request.bytes().await?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
     let (Some(phone), Some(message)) = (field("phone"), field("message")) else {
         return Err(Error::invalid("phone and message are required."));
     };
     let id = field("sessionId").unwrap_or(DEFAULT_SESSION);
-    send(&gateway, &request, &bytes, id, phone, message).await
+    send(&gateway, &request, id, phone, message).await
 }
 
 async fn send(
     gateway: &Gateway,
     request: &Request,
-    bytes: &[u8],
     id: &str,
     number: &str,
     message: &str,
@@ -69,9 +66,11 @@ async fn send(
     let to = recipient(number, false, country)
         .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
     let draft = Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
+    // A form's boundary differs from try to try: what it says is what makes two requests one.
+    let said = [id, number, message].join("\0");
     let key = request
         .header("idempotency-key")
-        .map(|key| IdempotencyKey::new(key, bytes));
+        .map(|key| IdempotencyKey::new(key, said.as_bytes()));
     let outcomes = gateway
         .send(&session, vec![draft], key.transpose()?)
         .await?;

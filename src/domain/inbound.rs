@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Gateway;
 use super::event;
 use super::message::{self, Message};
-use super::session::Session;
+use super::session::{Session, is_kept};
 use crate::error::Result;
 use crate::store::record;
 use crate::store::{Durability, Read, tables};
@@ -21,6 +21,9 @@ impl Gateway {
         let (gateway, session) = (self.clone(), session.clone());
         self.record(Durability::Sync, move |tx| {
             let mut newest = None;
+            if !is_kept(tx, session.id.as_str(), session.number)? {
+                return Ok(((), None));
+            }
             for incoming in &batch {
                 if incoming.what == Said::Nothing {
                     continue;

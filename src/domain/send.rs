@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::message::{self, Message, Step};
-use super::session::{Session, State};
+use super::session::{Session, State, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
@@ -255,7 +255,7 @@ impl Gateway {
 
     /// Whether the session can send. One that is on its way back is waited for a moment: a client
     /// that asks in the second of a reconnect should not have to try again.
-    async fn soon_connected(&self, session: &Session) -> bool {
+    pub(super) async fn soon_connected(&self, session: &Session) -> bool {
         if session.is_connected() {
             return true;
         }
@@ -393,7 +393,7 @@ impl Gateway {
         key: Option<([u8; 32], Vec<u8>)>,
     ) -> Result<()> {
         let now = self.clock.now();
-        let number = session.number;
+        let (number, id) = (session.number, session.id.clone());
         let remembered = key.map(|(request, row)| {
             let ids = jobs
                 .iter()
@@ -422,6 +422,7 @@ impl Gateway {
         }
         self.store
             .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, id.as_str(), number)?;
                 for (key, outbox, row) in rows {
                     tx.put(tables::OUTBOX, outbox, now.as_ms().to_be_bytes());
                     tx.put(tables::MESSAGES, key, row);
@@ -446,11 +447,17 @@ impl Gateway {
                     continue;
                 }
                 let Some(link) = session.link() else { break };
-                match link.write(&job.id, &job.to, &job.what).await {
+                let write = link.write(&job.id, &job.to, &job.what);
+                let Ok(wrote) = tokio::time::timeout_at(deadline, write).await else {
+                    break;
+                };
+                match wrote {
                     Ok(written) => waiting.push((index, written)),
                     Err(error) if error.kind() == ErrorKind::NotConnected => break,
                     Err(error) => {
-                        tracing::warn!(session = %session.id, ?error, "a message could not be written");
+                        let kind = error.kind();
+                        tracing::warn!(session = %session.id, ?kind, "a message could not be written");
+                        tracing::debug!(session = %session.id, ?error, "why it could not be written");
                         job.done = Some(Err(error.detail().to_owned()));
                     }
                 }
@@ -537,6 +544,25 @@ impl Gateway {
         })
         .await?;
         Ok(outcomes)
+    }
+
+    /// Gives up what a crash interrupted.
+    pub(super) async fn fail_interrupted(&self, session: &Arc<Session>) {
+        let why = Some("the session was logged out before it was sent".to_owned());
+        let steps: Vec<_> = session
+            .take_interrupted()
+            .into_iter()
+            .map(|id| (id, why.clone()))
+            .collect();
+        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
+        let written = self
+            .record(Durability::Sync, move |tx| {
+                Ok(((), settle_rows(tx, &gateway, &inner, &steps, now)?))
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
+        }
     }
 
     /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id.

@@ -300,12 +300,18 @@ impl Sessions {
             .insert(token_hash(&session.token()), session.clone());
         registry.by_number.insert(session.number, session.clone());
         registry.by_id.insert(session.id.clone(), session.clone());
+        drop(registry);
+        self.version.fetch_add(1, Ordering::SeqCst);
         (session, true)
     }
 
     fn remove(&self, session: &Session) {
         let mut registry = self.write();
-        if registry.by_id.get(&session.id).is_some_and(|s| s.number == session.number) {
+        if registry
+            .by_id
+            .get(&session.id)
+            .is_some_and(|s| s.number == session.number)
+        {
             registry.by_id.remove(&session.id);
         }
         registry.by_number.remove(&session.number);
@@ -329,7 +335,6 @@ impl Sessions {
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
-        self.version.fetch_add(1, Ordering::SeqCst);
         self.registry
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -346,32 +351,41 @@ impl Gateway {
             .store
             .read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
         for (key, value) in rows {
-            let id = SessionId::parse(&String::from_utf8_lossy(&key))?;
-            let row: Row = record::decode(&value)?;
-            let token = self.vault.open(&token_purpose(row.number), &row.token)?;
-            let (state, detail) = match (&row.logged_out, row.paired) {
-                (Some(reason), _) => (State::LoggedOut, logged_out_detail(reason)),
-                (None, true) => (State::Disconnected, "Restarting...".to_owned()),
-                (None, false) => (State::Disconnected, NOT_PAIRED.to_owned()),
-            };
-            let status = Status {
-                state,
-                detail,
-                paired: row.paired,
-                qr: None,
-                number: row.phone.clone(),
-                lid: row.lid.clone(),
-                name: row.name.clone(),
-            };
-            let session = Session::new(id, &row, token, status, self.sessions.version.clone());
-            *session
-                .interrupted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = self
-                .store
-                .read(|read| message::in_outbox(read, row.number))?;
-            self.sessions.insert(Arc::new(session));
+            if let Err(error) = self.load_session(&key, &value) {
+                // One damaged row must not stop the others.
+                let session = String::from_utf8_lossy(&key);
+                tracing::error!(%session, ?error, "a session cannot be read and is left out");
+            }
         }
+        Ok(())
+    }
+
+    fn load_session(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let id = SessionId::parse(&String::from_utf8_lossy(key))?;
+        let row: Row = record::decode(value)?;
+        let token = self.vault.open(&token_purpose(row.number), &row.token)?;
+        let (state, detail) = match (&row.logged_out, row.paired) {
+            (Some(reason), _) => (State::LoggedOut, logged_out_detail(reason)),
+            (None, true) => (State::Disconnected, "Restarting...".to_owned()),
+            (None, false) => (State::Disconnected, NOT_PAIRED.to_owned()),
+        };
+        let status = Status {
+            state,
+            detail,
+            paired: row.paired,
+            qr: None,
+            number: row.phone.clone(),
+            lid: row.lid.clone(),
+            name: row.name.clone(),
+        };
+        let session = Session::new(id, &row, token, status, self.sessions.version.clone());
+        *session
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self
+            .store
+            .read(|read| message::in_outbox(read, row.number))?;
+        self.sessions.insert(Arc::new(session));
         Ok(())
     }
 
@@ -566,7 +580,8 @@ impl Gateway {
                 }
             }
             Signal::PairingFailed(why) => {
-                self.announce(session, Pairing, &format!("Pairing failed: {why}"))
+                tracing::debug!(session = %session.id, why, "pairing failed");
+                self.announce(session, Pairing, "Pairing failed; scan again")
                     .await;
             }
             Signal::PasskeyAsked => {
@@ -583,8 +598,13 @@ impl Gateway {
                 self.announce(session, Disconnected, detail).await;
             }
             Signal::Unreachable(why) => {
-                let detail = format!("WhatsApp cannot be reached ({why}); trying again");
-                self.announce(session, Disconnected, &detail).await;
+                tracing::debug!(session = %session.id, why, "WhatsApp cannot be reached");
+                self.announce(
+                    session,
+                    Disconnected,
+                    "WhatsApp cannot be reached; trying again",
+                )
+                .await;
             }
             Signal::LoggedOut(why) => self.note_logged_out(session, &why).await,
             Signal::Replaced => {
@@ -806,6 +826,8 @@ impl Gateway {
             if let Some(link) = slot.take() {
                 link.close().await;
             }
+            // Another account may be paired next: it must not send what this one did not finish.
+            gateway.fail_interrupted(&session).await;
             if let Err(error) = backend::delete_all(&gateway.store, session.number.0).await {
                 tracing::error!(session = %session.id, ?error, "old keys could not be removed");
             }
@@ -869,6 +891,7 @@ impl Gateway {
 
     /// Unlinks the session at WhatsApp; it stays here and can be paired again.
     pub async fn logout(&self, session: &Arc<Session>) -> Result<()> {
+        self.soon_connected(session).await;
         let link = session.link();
         match link {
             Some(link) if session.is_connected() => {
@@ -901,11 +924,14 @@ impl Gateway {
 
     /// Gives the session a new token; the old one ends at once.
     pub async fn rotate_token(&self, session: &Arc<Session>) -> Result<String> {
+        // Two rotations at once, or one beside a deletion, must end in one order.
+        let _alone = session.link.lock().await;
         let token = self.ids.token();
         let sealed = self.vault.seal(&token_purpose(session.number), &token);
-        let key = session.id.as_str().to_owned();
+        let (key, number) = (session.id.as_str().to_owned(), session.number);
         self.store
             .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, &key, number)?;
                 let value = tx
                     .get(tables::SESSIONS, key.as_bytes())?
                     .ok_or_else(|| Error::not_found("Session not found"))?;
@@ -916,12 +942,22 @@ impl Gateway {
             })
             .await?;
         self.sessions.replace_token(session, token.clone());
+        // Event streams that were opened with the old token end.
+        session.change(|_| {});
         Ok(token)
     }
 
     /// Logs out and removes every row of the session.
     pub async fn delete_session(&self, session: &Arc<Session>) -> Result<()> {
+        // A device that WhatsApp is not told of stays in the phone's list.
+        self.soon_connected(session).await;
         let mut slot = session.link.lock().await;
+        if self.sessions.by_number(session.number).is_none() {
+            return Err(Error::not_found(format!(
+                "Session {} not found",
+                session.id
+            )));
+        }
         session.set_current(None);
         if let Some(link) = slot.take() {
             if session.is_connected() {

@@ -105,6 +105,12 @@ pub fn secret_file(path: &Path, ids: &IdSource) -> Result<(String, bool)> {
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)?;
+    // The name too must survive a power cut.
+    if let Some(folder) = path.parent() {
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)?;
+    }
     Ok((secret, true))
 }
 

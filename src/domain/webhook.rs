@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use super::Gateway;
 use super::event;
-use super::session::Session;
+use super::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SessionNumber, hex};
 use crate::store::queue::{self, Order};
@@ -30,6 +30,9 @@ pub const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// How often a delivery is tried that the receiver calls wrong in itself (400, 404, 410, 422 ...).
 pub const REFUSED_ATTEMPTS: u32 = 6;
+
+/// How many rows of the delivery log are read at a time.
+const PAGE: usize = 500;
 
 /// One registration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -206,7 +209,8 @@ impl Gateway {
             return Err(Error::invalid("Webhook secret must be 8 to 256 characters"));
         }
         self.check_webhook_url(&new.url).await?;
-        let key = lane(session.number, id);
+        let (number, id_of_session) = (session.number, session.id.clone());
+        let key = lane(number, id);
         let made = self.ids.secret();
         let purpose = secret_purpose(session.number);
         let fresh = self
@@ -217,6 +221,7 @@ impl Gateway {
         let existed = self
             .store
             .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, id_of_session.as_str(), number)?;
                 let old: Option<Webhook> = tx
                     .get(tables::WEBHOOKS, &key)?
                     .map(|v| record::decode(&v))
@@ -242,14 +247,19 @@ impl Gateway {
         Ok((!given && !existed).then_some(made))
     }
 
-    /// The webhook of a session, its own or the configuration's.
+    /// Where the session's events go: to its own webhook, or to the configuration's.
+    pub fn effective_webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
+        Ok(self.webhook(number, id)?.or_else(|| self.default_webhook()))
+    }
+
+    /// One webhook by its id.
     pub fn webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
         let own = self.store.read(|read| {
             read.get(tables::WEBHOOKS, &lane(number, id))?
                 .map(|v| record::decode(&v))
                 .transpose()
         })?;
-        Ok(own.or_else(|| self.default_webhook()))
+        Ok(own.or_else(|| self.default_webhook().filter(|_| id == DEFAULT)))
     }
 
     /// The webhook that the configuration names for sessions without one.
@@ -291,16 +301,29 @@ impl Gateway {
         state: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Delivery)>> {
-        let (from, to) = (number.0.to_be_bytes().to_vec(), after_prefix(number));
-        let rows = self.store.read(|read| {
-            read.range(
-                tables::DELIVERIES,
-                from..to,
-                if state.is_some() { 2000 } else { limit },
-                true,
-            )
-        })?;
+        let from = number.0.to_be_bytes().to_vec();
+        let mut to = after_prefix(number);
         let mut found = Vec::new();
+        // Dead letters may lie far below the newest deliveries: page after page is looked at.
+        while found.len() < limit {
+            let page = from.clone()..to.clone();
+            let rows = self
+                .store
+                .read(|read| read.range(tables::DELIVERIES, page, PAGE, true))?;
+            let Some((last, _)) = rows.last() else { break };
+            to.clone_from(last);
+            self.keep_deliveries(rows, state, limit, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn keep_deliveries(
+        &self,
+        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        state: Option<&str>,
+        limit: usize,
+        found: &mut Vec<(String, Delivery)>,
+    ) -> Result<()> {
         for (key, value) in rows {
             let delivery: Delivery = record::decode(&value)?;
             if state.is_none_or(|s| s == delivery.state) && found.len() < limit {
@@ -308,7 +331,7 @@ impl Gateway {
                 found.push((format!("{}-{webhook}", delivery.event_id), delivery));
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Puts a dead letter back into the queue, at the end of its lane.
@@ -317,6 +340,7 @@ impl Gateway {
         let (seq, webhook) = delivery.split_once('-').ok_or_else(missing)?;
         let seq: u64 = seq.parse().map_err(|_| missing())?;
         let number = session.number;
+        let missing_hook = self.webhook(number, webhook)?.is_none();
         let log_key = delivery_key(number, seq, webhook);
         let lane = lane(number, webhook);
         let now = self.clock.now();
@@ -329,6 +353,9 @@ impl Gateway {
                         ErrorKind::Conflict,
                         "Only dead deliveries can be replayed",
                     ));
+                }
+                if missing_hook {
+                    return Err(Error::not_found("The webhook of this delivery was removed"));
                 }
                 if event::find(tx, number, seq)?.is_none() {
                     return Err(Error::not_found(

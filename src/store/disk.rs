@@ -28,6 +28,15 @@ pub enum Disk {
     Simulated(Arc<SimulatedDisk>),
 }
 
+/// Whether a process has the store at `path` open.
+pub fn is_in_use(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    // The lock that redb takes; ours goes with the handle.
+    matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+}
+
 /// Counts what goes to the medium.
 #[derive(Debug, Default)]
 pub(super) struct Meter {

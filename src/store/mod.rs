@@ -45,7 +45,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 pub use self::check::check;
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
-pub use self::disk::Disk;
+pub use self::disk::{Disk, is_in_use};
 pub use self::key::{Key, KeyParts};
 pub use self::read::{Read, Reader, Row, Visit};
 pub use self::record::{Record, decode, encode};

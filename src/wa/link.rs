@@ -33,6 +33,9 @@ use crate::time::{Clock, Timestamp};
 /// 100 costs a third of the memory and is refilled as they are used.
 const PRE_KEYS: usize = 100;
 
+/// How long WhatsApp may take to confirm a logout.
+const LOGOUT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Stores messages before WhatsApp is told that they arrived.
 pub type Inbox =
     Arc<dyn Fn(Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
@@ -89,6 +92,7 @@ impl Written {
 
 impl Drop for Written {
     fn drop(&mut self) {
+        self.verdict.close();
         self.acks.forget(&self.id);
     }
 }
@@ -253,7 +257,12 @@ impl Link {
 
     /// Unlinks the device at WhatsApp and stops.
     pub async fn logout(&self) {
-        self.client.logout().await;
+        // WhatsApp may be slow to answer; what is left to do is done on the phone then.
+        let told = self.client.logout();
+        if tokio::time::timeout(LOGOUT_PATIENCE, told).await.is_err() {
+            tracing::warn!("WhatsApp did not confirm a logout in time");
+            self.client.disconnect().await;
+        }
         self.wait_until_stopped().await;
     }
 
@@ -325,6 +334,9 @@ struct Hook(Inbox);
 impl InboundDurabilityHook for Hook {
     async fn on_messages(&self, _: Arc<Library>, batch: &[InboundMessage]) -> anyhow::Result<()> {
         let messages: Vec<Incoming> = batch.iter().filter_map(convert::incoming).collect();
+        if messages.len() < batch.len() {
+            tracing::warn!("a message without a legal id or address was left out");
+        }
         (self.0)(messages).await.map_err(anyhow::Error::new)
     }
 }

@@ -6,15 +6,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Gateway;
 
-/// How long after the start, and how often after that, old rows are looked for.
+/// How long after the start old rows are looked for first.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// How often after that.
 const EVERY: Duration = Duration::from_secs(3600);
 
 /// Sweeps until `stop`.
 pub async fn run(gateway: Gateway, stop: CancellationToken) {
+    let mut pause = FIRST;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pause) => pause = EVERY,
         }
         match gateway.forget_old(&stop).await {
             Ok(0) => {}

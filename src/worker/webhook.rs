@@ -44,9 +44,11 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
         match ready.and_then(|()| gateway.deliveries.claim(AT_ONCE)) {
             Ok(claims) => {
                 for claim in claims {
-                    let Ok(slot) = slots.clone().acquire_owned().await else {
-                        return;
+                    let slot = tokio::select! {
+                        () = stop.cancelled() => return,
+                        slot = slots.clone().acquire_owned() => slot,
                     };
+                    let Ok(slot) = slot else { return };
                     start(&gateway, claim, render, slot);
                 }
             }
@@ -62,8 +64,13 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
 fn start(gateway: &Gateway, claim: Claim, render: Render, slot: OwnedSemaphorePermit) {
     let inner = gateway.clone();
     gateway.tasks.spawn(async move {
-        if let Err(error) = deliver(&inner, claim, render).await {
-            tracing::error!(?error, "a webhook delivery could not be recorded");
+        if let Err(error) = deliver(&inner, claim.clone(), render).await {
+            tracing::error!(?error, "a webhook delivery could not be read or recorded");
+            // Later, not at once: what is damaged would keep a processor busy.
+            let when = inner.clock.now().after(retry_after(claim.attempts + 1));
+            let later =
+                move |tx: &mut crate::store::Tx| queue::retry_at(tx, &claim, when).map(|_| ());
+            let _ = inner.store.write(Durability::Lazy, later).await;
         }
         drop(slot);
     });
@@ -128,7 +135,14 @@ async fn post(
             ));
         }
         Ok(None) => {}
-        Err(error) => tracing::error!(?error, "a webhook secret cannot be read"),
+        Err(error) => {
+            tracing::error!(?error, "a webhook secret cannot be read");
+            return Attempt {
+                status: None,
+                error: Some("the webhook's secret cannot be read; set the webhook again"),
+                took: Duration::ZERO,
+            };
+        }
     }
     let started = Instant::now();
     let request = Outgoing {

@@ -128,7 +128,7 @@ async fn mistakes_end_with_a_sentence() {
             &["serve", "--whatsapp-url", "wss://web.whatsapp.com/ws/chat"],
             "127.0.0.1",
         ),
-        (&["pair", "shop"], "no gateway answers"),
+        (&["pair", "shop"], "no gateway runs on"),
         (&["check"], "warung.redb"),
     ] {
         let (good, said) = run(&data, "127.0.0.1:1", words).await;
@@ -210,4 +210,16 @@ async fn the_sandbox_finds_its_accounts_paired_after_a_kill() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_its_key_is_not_given_a_new_one() {
+    let rig = crate::support::Rig::new().await;
+    let (data, url) = (rig.config.data.clone(), rig.network.url());
+    let mut rig = rig;
+    rig.stop().await;
+    std::fs::remove_file(data.join("secret.key")).expect("removed");
+    let (good, said) = run(&data, "127.0.0.1:0", &["serve", "--whatsapp-url", &url]).await;
+    assert!(!good && said.contains("secret.key is missing"), "{said}");
+    assert!(!data.join("secret.key").exists());
 }

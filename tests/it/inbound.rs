@@ -322,3 +322,75 @@ async fn sessions_without_a_webhook_have_the_configurations() {
     let wanted = hmac("of the configuration", &[&last.body]);
     assert_eq!(last.headers["x-webhook-signature"], wanted);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_token_and_with_its_session() {
+    let rig = Rig::new().await;
+    let first = rig.create("shop").await;
+    let ends = |token: String| {
+        let call = rig.get("/api/v1/events").bearer(&token);
+        async move {
+            let mut body = call.open().await.into_body();
+            tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} })
+        }
+    };
+    let stream = ends(first.clone()).await;
+    let answer = rig
+        .post("/api/v1/sessions/shop/token", &json!({}))
+        .bearer(&first)
+        .send()
+        .await;
+    let second = answer.expect(200)["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    tokio::time::timeout(Duration::from_secs(20), stream)
+        .await
+        .expect("it ends")
+        .expect("a task");
+    let stream = ends(second.clone()).await;
+    rig.delete("/api/v1/sessions/shop")
+        .bearer(&second)
+        .send()
+        .await
+        .expect(200);
+    tokio::time::timeout(Duration::from_secs(20), stream)
+        .await
+        .expect("it ends")
+        .expect("a task");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_a_removed_webhook_goes_to_nobody_else() {
+    let (own, default) = (Sink::new().await, Sink::new().await);
+    let url = default.url.clone();
+    let rig = Rig::with(|config| config.webhook_url = Some(url)).await;
+    let token = rig.pair("shop", "6281200000209").await;
+    let set = json!({ "sessionId": "shop", "url": own.url, "events": ["message.received"] });
+    rig.post("/api/v1/webhook", &set)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    own.answer(503);
+    phone_sends(&rig, "6281200000209", "for the own webhook only").await;
+    eventually("a try that failed", || async {
+        let path = "/api/v1/webhook/deliveries?sessionId=shop";
+        let list = rig.get(path).bearer(&token).send().await.expect(200);
+        let failed = |d: &Value| d["httpStatus"] == 503;
+        list["deliveries"]
+            .as_array()?
+            .iter()
+            .any(failed)
+            .then_some(())
+    })
+    .await;
+    rig.delete("/api/v1/webhook?sessionId=shop")
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    phone_sends(&rig, "6281200000209", "for the default").await;
+    let got = default.wait_for("message.received", 1).await;
+    assert_eq!(got[0]["data"]["text"], "for the default");
+}

@@ -168,3 +168,53 @@ async fn the_setting_can_close_it_or_switch_it_off() {
         "Session putra not found or not connected."
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_send_through_the_browser_of_the_owner() {
+    let rig = Rig::new().await;
+    let token = rig.pair("putra", "6281200000406").await;
+    let phone = "6281299999606";
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        let call = form(&rig, &[("phone", phone), ("message", "from a page")]).header(name, value);
+        assert_eq!(
+            call.send().await.expect(401)["message"],
+            "No token provided",
+            "{name}"
+        );
+    }
+    assert!(rig.received(phone).await.is_empty());
+    let own = form(
+        &rig,
+        &[("phone", phone), ("message", "a page with a token")],
+    );
+    let own = own.header("origin", "https://shop.example").bearer(&token);
+    assert_eq!(own.send().await.expect(200)["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_sent_again_under_its_key_sends_once() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000407").await;
+    let phone = "6281299999607";
+    let body = |boundary: &str| {
+        format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"phone\"\r\n\r\n{phone}\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nonce\r\n--{boundary}--\r\n"
+        )
+    };
+    let mut ids = Vec::new();
+    for boundary in ["first", "second"] {
+        let call = Call::new(rig.addr(), "POST", "/api/message")
+            .header(
+                "content-type",
+                &format!("multipart/form-data; boundary={boundary}"),
+            )
+            .header("idempotency-key", "form-1")
+            .body(body(boundary));
+        ids.push(call.send().await.expect(200)["messageId"].clone());
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(rig.wait_for_received(phone, 1).await.len(), 1);
+}

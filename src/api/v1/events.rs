@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::route;
 use super::rules::{caller, named};
@@ -52,9 +52,13 @@ async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
             .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
     };
     let (sender, receiver) = mpsc::channel(PAGE);
-    // Ends when the client hangs up, the session goes, or the program stops.
+    let token = match who {
+        Principal::Session(_) => request.bearer().map(str::to_owned),
+        Principal::Master => None,
+    };
+    // Ends when the client hangs up, the session or its token goes, or the program stops.
     gateway.clone().tasks.spawn(async move {
-        let _ = feed(&gateway, only, after, sender).await;
+        let _ = feed(&gateway, only, token, after, sender).await;
     });
     Ok(sse::reply(receiver))
 }
@@ -63,10 +67,12 @@ async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
 async fn feed(
     gateway: &Gateway,
     only: Option<Arc<Session>>,
+    token: Option<String>,
     mut after: u64,
     sender: mpsc::Sender<sse::Event>,
 ) -> Option<()> {
     let mut newest = gateway.newest_event.subscribe();
+    let mut session = only.as_ref().map(|session| session.watch());
     loop {
         newest.borrow_and_update();
         loop {
@@ -91,14 +97,29 @@ async fn feed(
         }
         tokio::select! {
             changed = newest.changed() => changed.ok()?,
+            () = changed(&mut session) => {}
             () = sender.closed() => return None,
         }
-        if only
+        let gone = only
             .as_ref()
-            .is_some_and(|s| gateway.sessions.by_number(s.number).is_none())
-        {
+            .is_some_and(|s| gateway.sessions.by_number(s.number).is_none());
+        let revoked = token
+            .as_ref()
+            .is_some_and(|token| gateway.session_by_token(token).is_none());
+        if gone || revoked {
             return None;
         }
+    }
+}
+
+/// Ends with the next change of the session; never when there is none to watch.
+async fn changed(session: &mut Option<watch::Receiver<u64>>) {
+    let told = match session {
+        Some(watch) => watch.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
     }
 }
 

@@ -88,7 +88,7 @@ fn events(body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
 
 async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
-    let hook = gateway.webhook(session.number, V1)?;
+    let hook = gateway.effective_webhook(session.number, V1)?;
     let answer = json!({
         "status": "success",
         "sessionId": session.id,
