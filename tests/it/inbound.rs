@@ -327,37 +327,22 @@ async fn sessions_without_a_webhook_have_the_configurations() {
 async fn a_stream_ends_with_its_token_and_with_its_session() {
     let rig = Rig::new().await;
     let first = rig.create("shop").await;
-    let ends = |token: String| {
-        let call = rig.get("/api/v1/events").bearer(&token);
-        async move {
-            let mut body = call.open().await.into_body();
-            tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} })
-        }
+    let open = |token: &str| rig.get("/api/v1/events").bearer(token).open();
+    let ends = async |stream: hyper::Response<hyper::body::Incoming>| {
+        let mut body = stream.into_body();
+        let read = async { while let Some(Ok(_)) = body.frame().await {} };
+        let patience = Duration::from_secs(20);
+        tokio::time::timeout(patience, read).await.expect("it ends");
     };
-    let stream = ends(first.clone()).await;
-    let answer = rig
-        .post("/api/v1/sessions/shop/token", &json!({}))
-        .bearer(&first)
-        .send()
-        .await;
-    let second = answer.expect(200)["token"]
-        .as_str()
-        .expect("a token")
-        .to_owned();
-    tokio::time::timeout(Duration::from_secs(20), stream)
-        .await
-        .expect("it ends")
-        .expect("a task");
-    let stream = ends(second.clone()).await;
-    rig.delete("/api/v1/sessions/shop")
-        .bearer(&second)
-        .send()
-        .await
-        .expect(200);
-    tokio::time::timeout(Duration::from_secs(20), stream)
-        .await
-        .expect("it ends")
-        .expect("a task");
+    let stream = open(&first).await;
+    let rotate = rig.post("/api/v1/sessions/shop/token", &json!({}));
+    let answer = rotate.bearer(&first).send().await.expect(200);
+    let second = answer["token"].as_str().expect("a token").to_owned();
+    ends(stream).await;
+    let stream = open(&second).await;
+    let delete = rig.delete("/api/v1/sessions/shop").bearer(&second);
+    delete.send().await.expect(200);
+    ends(stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
