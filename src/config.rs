@@ -80,6 +80,12 @@ pub struct Config {
     pub max_connections: usize,
     /// How many days events and messages are kept.
     pub retention_days: u32,
+    /// How many days files are kept.
+    pub media_days: u32,
+    /// How many bytes the files of one session may take.
+    pub media_quota: u64,
+    /// The largest file that a link or a message may bring.
+    pub max_media_bytes: u64,
     /// How the linked device is called on the phone.
     pub device_name: String,
     /// The version of WhatsApp Web that the client says it is.
@@ -109,6 +115,9 @@ impl Default for Config {
             ack_timeout: Duration::from_secs(20),
             max_connections: 1024,
             retention_days: 30,
+            media_days: 30,
+            media_quota: 1 << 30,
+            max_media_bytes: 100 << 20,
             device_name: "Warung".into(),
             whatsapp_version: (2, 3000, 1035194821),
             whatsapp_url: None,
@@ -278,6 +287,11 @@ impl Config {
                 // Deliveries are tried for three days; what they tell must be there as long.
                 self.retention_days = u32::try_from(count()?.clamp(4, 3650)).unwrap_or(30);
             }
+            "media_days" => {
+                self.media_days = u32::try_from(count()?.clamp(1, 3650)).unwrap_or(30);
+            }
+            "media_quota" => self.media_quota = count()?.max(1 << 20) as u64,
+            "max_media_bytes" => self.max_media_bytes = count()?.max(1 << 20) as u64,
             "device_name" => self.device_name = value.into(),
             "whatsapp_version" => {
                 let parts: Vec<u32> = value

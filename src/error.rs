@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 /// What went wrong, as far as anybody branches on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ErrorKind {
     /// The request's content is not acceptable as it stands.
     Invalid,

@@ -67,6 +67,71 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// The id of a stored file: a UUID and the file's extension, as the original program makes them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MediaId(String);
+
+impl MediaId {
+    /// Reads an id that a client named. It is a key of rows and never a path.
+    pub fn parse(text: &str) -> Result<Self> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(legal) {
+            return Err(Error::invalid("Invalid media ID format"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MediaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// SHA-256 of a file, which names its bytes; lower-case hex digits as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl Hash {
+    /// Reads 64 lower-case hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 64 || !text.bytes().all(digit) {
+            return None;
+        }
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a SHA-256"))
+    }
+}
+
 /// Where new identifiers and secrets come from: the system's randomness, or a seed, so that
 /// transcripts can be compared to the byte.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +183,11 @@ impl IdSource {
             .to_string()
     }
 
+    /// The id of a stored file with this extension.
+    pub fn media_id(&self, extension: &str) -> MediaId {
+        MediaId(format!("{}.{extension}", self.token()))
+    }
+
     /// A secret of 64 lower-case hex digits.
     pub fn secret(&self) -> String {
         hex(&self.bytes::<32>())
@@ -140,6 +210,19 @@ mod tests {
         }
         for bad in ["", "a b", "a/b", "../x", "é", "a\0", &"x".repeat(129)] {
             assert!(SessionId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_read_as_it_is_written_and_a_media_id_is_no_path() {
+        let hash = Hash([0xab; 32]);
+        assert_eq!(Hash::parse(&hash.to_string()), Some(hash));
+        for bad in ["", "ab", &"AB".repeat(32), &"g".repeat(64), &"a\u{e9}b".repeat(16)] {
+            assert_eq!(Hash::parse(bad), None, "{bad:?}");
+        }
+        assert!(MediaId::parse("f7e3e7a0-5e7a-4b0f-8b9a-9e7d6e6e2c3d.jpg").is_ok());
+        for bad in ["", "../x", "a/b", "a\0", &"x".repeat(65)] {
+            assert!(MediaId::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -43,6 +43,11 @@ impl Jid {
         }
     }
 
+    /// A person by the digits of a number that WhatsApp told.
+    pub fn of_number(digits: &str) -> Option<Self> {
+        Self::parse(&format!("{digits}@s.whatsapp.net"))
+    }
+
     /// Reads an address as WhatsApp writes it. A device part (`:3`) is dropped.
     pub fn parse(text: &str) -> Option<Self> {
         let (user, server_name) = text.split_once('@')?;

@@ -6,6 +6,7 @@
 //! feature `sandbox` there is also a simulated WhatsApp network.
 
 pub mod api;
+pub mod bytes64;
 pub mod commands;
 pub mod config;
 pub mod domain;

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
+use crate::domain::media::folder::Folder;
+use crate::domain::media::received;
 use crate::domain::{Gateway, Parts, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
@@ -102,6 +104,11 @@ impl Server {
         };
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
+            downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
+            media: Folder::open(&config.data, deps.ids.clone())?,
+            uploads: Default::default(),
+            picture_work: Semaphore::new(1),
+            link_client: Client::new(policies.links)?,
             store,
             clock: deps.clock,
             ids: deps.ids,
@@ -123,6 +130,7 @@ impl Server {
                 .check_url(url)
                 .map_err(|e| Error::invalid(format!("setting webhook_url: {}", e.detail())))?;
         }
+        gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
         let mut mounts = api::mounts(&gateway);
         mounts.extend(deps.mounts);
@@ -146,6 +154,8 @@ impl Server {
             api::render,
             stop.clone(),
         ));
+        self.workers
+            .spawn(worker::download::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::retention::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();
@@ -206,6 +216,7 @@ async fn in_time(step: &str, work: impl Future<Output = ()>) {
 
 /// Which addresses each kind of outgoing connection may reach.
 struct Policies {
+    links: Policy,
     webhooks: Policy,
     whatsapp: Policy,
 }
@@ -214,6 +225,7 @@ impl Policies {
     fn of(config: &Config) -> Result<Self> {
         let base = Policy::new(&config.allow_private, &config.dns_servers)?;
         Ok(Self {
+            links: base.clone(),
             webhooks: base
                 .clone()
                 .with_loopback(config.webhooks_to_loopback)

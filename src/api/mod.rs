@@ -19,6 +19,7 @@ use crate::http::{Method, Mount, Reply, Request, Route};
 pub fn mounts(gateway: &Gateway) -> Vec<Mount> {
     vec![
         v1::mount(gateway),
+        v1::files(gateway),
         legacy::mount(gateway),
         admin::mount(gateway),
     ]

@@ -57,10 +57,10 @@ pub(super) fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Optio
     }
 }
 
-/// Renders any refusal in the envelope that v1 and legacy share.
-pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
+/// The status for a kind of failure.
+pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
     use ErrorKind as Kind;
-    let status = match error.kind() {
+    match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
         Kind::Unauthorized => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
@@ -77,12 +77,19 @@ pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
         Kind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    if matches!(error.kind(), Kind::Internal | Kind::Unavailable) {
+    }
+}
+
+/// Renders any refusal in the envelope that v1 and legacy share.
+pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
+    if matches!(
+        error.kind(),
+        ErrorKind::Internal | ErrorKind::Unavailable
+    ) {
         tracing::error!(?error, "a request failed");
     }
     Reply::json(
-        status,
+        status_of(error.kind()),
         &serde_json::json!({ "status": "error", "message": error.detail() }),
     )
 }

@@ -35,6 +35,8 @@ pub const NAMES: &[&str] = &[
     "message.edited",
     "message.deleted",
     "message.reaction",
+    "message.media",
+    "poll.vote",
     "call.offer",
     "group.update",
 ];

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::Gateway;
 use super::event;
+use super::media::received::{self, Held};
 use super::message::{self, Message};
+use super::poll;
 use super::session::{Session, is_kept};
 use crate::error::Result;
 use crate::store::record;
 use crate::store::{Durability, Read, tables};
-use crate::wa::message::{Incoming, Said};
+use crate::wa::message::{Enclosed, Incoming, Said};
 
 impl Gateway {
     /// Stores a batch in one transaction, fsynced.
@@ -41,9 +43,19 @@ impl Gateway {
                     sent: None,
                     progress: None,
                     refusal: None,
+                    enclosed: held(&incoming.what),
                 };
+                if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
+                    received::enqueue(tx, session.number, &key, gateway.clock.now())?;
+                }
                 tx.put(tables::MESSAGES, key, record::encode(&row)?);
-                if let Some((name, data)) = told(incoming) {
+                if let Said::Vote(vote) = &incoming.what {
+                    if let Some(data) = poll::take_vote(tx, &session, incoming, vote)? {
+                        let data = merged(about(incoming), data);
+                        let entry = gateway.event(&session, "poll.vote", data);
+                        newest = event::append(tx, session.number, &entry)?.or(newest);
+                    }
+                } else if let Some((name, data)) = told(incoming) {
                     let entry = gateway.event(&session, name, data);
                     newest = event::append(tx, session.number, &entry)?.or(newest);
                 }
@@ -59,8 +71,22 @@ fn words(what: &Said) -> Option<String> {
         Said::Text(text) => Some(text.clone()),
         Said::Edit { body, .. } => Some(body.clone()),
         Said::Other { caption } => caption.clone(),
+        Said::Media(enclosed) => enclosed.caption.clone(),
+        Said::Poll { question, .. } => Some(question.clone()),
         Said::Reaction { emoji, .. } => Some(emoji.clone()),
-        Said::Revoke { .. } | Said::Nothing => None,
+        Said::Location(place) => place.name.clone(),
+        Said::Contacts(_) | Said::Vote(_) | Said::Revoke { .. } | Said::Nothing => None,
+    }
+}
+
+/// The file of a message, for the time when somebody asks for it.
+fn held(what: &Said) -> Option<Box<Held>> {
+    match what {
+        Said::Media(enclosed) => Some(Box::new(Held {
+            enclosed: (**enclosed).clone(),
+            kept: None,
+        })),
+        _ => None,
     }
 }
 
@@ -70,20 +96,30 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
     if incoming.from_me {
         return None;
     }
-    let mut data = json!({
-        "id": incoming.id,
-        "from": incoming.chat,
-        "isGroup": incoming.chat.is_group(),
-        "sender": incoming.sender,
-        "senderNumber": incoming.person.number,
-        "senderLid": incoming.person.lid,
-        "senderName": incoming.push_name,
-        "timestamp": incoming.at.as_secs(),
-    });
+    let mut data = about(incoming);
     let (name, more) = match &incoming.what {
-        Said::Nothing => return None,
+        Said::Nothing | Said::Vote(_) => return None,
         Said::Text(text) => ("message.received", json!({ "text": text })),
         Said::Other { caption } => ("message.received", json!({ "text": caption })),
+        Said::Media(enclosed) => (
+            "message.received",
+            json!({ "text": enclosed.caption, "media": described(enclosed) }),
+        ),
+        Said::Location(place) => (
+            "message.received",
+            json!({ "text": place.name, "location": {
+                "latitude": place.latitude, "longitude": place.longitude,
+                "name": place.name, "address": place.address,
+            }}),
+        ),
+        Said::Contacts(cards) => (
+            "message.received",
+            json!({ "text": null, "contacts": cards }),
+        ),
+        Said::Poll { question, options } => (
+            "message.received",
+            json!({ "text": question, "poll": { "question": question, "options": options } }),
+        ),
         Said::Reaction { target, emoji } => (
             "message.reaction",
             json!({ "messageId": target, "emoji": emoji }),
@@ -99,8 +135,36 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
         data["quotedId"] = json!(incoming.quoted);
         data["mentions"] = json!(incoming.mentions);
     }
+    Some((name, merged(data, more)))
+}
+
+/// Where a message came from, as every event about one tells it.
+fn about(incoming: &Incoming) -> Value {
+    json!({
+        "id": incoming.id,
+        "from": incoming.chat,
+        "isGroup": incoming.chat.is_group(),
+        "sender": incoming.sender,
+        "senderNumber": incoming.person.number,
+        "senderLid": incoming.person.lid,
+        "senderName": incoming.push_name,
+        "timestamp": incoming.at.as_secs(),
+    })
+}
+
+fn merged(mut data: Value, more: Value) -> Value {
     if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
         data.extend(more);
     }
-    Some((name, data))
+    data
+}
+
+/// What is known of a file before it is fetched.
+fn described(enclosed: &Enclosed) -> Value {
+    let (file, look) = (&enclosed.file, &enclosed.file.look);
+    json!({
+        "kind": enclosed.kind.word(), "mimetype": file.mimetype, "size": file.pointer.length,
+        "fileName": enclosed.name, "width": look.width, "height": look.height,
+        "seconds": look.seconds, "thumbnail": look.thumbnail, "viewOnce": enclosed.view_once,
+    })
 }

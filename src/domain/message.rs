@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Gateway;
 use super::event;
+use super::media::received::{self, Held};
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::{MessageId, SessionNumber};
@@ -31,6 +32,9 @@ pub struct Message {
     pub progress: Option<Progress>,
     /// WhatsApp's refusal, when there was one.
     pub refusal: Option<String>,
+    /// The file of a message that arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enclosed: Option<Box<Held>>,
 }
 
 impl Record for Message {
@@ -66,6 +70,12 @@ pub(super) fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
     let mut key = session.0.to_be_bytes().to_vec();
     key.extend_from_slice(id.as_str().as_bytes());
     key
+}
+
+/// The id of the message with this key.
+pub(super) fn id_of(message: &[u8]) -> Result<MessageId> {
+    let id = outbox_key_of(message).get(4..).unwrap_or_default();
+    MessageId::parse(&String::from_utf8_lossy(id))
 }
 
 /// The outbox key of the message with this key: all before its chat.
@@ -133,6 +143,7 @@ pub(super) struct Step<'a> {
 /// Removes all that is kept of a session's messages, events, webhooks and deliveries.
 pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
     let prefix = session.0.to_be_bytes();
+    queue::delete_lane(tx, received::QUEUE, &prefix)?;
     for (lane, _) in tx.prefix(tables::WEBHOOKS, &prefix, None, 100)? {
         queue::delete_lane(tx, super::webhook::QUEUE, &lane)?;
     }
@@ -148,6 +159,8 @@ pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
         tables::WEBHOOKS,
         tables::DELIVERIES,
         tables::IDEMPOTENCY,
+        tables::UPLOADS,
+        tables::POLL_VOTES,
     ] {
         tx.delete_prefix(table, &prefix)?;
     }
@@ -157,16 +170,25 @@ pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
 impl Gateway {
     /// A message of the session by its id; ours first when several people used the same id.
     pub fn message(&self, session: &Session, id: &MessageId) -> Result<Message> {
+        self.message_row(session, id).map(|(_, message)| message)
+    }
+
+    /// The same, with its key.
+    pub(super) fn message_row(
+        &self,
+        session: &Session,
+        id: &MessageId,
+    ) -> Result<(Vec<u8>, Message)> {
         self.store.read(|read| {
-            if let Some((_, message)) = own(read, session.number, id)? {
-                return Ok(message);
+            if let Some(found) = own(read, session.number, id)? {
+                return Ok(found);
             }
             let rows = read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 1)?;
-            let (_, value) = rows
+            let (key, value) = rows
                 .into_iter()
                 .next()
                 .ok_or_else(|| Error::not_found("Message not found"))?;
-            record::decode(&value)
+            Ok((key, record::decode(&value)?))
         })
     }
 
@@ -230,5 +252,7 @@ mod tests {
         let number = SessionNumber(7);
         let message = key(number, &id, &chat, None);
         assert_eq!(outbox_key_of(&message), outbox_key(number, &id));
+        assert_eq!(id_of(&message).expect("an id"), id);
+        assert!(id_of(b"").is_err());
     }
 }

@@ -1,9 +1,12 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
+pub mod draft;
 pub mod event;
 pub mod inbound;
 pub mod key;
+pub mod media;
 pub mod message;
+mod poll;
 pub mod retention;
 pub mod send;
 pub mod session;
@@ -12,7 +15,7 @@ pub mod webhook;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -56,6 +59,16 @@ pub struct Parts {
     pub newest_event: watch::Sender<u64>,
     /// Idempotency keys whose requests are being worked on.
     pub in_flight: send::InFlight,
+    /// Files.
+    pub media: media::folder::Folder,
+    /// Files that are being uploaded to WhatsApp.
+    pub uploads: media::attachment::Uploads,
+    /// Lets one picture at a time be worked on.
+    pub picture_work: Semaphore,
+    /// Downloads of received files that wait.
+    pub downloads: Queue,
+    /// Fetches links that clients name.
+    pub link_client: Client,
     /// Sends webhooks.
     pub webhook_client: Arc<Client>,
     /// Moves WhatsApp's media.

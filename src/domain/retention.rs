@@ -35,7 +35,7 @@ fn is_old(row: &[u8], before: Timestamp) -> bool {
 }
 
 impl Gateway {
-    /// Removes events, delivery logs, messages and idempotency keys past their time, a page at a
+    /// Removes events, delivery logs, messages, files and idempotency keys past their time, a page at a
     /// time. Answers how many rows went.
     pub async fn forget_old(&self, stop: &CancellationToken) -> Result<usize> {
         let now = self.clock.now();
@@ -46,9 +46,13 @@ impl Gateway {
             (tables::DELIVERIES, now.before(kept)),
             (tables::MESSAGES, now.before(kept)),
             (tables::IDEMPOTENCY, now),
+            (tables::UPLOADS, now),
+            (tables::POLL_VOTES, now.before(kept)),
         ] {
             gone += self.forget_in(table, before, stop).await?;
         }
+        let media = Duration::from_secs(u64::from(self.config.media_days) * 24 * 3600);
+        gone += self.forget_old_media(now.before(media)).await?;
         Ok(gone)
     }
 

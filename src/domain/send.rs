@@ -1,27 +1,27 @@
 //! Sending: resolve, store, write, wait for WhatsApp's word, settle. The only path to a phone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::draft::{Composed, Content, Draft, MediaKind, Sources};
+use super::media::Uploaded;
 use super::message::{self, Message, Step};
 use super::session::{Session, State, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{MessageId, SessionNumber};
+use crate::ids::{MessageId, SessionNumber, hex};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
 use crate::time::Timestamp;
 use crate::wa::link::{Verdict, Written};
-use crate::wa::message::{Outgoing, Progress, Quote};
-
-/// The longest text, in UTF-16 units, as the original program counts.
-pub const MAX_TEXT: usize = 4096;
+use crate::wa::message::{Outgoing, Progress};
 
 /// How many messages one request may hold.
 pub const MAX_BATCH: usize = 100;
@@ -29,96 +29,14 @@ pub const MAX_BATCH: usize = 100;
 /// How long an idempotency key is remembered.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How many messages of a request have their files brought and uploaded at the same time.
+const COMPOSED_AT_ONCE: usize = 4;
+
 /// How long a send waits for a session that is on its way back.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
 const RESEND_WITHIN: Duration = Duration::from_secs(3600);
-
-/// Who is mentioned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Mentions {
-    /// Nobody.
-    #[default]
-    None,
-    /// Everybody in the group.
-    All,
-    /// These people.
-    These(Vec<Jid>),
-}
-
-/// A message as a client asks for it, before what it refers to was looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Draft {
-    /// Words.
-    Text {
-        /// Whom to.
-        to: Jid,
-        /// The words.
-        body: String,
-        /// Who is mentioned.
-        mentions: Mentions,
-        /// The message that is answered.
-        quoted: Option<MessageId>,
-    },
-    /// An emoji on a message.
-    Reaction {
-        /// The chat.
-        to: Jid,
-        /// The message.
-        target: MessageId,
-        /// The emoji; empty takes it back.
-        emoji: String,
-    },
-    /// New words for a message of ours.
-    Edit {
-        /// The chat.
-        to: Jid,
-        /// The message.
-        target: MessageId,
-        /// The new words.
-        body: String,
-        /// Who is mentioned.
-        mentions: Mentions,
-    },
-    /// Takes a message of ours back.
-    Revoke {
-        /// The chat.
-        to: Jid,
-        /// The message.
-        target: MessageId,
-    },
-}
-
-impl Draft {
-    /// Words, checked.
-    pub fn text(to: Jid, body: &str) -> Result<Self> {
-        Ok(Self::Text {
-            to,
-            body: checked_text(body)?,
-            mentions: Mentions::None,
-            quoted: None,
-        })
-    }
-
-    /// The chat it goes to.
-    pub fn to(&self) -> &Jid {
-        match self {
-            Self::Text { to, .. }
-            | Self::Reaction { to, .. }
-            | Self::Edit { to, .. }
-            | Self::Revoke { to, .. } => to,
-        }
-    }
-}
-
-/// Checks a text's length; the text itself is never changed.
-pub fn checked_text(body: &str) -> Result<String> {
-    if body.is_empty() || body.encode_utf16().count() > MAX_TEXT {
-        return Err(Error::invalid("Invalid text message content."));
-    }
-    Ok(body.to_owned())
-}
 
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +47,25 @@ pub struct Outcome {
     pub id: Option<MessageId>,
     /// Why it was not sent; `None` when WhatsApp acknowledged it.
     pub failure: Option<String>,
+    /// What kind of failure that was, when it is known.
+    #[serde(default)]
+    pub reason: Option<ErrorKind>,
+    /// What the client should know although it was sent.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+impl Outcome {
+    /// A message that could not even be made.
+    fn unmade(to: Jid, error: &Error) -> Self {
+        Self {
+            to,
+            id: None,
+            failure: Some(error.detail().to_owned()),
+            reason: Some(error.kind()),
+            note: None,
+        }
+    }
 }
 
 /// A client's promise that two requests are one.
@@ -201,11 +138,61 @@ fn idempotency_key(session: SessionNumber, key: &IdempotencyKey) -> Vec<u8> {
 }
 
 /// A message on its way.
-struct Job {
-    id: MessageId,
-    to: Jid,
-    what: Outgoing,
-    done: Option<Result<(), String>>,
+pub(super) struct Job {
+    pub(super) id: MessageId,
+    pub(super) to: Jid,
+    pub(super) what: Outgoing,
+    /// The uploaded file that it shows.
+    pub(super) file: Option<Arc<Uploaded>>,
+    pub(super) note: Option<String>,
+    /// Whether the client asked for it; the head of an album was not.
+    asked: bool,
+    pub(super) done: Option<Result<(), Refusal>>,
+}
+
+impl Job {
+    /// What became of it.
+    fn outcome(self) -> Outcome {
+        let refusal = match self.done {
+            Some(Ok(())) => None,
+            Some(Err(refusal)) => Some(refusal),
+            None => Some(Refusal {
+                kind: ErrorKind::UpstreamTimeout,
+                why: format!(
+                    "WhatsApp did not acknowledge message {} in time; it may still arrive",
+                    self.id
+                ),
+            }),
+        };
+        let (reason, failure) = refusal.map(|r| (r.kind, r.why)).unzip();
+        Outcome {
+            to: self.to,
+            id: Some(self.id),
+            failure,
+            reason,
+            note: self.note,
+        }
+    }
+}
+
+/// Why a message was not sent.
+pub(super) struct Refusal {
+    pub(super) kind: ErrorKind,
+    pub(super) why: String,
+}
+
+impl Job {
+    pub(super) fn new(id: MessageId, to: Jid, composed: Composed) -> Self {
+        Self {
+            id,
+            to,
+            what: composed.what,
+            file: composed.file,
+            note: composed.note,
+            asked: true,
+            done: None,
+        }
+    }
 }
 
 impl Gateway {
@@ -237,10 +224,8 @@ impl Gateway {
         if !self.soon_connected(session).await {
             return Err(not_connected(session));
         }
-        let mut jobs = Vec::with_capacity(drafts.len());
-        for (draft, id) in drafts.into_iter().zip(ids) {
-            jobs.push(self.job(session, draft, id).await);
-        }
+        let jobs = self.jobs(session, drafts, ids).await;
+        let mut jobs = with_album_heads(jobs);
         self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone()))
             .await?;
         self.deliver(
@@ -264,109 +249,30 @@ impl Gateway {
         on_its_way && session.wait_until(RECONNECT_PATIENCE, connected).await
     }
 
-    /// Looks up what the draft refers to and gives it an id.
-    async fn job(
+    /// Looks up what the drafts refer to, uploads their files, and gives them ids.
+    async fn jobs(
         &self,
         session: &Session,
-        draft: Draft,
-        id: Option<MessageId>,
-    ) -> Result<Job, Outcome> {
-        let to = draft.to().clone();
-        match self.resolve(session, draft).await {
-            Ok(what) => {
-                let id = id.unwrap_or_else(|| self.ids.message_id());
-                Ok(Job {
-                    id,
-                    to,
-                    what,
-                    done: None,
-                })
-            }
-            Err(error) => Err(Outcome {
-                to,
-                id: None,
-                failure: Some(error.detail().to_owned()),
-            }),
-        }
-    }
-
-    async fn resolve(&self, session: &Session, draft: Draft) -> Result<Outgoing> {
-        Ok(match draft {
-            Draft::Text {
-                to,
-                body,
-                mentions,
-                quoted,
-            } => Outgoing::Text {
-                mentions: self.mentioned(session, &to, mentions).await?,
-                quote: quoted.map(|id| self.quote(session, &to, id)).transpose()?,
-                body,
-            },
-            Draft::Reaction { to, target, emoji } => {
-                let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
-                    Error::not_found("The message to react to is not known in this chat")
-                })?;
-                Outgoing::Reaction {
-                    target,
-                    target_from_me: message.sender.is_none(),
-                    target_sender: message.sender,
-                    emoji,
+        drafts: Vec<Draft>,
+        ids: Vec<Option<MessageId>>,
+    ) -> Vec<(Option<usize>, Result<Job, Outcome>)> {
+        let sources = Sources::default();
+        let sources = &sources;
+        let composed = drafts.into_iter().zip(ids).map(|(draft, id)| async move {
+            let (to, album) = (draft.to.clone(), album_of(&draft));
+            let job = match self.compose(session, draft, sources).await {
+                Ok(composed) => {
+                    let id = id.unwrap_or_else(|| self.ids.message_id());
+                    Ok(Job::new(id, to, composed))
                 }
-            }
-            Draft::Edit {
-                to,
-                target,
-                body,
-                mentions,
-            } => {
-                self.own_text(session, &to, &target)?;
-                Outgoing::Edit {
-                    mentions: self.mentioned(session, &to, mentions).await?,
-                    target,
-                    body,
-                }
-            }
-            Draft::Revoke { target, .. } => Outgoing::Revoke { target },
-        })
-    }
-
-    async fn mentioned(&self, session: &Session, to: &Jid, mentions: Mentions) -> Result<Vec<Jid>> {
-        match mentions {
-            Mentions::None => Ok(Vec::new()),
-            Mentions::These(people) => Ok(people),
-            Mentions::All if !to.is_group() => {
-                Err(Error::invalid("Mentioning all works in groups only"))
-            }
-            Mentions::All => match session.link() {
-                Some(link) => link.group_members(to).await,
-                None => Err(not_connected(session)),
-            },
-        }
-    }
-
-    fn quote(&self, session: &Session, to: &Jid, id: MessageId) -> Result<Quote> {
-        let message = self
-            .message_in(session, &id, to)?
-            .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
-        Ok(Quote {
-            id,
-            sender: message.sender,
-            text: message.text.unwrap_or_default(),
-        })
-    }
-
-    fn own_text(&self, session: &Session, to: &Jid, id: &MessageId) -> Result<()> {
-        match self.message_in(session, id, to)? {
-            Some(Message {
-                sender: None,
-                sent: Some(Outgoing::Text { .. }),
-                ..
-            }) => Ok(()),
-            Some(_) => Err(Error::invalid("Only own text messages can be edited")),
-            None => Err(Error::not_found(
-                "The message to edit is not known in this chat",
-            )),
-        }
+                Err(error) => Err(Outcome::unmade(to, &error)),
+            };
+            (album, job)
+        });
+        stream::iter(composed)
+            .buffered(COMPOSED_AT_ONCE)
+            .collect()
+            .await
     }
 
     fn remembered(&self, key: &IdempotencyKey, row: &[u8]) -> Result<Option<Remembered>> {
@@ -397,6 +303,7 @@ impl Gateway {
         let remembered = key.map(|(request, row)| {
             let ids = jobs
                 .iter()
+                .filter(|job| job.as_ref().map_or(true, |job| job.asked))
                 .map(|job| job.as_ref().ok().map(|j| j.id.clone()))
                 .collect();
             (
@@ -437,7 +344,7 @@ impl Gateway {
 
     /// Writes the frames in order, then awaits their acknowledgements together. A message whose
     /// connection broke is written again with the same id, as long as there is time.
-    async fn deliver(&self, session: &Arc<Session>, mut jobs: Vec<&mut Job>) {
+    pub(super) async fn deliver(&self, session: &Arc<Session>, mut jobs: Vec<&mut Job>) {
         let deadline = Instant::now() + self.config.ack_timeout;
         loop {
             let login = session.logins();
@@ -447,7 +354,8 @@ impl Gateway {
                     continue;
                 }
                 let Some(link) = session.link() else { break };
-                let write = link.write(&job.id, &job.to, &job.what);
+                let file = job.file.as_ref().map(|uploaded| &uploaded.file);
+                let write = link.write(&job.id, &job.to, &job.what, file);
                 let Ok(wrote) = tokio::time::timeout_at(deadline, write).await else {
                     break;
                 };
@@ -458,7 +366,10 @@ impl Gateway {
                         let kind = error.kind();
                         tracing::warn!(session = %session.id, ?kind, "a message could not be written");
                         tracing::debug!(session = %session.id, ?error, "why it could not be written");
-                        job.done = Some(Err(error.detail().to_owned()));
+                        job.done = Some(Err(Refusal {
+                            kind,
+                            why: error.detail().to_owned(),
+                        }));
                     }
                 }
             }
@@ -479,7 +390,10 @@ impl Gateway {
                 };
                 jobs[*index].done = verdict.map(|verdict| match verdict {
                     Verdict::Taken => Ok(()),
-                    Verdict::Refused(code) => Err(refusal(&code)),
+                    Verdict::Refused(code) => Err(Refusal {
+                        kind: ErrorKind::Upstream,
+                        why: refusal(&code),
+                    }),
                 });
             }
             if jobs.iter().all(|job| job.done.is_some()) || Instant::now() >= deadline {
@@ -514,20 +428,13 @@ impl Gateway {
                     continue;
                 }
             };
-            let failure = match job.done {
-                Some(Ok(())) => None,
-                Some(Err(why)) => Some(why),
-                None => Some(format!(
-                    "WhatsApp did not acknowledge message {} in time; it may still arrive",
-                    job.id
-                )),
-            };
-            steps.push((job.id.clone(), failure.clone()));
-            outcomes.push(Outcome {
-                to: job.to,
-                id: Some(job.id),
-                failure,
-            });
+            let (asked, outcome) = (job.asked, job.outcome());
+            if let Some(id) = &outcome.id {
+                steps.push((id.clone(), outcome.failure.clone()));
+            }
+            if asked {
+                outcomes.push(outcome);
+            }
         }
         let (gateway, inner) = (self.clone(), session.clone());
         let (now, kept) = (self.clock.now(), outcomes.clone());
@@ -583,14 +490,17 @@ impl Gateway {
                 )) = message::own(read, session.number, &id)?
                 {
                     let late = started.since(at) > RESEND_WITHIN;
-                    let done =
-                        late.then(|| Err("interrupted by a restart and too old to be sent".into()));
-                    jobs.push(Job {
-                        id,
-                        to: chat,
-                        what,
-                        done,
+                    let mut job = Job::new(id, chat, what.into());
+                    if let Outgoing::Media { file, .. } = &job.what {
+                        job.file = self.known_upload(session, file)?.map(Arc::new);
+                    }
+                    job.done = late.then(|| {
+                        Err(Refusal {
+                            kind: ErrorKind::Conflict,
+                            why: "interrupted by a restart and too old to be sent".into(),
+                        })
                     });
+                    jobs.push(job);
                 }
             }
             Ok(jobs)
@@ -641,7 +551,10 @@ fn stored(job: &Job, now: Timestamp) -> Message {
     let text = match &job.what {
         Outgoing::Text { body, .. } | Outgoing::Edit { body, .. } => Some(body.clone()),
         Outgoing::Reaction { emoji, .. } => Some(emoji.clone()),
-        Outgoing::Revoke { .. } => None,
+        Outgoing::Media { caption, .. } => caption.clone(),
+        Outgoing::Poll { question, .. } => Some(question.clone()),
+        Outgoing::Location { place, .. } => place.name.clone(),
+        Outgoing::Contacts { .. } | Outgoing::Album { .. } | Outgoing::Revoke { .. } => None,
     };
     Message {
         chat: job.to.clone(),
@@ -651,7 +564,66 @@ fn stored(job: &Job, now: Timestamp) -> Message {
         sent: Some(job.what.clone()),
         progress: Some(Progress::Sending),
         refusal: None,
+        enclosed: None,
     }
+}
+
+/// The album that the draft belongs to.
+fn album_of(draft: &Draft) -> Option<usize> {
+    match &draft.content {
+        Content::Media(media) => media.album,
+        _ => None,
+    }
+}
+
+/// Puts the head of each album before its first picture or film, and tells the others of it.
+///
+/// Only files that are there count: a head that promises more would show empty frames.
+fn with_album_heads(
+    jobs: Vec<(Option<usize>, Result<Job, Outcome>)>,
+) -> Vec<Result<Job, Outcome>> {
+    let mut heads: HashMap<usize, (MessageId, u32, u32)> = HashMap::new();
+    for (album, job) in &jobs {
+        if let (Some(album), Ok(job)) = (album, job)
+            && let Outgoing::Media { kind, .. } = &job.what
+            && matches!(kind, MediaKind::Image | MediaKind::Video)
+        {
+            let head = heads.entry(*album).or_insert_with(|| (head_id(&job.id), 0, 0));
+            match kind {
+                MediaKind::Image => head.1 += 1,
+                _ => head.2 += 1,
+            }
+        }
+    }
+    heads.retain(|_, (_, images, videos)| *images + *videos > 1);
+    let mut begun = HashSet::new();
+    let mut all = Vec::with_capacity(jobs.len() + heads.len());
+    for (album, mut job) in jobs {
+        if let (Some(album), Ok(job)) = (album, &mut job)
+            && let Some((id, images, videos)) = heads.get(&album)
+            && let Outgoing::Media { kind, album: part_of, .. } = &mut job.what
+            && matches!(kind, MediaKind::Image | MediaKind::Video)
+        {
+            *part_of = Some(id.clone());
+            if begun.insert(album) {
+                let (images, videos) = (*images, *videos);
+                let head = Outgoing::Album { images, videos };
+                let mut head = Job::new(id.clone(), job.to.clone(), head.into());
+                head.asked = false;
+                all.push(Ok(head));
+            }
+        }
+        all.push(job);
+    }
+    all
+}
+
+/// The id of an album's head follows from that of its first file, so that a repeated request has
+/// the same head.
+fn head_id(first: &MessageId) -> MessageId {
+    let hash = Sha256::digest(format!("album {first}"));
+    let digits = hex(&hash[..9]).to_ascii_uppercase();
+    MessageId::parse(&format!("3EB0{digits}")).expect("hex digits are a legal id")
 }
 
 /// Ends when the session is no longer on the connection of that login.

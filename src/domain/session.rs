@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Gateway;
 use super::event::{self, Event};
+use super::media::files;
 use super::message;
 use super::vault::token_hash;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +66,14 @@ pub struct Status {
     pub name: String,
 }
 
+/// What a session's owner may choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Whether files that arrive are fetched by themselves.
+    pub auto_download: bool,
+}
+
 /// What is stored of a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Row {
@@ -79,6 +88,8 @@ struct Row {
     phone: Option<String>,
     lid: Option<Jid>,
     name: String,
+    #[serde(default)]
+    settings: Settings,
 }
 
 impl Record for Row {
@@ -112,6 +123,7 @@ pub struct Session {
     /// When it was made.
     pub created_at: Timestamp,
     token: RwLock<String>,
+    settings: RwLock<Settings>,
     status: Mutex<Status>,
     /// Rises with each change of status.
     changed: watch::Sender<u64>,
@@ -140,6 +152,7 @@ impl Session {
             number: row.number,
             created_at: row.created_at,
             token: RwLock::new(token),
+            settings: RwLock::new(row.settings.clone()),
             status: Mutex::new(status),
             changed: watch::Sender::new(0),
             logins: AtomicU64::new(0),
@@ -163,6 +176,14 @@ impl Session {
     /// Its bearer token.
     pub fn token(&self) -> String {
         self.token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What its owner chose.
+    pub fn settings(&self) -> Settings {
+        self.settings
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -450,6 +471,7 @@ impl Gateway {
                     phone: None,
                     lid: None,
                     name: String::new(),
+                    settings: Settings::default(),
                 };
                 tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
                 Ok(Some(row))
@@ -729,26 +751,38 @@ impl Gateway {
         }
     }
 
-    async fn update_row(&self, session: &Session, change: impl FnOnce(&mut Row) + Send + 'static) {
-        let number = session.number;
-        let key = session.id.as_str().to_owned();
-        let written = self
-            .store
-            .write(Durability::Sync, move |tx| {
-                if let Some(value) = tx.get(tables::SESSIONS, key.as_bytes())? {
-                    let mut row: Row = record::decode(&value)?;
-                    if row.number != number {
-                        return Ok(());
-                    }
-                    change(&mut row);
-                    tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
-                }
-                Ok(())
-            })
-            .await;
-        if let Err(error) = written {
+    /// Changes the session's row, or logs that it could not be.
+    async fn update_row(
+        &self,
+        session: &Session,
+        change: impl FnOnce(&mut Row) + Send + 'static,
+    ) {
+        if let Err(error) = self.change_row(session, change).await
+            && error.kind() != ErrorKind::NotFound
+        {
             tracing::error!(session = %session.id, ?error, "the session's row could not be saved");
         }
+    }
+
+    /// Changes the session's row, unless the session was deleted meanwhile.
+    async fn change_row(
+        &self,
+        session: &Session,
+        change: impl FnOnce(&mut Row) + Send + 'static,
+    ) -> Result<()> {
+        let (key, number) = (session.id.as_str().to_owned(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, &key, number)?;
+                let value = tx
+                    .get(tables::SESSIONS, key.as_bytes())?
+                    .ok_or_else(|| Error::not_found("Session not found"))?;
+                let mut row: Row = record::decode(&value)?;
+                change(&mut row);
+                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
+                Ok(())
+            })
+            .await
     }
 
     async fn note_paired(&self, session: &Session) {
@@ -922,24 +956,33 @@ impl Gateway {
         Ok(())
     }
 
+    /// Changes what the session's owner chose; answers all that is chosen now.
+    pub async fn change_settings(
+        &self,
+        session: &Arc<Session>,
+        change: impl FnOnce(&mut Settings) + Send + 'static,
+    ) -> Result<Settings> {
+        // Two changes at once must end in one order.
+        let _alone = session.link.lock().await;
+        let mut settings = session.settings();
+        change(&mut settings);
+        let chosen = settings.clone();
+        self.change_row(session, move |row| row.settings = chosen)
+            .await?;
+        *session
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings.clone();
+        Ok(settings)
+    }
+
     /// Gives the session a new token; the old one ends at once.
     pub async fn rotate_token(&self, session: &Arc<Session>) -> Result<String> {
         // Two rotations at once, or one beside a deletion, must end in one order.
         let _alone = session.link.lock().await;
         let token = self.ids.token();
         let sealed = self.vault.seal(&token_purpose(session.number), &token);
-        let (key, number) = (session.id.as_str().to_owned(), session.number);
-        self.store
-            .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, &key, number)?;
-                let value = tx
-                    .get(tables::SESSIONS, key.as_bytes())?
-                    .ok_or_else(|| Error::not_found("Session not found"))?;
-                let mut row: Row = record::decode(&value)?;
-                row.token = sealed;
-                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
-                Ok(())
-            })
+        self.change_row(session, move |row| row.token = sealed)
             .await?;
         self.sessions.replace_token(session, token.clone());
         // Event streams that were opened with the old token end.
@@ -968,12 +1011,17 @@ impl Gateway {
         }
         backend::delete_all(&self.store, session.number.0).await?;
         let (key, number) = (session.id.as_str().to_owned(), session.number);
-        self.store
+        let changing = self.media.change().await;
+        let unnamed = self
+            .store
             .write(Durability::Sync, move |tx| {
                 tx.delete(tables::SESSIONS, key.as_bytes());
-                message::delete_all(tx, number)
+                message::delete_all(tx, number)?;
+                files::delete_all(tx, number)
             })
             .await?;
+        self.media.remove(unnamed).await;
+        drop(changing);
         self.sessions.remove(session);
         session.change(|status| {
             status.state = State::LoggedOut;

@@ -43,7 +43,7 @@ pub use form::Fields;
 pub use listen::{Limits, Listen, Server};
 pub use metrics::Metrics;
 pub use multipart::{Multipart, Part};
-pub use reply::Reply;
+pub use reply::{FileReply, Reply};
 pub use request::{Peer, Request};
 pub use route::{Mount, Refused, Route};
 pub use upgrade::{Socket, Upgrade};

@@ -156,6 +156,9 @@ impl Request {
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     }
 
+    /// temporary
+    pub fn header_text(&self, name: &str) -> Result<Option<&str>> { Ok(self.header(name)) }
+
     /// The other end of the connection: a proxy, where there is one.
     pub fn peer(&self) -> &Peer {
         &self.connection.peer

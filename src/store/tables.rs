@@ -98,6 +98,8 @@ macro_rules! tables {
 }
 
 tables! {
+    /// Files in the media folder, by content. `sha256` -> record: size, how many rows name it.
+    BLOBS = "blobs/1": [Fixed(32)] => Versioned(1);
     /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
     DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.
@@ -106,12 +108,18 @@ tables! {
     EVENTS = "events/1": [U32, U64] => Versioned(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
+    /// Files of a session. `sid, media id` -> record.
+    MEDIA = "media_files/1": [U32, Tail] => Versioned(1);
+    /// How much the files of a session take. `sid` -> record.
+    MEDIA_USAGE = "media_usages/1": [U32] => Versioned(1);
     /// Messages sent and received. `sid, message id, chat, sender` -> record.
     MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
     META = "meta/1": [Tail] => Raw;
     /// Messages that are being sent. `sid, message id` -> when that began (ms, i64).
     OUTBOX = "outbox_messages/1": [U32, Tail] => Raw;
+    /// What people answered to polls. `sid, poll's message id, voter` -> record.
+    POLL_VOTES = "poll_votes/1": [U32, Text, Tail] => Versioned(1);
     /// Index: each lane that has rows, by when its first is due. `queue, due time, lane` -> nothing.
     QUEUE_DUE = "queue_dues/1": [U8, U64, Escaped] => Raw;
     /// Lanes that have rows. `queue, lane` -> see `queue.rs`.
@@ -120,6 +128,8 @@ tables! {
     QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
     /// Sessions. `session id` -> record.
     SESSIONS = "sessions/1": [Tail] => Versioned(1);
+    /// Files that lie at WhatsApp's servers. `sid, sha256 of the source, purpose` -> record.
+    UPLOADS = "uploads/1": [U32, Fixed(32), Tail] => Versioned(1);
     /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
     WA = "wa_rows/1": [U32, U8, Tail] => Versioned(1);
     /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.

@@ -1,5 +1,7 @@
 //! Between the library's types and ours. Pure functions, no I/O.
 
+mod media;
+
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::wacore::proto_helpers::MessageExt;
 use whatsapp_rust::wacore::types::events::InboundMessage;
@@ -7,7 +9,9 @@ use whatsapp_rust::wacore::types::message::MessageSource;
 use whatsapp_rust::wacore_binary as wire;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::message::{Incoming, Outgoing, Person, Quote, Said};
+pub(super) use self::media::media_type;
+pub use self::media::{Voting, open_vote};
+use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said};
 use crate::error::{Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
@@ -25,9 +29,56 @@ pub(super) fn from_wire(jid: &wire::Jid) -> Option<Jid> {
     Jid::parse(&jid.to_non_ad_string())
 }
 
-/// The protobuf message for what we send. `own` is our own address in that chat.
-pub(super) fn message(to: &Jid, what: &Outgoing, own: Option<&Jid>, now: Timestamp) -> wa::Message {
-    match what {
+/// The protobuf message for what we send. `own` is our own address in that chat, `file` the uploaded
+/// file of a message that shows one.
+pub(super) fn message(
+    to: &Jid,
+    what: &Outgoing,
+    file: Option<&Attachment>,
+    own: Option<&Jid>,
+    now: Timestamp,
+) -> Result<wa::Message> {
+    let beside = |context: &Context| {
+        MessageField::from(context_info(
+            &context.mentions,
+            context.quote.as_ref(),
+            to,
+            own,
+        ))
+    };
+    Ok(match what {
+        Outgoing::Media {
+            kind,
+            mimetype,
+            file_name,
+            caption,
+            album,
+            context,
+            ..
+        } => {
+            let file = file.ok_or_else(|| Error::internal("a file message without its file"))?;
+            let beside = media::Beside {
+                mimetype: mimetype.as_deref(),
+                file_name: file_name.as_deref(),
+                caption: caption.as_deref(),
+                context: beside(context),
+            };
+            let mut message = media::enclosing(*kind, file, beside);
+            if let Some(album) = album {
+                media::put_into_album(&mut message, to, album);
+            }
+            message
+        }
+        Outgoing::Album { images, videos } => media::album(*images, *videos),
+        Outgoing::Location { place, context } => media::location(place, beside(context)),
+        Outgoing::Contacts { cards, context } => media::contacts(cards, beside(context)),
+        Outgoing::Poll {
+            question,
+            options,
+            selectable,
+            secret,
+            context,
+        } => media::poll(question, options, *selectable, secret, beside(context)),
         Outgoing::Text {
             body,
             mentions,
@@ -67,7 +118,7 @@ pub(super) fn message(to: &Jid, what: &Outgoing, own: Option<&Jid>, now: Timesta
         Outgoing::Revoke { target } => protocol(to, target, None, |change| {
             change.r#type = Some(wa::message::protocol_message::Type::Revoke);
         }),
-    }
+    })
 }
 
 /// A change to an earlier message of ours.
@@ -101,11 +152,31 @@ fn text(
     to: &Jid,
     own: Option<&Jid>,
 ) -> wa::Message {
-    if mentions.is_empty() && quote.is_none() {
+    let Some(context) = context_info(mentions, quote, to, own) else {
         return wa::Message {
             conversation: Some(body.to_owned()),
             ..Default::default()
         };
+    };
+    wa::Message {
+        extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
+            text: Some(body.to_owned()),
+            context_info: MessageField::some(context),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Who is mentioned and what is answered; `None` when there is neither.
+fn context_info(
+    mentions: &[Jid],
+    quote: Option<&Quote>,
+    to: &Jid,
+    own: Option<&Jid>,
+) -> Option<wa::ContextInfo> {
+    if mentions.is_empty() && quote.is_none() {
+        return None;
     }
     let mut context = wa::ContextInfo {
         mentioned_jid: mentions.iter().map(Jid::to_string).collect(),
@@ -124,14 +195,7 @@ fn text(
             ..Default::default()
         });
     }
-    wa::Message {
-        extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-            text: Some(body.to_owned()),
-            context_info: MessageField::some(context),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
+    Some(context)
 }
 
 /// A message that arrived, or `None` when its id or addresses make no sense.
@@ -192,29 +256,19 @@ pub(super) fn person_of(jid: &wire::Jid, alt: Option<&wire::Jid>) -> Person {
 }
 
 fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
-    body.extended_text_message
-        .as_option()
-        .and_then(|m| m.context_info.as_option())
-        .or_else(|| {
-            body.image_message
-                .as_option()
-                .and_then(|m| m.context_info.as_option())
-        })
-        .or_else(|| {
-            body.video_message
-                .as_option()
-                .and_then(|m| m.context_info.as_option())
-        })
-        .or_else(|| {
-            body.document_message
-                .as_option()
-                .and_then(|m| m.context_info.as_option())
-        })
-        .or_else(|| {
-            body.audio_message
-                .as_option()
-                .and_then(|m| m.context_info.as_option())
-        })
+    macro_rules! first {
+        ($($field:ident),+ $(,)?) => {
+            $(if let Some(m) = body.$field.as_option() {
+                return m.context_info.as_option();
+            })+
+        };
+    }
+    first! {
+        extended_text_message, image_message, video_message, document_message, audio_message,
+        sticker_message, location_message, contact_message, contacts_array_message,
+        poll_creation_message, poll_creation_message_v3,
+    }
+    None
 }
 
 /// What the bytes of a decrypted message say, and its type; `None` when they are no message.
@@ -223,12 +277,13 @@ pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
     Some((kind_of(&message), said(message.get_base_message())))
 }
 
+/// The id in a key that names another message.
+fn target(key: &MessageField<wa::MessageKey>) -> Option<MessageId> {
+    let key = key.as_option()?;
+    MessageId::parse(key.id.as_deref()?).ok()
+}
+
 fn said(body: &wa::Message) -> Said {
-    let target = |key: &MessageField<wa::MessageKey>| {
-        key.as_option()
-            .and_then(|k| k.id.as_deref())
-            .and_then(|id| MessageId::parse(id).ok())
-    };
     if let Some(reaction) = body.reaction_message.as_option() {
         return target(&reaction.key).map_or(Said::Nothing, |target| Said::Reaction {
             target,
@@ -254,6 +309,9 @@ fn said(body: &wa::Message) -> Said {
     }
     if let Some(text) = body.text_content() {
         return Said::Text(text.to_owned());
+    }
+    if let Some(said) = media::said(body) {
+        return said;
     }
     match kind_of(body) {
         "senderKeyDistributionMessage" | "messageContextInfo" | "unknown" => Said::Nothing,
@@ -286,6 +344,8 @@ pub(super) fn kind_of(message: &wa::Message) -> &'static str {
         live_location_message => "liveLocationMessage",
         contact_message => "contactMessage",
         contacts_array_message => "contactsArrayMessage",
+        ptv_message => "ptvMessage",
+        album_message => "albumMessage",
         reaction_message => "reactionMessage",
         protocol_message => "protocolMessage",
         edited_message => "editedMessage",
@@ -326,7 +386,7 @@ mod tests {
             mentions: vec![],
             quote: None,
         };
-        let sent = message(&to, &what, None, Timestamp::from_ms(0));
+        let sent = message(&to, &what, None, None, Timestamp::from_ms(0)).expect("a message");
         assert_eq!(sent.conversation.as_deref(), Some("a & b < c"));
         assert_eq!(said(&sent), Said::Text("a & b < c".into()));
         assert_eq!(kind_of(&sent), "conversation");
@@ -345,7 +405,7 @@ mod tests {
             mentions: vec![jid("62811111111@s.whatsapp.net")],
             quote: Some(quote),
         };
-        let sent = message(&group, &what, None, Timestamp::from_ms(0));
+        let sent = message(&group, &what, None, None, Timestamp::from_ms(0)).expect("a message");
         let context = context_of(&sent).expect("a context");
         assert_eq!(context.stanza_id.as_deref(), Some("ABC"));
         assert_eq!(
@@ -373,7 +433,7 @@ mod tests {
             mentions: vec![],
         };
         assert_eq!(
-            said(&message(&to, &edit, None, now)),
+            said(&message(&to, &edit, None, None, now).expect("a message")),
             Said::Edit {
                 target: target.clone(),
                 body: "new".into()
@@ -383,7 +443,7 @@ mod tests {
             target: target.clone(),
         };
         assert_eq!(
-            said(&message(&to, &revoke, None, now)),
+            said(&message(&to, &revoke, None, None, now).expect("a message")),
             Said::Revoke {
                 target: target.clone()
             }
@@ -395,7 +455,7 @@ mod tests {
             emoji: "👍".into(),
         };
         assert_eq!(
-            said(&message(&to, &react, None, now)),
+            said(&message(&to, &react, None, None, now).expect("a message")),
             Said::Reaction {
                 target,
                 emoji: "👍".into()

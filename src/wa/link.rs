@@ -21,7 +21,7 @@ use whatsapp_rust::{Client as Library, SendOptions, anyhow};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
-use super::message::{Incoming, Outgoing, Progress, Receipt, Signal};
+use super::message::{Attachment, Incoming, Outgoing, Progress, Receipt, Signal};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer};
@@ -189,10 +189,16 @@ impl Link {
 
     /// Encrypts a message and writes it to the connection. The id may be one that was written
     /// before: WhatsApp's clients show one message per id.
-    pub async fn write(&self, id: &MessageId, to: &Jid, what: &Outgoing) -> Result<Written> {
+    pub async fn write(
+        &self,
+        id: &MessageId,
+        to: &Jid,
+        what: &Outgoing,
+        file: Option<&Attachment>,
+    ) -> Result<Written> {
         let wire_to = convert::to_wire(to)?;
         let own = self.own_jid();
-        let message = convert::message(to, what, own.as_ref(), self.clock.now());
+        let message = convert::message(to, what, file, own.as_ref(), self.clock.now())?;
         let verdict = self.acks.expect(id);
         let written = Written {
             verdict,
@@ -289,6 +295,10 @@ impl Link {
                 tracing::warn!("a connection did not stop in time and was cut");
             }
         }
+    }
+
+    pub(super) fn client(&self) -> &Library {
+        &self.client
     }
 
     fn own_jid(&self) -> Option<Jid> {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::MessageId;
+use crate::bytes64::Bytes64;
+use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
 use crate::time::Timestamp;
 
@@ -43,6 +44,207 @@ pub enum Outgoing {
         /// The message that goes.
         target: MessageId,
     },
+    /// A file that lies at WhatsApp's servers.
+    Media {
+        /// Which: the row of the uploaded file, so that a thousand messages hold its thumbnail once.
+        file: FileKey,
+        /// How it is shown.
+        kind: MediaKind,
+        /// Its type, when the sender names another than was found.
+        mimetype: Option<String>,
+        /// The name of a document.
+        file_name: Option<String>,
+        /// The words below it.
+        caption: Option<String>,
+        /// The album it is part of.
+        album: Option<MessageId>,
+        /// Who is mentioned, and what it answers.
+        context: Context,
+    },
+    /// The head of an album: the next pictures and films name it.
+    Album {
+        /// How many pictures follow.
+        images: u32,
+        /// How many films follow.
+        videos: u32,
+    },
+    /// A place.
+    Location {
+        /// Where.
+        place: Place,
+        /// Who is mentioned, and what it answers.
+        context: Context,
+    },
+    /// People's cards.
+    Contacts {
+        /// The cards, at least one.
+        cards: Vec<Card>,
+        /// Who is mentioned, and what it answers.
+        context: Context,
+    },
+    /// A question with answers to choose from.
+    Poll {
+        /// The question.
+        question: String,
+        /// The answers.
+        options: Vec<String>,
+        /// How many may be chosen; 0 is any number.
+        selectable: u32,
+        /// Opens the votes; only we and those who see the poll have it.
+        secret: Bytes64,
+        /// Who is mentioned, and what it answers.
+        context: Context,
+    },
+}
+
+/// What may accompany any message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// Who is mentioned and so notified.
+    pub mentions: Vec<Jid>,
+    /// The message that is answered.
+    pub quote: Option<Quote>,
+}
+
+/// How a file is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+    /// A short film that plays by itself, without sound.
+    Gif,
+    /// Music or speech.
+    Audio,
+    /// A voice note.
+    Voice,
+    /// Any file, by its name.
+    Document,
+    /// A picture without a frame.
+    Sticker,
+}
+
+impl MediaKind {
+    /// The word in requests, answers and events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Gif => "gif",
+            Self::Audio => "audio",
+            Self::Voice => "voice",
+            Self::Document => "document",
+            Self::Sticker => "sticker",
+        }
+    }
+}
+
+/// Which uploaded file: the hash of what the client gave, and what was made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileKey {
+    /// SHA-256 of the file as it was given.
+    pub sha256: Hash,
+    /// What was made of it: the kind, and whether the original bytes were kept.
+    pub purpose: String,
+}
+
+/// A file at WhatsApp's servers: where it lies, how it is opened, how it looks before it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Where it lies and how it is opened.
+    pub pointer: Pointer,
+    /// Its type.
+    pub mimetype: String,
+    /// What is known of its look.
+    pub look: Look,
+}
+
+/// Where a file lies at WhatsApp's servers and how it is opened.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// The whole address, where it was told.
+    pub url: Option<String>,
+    /// The path that every media host answers.
+    pub direct_path: String,
+    /// What opens it.
+    pub key: Bytes64,
+    /// When the key was made, in seconds since 1970.
+    pub keyed_at: i64,
+    /// SHA-256 of the file itself.
+    pub sha256: Bytes64,
+    /// SHA-256 of the sealed file.
+    pub sealed_sha256: Bytes64,
+    /// Bytes of the file itself.
+    pub length: u64,
+    /// What a player checks pieces with.
+    pub sidecar: Option<Bytes64>,
+}
+
+/// Hides the key.
+impl std::fmt::Debug for Pointer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pointer")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a file's look before it is opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// A small JPEG picture.
+    pub thumbnail: Option<Bytes64>,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// How long it plays.
+    pub seconds: Option<u32>,
+    /// Whether a sticker moves.
+    pub animated: bool,
+}
+
+/// A place on earth. Degrees are kept as text, so that they come out as they went in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Degrees north.
+    pub latitude: Degrees,
+    /// Degrees east.
+    pub longitude: Degrees,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Where it is.
+    pub address: Option<String>,
+}
+
+/// Degrees on the globe; never NaN, so it can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Degrees(f64);
+
+impl Eq for Degrees {}
+
+impl Degrees {
+    /// Degrees between `-most` and `most`.
+    pub fn new(value: f64, most: f64) -> Option<Self> {
+        (value.abs() <= most).then_some(Self(value))
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// A person's card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The name that is shown.
+    pub name: String,
+    /// The card as a vCard (RFC 2426).
+    pub vcard: String,
 }
 
 /// The message that an answer shows above itself.
@@ -116,13 +318,54 @@ pub enum Said {
         /// The message that went.
         target: MessageId,
     },
-    /// A file, a place, a contact or something else, with its caption.
+    /// A file.
+    Media(Box<Enclosed>),
+    /// A place, with the words beside it.
+    Location(Place),
+    /// People's cards.
+    Contacts(Vec<Card>),
+    /// A question.
+    Poll {
+        /// The question.
+        question: String,
+        /// The answers.
+        options: Vec<String>,
+    },
+    /// An answer to a poll, still sealed.
+    Vote(Box<SealedVote>),
+    /// Something else, with its caption.
     Other {
         /// Words beside it.
         caption: Option<String>,
     },
     /// Bookkeeping between devices that no person sees.
     Nothing,
+}
+
+/// A file in a message that arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enclosed {
+    /// How it is shown.
+    pub kind: MediaKind,
+    /// The file.
+    pub file: Attachment,
+    /// The name of a document.
+    pub name: Option<String>,
+    /// The words below it.
+    pub caption: Option<String>,
+    /// Whether it may be looked at once only.
+    pub view_once: bool,
+}
+
+/// A vote that only the holder of the poll's secret can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedVote {
+    /// The poll.
+    pub poll: MessageId,
+    /// The sealed hashes of the chosen answers.
+    pub payload: Vec<u8>,
+    /// The nonce.
+    pub nonce: Vec<u8>,
 }
 
 /// How far a message of ours has come. The order is the order of progress.

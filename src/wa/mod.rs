@@ -4,8 +4,9 @@ pub mod backend;
 mod convert;
 mod http;
 pub mod link;
+pub mod media;
 pub mod message;
 mod transport;
 
-pub use convert::said_by;
+pub use convert::{Voting, open_vote, said_by};
 pub use transport::Endpoint;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::route;
@@ -24,11 +24,22 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 
 /// The bytes of an event, for webhooks and streams alike.
 pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
+    let mut data = event.data.clone();
+    if let (Some(id), Some(media)) = (event.data.get("id"), data.get_mut("media"))
+        && let Some(id) = id.as_str()
+    {
+        let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+        let session = &event.session;
+        media["url"] = json!(format!("/api/v1/messages/{id}/media?sessionId={session}"));
+    }
+    if let Some(id) = event.data.get("mediaId").and_then(Value::as_str) {
+        data.insert("url".into(), json!(format!("/media/{id}")));
+    }
     let body = json!({
         "id": number,
         "event": event.event,
         "sessionId": event.session,
-        "data": event.data,
+        "data": data,
         "timestamp": event.at.to_string(),
     });
     body.to_string().into_bytes()

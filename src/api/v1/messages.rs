@@ -1,29 +1,36 @@
-//! Messages (S8, S9 of the dialects' table): text, replies, mentions, edits, reactions, revokes.
+//! Messages (S8, S9 of the dialects' table): sending, how far they came, their files, revoking.
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::route;
-use super::rules::{caller, named, object, text};
+use super::rules::{caller, named, object, status_of, text};
+use super::elements;
 use crate::domain::Gateway;
-use crate::domain::send::{Draft, IdempotencyKey, MAX_BATCH, Mentions, Outcome, checked_text};
+use crate::domain::draft::{Content, Draft};
+use crate::domain::send::{IdempotencyKey, MAX_BATCH, Outcome};
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Method, Reply, Request, Route, StatusCode};
+use crate::http::{FileReply, Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
-use crate::jid::{Jid, recipient};
+use crate::jid::recipient;
 
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     vec![
-        route(gateway, Method::POST, "/messages", send),
+        route(gateway, Method::POST, "/messages", send).body_limit(MAX_BODY),
         route(gateway, Method::GET, "/messages/{messageId}", show),
+        // It may fetch the file, which a client that hangs up must not cut in half.
+        route(gateway, Method::GET, "/messages/{messageId}/media", file).detached(),
         route(gateway, Method::DELETE, "/message", revoke),
     ]
 }
 
+/// The largest request: files in base64 are meant to be small, larger ones are uploaded or linked.
+const MAX_BODY: u64 = 16 << 20;
+
 /// The session that the query names; the body does not count here, but may not name another.
-fn session_in_query(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
+pub(super) fn session_in_query(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
     let id = named(&[request.query("sessionId")])?
         .ok_or_else(|| Error::invalid("sessionId query parameter is required"))?;
@@ -34,7 +41,7 @@ async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let bytes = request.bytes().await?;
     let key = request
-        .header("idempotency-key")
+        .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::new(key, &bytes))
         .transpose()?;
     let elements = match request.json_value().await? {
@@ -46,184 +53,102 @@ async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
             ));
         }
     };
-    if elements.len() > MAX_BATCH {
-        return Err(Error::invalid(format!(
-            "Maximum {MAX_BATCH} messages per request"
-        )));
-    }
-    let country = gateway.config.default_country_code.as_deref();
-    let mut drafts = Vec::with_capacity(elements.len());
-    // The words for elements that no message could be made of; their place is kept.
-    let mut refusals = vec![None; elements.len()];
-    for (element, refusal) in elements.iter().zip(&mut refusals) {
-        if let Some(name) = element.get("sessionId").and_then(Value::as_str) {
-            named(&[Some(session.id.as_str()), Some(name)])?;
-        }
-        match draft(element, country) {
-            Ok(draft) => drafts.push(draft),
-            Err(error) => *refusal = Some(error.detail().to_owned()),
-        }
-    }
+    let (drafts, places) = read(&gateway, &session, elements)?;
     let mut outcomes = gateway.send(&session, drafts, key).await?.into_iter();
-    let rows: Vec<Value> = refusals
+    let rows: Vec<Value> = places
         .into_iter()
-        .filter_map(|refusal| match refusal {
-            Some(why) => Some(json!({ "status": "error", "message": why })),
-            None => outcomes.next().map(|outcome| result(&outcome)),
+        .map(|place| match place {
+            Place::Refused(error) => refused(error.kind(), error.detail()),
+            Place::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
+            Place::Messages(count) => album_result(outcomes.by_ref().take(count)),
         })
         .collect();
     Ok(Reply::json(StatusCode::OK, &rows))
 }
 
+/// What became of an element when it was read.
+enum Place {
+    /// So many messages were made of it.
+    Messages(usize),
+    /// No message could be made of it.
+    Refused(Error),
+}
+
+/// Reads the elements into drafts; the place of those that cannot be read is kept.
+fn read(
+    gateway: &Gateway,
+    session: &Session,
+    elements: Vec<Value>,
+) -> Result<(Vec<Draft>, Vec<Place>)> {
+    let too_many = || Error::invalid(format!("Maximum {MAX_BATCH} messages per request"));
+    if elements.len() > MAX_BATCH {
+        return Err(too_many());
+    }
+    let mut drafts = Vec::with_capacity(elements.len());
+    let mut places = Vec::with_capacity(elements.len());
+    for (number, element) in elements.iter().enumerate() {
+        if let Some(name) = element.get("sessionId").and_then(Value::as_str) {
+            named(&[Some(session.id.as_str()), Some(name)])?;
+        }
+        places.push(match elements::drafts(gateway, element, number) {
+            Ok(more) => {
+                let count = more.len();
+                drafts.extend(more);
+                Place::Messages(count)
+            }
+            Err(error) => Place::Refused(error),
+        });
+    }
+    if drafts.len() > MAX_BATCH {
+        return Err(too_many());
+    }
+    Ok((drafts, places))
+}
+
+/// The result for an element that is not sent. `code` is what the request would be answered with
+/// if it held only this.
+fn refused(kind: ErrorKind, why: &str) -> Value {
+    json!({ "status": "error", "message": why, "code": status_of(kind).as_u16() })
+}
+
+/// The result for an album: one for the whole, and one for each of its files.
+fn album_result(outcomes: impl Iterator<Item = Outcome>) -> Value {
+    let rows: Vec<Value> = outcomes.map(|outcome| result(&outcome)).collect();
+    let failed = rows.iter().filter(|row| row["status"] == "error").count();
+    let mut whole = match failed {
+        0 => rows.first().cloned().unwrap_or_default(),
+        _ => {
+            let first = rows.iter().find(|row| row["status"] == "error");
+            let message = format!("{failed} of {} files were not sent", rows.len());
+            json!({
+                "status": "error", "message": message,
+                "code": first.map_or(Value::Null, |row| row["code"].clone()),
+            })
+        }
+    };
+    whole["messages"] = Value::Array(rows);
+    whole
+}
+
 /// One result, in the original program's words.
 pub(in crate::api) fn result(outcome: &Outcome) -> Value {
-    match &outcome.failure {
+    let mut row = match &outcome.failure {
         None => json!({
             "status": "success",
             "message": format!("Message sent to {}", outcome.to),
-            "messageId": outcome.id,
         }),
-        Some(why) => {
-            let mut row = json!({
-                "status": "error",
-                "message": format!("Failed to send message to {}. Reason: {why}", outcome.to),
-            });
-            if let Some(id) = &outcome.id {
-                row["messageId"] = json!(id);
-            }
-            row
-        }
-    }
-}
-
-/// Reads one element of a request.
-fn draft(element: &Value, country: Option<&str>) -> Result<Draft> {
-    let shape = || Error::invalid("Invalid message format. \"to\" and \"type\" are required.");
-    let element = element.as_object().ok_or_else(shape)?;
-    let present = |name: &str| element.get(name).is_some_and(|v| !v.is_null() && v != "");
-    if !present("to") || !present("type") {
-        return Err(shape());
-    }
-    let to = address(element, country)?;
-    let kind = element
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    match kind {
-        "text" => Ok(Draft::Text {
-            body: body_of(element, "text", "Invalid text message content.")?,
-            mentions: mentions(element, country)?,
-            quoted: quoted(element)?,
-            to,
-        }),
-        "reaction" => reaction(element, to),
-        "edit" => Ok(Draft::Edit {
-            target: target(element, "edit")?,
-            body: body_of(element, "edit", "Invalid text message content.")?,
-            mentions: mentions(element, country)?,
-            to,
-        }),
-        _ => {
-            let shown: String = kind.chars().filter(|c| !c.is_control()).take(32).collect();
-            Err(Error::invalid(format!(
-                "Failed to process message for {to}: Unsupported message type: {shown}"
-            )))
-        }
-    }
-}
-
-fn address(element: &Map<String, Value>, country: Option<&str>) -> Result<Jid> {
-    let group = element.get("recipient_type").and_then(Value::as_str) == Some("group");
-    element.get("to").and_then(Value::as_str).and_then(|to| recipient(to, group, country)).ok_or_else(
-        || {
-            Error::invalid(
-                "Invalid recipient format. Use E.164 format (e.g., 6281234567890) or JID format (e.g., 6281234567890@s.whatsapp.net).",
-            )
-        },
-    )
-}
-
-/// The `body` inside the object that is named like the type.
-fn body_of(element: &Map<String, Value>, part: &str, wrong: &'static str) -> Result<String> {
-    let body = element
-        .get(part)
-        .and_then(|p| p.get("body"))
-        .and_then(Value::as_str);
-    checked_text(body.ok_or_else(|| Error::invalid(wrong))?)
-}
-
-/// Who is mentioned: numbers or addresses, or `all` for everybody in a group.
-fn mentions(element: &Map<String, Value>, country: Option<&str>) -> Result<Mentions> {
-    let wrong = || Error::invalid("mentions must be an array of phone numbers, or [\"all\"]");
-    let names = match element.get("mentions") {
-        None | Some(Value::Null) => return Ok(Mentions::None),
-        Some(Value::Array(names)) => names,
-        Some(_) => return Err(wrong()),
+        Some(why) => refused(
+            outcome.reason.unwrap_or(ErrorKind::Upstream),
+            &format!("Failed to send message to {}. Reason: {why}", outcome.to),
+        ),
     };
-    if names.len() > 1024 {
-        return Err(Error::invalid("At most 1024 people can be mentioned"));
+    if let Some(id) = &outcome.id {
+        row["messageId"] = json!(id);
     }
-    let mut people = Vec::new();
-    for name in names {
-        match name.as_str().ok_or_else(wrong)? {
-            "all" => return Ok(Mentions::All),
-            name => people.push(
-                recipient(name, false, country)
-                    .filter(Jid::is_person)
-                    .ok_or_else(wrong)?,
-            ),
-        }
+    if let Some(note) = &outcome.note {
+        row["note"] = json!(note);
     }
-    Ok(if people.is_empty() {
-        Mentions::None
-    } else {
-        Mentions::These(people)
-    })
-}
-
-/// The message that is answered: `context.message_id` as in the Cloud API, or `quotedMessageId`.
-fn quoted(element: &Map<String, Value>) -> Result<Option<MessageId>> {
-    let wrong = || Error::invalid("Invalid quoted message ID.");
-    let named = match (element.get("context"), element.get("quotedMessageId")) {
-        (None | Some(Value::Null), None | Some(Value::Null)) => return Ok(None),
-        (Some(context @ Value::Object(_)), _) => context
-            .get("message_id")
-            .or_else(|| context.get("messageId")),
-        (None | Some(Value::Null), named) => named,
-        _ => return Err(wrong()),
-    };
-    named
-        .and_then(Value::as_str)
-        .and_then(|id| MessageId::parse(id).ok())
-        .map(Some)
-        .ok_or_else(wrong)
-}
-
-/// The message that a reaction or an edit is about.
-fn target(element: &Map<String, Value>, part: &str) -> Result<MessageId> {
-    let part_value = element.get(part);
-    let named = part_value.and_then(|p| p.get("messageId").or_else(|| p.get("message_id")));
-    named
-        .and_then(Value::as_str)
-        .and_then(|id| MessageId::parse(id).ok())
-        .ok_or_else(|| Error::invalid(format!("{part}.messageId is required.")))
-}
-
-fn reaction(element: &Map<String, Value>, to: Jid) -> Result<Draft> {
-    let target = target(element, "reaction")?;
-    let emoji = element
-        .get("reaction")
-        .and_then(|r| r.get("emoji"))
-        .and_then(Value::as_str);
-    let emoji = emoji.filter(|e| e.len() <= 64 && !e.chars().any(char::is_control));
-    let emoji = emoji.ok_or_else(|| {
-        Error::invalid("reaction.emoji is required; an empty one takes the reaction back.")
-    })?;
-    Ok(Draft::Reaction {
-        to,
-        target,
-        emoji: emoji.to_owned(),
-    })
+    row
 }
 
 /// How far a message has come.
@@ -231,7 +156,7 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let id = MessageId::parse(request.param("messageId"))?;
     let message = gateway.message(&session, &id)?;
-    let answer = json!({
+    let mut answer = json!({
         "status": "success",
         "messageId": id,
         "remoteJid": message.chat,
@@ -241,7 +166,32 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
         "error": message.refusal,
         "timestamp": message.at.to_string(),
     });
+    if let Some(tallies) = gateway.poll_votes(&session, &id)? {
+        let options: Vec<Value> = tallies
+            .iter()
+            .map(|t| json!({ "name": t.option, "votes": t.voters.len(), "voters": t.voters }))
+            .collect();
+        answer["poll"] = json!({ "question": message.text, "options": options });
+    }
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// The file of a message, fetched from WhatsApp when it is not here yet.
+async fn file(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_query(&gateway, &request)?;
+    let id = MessageId::parse(request.param("messageId"))?;
+    let file = gateway.message_file(&session, &id).await?;
+    Reply::file(
+        &request,
+        FileReply {
+            content_type: &file.mime,
+            etag: &file.sha256.to_string(),
+            name: file.name.as_deref(),
+            inline: true,
+            length: file.size,
+            file: file.file,
+        },
+    )
 }
 
 async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
@@ -258,10 +208,12 @@ async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let outcomes = gateway
         .send(
             &session,
-            vec![Draft::Revoke {
+            vec![Draft::new(
                 to,
-                target: target.clone(),
-            }],
+                Content::Revoke {
+                    target: target.clone(),
+                },
+            )],
             None,
         )
         .await?;

@@ -1,6 +1,8 @@
 //! The v1 dialect: the REST API of seed 001, with a bearer token per session.
 
 pub mod events;
+mod elements;
+mod media;
 mod messages;
 mod sessions;
 mod webhook;
@@ -11,6 +13,11 @@ use super::{route, rules};
 use crate::domain::Gateway;
 use crate::http::Mount;
 
+/// Where uploaded files are served, outside of its prefix.
+pub fn files(gateway: &Gateway) -> Mount {
+    media::files(gateway)
+}
+
 /// Its routes.
 pub fn mount(gateway: &Gateway) -> Mount {
     Mount {
@@ -19,6 +26,7 @@ pub fn mount(gateway: &Gateway) -> Mount {
             sessions::routes(gateway),
             webhook::routes(gateway),
             messages::routes(gateway),
+            media::routes(gateway),
             events::routes(gateway),
         ]
         .into_iter()

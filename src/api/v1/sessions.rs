@@ -10,7 +10,7 @@ use super::rules::{caller, named, object, session_in_path, text};
 use crate::api::pairing;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
-use crate::domain::session::{Session, State, word};
+use crate::domain::session::{Session, Settings, State, word};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -22,6 +22,18 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
         listing(gateway),
         route(gateway, Method::GET, "/sessions/{sessionId}", show),
         route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
+        route(
+            gateway,
+            Method::GET,
+            "/sessions/{sessionId}/settings",
+            settings,
+        ),
+        route(
+            gateway,
+            Method::PUT,
+            "/sessions/{sessionId}/settings",
+            change_settings,
+        ),
         // It may start the session, which a client that hangs up must not cut in half.
         route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
         route(
@@ -176,6 +188,40 @@ async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
+}
+
+async fn settings(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    Ok(Reply::json(StatusCode::OK, &chosen(&session.settings())))
+}
+
+/// Changes the settings that the body names, and leaves the others.
+async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let session = session_in_path(&gateway, &request)?;
+    let body = object(&mut request).await?;
+    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
+    if let Some(unknown) = body
+        .keys()
+        .find(|name| !matches!(name.as_str(), "sessionId" | "autoDownload"))
+    {
+        let shown: String = unknown.chars().filter(|c| !c.is_control()).take(32).collect();
+        return Err(Error::invalid(format!("There is no setting {shown}")));
+    }
+    let auto_download = match body.get("autoDownload") {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(flag)) => Some(*flag),
+        Some(_) => return Err(Error::invalid("autoDownload must be true or false")),
+    };
+    let settings = gateway
+        .change_settings(&session, move |settings| {
+            settings.auto_download = auto_download.unwrap_or(settings.auto_download);
+        })
+        .await?;
+    Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
+}
+
+fn chosen(settings: &Settings) -> Value {
+    json!({ "status": "success", "autoDownload": settings.auto_download })
 }
 
 /// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.

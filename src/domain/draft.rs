@@ -1,0 +1,328 @@
+//! What a client asks to be sent, and what becomes of it: references looked up, files uploaded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::Gateway;
+use super::media::{Found, Source, Uploaded};
+use super::message::Message;
+use super::send::not_connected;
+use super::session::Session;
+use crate::bytes64::Bytes64;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::MessageId;
+use crate::jid::{Jid, PhoneNumber};
+use crate::wa::message::{Context, Outgoing, Quote};
+pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
+
+/// The longest text, in UTF-16 units, as the original program counts.
+pub const MAX_TEXT: usize = 4096;
+
+/// Who is mentioned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Mentions {
+    /// Nobody.
+    #[default]
+    None,
+    /// Everybody in the group.
+    All,
+    /// These people.
+    These(Vec<Jid>),
+}
+
+/// A message as a client asks for it, before what it refers to was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Whom to.
+    pub to: Jid,
+    /// What it says.
+    pub content: Content,
+    /// Who is mentioned.
+    pub mentions: Mentions,
+    /// The message that is answered.
+    pub quoted: Option<MessageId>,
+}
+
+/// What a draft says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Words.
+    Text(String),
+    /// A file.
+    Media(Box<Media>),
+    /// A place.
+    Location(Place),
+    /// People's cards.
+    Contacts(Vec<Card>),
+    /// A question with answers to choose from.
+    Poll {
+        /// The question.
+        question: String,
+        /// The answers.
+        options: Vec<String>,
+        /// How many may be chosen; 0 is any number.
+        selectable: u32,
+    },
+    /// An emoji on a message.
+    Reaction {
+        /// The message.
+        target: MessageId,
+        /// The emoji; empty takes it back.
+        emoji: String,
+    },
+    /// New words for a message of ours.
+    Edit {
+        /// The message.
+        target: MessageId,
+        /// The new words.
+        body: String,
+    },
+    /// Takes a message of ours back.
+    Revoke {
+        /// The message.
+        target: MessageId,
+    },
+}
+
+/// A file as a client asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// How it is shown.
+    pub kind: MediaKind,
+    /// Where it comes from.
+    pub source: Source,
+    /// Its type, when another than its content shows is to be told.
+    pub mimetype: Option<String>,
+    /// The name of a document.
+    pub file_name: Option<String>,
+    /// The words below it.
+    pub caption: Option<String>,
+    /// Whether a picture goes as it is, large as it may be.
+    pub keep_original: bool,
+    /// Which album of the request it belongs to.
+    pub album: Option<usize>,
+}
+
+impl Draft {
+    /// A message without mentions and quote.
+    pub fn new(to: Jid, content: Content) -> Self {
+        Self {
+            to,
+            content,
+            mentions: Mentions::None,
+            quoted: None,
+        }
+    }
+
+    /// Words, checked.
+    pub fn text(to: Jid, body: &str) -> Result<Self> {
+        Ok(Self::new(to, Content::Text(checked_text(body)?)))
+    }
+}
+
+impl Card {
+    /// The card of a person with these numbers.
+    pub fn of(name: &str, numbers: &[PhoneNumber]) -> Self {
+        let mut told = String::with_capacity(name.len());
+        for c in name.chars() {
+            match c {
+                ',' | ';' | '\\' => told.extend(['\\', c]),
+                '\n' => told.push_str("\\n"),
+                c if c.is_control() => {}
+                c => told.push(c),
+            }
+        }
+        let mut vcard = format!("BEGIN:VCARD\nVERSION:3.0\nN:;{told};;;\nFN:{told}\n");
+        for number in numbers {
+            // `waid` makes the number a button that opens the chat.
+            vcard.push_str(&format!("TEL;type=CELL;type=VOICE;waid={number}:+{number}\n"));
+        }
+        vcard.push_str("END:VCARD");
+        Self {
+            name: name.to_owned(),
+            vcard,
+        }
+    }
+}
+
+/// Checks a text's length; the text itself is never changed.
+pub fn checked_text(body: &str) -> Result<String> {
+    if body.is_empty() || body.encode_utf16().count() > MAX_TEXT {
+        return Err(Error::invalid("Invalid text message content."));
+    }
+    Ok(body.to_owned())
+}
+
+/// Files of one request, so that one that several messages show is brought here once.
+#[derive(Default)]
+pub(super) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
+
+type Brought = OnceCell<Result<Found, (ErrorKind, String)>>;
+
+impl Sources {
+    async fn find(&self, gateway: &Gateway, session: &Session, source: &Source) -> Result<Found> {
+        let cell = {
+            let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            cells.entry(source.clone()).or_default().clone()
+        };
+        let found = cell.get_or_init(|| async {
+            let found = gateway.find_file(session, source).await;
+            found.map_err(|error| {
+                tracing::debug!(session = %session.id, ?error, "a file could not be brought here");
+                (error.kind(), error.detail().to_owned())
+            })
+        });
+        let found = found.await.as_ref();
+        found.cloned().map_err(|(kind, why)| Error::new(*kind, why.clone()))
+    }
+}
+
+/// A draft with everything it refers to.
+pub(super) struct Composed {
+    pub(super) what: Outgoing,
+    /// The uploaded file that it shows.
+    pub(super) file: Option<Arc<Uploaded>>,
+    /// What the client should know about it.
+    pub(super) note: Option<String>,
+}
+
+impl From<Outgoing> for Composed {
+    fn from(what: Outgoing) -> Self {
+        Self {
+            what,
+            file: None,
+            note: None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Looks up what the draft refers to and uploads its file.
+    pub(super) async fn compose(
+        &self,
+        session: &Session,
+        draft: Draft,
+        sources: &Sources,
+    ) -> Result<Composed> {
+        let Draft {
+            to,
+            content,
+            mentions,
+            quoted,
+        } = draft;
+        let context = Context {
+            mentions: self.mentioned(session, &to, mentions).await?,
+            quote: quoted.map(|id| self.quote(session, &to, id)).transpose()?,
+        };
+        Ok(match content {
+            Content::Text(body) => Outgoing::Text {
+                body,
+                mentions: context.mentions,
+                quote: context.quote,
+            },
+            Content::Media(media) => return self.enclose(session, *media, context, sources).await,
+            Content::Location(place) => Outgoing::Location { place, context },
+            Content::Contacts(cards) => Outgoing::Contacts { cards, context },
+            Content::Poll {
+                question,
+                options,
+                selectable,
+            } => Outgoing::Poll {
+                question,
+                options,
+                selectable,
+                secret: Bytes64(self.ids.bytes::<32>().to_vec()),
+                context,
+            },
+            Content::Reaction { target, emoji } => {
+                let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
+                    Error::not_found("The message to react to is not known in this chat")
+                })?;
+                Outgoing::Reaction {
+                    target,
+                    target_from_me: message.sender.is_none(),
+                    target_sender: message.sender,
+                    emoji,
+                }
+            }
+            Content::Edit { target, body } => {
+                self.own_text(session, &to, &target)?;
+                Outgoing::Edit {
+                    mentions: context.mentions,
+                    target,
+                    body,
+                }
+            }
+            Content::Revoke { target } => Outgoing::Revoke { target },
+        }
+        .into())
+    }
+
+    async fn enclose(
+        &self,
+        session: &Session,
+        media: Media,
+        context: Context,
+        sources: &Sources,
+    ) -> Result<Composed> {
+        let found = sources.find(self, session, &media.source).await?;
+        let (file, uploaded) = self
+            .uploaded(session, &found, media.kind, media.keep_original)
+            .await?;
+        let what = Outgoing::Media {
+            file,
+            kind: uploaded.kind,
+            mimetype: media.mimetype,
+            file_name: media.file_name.or(found.name).filter(|_| uploaded.kind == MediaKind::Document),
+            caption: media.caption,
+            album: None,
+            context,
+        };
+        Ok(Composed {
+            what,
+            note: uploaded.note.clone(),
+            file: Some(uploaded),
+        })
+    }
+
+    async fn mentioned(&self, session: &Session, to: &Jid, mentions: Mentions) -> Result<Vec<Jid>> {
+        match mentions {
+            Mentions::None => Ok(Vec::new()),
+            Mentions::These(people) => Ok(people),
+            Mentions::All if !to.is_group() => {
+                Err(Error::invalid("Mentioning all works in groups only"))
+            }
+            Mentions::All => match session.link() {
+                Some(link) => link.group_members(to).await,
+                None => Err(not_connected(session)),
+            },
+        }
+    }
+
+    fn quote(&self, session: &Session, to: &Jid, id: MessageId) -> Result<Quote> {
+        let message = self
+            .message_in(session, &id, to)?
+            .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
+        Ok(Quote {
+            id,
+            sender: message.sender,
+            text: message.text.unwrap_or_default(),
+        })
+    }
+
+    fn own_text(&self, session: &Session, to: &Jid, id: &MessageId) -> Result<()> {
+        match self.message_in(session, id, to)? {
+            Some(Message {
+                sender: None,
+                sent: Some(Outgoing::Text { .. }),
+                ..
+            }) => Ok(()),
+            Some(_) => Err(Error::invalid("Only own text messages can be edited")),
+            None => Err(Error::not_found(
+                "The message to edit is not known in this chat",
+            )),
+        }
+    }
+}

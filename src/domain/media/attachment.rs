@@ -1,0 +1,283 @@
+//! One upload per file: what a client gave is prepared, sealed and uploaded once, and then named by
+//! every message that shows it, for as long as WhatsApp keeps it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::kind::{Family, FileType};
+use super::picture::Prepared;
+use super::source::Found;
+use super::{film, picture, sound, sticker};
+use crate::bytes64::Bytes64;
+use crate::domain::Gateway;
+use crate::domain::send::not_connected;
+use crate::domain::session::{Session, must_be_kept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SessionNumber;
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, tables};
+use crate::time::Timestamp;
+use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
+
+/// How long an uploaded file is used again. WhatsApp keeps files for about 30 days; a receiver who
+/// opens the message late needs the rest of that time.
+const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// A file at WhatsApp's servers that messages may name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::domain) struct Uploaded {
+    /// How it is to be shown.
+    pub(in crate::domain) kind: MediaKind,
+    /// What the client should know about it.
+    pub(in crate::domain) note: Option<String>,
+    /// Where it lies, how it looks.
+    pub(in crate::domain) file: Attachment,
+    ends: Timestamp,
+}
+
+impl Record for Uploaded {
+    const VERSION: u8 = 1;
+}
+
+fn row_key(session: SessionNumber, key: &FileKey) -> Vec<u8> {
+    let mut row = session.0.to_be_bytes().to_vec();
+    row.extend_from_slice(&key.sha256.0);
+    row.extend_from_slice(key.purpose.as_bytes());
+    row
+}
+
+/// Files that are being uploaded: others who want the same one wait for it.
+#[derive(Default)]
+pub struct Uploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Uploads {
+    pub(super) fn of(&self, key: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(key.to_vec(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+/// What is sent, before it is at WhatsApp.
+struct Made {
+    kind: MediaKind,
+    note: Option<String>,
+    /// The bytes to be sent, unless the file goes as it is.
+    bytes: Option<Vec<u8>>,
+    mimetype: String,
+    look: Look,
+}
+
+impl Gateway {
+    /// The uploaded file for these bytes shown in this way, uploading it when it is not there.
+    pub(in crate::domain) async fn uploaded(
+        &self,
+        session: &Session,
+        found: &Found,
+        kind: MediaKind,
+        keep_original: bool,
+    ) -> Result<(FileKey, Arc<Uploaded>)> {
+        let original = if keep_original { ",original" } else { "" };
+        let key = FileKey {
+            sha256: found.hash,
+            purpose: format!("{}{original}", kind.word()),
+        };
+        let row = row_key(session.number, &key);
+        let lock = self.uploads.of(&row);
+        let _alone = lock.lock().await;
+        if let Some(there) = self.known_upload(session, &key)? {
+            return Ok((key, Arc::new(there)));
+        }
+        let uploaded = self.upload(session, found, kind, keep_original).await?;
+        let (value, id, number) = (
+            record::encode(&uploaded)?,
+            session.id.clone(),
+            session.number,
+        );
+        self.store
+            .write(Durability::Lazy, move |tx| {
+                must_be_kept(tx, id.as_str(), number)?;
+                tx.put(tables::UPLOADS, row, value);
+                Ok(())
+            })
+            .await?;
+        Ok((key, Arc::new(uploaded)))
+    }
+
+    /// The uploaded file of this key, while WhatsApp keeps it.
+    pub(in crate::domain) fn known_upload(
+        &self,
+        session: &Session,
+        key: &FileKey,
+    ) -> Result<Option<Uploaded>> {
+        let row = row_key(session.number, key);
+        let found = self.store.read(|read| read.get(tables::UPLOADS, &row))?;
+        let found: Option<Uploaded> = found.map(|row| record::decode(&row)).transpose()?;
+        Ok(found.filter(|uploaded| uploaded.ends > self.clock.now()))
+    }
+
+    async fn upload(
+        &self,
+        session: &Session,
+        found: &Found,
+        kind: MediaKind,
+        keep_original: bool,
+    ) -> Result<Uploaded> {
+        let made = {
+            // Pictures are worked on one at a time: each may take a hundred megabytes.
+            let _slot = self.picture_work.acquire().await.map_err(Error::internal)?;
+            let (path, file_type) = (found.path().to_owned(), found.found);
+            tokio::task::spawn_blocking(move || make(path, file_type, kind, keep_original))
+                .await
+                .map_err(Error::internal)??
+        };
+        let link = session.link().ok_or_else(|| not_connected(session))?;
+        let sealed = self.media.scratch()?;
+        let sealed_file = sealed.file.try_clone().map_err(Error::internal)?;
+        let pointer = match made.bytes {
+            Some(bytes) => {
+                let plain = std::io::Cursor::new(bytes);
+                link.upload(plain, sealed_file, sealed.path(), made.kind).await?
+            }
+            None => {
+                let plain = std::fs::File::open(found.path()).map_err(|e| {
+                    super::folder::unusable("the file cannot be read", e)
+                })?;
+                link.upload(plain, sealed_file, sealed.path(), made.kind).await?
+            }
+        };
+        Ok(Uploaded {
+            kind: made.kind,
+            note: made.note,
+            file: Attachment {
+                pointer,
+                mimetype: made.mimetype,
+                look: made.look,
+            },
+            ends: self.clock.now().after(LIFE),
+        })
+    }
+}
+
+/// Makes of a file what WhatsApp's clients show in this way.
+fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) -> Result<Made> {
+    let needs = |family: Family, what: &str| {
+        if found.family() == family {
+            return Ok(());
+        }
+        let (word, mime) = (kind.word(), found.mime());
+        Err(Error::new(
+            ErrorKind::UnsupportedMedia,
+            format!("A message of type {word} needs {what}; this file is {mime}"),
+        ))
+    };
+    let as_it_is = |kind, note, look| Made {
+        kind,
+        note,
+        bytes: None,
+        mimetype: found.mime().to_owned(),
+        look,
+    };
+    match kind {
+        MediaKind::Document => Ok(as_it_is(kind, None, Look::default())),
+        MediaKind::Image => {
+            needs(Family::Picture, "a picture")?;
+            image(&path, found, keep_original, None)
+        }
+        MediaKind::Gif if found.family() == Family::Picture => {
+            let note = "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
+            image(&path, found, keep_original, Some(note.to_owned()))
+        }
+        MediaKind::Sticker => {
+            needs(Family::Picture, "a picture")?;
+            let made = sticker::make(&path, found)?;
+            Ok(Made {
+                kind,
+                note: None,
+                bytes: made.bytes,
+                mimetype: FileType::WebP.mime().to_owned(),
+                look: Look {
+                    width: Some(sticker::SIDE),
+                    height: Some(sticker::SIDE),
+                    animated: made.animated,
+                    ..Look::default()
+                },
+            })
+        }
+        MediaKind::Video | MediaKind::Gif => {
+            needs(Family::Video, "an MP4 or 3GP film")?;
+            if !matches!(found, FileType::Mp4 | FileType::ThreeGp | FileType::Mov) {
+                let mime = found.mime();
+                return Err(Error::new(
+                    ErrorKind::UnsupportedMedia,
+                    format!(
+                        "WhatsApp plays MP4 and 3GP films; this file is {mime}: send it as a document"
+                    ),
+                ));
+            }
+            let film = film::inspect(&path)?;
+            let look = Look {
+                width: film.width,
+                height: film.height,
+                seconds: film.seconds,
+                ..Look::default()
+            };
+            Ok(as_it_is(kind, None, look))
+        }
+        MediaKind::Audio | MediaKind::Voice => {
+            needs(Family::Audio, "a sound file")?;
+            let sound = sound::inspect(&path, found)?;
+            let plain = kind == MediaKind::Voice && !sound.voice;
+            let note = plain.then(|| {
+                let mime = found.mime();
+                format!(
+                    "sent as audio, not as a voice note: a voice note must be Ogg Opus, this file is {mime}"
+                )
+            });
+            let kind = if plain { MediaKind::Audio } else { kind };
+            let look = Look {
+                seconds: sound.seconds,
+                ..Look::default()
+            };
+            let mut made = as_it_is(kind, note, look);
+            if sound.voice {
+                made.mimetype = "audio/ogg; codecs=opus".to_owned();
+            }
+            Ok(made)
+        }
+    }
+}
+
+fn image(
+    path: &std::path::Path,
+    found: FileType,
+    keep_original: bool,
+    note: Option<String>,
+) -> Result<Made> {
+    let picture = picture::prepare(path, found, keep_original)?;
+    let (bytes, mimetype) = match picture.content {
+        Prepared::Original => (None, found.mime()),
+        Prepared::Recompressed(bytes) => (Some(bytes), FileType::Jpeg.mime()),
+    };
+    Ok(Made {
+        kind: MediaKind::Image,
+        note,
+        bytes,
+        mimetype: mimetype.to_owned(),
+        look: Look {
+            thumbnail: Some(Bytes64(picture.thumbnail)),
+            width: Some(picture.width),
+            height: Some(picture.height),
+            ..Look::default()
+        },
+    })
+}

@@ -1,0 +1,336 @@
+//! The files of a session: kept by content, served back only to it, within a quota, for a time.
+
+use std::fs::File;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::Arrived;
+use super::kind::FileType;
+use crate::domain::Gateway;
+use crate::domain::session::{Session, must_be_kept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Hash, MediaId, SessionNumber};
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Tx, tables};
+use crate::time::Timestamp;
+
+/// One file of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaFile {
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Its type, by its content.
+    pub mime: String,
+    /// The name it came with.
+    pub name: Option<String>,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Whether it came in a message; such files make room for others.
+    pub received: bool,
+}
+
+impl Record for MediaFile {
+    const VERSION: u8 = 1;
+}
+
+/// A file in the media folder.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Blob {
+    size: u64,
+    /// How many rows of `media_files` name it.
+    named: u64,
+}
+
+impl Record for Blob {
+    const VERSION: u8 = 1;
+}
+
+/// How much the files of a session take.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// How many files there are.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Record for Usage {
+    const VERSION: u8 = 1;
+}
+
+fn key(session: SessionNumber, id: &MediaId) -> Vec<u8> {
+    [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
+}
+
+fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
+    let row = read.get(tables::MEDIA_USAGE, &session.0.to_be_bytes())?;
+    row.map_or(Ok(Usage::default()), |row| record::decode(&row))
+}
+
+/// Adds a row and counts it.
+fn add(tx: &mut Tx, session: SessionNumber, id: &MediaId, file: &MediaFile) -> Result<()> {
+    let mut used = usage(tx, session)?;
+    used.files += 1;
+    used.bytes += file.size;
+    let blob_key = file.sha256.0;
+    let blob = tx.get(tables::BLOBS, &blob_key)?;
+    let mut blob: Blob = blob.map_or(Ok(Blob::default()), |row| record::decode(&row))?;
+    blob.size = file.size;
+    blob.named += 1;
+    tx.put(tables::BLOBS, blob_key, record::encode(&blob)?);
+    tx.put(tables::MEDIA, key(session, id), record::encode(file)?);
+    tx.put(
+        tables::MEDIA_USAGE,
+        session.0.to_be_bytes(),
+        record::encode(&used)?,
+    );
+    Ok(())
+}
+
+/// Removes a row. Answers the content that nobody names any more.
+fn take(tx: &mut Tx, row: &[u8]) -> Result<Option<Hash>> {
+    let Some(value) = tx.get(tables::MEDIA, row)? else {
+        return Ok(None);
+    };
+    let file: MediaFile = record::decode(&value)?;
+    let session: [u8; 4] = row[..4].try_into().map_err(Error::internal)?;
+    let mut used = usage(tx, SessionNumber(u32::from_be_bytes(session)))?;
+    used.files = used.files.saturating_sub(1);
+    used.bytes = used.bytes.saturating_sub(file.size);
+    tx.put(tables::MEDIA_USAGE, session, record::encode(&used)?);
+    tx.delete(tables::MEDIA, row);
+    let blob_key = file.sha256.0;
+    let Some(blob) = tx.get(tables::BLOBS, &blob_key)? else {
+        return Ok(None);
+    };
+    let mut blob: Blob = record::decode(&blob)?;
+    blob.named = blob.named.saturating_sub(1);
+    if blob.named > 0 {
+        tx.put(tables::BLOBS, blob_key, record::encode(&blob)?);
+        return Ok(None);
+    }
+    tx.delete(tables::BLOBS, &blob_key);
+    Ok(Some(file.sha256))
+}
+
+/// Removes received files of the session, oldest first, until `bytes` more fit into the quota.
+fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Result<Vec<Hash>> {
+    let used = usage(tx, session)?.bytes;
+    let Some(mut over) = (used + bytes).checked_sub(quota).filter(|over| *over > 0) else {
+        return Ok(Vec::new());
+    };
+    let full = || {
+        let mib = quota >> 20;
+        Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "The media quota of this session ({mib} MiB) is used up; delete files, or raise media_quota"
+            ),
+        )
+    };
+    if bytes > quota {
+        return Err(full());
+    }
+    let rows = tx.prefix(tables::MEDIA, &session.0.to_be_bytes(), None, usize::MAX)?;
+    let mut received = Vec::new();
+    for (row, value) in rows {
+        let file: MediaFile = record::decode(&value)?;
+        if file.received {
+            received.push((file.at, row, file.size));
+        }
+    }
+    received.sort();
+    let mut gone = Vec::new();
+    for (_, row, size) in received {
+        gone.extend(take(tx, &row)?);
+        over = over.saturating_sub(size);
+        if over == 0 {
+            return Ok(gone);
+        }
+    }
+    Err(full())
+}
+
+/// Removes all files of a session. Answers the contents that nobody names any more; the caller
+/// removes them from the folder after the commit.
+pub(in crate::domain) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<Vec<Hash>> {
+    let prefix = session.0.to_be_bytes();
+    let mut gone = Vec::new();
+    for (row, _) in tx.prefix(tables::MEDIA, &prefix, None, usize::MAX)? {
+        gone.extend(take(tx, &row)?);
+    }
+    tx.delete(tables::MEDIA_USAGE, &prefix);
+    Ok(gone)
+}
+
+impl Gateway {
+    /// Stores an arrived file for a session and answers its id when it is durable.
+    pub(super) async fn keep_file(
+        &self,
+        session: &Session,
+        arrived: &Arrived,
+        found: FileType,
+        name: Option<String>,
+        received: bool,
+    ) -> Result<(MediaId, MediaFile)> {
+        let id = self.ids.media_id(found.extension());
+        let file = MediaFile {
+            sha256: arrived.hash,
+            size: arrived.size,
+            mime: found.mime().to_owned(),
+            name,
+            at: self.clock.now(),
+            received,
+        };
+        let (row_id, row, number) = (id.clone(), file.clone(), session.number);
+        let (name, quota) = (session.id.clone(), self.config.media_quota);
+        let _alone = self.media.change().await;
+        self.media.name(arrived).await?;
+        let stored = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, name.as_str(), number)?;
+                let gone = make_room(tx, number, row.size, quota)?;
+                add(tx, number, &row_id, &row)?;
+                // What made room may be what has just come in again.
+                Ok(gone
+                    .into_iter()
+                    .filter(|hash| *hash != row.sha256)
+                    .collect())
+            })
+            .await;
+        match stored {
+            Ok(gone) => {
+                self.media.remove(gone).await;
+                Ok((id, file))
+            }
+            Err(error) => {
+                self.remove_unnamed(arrived.hash).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a file that was given its name for a row that was then not written.
+    async fn remove_unnamed(&self, hash: Hash) {
+        let named = self
+            .store
+            .read(|read| read.exists(tables::BLOBS, &hash.0));
+        // When the store does not answer, the next start removes it.
+        if let Ok(false) = named {
+            self.media.remove(vec![hash]).await;
+        }
+    }
+
+    /// One file of the session. Another session's is as unknown as none.
+    pub fn media_file(&self, session: &Session, id: &MediaId) -> Result<MediaFile> {
+        let row = self
+            .store
+            .read(|read| read.get(tables::MEDIA, &key(session.number, id)))?;
+        let row = row.ok_or_else(|| Error::not_found("Media not found"))?;
+        record::decode(&row)
+    }
+
+    /// Opens a stored file.
+    pub fn open_media(&self, file: &MediaFile) -> Result<File> {
+        self.media.open_file(&file.sha256)
+    }
+
+    /// Files of the session in the order of their ids, those after `after`, and how much all take.
+    pub fn media_files(
+        &self,
+        session: &Session,
+        after: Option<&MediaId>,
+        limit: usize,
+    ) -> Result<(Vec<(MediaId, MediaFile)>, Usage)> {
+        let prefix = session.number.0.to_be_bytes();
+        let after = after.map(|id| key(session.number, id));
+        self.store.read(|read| {
+            let rows = read.prefix(tables::MEDIA, &prefix, after.as_deref(), limit)?;
+            let files = rows
+                .iter()
+                .map(|(key, value)| {
+                    let id = String::from_utf8_lossy(&key[4..]);
+                    Ok((MediaId::parse(&id)?, record::decode(value)?))
+                })
+                .collect::<Result<_>>()?;
+            Ok((files, usage(read, session.number)?))
+        })
+    }
+
+    /// Removes a file of the session.
+    pub async fn delete_media(&self, session: &Session, id: &MediaId) -> Result<()> {
+        let row = key(session.number, id);
+        let _alone = self.media.change().await;
+        let gone = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                if !tx.exists(tables::MEDIA, &row)? {
+                    return Err(Error::not_found("Media not found"));
+                }
+                take(tx, &row)
+            })
+            .await?;
+        self.media.remove(gone.into_iter().collect()).await;
+        Ok(())
+    }
+
+    /// Removes files that are older than the settings allow. Answers how many went.
+    pub(in crate::domain) async fn forget_old_media(&self, before: Timestamp) -> Result<usize> {
+        let old = self
+            .store
+            .read_slow(move |read| {
+                let mut old = Vec::new();
+                read.for_each_prefix(tables::MEDIA, b"", |row, value| {
+                    if record::decode::<MediaFile>(value).is_ok_and(|file| file.at < before) {
+                        old.push(row.to_vec());
+                    }
+                    Ok(std::ops::ControlFlow::Continue(()))
+                })?;
+                Ok(old)
+            })
+            .await?;
+        let count = old.len();
+        // A few at a time: other writes wait for each transaction.
+        for rows in old.chunks(200) {
+            let rows = rows.to_vec();
+            let _alone = self.media.change().await;
+            let gone = self
+                .store
+                .write(Durability::Sync, move |tx| {
+                    let mut gone = Vec::new();
+                    for row in &rows {
+                        gone.extend(take(tx, row)?);
+                    }
+                    Ok(gone)
+                })
+                .await?;
+            self.media.remove(gone).await;
+        }
+        Ok(count)
+    }
+
+    /// Removes files that a crash left without a row: the first step of a start.
+    pub async fn remove_orphaned_media(&self) -> Result<()> {
+        let contents = self.media.contents()?;
+        let orphans = self.store.read(|read| {
+            let mut orphans = Vec::new();
+            for hash in contents {
+                if !read.exists(tables::BLOBS, &hash.0)? {
+                    orphans.push(hash);
+                }
+            }
+            Ok(orphans)
+        })?;
+        if !orphans.is_empty() {
+            tracing::info!(
+                files = orphans.len(),
+                "files that a crash left behind are removed"
+            );
+        }
+        self.media.remove(orphans).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! The media folder: files named by the hash of their content, and files that are still arriving.
+//!
+//! Invariants:
+//! - No text of a client is ever part of a path: names are hashes and random digits.
+//! - A file that rows name is whole and fsynced. A crash can leave a file that no row names, never
+//!   a row without its file; the next start removes such files.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Hash, IdSource, hex};
+
+/// Bytes that are handed to the disk at once.
+const WRITE_AT_ONCE: usize = 256 * 1024;
+
+/// The folder `media/` below the data folder.
+pub struct Folder {
+    path: PathBuf,
+    ids: IdSource,
+    /// Hazard: a file must not be removed by one while another begins to name it, so whoever
+    /// changes which files are named holds this from before the rows change until the files have.
+    changing: Mutex<()>,
+}
+
+impl Folder {
+    /// Opens the folder and empties it of what was arriving when the last run ended.
+    pub fn open(data: &Path, ids: IdSource) -> Result<Self> {
+        let path = data.join("media");
+        let arriving = path.join("arriving");
+        let made = (|| {
+            if arriving.exists() {
+                std::fs::remove_dir_all(&arriving)?;
+            }
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&arriving)
+        })();
+        made.map_err(|e| unusable("the media folder cannot be made", e))?;
+        Ok(Self {
+            path,
+            ids,
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// Holds off everybody else who changes which files are named.
+    pub(in crate::domain) async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Where the file with this content is, or would be.
+    pub(super) fn path_of(&self, hash: &Hash) -> PathBuf {
+        self.path.join(hash.to_string())
+    }
+
+    /// Opens the file with this content.
+    pub(super) fn open_file(&self, hash: &Hash) -> Result<File> {
+        File::open(self.path_of(hash)).map_err(|e| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "The file is missing from the media folder",
+            )
+            .because(e)
+        })
+    }
+
+    /// A new file that bytes arrive in; it goes when the value does.
+    pub(super) fn scratch(&self) -> Result<Scratch> {
+        let name = hex(&self.ids.bytes::<16>());
+        let path = self.path.join("arriving").join(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| unusable("the media folder cannot be written to", e))?;
+        Ok(Scratch {
+            path: Arc::new(Temporary(path)),
+            file,
+        })
+    }
+
+    /// Takes bytes as they arrive, hashing them on the way.
+    pub(super) fn arrival(&self) -> Result<Arrival> {
+        let scratch = self.scratch()?;
+        let mut file = tokio::fs::File::from_std(scratch.file);
+        file.set_max_buf_size(WRITE_AT_ONCE);
+        Ok(Arrival {
+            file,
+            path: scratch.path,
+            hash: Sha256::new(),
+            size: 0,
+        })
+    }
+
+    /// Gives an arrived file its name. The caller holds [`Folder::change`].
+    pub(super) async fn name(&self, arrived: &Arrived) -> Result<()> {
+        let to = self.path_of(&arrived.hash);
+        let (from, folder) = (arrived.path.clone(), self.path.clone());
+        in_background(move || {
+            if to.exists() {
+                return Ok(());
+            }
+            File::open(from.path())?.sync_all()?;
+            std::fs::rename(from.path(), &to)?;
+            File::open(folder)?.sync_all()
+        })
+        .await
+        .map_err(|e| unusable("the file cannot be stored", e))
+    }
+
+    /// Removes files that no row names any more. The caller holds [`Folder::change`].
+    pub(in crate::domain) async fn remove(&self, hashes: Vec<Hash>) {
+        if hashes.is_empty() {
+            return;
+        }
+        let paths: Vec<_> = hashes.iter().map(|hash| self.path_of(hash)).collect();
+        let removed = in_background(move || {
+            for path in paths {
+                match std::fs::remove_file(path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = removed.await {
+            // The next start finds them.
+            tracing::warn!(%error, "a media file could not be removed");
+        }
+    }
+
+    /// The contents that are in the folder.
+    pub(super) fn contents(&self) -> Result<Vec<Hash>> {
+        let entries = std::fs::read_dir(&self.path)
+            .map_err(|e| unusable("the media folder cannot be read", e))?;
+        Ok(entries
+            .flatten()
+            .filter_map(|entry| Hash::parse(entry.file_name().to_str()?))
+            .collect())
+    }
+}
+
+/// Runs file work where it may wait for the disk.
+async fn in_background(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(io::Error::other(e)))
+}
+
+pub(super) fn unusable(what: &'static str, error: io::Error) -> Error {
+    let what = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
+        _ => what,
+    };
+    Error::new(ErrorKind::Unavailable, what).because(error)
+}
+
+/// A path that is removed when nobody holds it any more.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It may have been given its lasting name.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// An open temporary file.
+pub(super) struct Scratch {
+    path: Arc<Temporary>,
+    /// The file, for reading and writing.
+    pub(super) file: File,
+}
+
+impl Scratch {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        self.path.path()
+    }
+
+    /// What was written to it, by its hash and size.
+    pub(super) fn arrived(self, hash: Hash, size: u64) -> Arrived {
+        Arrived {
+            path: self.path,
+            hash,
+            size,
+        }
+    }
+}
+
+/// A file whose bytes are arriving.
+pub(super) struct Arrival {
+    file: tokio::fs::File,
+    path: Arc<Temporary>,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Arrival {
+    /// Adds bytes.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        let written = self.file.write_all(bytes).await;
+        written.map_err(|e| unusable("the media folder cannot be written to", e))
+    }
+
+    /// How many bytes there are so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// All bytes are here.
+    pub(super) async fn finish(mut self) -> Result<Arrived> {
+        let flushed = self.file.flush().await;
+        flushed.map_err(|e| unusable("the media folder cannot be written to", e))?;
+        Ok(Arrived {
+            path: self.path,
+            hash: Hash(self.hash.finalize().into()),
+            size: self.size,
+        })
+    }
+}
+
+/// A file that arrived whole and has no lasting name yet.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    path: Arc<Temporary>,
+    /// SHA-256 of its bytes.
+    pub hash: Hash,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+impl Arrived {
+    /// Where it is for now.
+    pub(super) fn path(&self) -> &Path {
+        self.path.path()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = Folder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
+        (data, folder)
+    }
+
+    async fn arrived(folder: &Folder, bytes: &[u8]) -> Arrived {
+        let mut arrival = folder.arrival().expect("an arrival");
+        for chunk in bytes.chunks(3) {
+            arrival.write(chunk).await.expect("written");
+        }
+        arrival.finish().await.expect("whole")
+    }
+
+    fn arriving(folder: &Folder) -> usize {
+        std::fs::read_dir(folder.path.join("arriving"))
+            .expect("a folder")
+            .count()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_named_by_its_content_and_its_traces_go() {
+        let (_data, folder) = folder();
+        let file = arrived(&folder, b"hello world").await;
+        assert_eq!(file.hash, Hash(Sha256::digest(b"hello world").into()));
+        assert_eq!(file.size, 11);
+        folder.name(&file).await.expect("named");
+        let again = arrived(&folder, b"hello world").await;
+        folder.name(&again).await.expect("named already");
+        assert_eq!(arriving(&folder), 1, "the second copy still waits");
+        drop((file, again));
+        assert_eq!(arriving(&folder), 0);
+        let path = folder.path_of(&Hash(Sha256::digest(b"hello world").into()));
+        assert_eq!(std::fs::read(path).expect("the file"), b"hello world");
+        assert_eq!(folder.contents().expect("listed").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_did_not_arrive_is_gone_with_its_value_or_with_the_next_start() {
+        let (data, folder) = folder();
+        let mut arrival = folder.arrival().expect("an arrival");
+        arrival.write(b"half").await.expect("written");
+        drop(arrival);
+        assert_eq!(arriving(&folder), 0);
+        std::fs::write(folder.path.join("arriving/left"), b"by a crash").expect("written");
+        let folder = Folder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
+        assert_eq!(arriving(&folder), 0);
+    }
+}

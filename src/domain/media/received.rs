@@ -1,0 +1,288 @@
+//! Files that came in messages: fetched and opened on demand, or by themselves where a session asks
+//! for it, and kept as long as there is room.
+
+use std::fs::File;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::folder::Arrived;
+use super::kind;
+use crate::domain::Gateway;
+use crate::domain::message::{self, Message};
+use crate::domain::send::not_connected;
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Hash, MediaId, MessageId, SessionNumber};
+use crate::store::queue::{self, Claim, Order};
+use crate::store::{Durability, Read, Tx, record, tables};
+use crate::time::Timestamp;
+use crate::wa::media::CameIn;
+use crate::wa::message::{Enclosed, MediaKind, Outgoing, Pointer};
+
+/// The queue of downloads that a session asked to be made by themselves.
+pub const QUEUE: u8 = 2;
+
+/// How often such a download is tried before it is given up; the file can still be asked for.
+const ATTEMPTS: u32 = 8;
+
+/// The file of a message that arrived, and where it is kept since it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The file.
+    pub enclosed: Enclosed,
+    /// Its id among the session's files, once it was fetched.
+    pub kept: Option<MediaId>,
+}
+
+/// A message's file, open.
+pub struct OpenFile {
+    /// The bytes.
+    pub file: File,
+    /// How many there are.
+    pub size: u64,
+    /// Its type.
+    pub mime: String,
+    /// The name it came with.
+    pub name: Option<String>,
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+    /// Its id among the session's files; `None` when there was no room to keep it.
+    pub kept: Option<MediaId>,
+}
+
+/// Where a message's file lies, and what is known of it.
+struct Wanted {
+    kind: MediaKind,
+    pointer: Pointer,
+    mime: String,
+    name: Option<String>,
+    kept: Option<MediaId>,
+}
+
+/// Has the file of this message fetched, in the transaction that stores the message.
+pub(in crate::domain) fn enqueue(
+    tx: &mut Tx,
+    session: SessionNumber,
+    row: &[u8],
+    now: Timestamp,
+) -> Result<()> {
+    let lane = session.0.to_be_bytes();
+    queue::enqueue(tx, QUEUE, &lane, Order::ByDue, now, row).map(|_| ())
+}
+
+impl Gateway {
+    /// The file of a message, fetched and opened when it is not here yet.
+    pub async fn message_file(&self, session: &Session, id: &MessageId) -> Result<OpenFile> {
+        let (row, message) = self.message_row(session, id)?;
+        self.file_of(session, id, row, &message).await
+    }
+
+    async fn file_of(
+        &self,
+        session: &Session,
+        id: &MessageId,
+        row: Vec<u8>,
+        message: &Message,
+    ) -> Result<OpenFile> {
+        let lock = self.uploads.of(&row);
+        let _alone = lock.lock().await;
+        let wanted = self.wanted(session, message)?;
+        if let Some(kept) = &wanted.kept
+            && let Ok(there) = self.media_file(session, kept)
+        {
+            return Ok(OpenFile {
+                file: self.open_media(&there)?,
+                size: there.size,
+                mime: wanted.mime,
+                name: wanted.name,
+                sha256: there.sha256,
+                kept: Some(kept.clone()),
+            });
+        }
+        let (arrived, pointer) = self.fetch_file(session, id, message, &wanted).await?;
+        let file = File::open(arrived.path()).map_err(Error::internal)?;
+        let path = arrived.path().to_owned();
+        let found = tokio::task::spawn_blocking(move || kind::sniff(&path))
+            .await
+            .map_err(Error::internal)??;
+        let kept = self
+            .keep_file(session, &arrived, found, wanted.name.clone(), true)
+            .await;
+        let kept = match kept {
+            Ok((id, _)) => Some(id),
+            Err(error) if error.kind() == ErrorKind::TooLarge => None,
+            Err(error) => return Err(error),
+        };
+        self.note_kept(row, pointer, kept.clone()).await?;
+        Ok(OpenFile {
+            file,
+            size: arrived.size,
+            mime: wanted.mime,
+            name: wanted.name,
+            sha256: arrived.hash,
+            kept,
+        })
+    }
+
+    fn wanted(&self, session: &Session, message: &Message) -> Result<Wanted> {
+        if let Some(held) = &message.enclosed {
+            let enclosed = &held.enclosed;
+            return Ok(Wanted {
+                kind: enclosed.kind,
+                pointer: enclosed.file.pointer.clone(),
+                mime: enclosed.file.mimetype.clone(),
+                name: enclosed.name.clone(),
+                kept: held.kept.clone(),
+            });
+        }
+        let Some(Outgoing::Media {
+            file,
+            kind,
+            file_name,
+            ..
+        }) = &message.sent
+        else {
+            return Err(Error::not_found("This message has no file"));
+        };
+        let uploaded = self.known_upload(session, file)?.ok_or_else(|| {
+            Error::not_found("The file of this message is not kept any more")
+        })?;
+        Ok(Wanted {
+            kind: *kind,
+            pointer: uploaded.file.pointer,
+            mime: uploaded.file.mimetype,
+            name: file_name.clone(),
+            kept: None,
+        })
+    }
+
+    /// Fetches a file from WhatsApp; one that expired there is asked for again.
+    async fn fetch_file(
+        &self,
+        session: &Session,
+        id: &MessageId,
+        message: &Message,
+        wanted: &Wanted,
+    ) -> Result<(Arrived, Pointer)> {
+        if wanted.pointer.length > self.config.media_quota {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "The file is larger than the media quota of this session",
+            ));
+        }
+        let link = session
+            .link()
+            .filter(|_| session.is_connected())
+            .ok_or_else(|| not_connected(session))?;
+        let mut pointer = wanted.pointer.clone();
+        let scratch = self.media.scratch()?;
+        let into = || scratch.file.try_clone().map_err(Error::internal);
+        let most = self.config.media_quota;
+        match link.download(&pointer, wanted.kind, into()?, most).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let came_in = CameIn {
+                    id,
+                    chat: &message.chat,
+                    sender: message.sender.as_ref(),
+                };
+                tracing::info!(session = %session.id, "a file expired at WhatsApp and is asked for again");
+                pointer.direct_path = link.ask_again(came_in, &pointer).await?;
+                link.download(&pointer, wanted.kind, into()?, most).await?;
+            }
+            other => other?,
+        }
+        let hash: [u8; 32] = pointer.sha256.0[..]
+            .try_into()
+            .map_err(|_| Error::internal("a message's file with an odd hash"))?;
+        let size = scratch.file.metadata().map_err(Error::internal)?.len();
+        Ok((scratch.arrived(Hash(hash), size), pointer))
+    }
+
+    /// Writes down where a message's file is now.
+    async fn note_kept(
+        &self,
+        row: Vec<u8>,
+        pointer: Pointer,
+        kept: Option<MediaId>,
+    ) -> Result<()> {
+        self.store
+            .write(Durability::Lazy, move |tx| {
+                let Some(value) = tx.get(tables::MESSAGES, &row)? else {
+                    return Ok(());
+                };
+                let mut message: Message = record::decode(&value)?;
+                if let Some(held) = &mut message.enclosed {
+                    held.enclosed.file.pointer = pointer;
+                    held.kept = kept;
+                    tx.put(tables::MESSAGES, row, record::encode(&message)?);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Makes one download that a session asked for, tells of it, and settles its row.
+    pub async fn download_claimed(&self, claim: Claim) -> Result<()> {
+        let number = claim.lane[..].try_into().map(u32::from_be_bytes);
+        let session = number
+            .ok()
+            .and_then(|number| self.sessions.by_number(SessionNumber(number)));
+        let row = claim.payload.to_vec();
+        let stored = self.store.read(|read| read.get(tables::MESSAGES, &row))?;
+        let (Some(session), Some(stored)) = (session, stored) else {
+            return self.settle_download(claim).await;
+        };
+        let message: Message = record::decode(&stored)?;
+        let id = message::id_of(&row)?;
+        match self.file_of(&session, &id, row, &message).await {
+            Ok(file) => {
+                let data = json!({
+                    "messageId": id, "from": message.chat, "mediaId": file.kept,
+                    "mimetype": file.mime, "fileName": file.name, "size": file.size,
+                });
+                self.publish(&session, "message.media", data).await;
+                self.settle_download(claim).await
+            }
+            Err(error) if is_passing(&error) && claim.attempts + 1 < ATTEMPTS => {
+                tracing::debug!(session = %session.id, ?error, "a file is fetched later");
+                let wait = Duration::from_secs(10 << claim.attempts.min(10));
+                let when = self.clock.now().after(wait);
+                self.store
+                    .write(Durability::Lazy, move |tx| {
+                        queue::retry_at(tx, &claim, when).map(|_| ())
+                    })
+                    .await
+            }
+            Err(error) => {
+                tracing::warn!(session = %session.id, kind = ?error.kind(), "a received file could not be fetched");
+                let data = json!({
+                    "messageId": id, "from": message.chat, "mediaId": null,
+                    "error": error.detail(),
+                });
+                self.publish(&session, "message.media", data).await;
+                self.settle_download(claim).await
+            }
+        }
+    }
+
+    async fn settle_download(&self, claim: Claim) -> Result<()> {
+        self.store
+            .write(Durability::Lazy, move |tx| {
+                queue::done(tx, &claim).map(|_| ())
+            })
+            .await
+    }
+}
+
+/// Whether trying again later may help.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotConnected
+            | ErrorKind::Upstream
+            | ErrorKind::UpstreamTimeout
+            | ErrorKind::Unavailable
+    )
+}

@@ -1,0 +1,284 @@
+//! Where a file to be sent comes from: an upload, a link, or the request itself.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::folder::{Arrival, Arrived};
+use super::kind::{self, FileType};
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Hash, MediaId};
+
+/// How many redirects a link may take.
+const REDIRECTS: usize = 5;
+
+/// Characters of base64 that are decoded at once; a multiple of four.
+const DECODE_AT_ONCE: usize = 64 * 1024;
+
+/// Where a file comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A file that the session uploaded before.
+    Stored(MediaId),
+    /// An address to fetch it from.
+    Link(String),
+    /// Base64, as a data URL or bare.
+    Inline(String),
+}
+
+/// A file that is here, whole.
+#[derive(Clone)]
+pub(in crate::domain) struct Found {
+    place: Place,
+    /// SHA-256 of its bytes.
+    pub(super) hash: Hash,
+    /// Its type, by its content.
+    pub(super) found: FileType,
+    /// The name it came with.
+    pub(in crate::domain) name: Option<String>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Kept(PathBuf),
+    Arrived(Arrived),
+}
+
+impl Found {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        match &self.place {
+            Place::Kept(path) => path,
+            Place::Arrived(arrived) => arrived.path(),
+        }
+    }
+}
+
+impl Gateway {
+    /// Judges a link by its text; its address is judged again when it is fetched.
+    pub fn check_link(&self, url: &str) -> Result<()> {
+        self.link_client.check_url(url).map(|_| ())
+    }
+
+    /// Brings the file here.
+    pub(in crate::domain) async fn find_file(&self, session: &Session, source: &Source) -> Result<Found> {
+        match source {
+            Source::Stored(id) => {
+                let file = self.media_file(session, id)?;
+                let path = self.media.path_of(&file.sha256);
+                let found = sniffed(path.clone()).await?;
+                Ok(Found {
+                    place: Place::Kept(path),
+                    hash: file.sha256,
+                    found,
+                    name: file.name,
+                })
+            }
+            Source::Link(url) => self.fetch(url).await,
+            Source::Inline(text) => self.decode(text).await,
+        }
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Found> {
+        let mut response = self.link_client.get_following(url, REDIRECTS).await?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(Error::new(
+                ErrorKind::Upstream,
+                format!("The link answered with status {status}"),
+            ));
+        }
+        let announced = response.header("content-type").map(str::to_owned);
+        let name = named(response.header("content-disposition"), url);
+        let most = self.config.max_media_bytes;
+        response.at_most(most)?;
+        let mut arrival = self.media.arrival()?;
+        while let Some(chunk) = response.chunk().await? {
+            arrival.write(&chunk).await?;
+        }
+        let mut found = self.arrived(arrival, announced.as_deref(), "link").await?;
+        found.name = name;
+        Ok(found)
+    }
+
+    async fn decode(&self, text: &str) -> Result<Found> {
+        let (declared, text) = data_url(text)?;
+        let url_safe = text.bytes().any(|b| matches!(b, b'-' | b'_'));
+        let engine = engine(if url_safe { &URL_SAFE } else { &STANDARD });
+        let wrong = || Error::invalid("The file is not valid base64");
+        let mut arrival = self.media.arrival()?;
+        let mut waiting: Vec<u8> = Vec::with_capacity(DECODE_AT_ONCE);
+        let mut letters = text.bytes().filter(|b| !b.is_ascii_whitespace()).peekable();
+        while letters.peek().is_some() {
+            waiting.clear();
+            waiting.extend(letters.by_ref().take(DECODE_AT_ONCE));
+            let bytes = engine.decode(&waiting).map_err(|_| wrong())?;
+            arrival.write(&bytes).await?;
+            // Padding ends the text: whatever follows it is a mistake.
+            if waiting.ends_with(b"=") && letters.peek().is_some() {
+                return Err(wrong());
+            }
+        }
+        self.arrived(arrival, declared, "file").await
+    }
+
+    /// Judges a file that arrived: it is not empty, and it is what it was said to be.
+    pub(super) async fn arrived(
+        &self,
+        arrival: Arrival,
+        announced: Option<&str>,
+        what: &str,
+    ) -> Result<Found> {
+        if arrival.size() == 0 {
+            return Err(Error::invalid(format!("The {what} is empty")));
+        }
+        let arrived = arrival.finish().await?;
+        let found = sniffed(arrived.path().to_owned()).await?;
+        if let Some(announced) = announced
+            && !kind::agrees(announced, found)
+        {
+            let shown: String = announced
+                .chars()
+                .filter(|c| c.is_ascii_graphic())
+                .take(64)
+                .collect();
+            return Err(Error::new(
+                ErrorKind::UnsupportedMedia,
+                format!(
+                    "The {what} says that it is {shown}, but its content is {}",
+                    found.mime()
+                ),
+            ));
+        }
+        Ok(Found {
+            hash: arrived.hash,
+            place: Place::Arrived(arrived),
+            found,
+            name: None,
+        })
+    }
+}
+
+impl Found {
+    /// The file as it arrived, unless it is a kept one.
+    pub(super) fn into_arrived(self) -> Option<Arrived> {
+        match self.place {
+            Place::Arrived(arrived) => Some(arrived),
+            Place::Kept(_) => None,
+        }
+    }
+}
+
+async fn sniffed(path: PathBuf) -> Result<FileType> {
+    tokio::task::spawn_blocking(move || kind::sniff(&path))
+        .await
+        .map_err(Error::internal)?
+}
+
+fn engine(alphabet: &Alphabet) -> GeneralPurpose {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
+
+/// Type and base64 text of a data URL (RFC 2397), or the text alone.
+fn data_url(text: &str) -> Result<(Option<&str>, &str)> {
+    let text = text.trim();
+    let Some(rest) = text.strip_prefix("data:") else {
+        return Ok((None, text));
+    };
+    let wrong = || Error::invalid("The data URL must be base64: data:TYPE;base64,...");
+    let (head, data) = rest.split_once(',').ok_or_else(wrong)?;
+    let head = head.strip_suffix(";base64").ok_or_else(wrong)?;
+    let mime = head.split(';').next().filter(|mime| !mime.is_empty());
+    Ok((mime, data))
+}
+
+/// The name that a link's file goes by: what the server calls it, or the end of the path.
+fn named(disposition: Option<&str>, url: &str) -> Option<String> {
+    let told = disposition.and_then(|value| {
+        let (_, rest) = value.split_once("filename=")?;
+        let rest = rest.trim_start();
+        match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next(),
+            None => rest.split(';').next(),
+        }
+    });
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let authority = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let last = || authority.split_once('/')?.1.rsplit('/').next();
+    let name = told.or_else(last)?;
+    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    clean_name(&name)
+}
+
+/// A file's name without what has no place in one; `None` when nothing is left.
+pub fn clean_name(name: &str) -> Option<String> {
+    // Some browsers send the whole path.
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect::<String>()
+        .trim()
+        .to_owned();
+    (!name.is_empty() && name != "." && name != "..").then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_url_tells_its_type() {
+        assert_eq!(
+            data_url("data:image/png;base64,AAAA").expect("good"),
+            (Some("image/png"), "AAAA")
+        );
+        assert_eq!(
+            data_url("data:;base64,AA").expect("good"),
+            (None, "AA")
+        );
+        assert_eq!(data_url(" AAAA\n").expect("good"), (None, "AAAA"));
+        assert!(data_url("data:text/plain,hello").is_err());
+        assert!(data_url("data:").is_err());
+    }
+
+    #[test]
+    fn a_links_file_has_the_name_that_the_server_or_the_path_gives() {
+        let name = |disposition, url| named(disposition, url);
+        let url = "https://a.example/x/price%20list.pdf?v=1#top";
+        assert_eq!(name(None, url).as_deref(), Some("price list.pdf"));
+        assert_eq!(
+            name(Some("attachment; filename=\"a;b.pdf\"; x=1"), url).as_deref(),
+            Some("a;b.pdf")
+        );
+        assert_eq!(
+            name(Some("attachment; filename=../../etc/passwd"), url).as_deref(),
+            Some("passwd")
+        );
+        assert_eq!(name(None, "https://a.example"), None);
+        assert_eq!(name(None, "https://a.example/"), None);
+        assert_eq!(name(None, "https://a.example/.."), None);
+    }
+
+    #[test]
+    fn names_lose_paths_and_control_characters() {
+        assert_eq!(clean_name("C:\\x\\a\u{0}b.pdf").as_deref(), Some("ab.pdf"));
+        assert_eq!(clean_name(" \n"), None);
+        assert_eq!(clean_name(&"x".repeat(500)).map(|n| n.len()), Some(200));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_of_a_stranger_breaks_the_reading(text: String, url: String) {
+            let _ = data_url(&text);
+            let _ = named(Some(&text), &url);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Taking a file from a client: written to disk as it arrives, judged when it is whole.
+
+use super::files::MediaFile;
+use super::folder::Arrival;
+use super::kind::FileType;
+use super::source::clean_name;
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::MediaId;
+
+/// The largest file that can be uploaded: 25 MiB, as seed 001 documents.
+pub const MAX_UPLOAD: u64 = 25 << 20;
+
+/// A file that is being uploaded. Dropped, it leaves nothing.
+pub struct Upload {
+    arrival: Arrival,
+    name: Option<String>,
+    declared: Option<String>,
+}
+
+impl Upload {
+    /// Adds bytes.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.arrival.size() + bytes.len() as u64 > MAX_UPLOAD {
+            return Err(Error::new(ErrorKind::TooLarge, "File too large"));
+        }
+        self.arrival.write(bytes).await
+    }
+}
+
+/// Whether files of this type can be uploaded: those of seed 001, and those that the further kinds
+/// of messages need.
+fn is_taken(found: FileType) -> bool {
+    use FileType as T;
+    matches!(
+        found,
+        T::Jpeg
+            | T::Png
+            | T::Gif
+            | T::WebP
+            | T::Pdf
+            | T::Doc
+            | T::Docx
+            | T::Xls
+            | T::Xlsx
+            | T::Ppt
+            | T::Pptx
+            | T::Mp4
+            | T::ThreeGp
+            | T::Mov
+            | T::Ogg
+            | T::OggOpus
+            | T::Mp3
+            | T::M4a
+            | T::Aac
+            | T::Amr
+    )
+}
+
+impl Gateway {
+    /// Begins to take a file, by the name and type that the client gives it.
+    pub fn begin_upload(&self, name: Option<&str>, declared: Option<&str>) -> Result<Upload> {
+        Ok(Upload {
+            arrival: self.media.arrival()?,
+            name: name.and_then(clean_name),
+            declared: declared.map(str::to_owned),
+        })
+    }
+
+    /// Stores an uploaded file, if it is what it says and of a type that is taken.
+    pub async fn finish_upload(
+        &self,
+        session: &Session,
+        upload: Upload,
+    ) -> Result<(MediaId, MediaFile)> {
+        let declared = upload.declared.as_deref();
+        let found = self.arrived(upload.arrival, declared, "file").await?;
+        let file_type = found.found;
+        if !is_taken(file_type) {
+            return Err(Error::new(
+                ErrorKind::UnsupportedMedia,
+                "Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel, PowerPoint, MP4, 3GP, MOV, MP3, M4A, AAC, AMR, and Ogg allowed.",
+            ));
+        }
+        let arrived = found
+            .into_arrived()
+            .ok_or_else(|| Error::internal("an upload that did not arrive"))?;
+        self.keep_file(session, &arrived, file_type, upload.name, false)
+            .await
+    }
+}

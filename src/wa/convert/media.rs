@@ -1,0 +1,439 @@
+//! Between the library's types and ours for everything that is more than words: files, places,
+//! cards, polls and votes.
+
+use whatsapp_rust::buffa::MessageField;
+use whatsapp_rust::wacore::download::MediaType;
+use whatsapp_rust::wacore::poll::{
+    PollVoteAddressing, PollVoteCiphertext, compute_option_hash, decrypt_poll_vote_with_fallback,
+};
+use whatsapp_rust::waproto::whatsapp as wa;
+
+use super::target;
+use crate::bytes64::Bytes64;
+use crate::ids::MessageId;
+use crate::jid::Jid;
+use crate::wa::message::{
+    Attachment, Card, Degrees, Enclosed, Look, MediaKind, Place, Pointer, Said, SealedVote,
+};
+
+/// The largest thumbnail that is taken from a stranger's message.
+const MAX_THUMBNAIL: usize = 32 * 1024;
+
+/// What the library seals and uploads such a file as.
+pub(in crate::wa) fn media_type(kind: MediaKind) -> MediaType {
+    match kind {
+        MediaKind::Image => MediaType::Image,
+        MediaKind::Video | MediaKind::Gif => MediaType::Video,
+        MediaKind::Audio | MediaKind::Voice => MediaType::Audio,
+        MediaKind::Document => MediaType::Document,
+        MediaKind::Sticker => MediaType::Sticker,
+    }
+}
+
+/// What stands beside a file in its message.
+pub(super) struct Beside<'a> {
+    pub(super) mimetype: Option<&'a str>,
+    pub(super) file_name: Option<&'a str>,
+    pub(super) caption: Option<&'a str>,
+    pub(super) context: MessageField<wa::ContextInfo>,
+}
+
+/// The message that shows an uploaded file.
+pub(super) fn enclosing(kind: MediaKind, file: &Attachment, beside: Beside<'_>) -> wa::Message {
+    let (pointer, look) = (&file.pointer, &file.look);
+    let context_info = beside.context;
+    let caption = beside.caption.map(str::to_owned);
+    let mimetype = Some(beside.mimetype.unwrap_or(&file.mimetype).to_owned());
+    let thumbnail = look.thumbnail.as_ref().map(|t| t.0.clone());
+    // Every kind of file has these fields, under these names.
+    macro_rules! file {
+        ($kind:ident { $($extra:tt)* }) => {
+            MessageField::some(wa::message::$kind {
+                url: pointer.url.clone(),
+                direct_path: Some(pointer.direct_path.clone()),
+                media_key: Some(pointer.key.0.clone()),
+                media_key_timestamp: Some(pointer.keyed_at),
+                file_sha256: Some(pointer.sha256.0.clone()),
+                file_enc_sha256: Some(pointer.sealed_sha256.0.clone()),
+                file_length: Some(pointer.length),
+                mimetype,
+                context_info,
+                $($extra)*
+                ..Default::default()
+            })
+        };
+    }
+    let sidecar = || pointer.sidecar.as_ref().map(|s| s.0.clone());
+    let mut message = wa::Message::default();
+    match kind {
+        MediaKind::Image => {
+            message.image_message = file!(ImageMessage {
+                caption,
+                jpeg_thumbnail: thumbnail,
+                width: look.width,
+                height: look.height,
+            });
+        }
+        MediaKind::Video | MediaKind::Gif => {
+            message.video_message = file!(VideoMessage {
+                caption,
+                jpeg_thumbnail: thumbnail,
+                width: look.width,
+                height: look.height,
+                seconds: look.seconds,
+                gif_playback: (kind == MediaKind::Gif).then_some(true),
+                streaming_sidecar: sidecar(),
+            });
+        }
+        MediaKind::Audio | MediaKind::Voice => {
+            message.audio_message = file!(AudioMessage {
+                seconds: look.seconds,
+                ptt: Some(kind == MediaKind::Voice),
+                streaming_sidecar: sidecar(),
+            });
+        }
+        MediaKind::Sticker => {
+            message.sticker_message = file!(StickerMessage {
+                width: look.width,
+                height: look.height,
+                is_animated: Some(look.animated),
+            });
+        }
+        MediaKind::Document => {
+            let name = beside.file_name.map(str::to_owned);
+            let wrapped = caption.is_some();
+            message.document_message = file!(DocumentMessage {
+                caption,
+                title: name.clone(),
+                file_name: name,
+                jpeg_thumbnail: thumbnail,
+            });
+            // WhatsApp's clients show a document's caption only inside of this wrapper.
+            if wrapped {
+                message = wa::Message {
+                    document_with_caption_message: MessageField::some(
+                        wa::message::FutureProofMessage {
+                            message: MessageField::some(message),
+                        },
+                    ),
+                    ..Default::default()
+                };
+            }
+        }
+    }
+    message
+}
+
+/// The message that shows a place.
+pub(super) fn location(place: &Place, context: MessageField<wa::ContextInfo>) -> wa::Message {
+    wa::Message {
+        location_message: MessageField::some(wa::message::LocationMessage {
+            degrees_latitude: Some(place.latitude.value()),
+            degrees_longitude: Some(place.longitude.value()),
+            name: place.name.clone(),
+            address: place.address.clone(),
+            context_info: context,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// The message that hands people's cards over.
+pub(super) fn contacts(cards: &[Card], context: MessageField<wa::ContextInfo>) -> wa::Message {
+    let card = |card: &Card, context_info| wa::message::ContactMessage {
+        display_name: Some(card.name.clone()),
+        vcard: Some(card.vcard.clone()),
+        context_info,
+        ..Default::default()
+    };
+    match cards {
+        [one] => wa::Message {
+            contact_message: MessageField::some(card(one, context)),
+            ..Default::default()
+        },
+        many => wa::Message {
+            contacts_array_message: MessageField::some(wa::message::ContactsArrayMessage {
+                display_name: Some(format!("{} contacts", many.len())),
+                contacts: many
+                    .iter()
+                    .map(|one| card(one, MessageField::none()))
+                    .collect(),
+                context_info: context,
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+    }
+}
+
+/// The message that asks a question. With one choice it is the third form of the message, with
+/// more the first, as WhatsApp's web client does it.
+pub(super) fn poll(
+    question: &str,
+    options: &[String],
+    selectable: u32,
+    secret: &Bytes64,
+    context: MessageField<wa::ContextInfo>,
+) -> wa::Message {
+    let poll = MessageField::some(wa::message::PollCreationMessage {
+        name: Some(question.to_owned()),
+        options: options
+            .iter()
+            .map(|name| wa::message::poll_creation_message::Option {
+                option_name: Some(name.clone()),
+                option_hash: None,
+            })
+            .collect(),
+        selectable_options_count: Some(selectable),
+        poll_content_type: Some(wa::message::PollContentType::TEXT),
+        context_info: context,
+        ..Default::default()
+    });
+    let mut message = wa::Message {
+        message_context_info: MessageField::some(wa::MessageContextInfo {
+            message_secret: Some(secret.0.clone()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    if selectable == 1 {
+        message.poll_creation_message_v3 = poll;
+    } else {
+        message.poll_creation_message = poll;
+    }
+    message
+}
+
+/// The head of an album.
+pub(super) fn album(images: u32, videos: u32) -> wa::Message {
+    wa::Message {
+        album_message: MessageField::some(wa::message::AlbumMessage {
+            expected_image_count: Some(images),
+            expected_video_count: Some(videos),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// Marks a message as part of an album of ours.
+pub(super) fn put_into_album(message: &mut wa::Message, to: &Jid, album: &MessageId) {
+    use wa::message_association::AssociationType;
+    let key = wa::MessageKey {
+        remote_jid: Some(to.to_string()),
+        from_me: Some(true),
+        id: Some(album.to_string()),
+        participant: None,
+    };
+    message.message_context_info = MessageField::some(wa::MessageContextInfo {
+        message_association: MessageField::some(wa::MessageAssociation {
+            association_type: Some(AssociationType::MEDIA_ALBUM),
+            parent_message_key: MessageField::some(key),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+}
+
+/// What a message says that is neither words nor a change to another message.
+pub(super) fn said(body: &wa::Message) -> Option<Said> {
+    if let Some(enclosed) = enclosed(body) {
+        return Some(Said::Media(Box::new(enclosed)));
+    }
+    if let Some(m) = body.location_message.as_option() {
+        return Some(Said::Location(Place {
+            latitude: Degrees::new(m.degrees_latitude?, 90.0)?,
+            longitude: Degrees::new(m.degrees_longitude?, 180.0)?,
+            name: m.name.clone(),
+            address: m.address.clone(),
+        }));
+    }
+    let card = |m: &wa::message::ContactMessage| Card {
+        name: m.display_name.clone().unwrap_or_default(),
+        vcard: m.vcard.clone().unwrap_or_default(),
+    };
+    if let Some(m) = body.contact_message.as_option() {
+        return Some(Said::Contacts(vec![card(m)]));
+    }
+    if let Some(m) = body.contacts_array_message.as_option() {
+        return Some(Said::Contacts(m.contacts.iter().map(card).collect()));
+    }
+    let polls = [
+        &body.poll_creation_message,
+        &body.poll_creation_message_v2,
+        &body.poll_creation_message_v3,
+    ];
+    if let Some(m) = polls.into_iter().find_map(|poll| poll.as_option()) {
+        return Some(Said::Poll {
+            question: m.name.clone().unwrap_or_default(),
+            options: m
+                .options
+                .iter()
+                .filter_map(|option| option.option_name.clone())
+                .collect(),
+        });
+    }
+    if let Some(m) = body.poll_update_message.as_option() {
+        let vote = m.vote.as_option()?;
+        return Some(Said::Vote(Box::new(SealedVote {
+            poll: target(&m.poll_creation_message_key)?,
+            payload: vote.enc_payload.clone()?,
+            nonce: vote.enc_iv.clone()?,
+        })));
+    }
+    None
+}
+
+/// The file in a message, when what is needed to open it is all there.
+fn enclosed(body: &wa::Message) -> Option<Enclosed> {
+    macro_rules! enclosed {
+        ($m:expr, $kind:expr, $usual:literal, $thumbnail:expr, $look:expr) => {{
+            let m = $m;
+            let look: Look = $look;
+            Some(Enclosed {
+                kind: $kind,
+                file: Attachment {
+                    pointer: Pointer {
+                        url: m.url.clone(),
+                        direct_path: m.direct_path.clone()?,
+                        key: Bytes64(m.media_key.clone()?),
+                        keyed_at: m.media_key_timestamp.unwrap_or_default(),
+                        sha256: Bytes64(m.file_sha256.clone()?),
+                        sealed_sha256: Bytes64(m.file_enc_sha256.clone()?),
+                        length: m.file_length.unwrap_or_default(),
+                        sidecar: None,
+                    },
+                    mimetype: m.mimetype.clone().unwrap_or_else(|| $usual.to_owned()),
+                    look: Look {
+                        thumbnail: thumbnail($thumbnail),
+                        ..look
+                    },
+                },
+                name: None,
+                caption: body_caption(body),
+                view_once: false,
+            })
+        }};
+    }
+    let size = |width, height| Look {
+        width,
+        height,
+        ..Look::default()
+    };
+    if let Some(m) = body.image_message.as_option() {
+        let look = size(m.width, m.height);
+        let mut found = enclosed!(m, MediaKind::Image, "image/jpeg", &m.jpeg_thumbnail, look)?;
+        found.view_once = m.view_once.unwrap_or_default();
+        return Some(found);
+    }
+    if let Some(m) = [&body.video_message, &body.ptv_message]
+        .into_iter()
+        .find_map(|m| m.as_option())
+    {
+        let kind = if m.gif_playback == Some(true) {
+            MediaKind::Gif
+        } else {
+            MediaKind::Video
+        };
+        let look = Look {
+            seconds: m.seconds,
+            ..size(m.width, m.height)
+        };
+        let mut found = enclosed!(m, kind, "video/mp4", &m.jpeg_thumbnail, look)?;
+        found.view_once = m.view_once.unwrap_or_default();
+        return Some(found);
+    }
+    if let Some(m) = body.audio_message.as_option() {
+        let kind = if m.ptt == Some(true) {
+            MediaKind::Voice
+        } else {
+            MediaKind::Audio
+        };
+        let look = Look {
+            seconds: m.seconds,
+            ..Look::default()
+        };
+        let mut found = enclosed!(m, kind, "audio/ogg; codecs=opus", &None, look)?;
+        found.view_once = m.view_once.unwrap_or_default();
+        return Some(found);
+    }
+    if let Some(m) = body.document_message.as_option() {
+        let usual = Look::default();
+        let mut found = enclosed!(
+            m,
+            MediaKind::Document,
+            "application/octet-stream",
+            &m.jpeg_thumbnail,
+            usual
+        )?;
+        found.name = m.file_name.clone().or_else(|| m.title.clone());
+        return Some(found);
+    }
+    let m = body.sticker_message.as_option()?;
+    let look = Look {
+        animated: m.is_animated.unwrap_or_default(),
+        ..size(m.width, m.height)
+    };
+    enclosed!(m, MediaKind::Sticker, "image/webp", &None, look)
+}
+
+fn body_caption(body: &wa::Message) -> Option<String> {
+    use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
+    body.get_caption()
+        .filter(|caption| !caption.is_empty())
+        .map(str::to_owned)
+}
+
+fn thumbnail(bytes: &Option<Vec<u8>>) -> Option<Bytes64> {
+    bytes
+        .as_ref()
+        .filter(|bytes| !bytes.is_empty() && bytes.len() <= MAX_THUMBNAIL)
+        .map(|bytes| Bytes64(bytes.clone()))
+}
+
+/// Who may have asked and who may have answered: each person by both names. The seal of a vote
+/// binds the names that its sender used, which may be the numbers or the hidden ids.
+pub struct Voting<'a> {
+    /// Our names: number and hidden id.
+    pub asked: [Option<&'a Jid>; 2],
+    /// The voter's names: number and hidden id.
+    pub answered: [Option<&'a Jid>; 2],
+}
+
+/// Opens a vote. Answers which options were chosen, by their place; `None` when it cannot be opened.
+pub fn open_vote(
+    vote: &SealedVote,
+    secret: &[u8],
+    options: &[String],
+    voting: &Voting<'_>,
+) -> Option<Vec<usize>> {
+    for asked in voting.asked.into_iter().flatten() {
+        for answered in voting.answered.into_iter().flatten() {
+            let ciphertext = PollVoteCiphertext {
+                enc_payload: &vote.payload,
+                enc_iv: &vote.nonce,
+            };
+            let names = (asked.to_string(), answered.to_string());
+            let addressing = PollVoteAddressing {
+                poll_creator_jid: &names.0,
+                voter_jid: &names.1,
+            };
+            let opened = decrypt_poll_vote_with_fallback(
+                ciphertext,
+                secret,
+                vote.poll.as_str(),
+                addressing,
+                None,
+            );
+            if let Ok(hashes) = opened {
+                let chosen = |(place, name): (usize, &String)| {
+                    let hash = compute_option_hash(name);
+                    hashes.iter().any(|h| h[..] == hash).then_some(place)
+                };
+                return Some(options.iter().enumerate().filter_map(chosen).collect());
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,6 @@
+//! Files: uploaded, sent in every way, received, and what is wrong with some of them.
+
+mod kinds;
+mod links;
+mod received;
+mod uploads;
