@@ -7,6 +7,7 @@ pub mod message;
 pub mod retention;
 pub mod send;
 pub mod session;
+pub mod template;
 pub mod vault;
 pub mod webhook;
 
