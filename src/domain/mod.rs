@@ -4,6 +4,7 @@ pub mod event;
 pub mod inbound;
 pub mod key;
 pub mod message;
+pub mod recipient;
 pub mod retention;
 pub mod send;
 pub mod session;
