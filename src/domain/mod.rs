@@ -8,6 +8,7 @@ pub mod recipient;
 pub mod retention;
 pub mod send;
 pub mod session;
+pub mod sheet;
 pub mod template;
 pub mod vault;
 pub mod webhook;
