@@ -6,12 +6,14 @@ pub mod key;
 pub mod message;
 pub mod recipient;
 pub mod retention;
+pub mod schedule;
 pub mod send;
 pub mod session;
 pub mod sheet;
 pub mod template;
 pub mod vault;
 pub mod webhook;
+pub mod zone;
 
 use std::sync::Arc;
 
