@@ -4,6 +4,8 @@ pub mod event;
 pub mod inbound;
 pub mod key;
 pub mod message;
+pub mod optout;
+pub mod pacing;
 pub mod recipient;
 pub mod retention;
 pub mod schedule;
