@@ -7,11 +7,18 @@ pub mod key;
 pub mod media;
 pub mod message;
 mod poll;
+pub mod optout;
+pub mod pacing;
+pub mod recipient;
 pub mod retention;
+pub mod schedule;
 pub mod send;
 pub mod session;
+pub mod sheet;
+pub mod template;
 pub mod vault;
 pub mod webhook;
+pub mod zone;
 
 use std::sync::Arc;
 

@@ -1,0 +1,870 @@
+//! Whom a campaign writes to: one person with the fields that texts may show, read from JSON or
+//! from a list of numbers. No row is lost without a word: each one is taken, merged into an earlier
+//! one with the same number, or rejected with a reason.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::jid::{Jid, PhoneNumber, Server};
+
+/// How many rows one list or campaign may have.
+pub const MAX_RECIPIENTS: usize = 100_000;
+/// The longest name, job title or company, in characters.
+pub const MAX_TEXT: usize = 200;
+/// How many custom fields a recipient may have.
+pub const MAX_FIELDS: usize = 50;
+/// The longest name of a custom field, in characters.
+pub const MAX_KEY: usize = 64;
+/// The longest value of a custom field, in characters.
+pub const MAX_VALUE: usize = 1024;
+/// How much of a rejected row is shown, in characters.
+const MAX_SHOWN: usize = 64;
+
+/// One person of a list or a campaign. Its serde form is the stored one: empty fields are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    /// The phone number, by which recipients are told apart.
+    #[serde(with = "digits")]
+    pub number: PhoneNumber,
+    /// The name, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The job title, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub job_title: String,
+    /// The company, or empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub company: String,
+    /// Everything else that a text may show; no value is empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Recipient {
+    /// The value of a placeholder, unless it is empty. Upper and lower case do not count. A custom
+    /// field goes before the rarer spellings of the known ones ("nomor", "nama").
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let custom = || {
+            let same = |key: &str| {
+                let lower = |text: &str| text.to_lowercase();
+                key.eq_ignore_ascii_case(name) || (!key.is_ascii() && lower(key) == lower(name))
+            };
+            let exact = self.fields.get(name);
+            let found = exact.or_else(|| self.fields.iter().find(|f| same(f.0)).map(|f| f.1));
+            found.map(String::as_str)
+        };
+        let value = match Known::of(name) {
+            Some((known, 0)) => Some(self.known(known))
+                .filter(|value| !value.is_empty())
+                .or_else(custom),
+            Some((known, _)) => custom().or_else(|| Some(self.known(known))),
+            None => custom(),
+        };
+        value.filter(|value| !value.is_empty())
+    }
+
+    fn known(&self, known: Known) -> &str {
+        match known {
+            Known::Number => self.number.as_str(),
+            Known::Name => &self.name,
+            Known::JobTitle => &self.job_title,
+            Known::Company => &self.company,
+        }
+    }
+
+    /// Fills what is empty here from a later row with the same number. Custom fields beyond
+    /// [`MAX_FIELDS`] stay out.
+    pub fn fill(&mut self, later: Self) {
+        for (mine, theirs) in [
+            (&mut self.name, later.name),
+            (&mut self.job_title, later.job_title),
+            (&mut self.company, later.company),
+        ] {
+            if mine.is_empty() {
+                *mine = theirs;
+            }
+        }
+        for (key, value) in later.fields {
+            if self.fields.len() < MAX_FIELDS {
+                self.fields.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+/// A row that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Which row, counted from 1; in a sheet the line.
+    pub row: usize,
+    /// What stood there, at most 64 characters, without control characters.
+    pub input: String,
+    /// Why it was not taken.
+    pub reason: String,
+}
+
+/// A row whose number an earlier row had already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// Which row, counted from 1; in a sheet the line.
+    pub row: usize,
+    /// The earlier row that it went into.
+    pub into: usize,
+    /// The number that both have.
+    #[serde(with = "digits")]
+    pub number: PhoneNumber,
+}
+
+/// What became of all rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The recipients, each number once, in the order of their first rows.
+    pub recipients: Vec<Recipient>,
+    /// The rows that were not taken.
+    pub rejected: Vec<Rejected>,
+    /// The rows that went into earlier ones.
+    pub merged: Vec<Merged>,
+}
+
+impl Parsed {
+    /// Reads what a client sent as `recipients`: an array of objects, texts and numbers, one of
+    /// these alone, or a text with numbers separated by newlines, commas or semicolons.
+    /// `country` stands for a leading 0.
+    pub fn from_json(value: &Value, country: Option<&str>) -> Result<Self> {
+        let rows = match value {
+            Value::Array(rows) => rows.as_slice(),
+            Value::String(text) => return Self::from_text(text, country),
+            Value::Object(_) | Value::Number(_) => std::slice::from_ref(value),
+            Value::Null | Value::Bool(_) => {
+                return Err(Error::invalid(
+                    "must be an array, or numbers separated by commas or newlines",
+                ));
+            }
+        };
+        if rows.len() > MAX_RECIPIENTS {
+            return Err(too_many());
+        }
+        let mut gathering = Gathering::new(country, rows.len());
+        for (at, value) in (1..).zip(rows) {
+            match value {
+                Value::Object(object) => match Row::from_object(object) {
+                    Ok(row) => gathering.add(at, row),
+                    Err(reason) => gathering.reject(at, &number_in(object), reason),
+                },
+                other => match text_of(other) {
+                    Ok(number) => gathering.add(at, Row::of_number(number)),
+                    Err(reason) => gathering.reject(at, &brief(other), reason),
+                },
+            }
+        }
+        Ok(gathering.parsed)
+    }
+
+    /// Reads numbers separated by newlines, commas or semicolons; the empty ones do not count.
+    pub fn from_text(text: &str, country: Option<&str>) -> Result<Self> {
+        let mut gathering = Gathering::new(country, 0);
+        let parts = text.split(['\n', '\r', ',', ';']).map(str::trim);
+        for (at, part) in (1..).zip(parts.filter(|part| !part.is_empty())) {
+            if at > MAX_RECIPIENTS {
+                return Err(too_many());
+            }
+            gathering.add(at, Row::of_number(part.into()));
+        }
+        Ok(gathering.parsed)
+    }
+}
+
+/// The refusal of a list that is too long.
+pub(super) fn too_many() -> Error {
+    Error::invalid(format!("at most {MAX_RECIPIENTS} recipients"))
+}
+
+/// The fields that every recipient has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Number,
+    Name,
+    JobTitle,
+    Company,
+}
+
+impl Known {
+    /// Which known field a key, a column or a placeholder names, and how good the spelling is: when
+    /// two keys of a row name the same field, the lower rank wins and the other is a custom field.
+    /// Case, spaces, `_`, `-` and `.` do not count.
+    pub(super) fn of(name: &str) -> Option<(Self, u8)> {
+        let mut letters = [0; 20];
+        let mut len = 0;
+        for byte in name.bytes() {
+            if matches!(byte, b' ' | b'_' | b'-' | b'.') {
+                continue;
+            }
+            *letters.get_mut(len)? = byte.to_ascii_lowercase();
+            len += 1;
+        }
+        Some(match &letters[..len] {
+            b"number" => (Self::Number, 0),
+            b"phone" => (Self::Number, 1),
+            b"phonenumber" => (Self::Number, 2),
+            b"whatsapp" | b"whatsappnumber" | b"wa" | b"nowa" | b"nomorwa" | b"nowhatsapp"
+            | b"nomorwhatsapp" => (Self::Number, 3),
+            b"nohp" | b"nomorhp" | b"hp" | b"handphone" | b"nohandphone" | b"nomorhandphone"
+            | b"mobile" | b"mobilenumber" | b"mobilephone" | b"msisdn" => (Self::Number, 4),
+            b"telepon" | b"notelepon" | b"nomortelepon" | b"telp" | b"notelp" | b"telephone"
+            | b"tel" => (Self::Number, 5),
+            b"nomor" => (Self::Number, 6),
+            b"name" => (Self::Name, 0),
+            b"nama" => (Self::Name, 1),
+            b"fullname" | b"namalengkap" | b"contactname" => (Self::Name, 2),
+            b"jobtitle" => (Self::JobTitle, 0),
+            b"jabatan" => (Self::JobTitle, 1),
+            b"job" | b"position" | b"posisi" | b"pekerjaan" => (Self::JobTitle, 2),
+            b"company" => (Self::Company, 0),
+            b"companyname" => (Self::Company, 1),
+            b"perusahaan" | b"namaperusahaan" => (Self::Company, 2),
+            b"instansi" | b"organization" | b"organisation" | b"organisasi" => (Self::Company, 3),
+            _ => return None,
+        })
+    }
+}
+
+/// A row before it is judged.
+#[derive(Default)]
+pub(super) struct Row<'a> {
+    pub(super) number: Cow<'a, str>,
+    pub(super) name: Cow<'a, str>,
+    pub(super) job_title: Cow<'a, str>,
+    pub(super) company: Cow<'a, str>,
+    pub(super) fields: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+impl<'a> Row<'a> {
+    fn of_number(number: Cow<'a, str>) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn from_object(object: &'a Map<String, Value>) -> Result<Self, String> {
+        let mut row = Self::default();
+        let mut taken: [Option<(u8, &str)>; 4] = [None; 4];
+        for (key, value) in object {
+            if matches!(key.as_str(), "customFields" | "custom_fields") {
+                match value {
+                    Value::Null => {}
+                    Value::Object(fields) => {
+                        for (key, value) in fields {
+                            row.custom(key, text_of_field(key, value)?);
+                        }
+                    }
+                    _ => return Err(format!("{key} is not an object")),
+                }
+                continue;
+            }
+            let text = text_of_field(key, value)?;
+            let Some((known, rank)) = Known::of(key) else {
+                row.custom(key, text);
+                continue;
+            };
+            if text.is_empty() {
+                continue;
+            }
+            let slot = &mut taken[known as usize];
+            match *slot {
+                Some((better, _)) if better <= rank => row.custom(key, text),
+                worse => {
+                    *slot = Some((rank, key));
+                    let before = std::mem::replace(row.slot(known), text);
+                    if let Some((_, key)) = worse {
+                        row.custom(key, before);
+                    }
+                }
+            }
+        }
+        Ok(row)
+    }
+
+    /// Where a known field goes.
+    pub(super) fn slot(&mut self, known: Known) -> &mut Cow<'a, str> {
+        match known {
+            Known::Number => &mut self.number,
+            Known::Name => &mut self.name,
+            Known::JobTitle => &mut self.job_title,
+            Known::Company => &mut self.company,
+        }
+    }
+
+    /// Adds a custom field, unless it is empty.
+    pub(super) fn custom(&mut self, key: &'a str, value: Cow<'a, str>) {
+        if !value.trim().is_empty() {
+            self.fields.push((key, value));
+        }
+    }
+
+    fn judge(self, country: Option<&str>) -> Result<Recipient, Cow<'static, str>> {
+        let number = number(&self.number, country)?;
+        let text = |what: &str, text: Cow<'_, str>| match text.trim() {
+            long if longer(long, MAX_TEXT) => {
+                Err(format!("the {what} is longer than {MAX_TEXT} characters"))
+            }
+            trimmed if trimmed.len() == text.len() => Ok(text.into_owned()),
+            trimmed => Ok(trimmed.to_owned()),
+        };
+        if self.fields.len() > MAX_FIELDS {
+            return Err(format!("more than {MAX_FIELDS} custom fields").into());
+        }
+        let mut fields = BTreeMap::new();
+        for (key, value) in self.fields {
+            let (key, value) = (key.trim(), value.trim());
+            if key.is_empty() || longer(key, MAX_KEY) {
+                return Err(format!(
+                    "the name of a custom field is empty or longer than {MAX_KEY} characters"
+                )
+                .into());
+            }
+            if longer(value, MAX_VALUE) {
+                let key = shown(key);
+                return Err(format!(
+                    "the custom field {key} is longer than {MAX_VALUE} characters"
+                )
+                .into());
+            }
+            fields
+                .entry(key.to_owned())
+                .or_insert_with(|| value.to_owned());
+        }
+        Ok(Recipient {
+            number,
+            name: text("name", self.name)?,
+            job_title: text("job title", self.job_title)?,
+            company: text("company", self.company)?,
+            fields,
+        })
+    }
+}
+
+/// Judges rows one after the other and merges those with the same number.
+pub(super) struct Gathering<'c> {
+    country: Option<&'c str>,
+    /// Number to index in `parsed.recipients` and its row. A number has at most 15 digits and no
+    /// leading 0, so it is its own key.
+    seen: HashMap<u64, (usize, usize)>,
+    pub(super) parsed: Parsed,
+}
+
+impl<'c> Gathering<'c> {
+    pub(super) fn new(country: Option<&'c str>, rows: usize) -> Self {
+        Self {
+            country,
+            seen: HashMap::with_capacity(rows),
+            parsed: Parsed {
+                recipients: Vec::with_capacity(rows),
+                ..Parsed::default()
+            },
+        }
+    }
+
+    pub(super) fn add(&mut self, at: usize, row: Row<'_>) {
+        let unnumbered = row.number.trim().is_empty();
+        let input = if unnumbered { &row.name } else { &row.number }.clone();
+        match row.judge(self.country) {
+            Ok(recipient) => self.take(at, recipient),
+            Err(reason) => self.reject(at, &input, reason),
+        }
+    }
+
+    fn take(&mut self, at: usize, recipient: Recipient) {
+        let key = recipient
+            .number
+            .as_str()
+            .parse()
+            .expect("15 digits fit in 64 bits");
+        let next = self.parsed.recipients.len();
+        let (index, into) = *self.seen.entry(key).or_insert((next, at));
+        if index == next {
+            self.parsed.recipients.push(recipient);
+            return;
+        }
+        self.parsed.merged.push(Merged {
+            row: at,
+            into,
+            number: recipient.number.clone(),
+        });
+        self.parsed.recipients[index].fill(recipient);
+    }
+
+    pub(super) fn reject(&mut self, at: usize, input: &str, reason: impl Into<String>) {
+        self.parsed.rejected.push(Rejected {
+            row: at,
+            input: shown(input),
+            reason: reason.into(),
+        });
+    }
+}
+
+/// Reads a recipient's number as clients and spreadsheets write it, or says what is wrong with it.
+pub fn number(
+    text: &str,
+    country: Option<&str>,
+) -> std::result::Result<PhoneNumber, Cow<'static, str>> {
+    // Contacts apps wrap numbers in marks that nobody sees.
+    let invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let visible: Cow<'_, str> = if text.is_ascii() {
+        text.into()
+    } else {
+        let dash = |c: char| {
+            if matches!(c, '\u{2010}'..='\u{2015}') {
+                '-'
+            } else {
+                c
+            }
+        };
+        text.chars().filter(|c| !invisible(*c)).map(dash).collect()
+    };
+    let text = visible.trim();
+    if text.is_empty() {
+        return Err("no number".into());
+    }
+    if text.contains('@') {
+        return match Jid::parse(text) {
+            Some(jid) if jid.server() == Server::User => number(jid.user_part(), None),
+            Some(jid) if jid.is_group() => Err("a group, not a person".into()),
+            Some(jid) if jid.server() == Server::Lid => {
+                Err("a hidden id, not a phone number".into())
+            }
+            _ => Err("not a phone number".into()),
+        };
+    }
+    if let Some(reason) = spreadsheet_accident(text) {
+        return Err(reason.into());
+    }
+    if let Some(number) = PhoneNumber::parse(text, country) {
+        return Ok(number);
+    }
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let strange = |c: char| !matches!(c, '0'..='9' | '+' | ' ' | '-' | '(' | ')' | '.' | '\u{a0}');
+    Err(if text.contains(strange) || digits == 0 {
+        "not a phone number"
+    } else if digits < 8 {
+        "too short: a number has 8 to 15 digits"
+    } else if digits > 15 {
+        "too long: a number has 8 to 15 digits"
+    } else if text.trim_start_matches(['+', '(', ' ']).starts_with('0') {
+        "begins with 0: write it with its country code"
+    } else {
+        "not a phone number"
+    }
+    .into())
+}
+
+/// What a spreadsheet made of a number that it took for a quantity.
+fn spreadsheet_accident(text: &str) -> Option<&'static str> {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if let Some((mantissa, exponent)) = text.split_once(['e', 'E']) {
+        let mantissa = mantissa.trim_start_matches(['+', '-']);
+        let (whole, part) = mantissa.split_once(['.', ',']).unwrap_or((mantissa, "0"));
+        return (digits(whole) && digits(part) && digits(exponent.trim_start_matches(['+', '-'])))
+            .then_some(
+                "the spreadsheet rounded this number and its last digits are lost: format the \
+                 column as text and enter the number again",
+            );
+    }
+    // Without this, the digit after the point would become part of the number.
+    let (whole, part) = text.rsplit_once(['.', ','])?;
+    (part.len() <= 2
+        && part.bytes().all(|b| b == b'0')
+        && digits(part)
+        && digits(whole)
+        && whole.len() >= 8)
+        .then_some("written as a decimal number: format the column as text")
+}
+
+/// What a JSON value says as a field's text; `null` says nothing.
+fn text_of_field<'a>(key: &str, value: &'a Value) -> Result<Cow<'a, str>, String> {
+    match value {
+        Value::Null => Ok("".into()),
+        Value::String(text) => Ok(text.as_str().into()),
+        Value::Bool(_) => Ok(value.to_string().into()),
+        Value::Number(_) if matches!(Known::of(key), Some((Known::Number, _))) => {
+            text_of(value).map_err(str::to_owned)
+        }
+        Value::Number(number) => Ok(number.to_string().into()),
+        Value::Array(_) | Value::Object(_) => {
+            Err(format!("{} is neither text nor a number", shown(key)))
+        }
+    }
+}
+
+/// What a JSON value says as a phone number.
+fn text_of(value: &Value) -> Result<Cow<'_, str>, &'static str> {
+    match value {
+        Value::String(text) => Ok(text.as_str().into()),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => Ok(number.to_string().into()),
+            (None, Some(_)) => Err("a phone number cannot be negative"),
+            (None, None) => Err("a phone number cannot be a decimal number: send it as text"),
+        },
+        Value::Null => Err("no number"),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err("not a phone number"),
+    }
+}
+
+/// The number of an object, to show it with a rejection.
+fn number_in(object: &Map<String, Value>) -> String {
+    let rank = |key: &str| match Known::of(key) {
+        Some((Known::Number, rank)) => Some(rank),
+        _ => None,
+    };
+    let keys = object.iter().filter_map(|(k, v)| Some((rank(k)?, v)));
+    keys.min_by_key(|(rank, _)| *rank)
+        .map_or_else(String::new, |(_, value)| brief(value))
+}
+
+/// A value as it is shown with a rejection.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().take(4 * MAX_SHOWN).collect(),
+        Value::Array(_) => "[...]".to_owned(),
+        Value::Object(_) => "{...}".to_owned(),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// What is shown of a stranger's text.
+pub(super) fn shown(text: &str) -> String {
+    let visible = text.trim().chars().filter(|c| !c.is_control());
+    visible.take(MAX_SHOWN).collect()
+}
+
+fn longer(text: &str, limit: usize) -> bool {
+    text.len() > limit && text.chars().nth(limit).is_some()
+}
+
+/// A number as its digits.
+mod digits {
+    use super::PhoneNumber;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::borrow::Cow;
+
+    pub(super) fn serialize<S: Serializer>(n: &PhoneNumber, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(n.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PhoneNumber, D::Error> {
+        let text = Cow::<'de, str>::deserialize(d)?;
+        PhoneNumber::parse(&text, None).ok_or_else(|| serde::de::Error::custom("not a number"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn parse(value: &Value) -> Parsed {
+        Parsed::from_json(value, Some("62")).expect("a list")
+    }
+
+    fn numbers(parsed: &Parsed) -> Vec<&str> {
+        parsed
+            .recipients
+            .iter()
+            .map(|r| r.number.as_str())
+            .collect()
+    }
+
+    /// Row and beginning of the reason.
+    fn rejections(parsed: &Parsed) -> Vec<(usize, &str)> {
+        let pairs = parsed.rejected.iter().map(|r| (r.row, r.reason.as_str()));
+        pairs.collect()
+    }
+
+    #[test]
+    fn objects_texts_and_numbers_are_read_in_all_spellings() {
+        let parsed = parse(&json!([
+            {"number": "+62 812-3456-7890", "name": " Budi ", "jobTitle": "CEO", "companyName": "A & B"},
+            {"phone": 6281234567891_u64, "Name": "Ani", "job_title": "CTO", "company_name": "C",
+             "customFields": {"City": "Solo", "Age": 30, "None": null, "Empty": " "}, "vip": true, "price": 1.5},
+            {"Number": "081234567892", "company": "D", "nama": "Eko"},
+            "6281234567893@s.whatsapp.net",
+            6281234567894_u64,
+        ]));
+        assert_eq!(parsed.rejected, []);
+        assert_eq!(
+            numbers(&parsed),
+            [
+                "6281234567890",
+                "6281234567891",
+                "6281234567892",
+                "6281234567893",
+                "6281234567894"
+            ]
+        );
+        let [budi, ani, eko, ..] = parsed.recipients.as_slice() else {
+            panic!("five recipients");
+        };
+        assert_eq!(
+            (&*budi.name, &*budi.job_title, &*budi.company),
+            ("Budi", "CEO", "A & B")
+        );
+        assert_eq!(
+            (&*ani.name, &*ani.job_title, &*ani.company),
+            ("Ani", "CTO", "C")
+        );
+        assert_eq!(
+            ani.fields,
+            [
+                ("Age", "30"),
+                ("City", "Solo"),
+                ("price", "1.5"),
+                ("vip", "true")
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
+        );
+        assert_eq!((&*eko.name, &*eko.company), ("Eko", "D"));
+    }
+
+    #[test]
+    fn a_second_spelling_of_a_known_field_becomes_a_custom_field() {
+        let parsed = parse(&json!([
+            {"nomor": "A-12", "number": "6281234567890", "phone": "02112345678", "name": "", "nama": "Budi"},
+        ]));
+        let budi = &parsed.recipients[0];
+        assert_eq!(
+            (budi.number.as_str(), &*budi.name),
+            ("6281234567890", "Budi")
+        );
+        assert_eq!(budi.field("nomor"), Some("A-12"));
+        assert_eq!(budi.field("Phone"), Some("02112345678"));
+        assert_eq!(budi.field("Number"), Some("6281234567890"));
+    }
+
+    #[test]
+    fn placeholders_find_their_fields_in_any_case() {
+        let parsed = parse(&json!([
+            {"number": "6281234567890", "name": "Budi", "jobTitle": "CEO", "company": "C",
+             "customFields": {"Order ID": "7", "\u{c4}rzte": "x", "city": "Solo", "City": "Bogor"}},
+            {"number": "6281234567891"},
+        ]));
+        let budi = &parsed.recipients[0];
+        for (name, value) in [
+            ("Name", "Budi"),
+            ("name", "Budi"),
+            ("NAMA", "Budi"),
+            ("JobTitle", "CEO"),
+            ("job_title", "CEO"),
+            ("jobtitle", "CEO"),
+            ("Company", "C"),
+            ("CompanyName", "C"),
+            ("company_name", "C"),
+            ("Number", "6281234567890"),
+            ("phone", "6281234567890"),
+            ("order id", "7"),
+            ("\u{e4}rzte", "x"),
+            ("city", "Solo"),
+            ("City", "Bogor"),
+        ] {
+            assert_eq!(budi.field(name), Some(value), "{name}");
+        }
+        assert_eq!(budi.field("country"), None);
+        assert_eq!(parsed.recipients[1].field("name"), None);
+        assert_eq!(parsed.recipients[1].field("nama"), None);
+    }
+
+    #[test]
+    fn texts_are_split_and_empty_parts_do_not_count() {
+        let text = json!("6281234567890, 081234567891;\r\n\n+62 812 3456 7892,,x\n");
+        let parsed = parse(&text);
+        assert_eq!(
+            numbers(&parsed),
+            ["6281234567890", "6281234567891", "6281234567892"]
+        );
+        assert_eq!(rejections(&parsed), [(4, "not a phone number")]);
+        assert_eq!(parse(&json!("")), Parsed::default());
+        assert_eq!(
+            numbers(&parse(&json!({"number": "6281234567890"}))).len(),
+            1
+        );
+        assert_eq!(numbers(&parse(&json!(6281234567890_u64))).len(), 1);
+    }
+
+    #[test]
+    fn every_refused_row_has_its_place_and_reason() {
+        let long = "x".repeat(201);
+        let many: Map<String, Value> = (0..51).map(|i| (format!("k{i}"), json!(i))).collect();
+        let parsed = parse(&json!([
+            {"name": "no number"},
+            "abc",
+            "1234567",
+            "1234567890123456",
+            "+081234567890",
+            -6281234567890_i64,
+            6281234567890.5,
+            "6.28123E+12",
+            "6281234567890.0",
+            "120363021033254949@g.us",
+            "100000012345678@lid",
+            null,
+            true,
+            [],
+            {"number": []},
+            {"number": "6281234567890", "customFields": "x"},
+            {"number": "6281234567890", "customFields": {"a": {}}},
+            {"number": "6281234567890", "name": long},
+            {"number": "6281234567890", "customFields": many},
+            {"number": "6281234567890", "customFields": {"k".repeat(65): "v"}},
+            {"number": "6281234567890", "note": "v".repeat(1025)},
+            {"number": "62812\u{7}".to_owned() + &"9".repeat(90)},
+        ]));
+        assert_eq!(parsed.recipients, []);
+        let begins = [
+            "no number",
+            "not a phone",
+            "too short",
+            "too long",
+            "begins with 0",
+            "a phone number cannot be neg",
+            "a phone number cannot be a dec",
+            "the spreadsheet rounded",
+            "written as a decimal",
+            "a group",
+            "a hidden id",
+            "no number",
+            "not a phone",
+            "not a phone",
+            "number is neither",
+            "customFields is not",
+            "a is neither",
+            "the name is longer than 200",
+            "more than 50",
+            "the name of a custom field",
+            "the custom field note is longer than 1024",
+            "not a phone",
+        ];
+        assert_eq!(parsed.rejected.len(), begins.len());
+        for ((row, rejected), begin) in (1..).zip(&parsed.rejected).zip(begins) {
+            assert_eq!(rejected.row, row);
+            assert!(rejected.reason.starts_with(begin), "{rejected:?}, {begin}");
+        }
+        assert_eq!(parsed.rejected[0].input, "no number");
+        assert_eq!(parsed.rejected[17].input, "6281234567890");
+        let shown = &parsed.rejected[21].input;
+        assert!(shown.starts_with("628129") && shown.len() == 64, "{shown}");
+    }
+
+    #[test]
+    fn limits_are_still_taken() {
+        let fields: Map<String, Value> = (0..50).map(|i| (format!("k{i}"), json!(i))).collect();
+        let parsed = parse(&json!([
+            {"number": "6281234567890", "name": "\u{e9}".repeat(200), "customFields": fields},
+            {"number": "6281234567891", "customFields": {"\u{e9}".repeat(64): "\u{e9}".repeat(1024)}},
+        ]));
+        assert_eq!(parsed.rejected, []);
+    }
+
+    #[test]
+    fn numbers_copied_with_invisible_marks_are_read() {
+        for text in [
+            "\u{202a}+62 812\u{2011}3456\u{2011}7890\u{202c}",
+            "\u{feff}081234567890",
+            "812.3456.7890",
+        ] {
+            assert!(number(text, Some("62")).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rows_with_the_same_number_become_one() {
+        let parsed = parse(&json!([
+            {"number": "6281234567890", "name": "Budi", "customFields": {"a": "1"}},
+            "6281234567891",
+            {"number": "0812-3456-7890", "name": "Other", "company": "C", "customFields": {"a": "2", "b": "3"}},
+            6281234567890_u64,
+        ]));
+        assert_eq!(numbers(&parsed), ["6281234567890", "6281234567891"]);
+        let budi = &parsed.recipients[0];
+        assert_eq!((&*budi.name, &*budi.company), ("Budi", "C"));
+        assert_eq!((budi.field("a"), budi.field("b")), (Some("1"), Some("3")));
+        let merged: Vec<_> = parsed.merged.iter().map(|m| (m.row, m.into)).collect();
+        assert_eq!(merged, [(3, 1), (4, 1)]);
+    }
+
+    #[test]
+    fn what_is_no_list_or_too_long_is_refused() {
+        for value in [json!(null), json!(true)] {
+            assert!(Parsed::from_json(&value, None).is_err());
+        }
+        let row = json!(6281234567890_u64);
+        assert!(Parsed::from_json(&Value::Array(vec![row.clone(); 100_000]), None).is_ok());
+        assert!(Parsed::from_json(&Value::Array(vec![row; 100_001]), None).is_err());
+        assert!(Parsed::from_text(&"1,".repeat(100_000), None).is_ok());
+        assert!(Parsed::from_text(&"1,".repeat(100_001), None).is_err());
+    }
+
+    #[test]
+    fn a_stored_recipient_is_read_again_and_holds_no_empty_field() {
+        let parsed = parse(&json!([{"number": "6281234567890", "name": "B"}, "6281234567891"]));
+        let stored = serde_json::to_string(&parsed.recipients).expect("JSON");
+        assert_eq!(
+            stored,
+            r#"[{"number":"6281234567890","name":"B"},{"number":"6281234567891"}]"#
+        );
+        let read: Vec<Recipient> = serde_json::from_str(&stored).expect("recipients");
+        assert_eq!(read, parsed.recipients);
+        assert!(serde_json::from_str::<Recipient>(r#"{"number":"x"}"#).is_err());
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+            "[0-9+ ().,eE@-]{0,20}".prop_map(Value::from),
+            "0?8?1?2?[0-9]{7,9}".prop_map(Value::from),
+        ];
+        let key = "number|phone|name|nama|company|customFields|\\PC{0,4}";
+        leaf.prop_recursive(3, 24, 5, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..5)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_is_lost_and_no_number_is_there_twice(
+            rows in proptest::collection::vec(value(), 0..12), country in any::<bool>(),
+        ) {
+            let count = rows.len();
+            let parsed = Parsed::from_json(&Value::Array(rows), country.then_some("62")).expect("a list");
+            prop_assert_eq!(
+                parsed.recipients.len() + parsed.rejected.len() + parsed.merged.len(),
+                count
+            );
+            let mut all = numbers(&parsed);
+            all.sort_unstable();
+            all.dedup();
+            prop_assert_eq!(all.len(), parsed.recipients.len());
+            let stored = serde_json::to_vec(&parsed.recipients).expect("JSON");
+            let read: Vec<Recipient> = serde_json::from_slice(&stored).expect("recipients");
+            prop_assert_eq!(read, parsed.recipients);
+            prop_assert!(parsed.rejected.iter().all(|r| r.input.chars().count() <= 64));
+        }
+
+        #[test]
+        fn any_text_is_read(text in "\\PC{0,80}") {
+            let _ = Parsed::from_text(&text, Some("62"));
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! Recipients as CSV: what people export from spreadsheets, read with a word on every line that
+//! was not taken; and written so that no cell runs as a formula.
+
+use std::borrow::Cow;
+
+use super::recipient::{Gathering, Known, MAX_RECIPIENTS, Parsed, Row, number, too_many};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The header of a campaign's export.
+pub const EXPORT_HEADER: [&str; 7] = [
+    "Number",
+    "Name",
+    "Job Title",
+    "Company",
+    "Status",
+    "Sent At",
+    "Error",
+];
+
+/// A sheet to fill in, with five rows as an example.
+pub const TEMPLATE: &str = "\
+Number,Name,Job Title,Company
+6281234567890,Budi Santoso,Manager,PT Maju Jaya
+6281234567891,Siti Rahma,Owner,Toko Sinar
+6281234567892,Agus Wijaya,Sales,CV Karya Abadi
+6281234567893,Dewi Lestari,Designer,Studio Lestari
+6281234567894,Eko Prasetyo,Engineer,PT Nusantara Teknik
+";
+
+/// How many lines the delimiter is guessed from.
+const SNIFFED_LINES: usize = 20;
+
+/// A sheet that was read. The rows of `parsed` are lines, counted from 1.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sheet {
+    /// The names of the columns; empty when the sheet has no header.
+    pub headers: Vec<String>,
+    /// What became of the lines.
+    pub parsed: Parsed,
+}
+
+impl Sheet {
+    /// Reads a CSV file: comma, semicolon or tab; UTF-8, UTF-16 with a mark, or Windows-1252; with a
+    /// header, or with the number in the first and the name in the second column. Columns that
+    /// are no known field become custom fields. `country` stands for a leading 0.
+    pub fn read(bytes: &[u8], country: Option<&str>) -> Result<Self> {
+        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\xd0\xcf\x11\xe0") {
+            return Err(Error::new(
+                ErrorKind::UnsupportedMedia,
+                "this is a workbook: save it as CSV",
+            ));
+        }
+        let text = decode(bytes);
+        let (delimiter, text, mut lines) = match announced(&text) {
+            Some((delimiter, rest)) => (delimiter, rest, 1),
+            None => (sniff(&text), &*text, 0),
+        };
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .from_reader(text.as_bytes());
+        let mut record = csv::StringRecord::new();
+        let mut sheet = Self::default();
+        let mut columns: Option<Vec<Column>> = None;
+        let mut gathering = Gathering::new(country, 0);
+        let (mut counted, mut rows) = (0, 0);
+        while reader.read_record(&mut record).map_err(Error::internal)? {
+            let end = place(reader.position());
+            let begin = place(record.position().unwrap_or(&csv::Position::new()));
+            let skipped =
+                text[begin..end].len() - text[begin..end].trim_start_matches(['\r', '\n']).len();
+            let begin = begin + skipped;
+            lines += line_ends(&text[counted..begin]);
+            counted = begin;
+            if record.iter().all(|cell| cell.trim().is_empty()) {
+                continue;
+            }
+            let line = lines + 1;
+            if columns.is_none() {
+                columns = Some(match header(&record, country)? {
+                    Some(columns) => {
+                        sheet.headers = record.iter().map(|c| c.trim().to_owned()).collect();
+                        columns
+                    }
+                    None => vec![Column::Known(Known::Number), Column::Known(Known::Name)],
+                });
+                if !sheet.headers.is_empty() {
+                    continue;
+                }
+            }
+            rows += 1;
+            if rows > MAX_RECIPIENTS {
+                return Err(too_many());
+            }
+            let raw = text[begin..end].trim_end();
+            let more = line_ends(raw);
+            if end == text.len() && more > 0 && raw.bytes().filter(|b| *b == b'"').count() % 2 == 1
+            {
+                let last = line + more;
+                let input = raw.lines().next().unwrap_or_default();
+                gathering.reject(
+                    line,
+                    input,
+                    format!("a quotation mark opens here and never closes: lines {line} to {last} were not read"),
+                );
+                continue;
+            }
+            let columns = columns.as_deref().unwrap_or_default();
+            let names: Vec<String> = (columns.len()..record.len()).map(unnamed).collect();
+            let mut row = Row::default();
+            for (at, cell) in record.iter().enumerate() {
+                match columns.get(at) {
+                    Some(Column::Known(Known::Number)) => row.number = plain_number(cell).into(),
+                    Some(Column::Known(known)) => *row.slot(*known) = plain(cell).into(),
+                    Some(Column::Custom(key)) => row.custom(key, plain(cell).into()),
+                    None => row.custom(&names[at - columns.len()], plain(cell).into()),
+                }
+            }
+            gathering.add(line, row);
+        }
+        sheet.parsed = gathering.parsed;
+        Ok(sheet)
+    }
+}
+
+/// Writes one line of a sheet. Every cell is quoted, and one that a spreadsheet would run as a
+/// formula begins with an apostrophe, which [`Sheet::read`] takes away again.
+pub fn line(out: &mut String, cells: &[&str]) {
+    for (at, cell) in cells.iter().enumerate() {
+        out.push_str(if at == 0 { "\"" } else { ",\"" });
+        if is_formula(cell) {
+            out.push('\'');
+        }
+        let mut parts = cell.split('"');
+        out.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            out.push_str("\"\"");
+            out.push_str(part);
+        }
+        out.push('"');
+    }
+    out.push_str("\r\n");
+}
+
+/// Whether a spreadsheet would run the cell. Apostrophes in front do not count, so that the one
+/// that [`line`] adds can be told from one that was there.
+fn is_formula(cell: &str) -> bool {
+    cell.trim_start_matches('\'')
+        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+}
+
+/// A cell without the apostrophe that kept it from being a formula.
+fn plain(cell: &str) -> &str {
+    let cell = cell.trim_matches(' ');
+    match cell.strip_prefix('\'') {
+        Some(rest) if is_formula(rest) => rest,
+        _ => cell,
+    }
+}
+
+/// A number without what keeps a spreadsheet from rounding it: `'0812..` or `="0812.."`.
+fn plain_number(cell: &str) -> &str {
+    let cell = cell.trim();
+    let formula = cell.strip_prefix("=\"").and_then(|c| c.strip_suffix('"'));
+    formula.unwrap_or(cell).trim_start_matches('\'')
+}
+
+enum Column {
+    Known(Known),
+    Custom(String),
+}
+
+/// What a column without a name is called.
+fn unnamed(at: usize) -> String {
+    format!("Column {}", at + 1)
+}
+
+/// Reads the first line as a header. It is none when it names no known field, or holds a number.
+fn header(record: &csv::StringRecord, country: Option<&str>) -> Result<Option<Vec<Column>>> {
+    let known: Vec<_> = record.iter().map(|c| Known::of(c.trim())).collect();
+    let is_number = |cell: &str| number(plain_number(cell), country).is_ok();
+    if known.iter().all(Option::is_none) || record.iter().any(is_number) {
+        return Ok(None);
+    }
+    let best = |field: Known| {
+        let ranks = known.iter().enumerate();
+        let same = ranks.filter_map(|(at, k)| k.filter(|k| k.0 == field).map(|k| (k.1, at)));
+        same.min().map(|(_, at)| at)
+    };
+    if best(Known::Number).is_none() {
+        return Err(Error::invalid(
+            "the header names no column with numbers (number, phone, whatsapp, nomor, no hp, telepon)",
+        ));
+    }
+    let column = |(at, name): (usize, &str)| match known[at] {
+        Some((field, _)) if best(field) == Some(at) => Column::Known(field),
+        _ if name.trim().is_empty() => Column::Custom(unnamed(at)),
+        _ => Column::Custom(name.trim().to_owned()),
+    };
+    Ok(Some(record.iter().enumerate().map(column).collect()))
+}
+
+/// A place in the text that csv reports.
+fn place(position: &csv::Position) -> usize {
+    usize::try_from(position.byte()).expect("the text is in memory")
+}
+
+/// How many lines end in the text: with `\n`, `\r\n` or `\r`.
+fn line_ends(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let ends = (0..bytes.len()).filter(|&at| match bytes[at] {
+        b'\n' => true,
+        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+        _ => false,
+    });
+    ends.count()
+}
+
+/// The delimiter that a first line `sep=;` announces, and what follows it.
+fn announced(text: &str) -> Option<(u8, &str)> {
+    let rest = text.strip_prefix("sep=")?;
+    let delimiter = *rest.as_bytes().first().filter(|b| b",;\t|:".contains(b))?;
+    let rest = &rest[1..];
+    let end = ["\r\n", "\n", "\r"]
+        .iter()
+        .find(|end| rest.starts_with(**end))?;
+    Some((delimiter, &rest[end.len()..]))
+}
+
+/// Guesses the delimiter: the one that most of the first lines have as often as the first has.
+fn sniff(text: &str) -> u8 {
+    const CANDIDATES: [u8; 3] = *b",;\t";
+    let mut lines: Vec<[usize; 3]> = Vec::new();
+    let (mut counts, mut quoted, mut empty) = ([0; 3], false, true);
+    for byte in text.bytes().chain([b'\n']) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\r' | b'\n' if !quoted => {
+                if !empty {
+                    lines.push(counts);
+                }
+                (counts, empty) = ([0; 3], true);
+                if lines.len() == SNIFFED_LINES {
+                    break;
+                }
+                continue;
+            }
+            _ if !quoted => {
+                if let Some(at) = CANDIDATES.iter().position(|c| *c == byte) {
+                    counts[at] += 1;
+                }
+            }
+            _ => {}
+        }
+        empty = false;
+    }
+    let score = |at: usize| {
+        let first = lines.first().map_or(0, |counts| counts[at]);
+        let same = lines.iter().filter(|c| first > 0 && c[at] == first);
+        (same.count(), first, std::cmp::Reverse(at))
+    };
+    let best = (0..CANDIDATES.len()).max_by_key(|at| score(*at));
+    CANDIDATES[best.unwrap_or(0)]
+}
+
+/// Reads the bytes as text: by their mark, as UTF-8, or else as Windows-1252, which every byte fits.
+fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+        Cow::Owned(text.collect())
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => match std::str::from_utf8(rest) {
+            Ok(text) => text.into(),
+            Err(_) => rest.iter().map(|byte| windows_1252(*byte)).collect(),
+        },
+    }
+}
+
+/// The character of a byte; where Windows-1252 has none, Latin-1's.
+fn windows_1252(byte: u8) -> char {
+    const FROM_80: [char; 32] = [
+        '\u{20ac}', '\u{81}', '\u{201a}', '\u{192}', '\u{201e}', '\u{2026}', '\u{2020}',
+        '\u{2021}', '\u{2c6}', '\u{2030}', '\u{160}', '\u{2039}', '\u{152}', '\u{8d}', '\u{17d}',
+        '\u{8f}', '\u{90}', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2022}', '\u{2013}',
+        '\u{2014}', '\u{2dc}', '\u{2122}', '\u{161}', '\u{203a}', '\u{153}', '\u{9d}', '\u{17e}',
+        '\u{178}',
+    ];
+    match byte {
+        0x80..=0x9f => FROM_80[usize::from(byte - 0x80)],
+        other => char::from(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Sheet {
+        Sheet::read(text.as_bytes(), Some("62")).expect("a sheet")
+    }
+
+    /// Number and name of each recipient.
+    fn people(sheet: &Sheet) -> Vec<(&str, &str)> {
+        let people = sheet.parsed.recipients.iter();
+        people.map(|r| (r.number.as_str(), &*r.name)).collect()
+    }
+
+    /// Line and reason of each refused line.
+    fn refused(sheet: &Sheet) -> Vec<(usize, &str)> {
+        let refused = sheet.parsed.rejected.iter();
+        refused.map(|r| (r.row, &*r.reason)).collect()
+    }
+
+    const TWO: [(&str, &str); 2] = [("6281234567890", "Budi"), ("6281234567891", "Ani")];
+
+    #[test]
+    fn each_delimiter_encoding_and_line_end_is_read() {
+        for delimiter in [",", ";", "\t"] {
+            for end in ["\n", "\r\n", "\r"] {
+                for header in ["Number,Name", "No. HP,Nama", "\"WhatsApp\",\"NAME\"", ""] {
+                    let text = format!("{header}{end}6281234567890,Budi{end}{end}081234567891,Ani")
+                        .replace(',', delimiter);
+                    let utf16 = text.encode_utf16();
+                    let le: Vec<u8> = utf16.clone().flat_map(u16::to_le_bytes).collect();
+                    let be: Vec<u8> = utf16.flat_map(u16::to_be_bytes).collect();
+                    for bytes in [
+                        text.as_bytes().to_vec(),
+                        [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+                        [b"\xff\xfe", &*le].concat(),
+                        [b"\xfe\xff", &*be].concat(),
+                    ] {
+                        let sheet = Sheet::read(&bytes, Some("62")).expect("a sheet");
+                        assert_eq!(people(&sheet), TWO, "{bytes:?}");
+                        assert_eq!(refused(&sheet), [], "{bytes:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf_8_are_windows_1252() {
+        let sheet = Sheet::read(b"6281234567890,Ren\xe9 \x80\x93", None).expect("a sheet");
+        assert_eq!(
+            people(&sheet),
+            [("6281234567890", "Ren\u{e9} \u{20ac}\u{201c}")]
+        );
+    }
+
+    #[test]
+    fn columns_are_known_by_their_names_and_others_are_custom() {
+        let sheet = read(
+            "Perusahaan,Jabatan,No HP,Nama,Kota,,Telepon\n\
+             PT A,CEO,081234567890,Budi,Solo,x,021123456\n\
+             ,,081234567891,Ani,,,,beyond",
+        );
+        assert_eq!(people(&sheet), TWO);
+        assert_eq!(sheet.headers[2..4], ["No HP", "Nama"]);
+        let [budi, ani] = sheet.parsed.recipients.as_slice() else {
+            panic!("two recipients");
+        };
+        assert_eq!((&*budi.company, &*budi.job_title), ("PT A", "CEO"));
+        for (name, value) in [
+            ("kota", "Solo"),
+            ("Column 6", "x"),
+            ("Telepon", "021123456"),
+        ] {
+            assert_eq!(budi.field(name), Some(value), "{name}");
+        }
+        assert_eq!(ani.field("Column 8"), Some("beyond"));
+        assert_eq!(ani.fields.len(), 1);
+    }
+
+    #[test]
+    fn every_refused_line_has_its_number_and_reason() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = [
+                "",
+                "number,name",
+                "",
+                "6281234567890,\"Budi",
+                "Santoso\"",
+                "6.28123E+12,Ani",
+                ",",
+                "",
+                "6,28E+12",
+                "x,Eko",
+                "",
+                ",Dewi",
+                "0812-3456-7890,Other",
+                "6281234567891.0,A",
+            ]
+            .join(end);
+            let sheet = read(&text);
+            assert_eq!(
+                people(&sheet),
+                [("6281234567890", &*format!("Budi{end}Santoso"))]
+            );
+            let reasons = refused(&sheet);
+            let lines: Vec<_> = reasons.iter().map(|r| r.0).collect();
+            assert_eq!(lines, [6, 9, 10, 12, 14], "{end:?} {reasons:?}");
+            assert!(
+                reasons[0].1.starts_with("the spreadsheet rounded"),
+                "{reasons:?}"
+            );
+            assert_eq!(reasons[2].1, "not a phone number");
+            assert_eq!(reasons[3].1, "no number");
+            assert!(reasons[4].1.starts_with("written as a decimal"));
+            assert_eq!(sheet.parsed.rejected[3].input, "Dewi");
+            let merged: Vec<_> = sheet
+                .parsed
+                .merged
+                .iter()
+                .map(|m| (m.row, m.into))
+                .collect();
+            assert_eq!(merged, [(13, 4)]);
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_spreadsheet_from_rounding_is_taken_away() {
+        let sheet = read(
+            "'081234567890;Budi\n\"=\"\"081234567891\"\"\";Ani\n'+6281234567892;'@eko\n081234567893;'t Hooft",
+        );
+        assert_eq!(
+            people(&sheet),
+            [
+                TWO[0],
+                TWO[1],
+                ("6281234567892", "@eko"),
+                ("6281234567893", "'t Hooft")
+            ]
+        );
+    }
+
+    #[test]
+    fn the_delimiter_is_announced_or_the_steadiest() {
+        assert_eq!(
+            people(&read("sep=;\r\nnumber;name\r\n081234567890;Budi, Jr")),
+            [("6281234567890", "Budi, Jr")]
+        );
+        assert_eq!(refused(&read("sep=|\nnumber|name\nx|Budi"))[0].0, 3);
+        let sheet = read("081234567890;Budi, Jr\n081234567891;Ani");
+        assert_eq!(people(&sheet), [("6281234567890", "Budi, Jr"), TWO[1]]);
+        let sheet = read("\"a, b, c\";number\nx;081234567890");
+        assert_eq!(sheet.parsed.recipients[0].field("a, b, c"), Some("x"));
+        assert_eq!(people(&read("081234567890\n081234567891")).len(), 2);
+    }
+
+    #[test]
+    fn a_quote_that_never_closes_is_told_and_not_taken() {
+        let sheet = read(
+            "number,name\n081234567890,Budi\n081234567891,\"Ani\n081234567892,Eko\n081234567893,Dewi\n",
+        );
+        assert_eq!(people(&sheet), [TWO[0]]);
+        let [(3, reason)] = *refused(&sheet) else {
+            panic!("one refused line: {sheet:?}");
+        };
+        assert!(reason.ends_with("lines 3 to 5 were not read"), "{reason}");
+        let inch = read("081234567890,5\" pipe\n081234567891,6\" pipe\n");
+        assert_eq!(people(&inch).len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_sheet_is_refused() {
+        let workbook = Sheet::read(b"PK\x03\x04rest", None).expect_err("a workbook");
+        assert_eq!(workbook.kind(), ErrorKind::UnsupportedMedia);
+        assert!(Sheet::read(b"Nama,Kota\nBudi,Solo", None).is_err());
+        assert_eq!(read(""), Sheet::default());
+        assert_eq!(read("\n,,\n"), Sheet::default());
+        let rows = "1\n".repeat(100_000);
+        assert!(Sheet::read(rows.as_bytes(), None).is_ok());
+        assert!(Sheet::read(format!("{rows}1").as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn the_template_is_a_sheet_of_five() {
+        let sheet = read(TEMPLATE);
+        assert_eq!(sheet.headers, EXPORT_HEADER[..4]);
+        assert_eq!((people(&sheet).len(), refused(&sheet)), (5, vec![]));
+    }
+
+    #[test]
+    fn written_cells_are_quoted_and_no_formula() {
+        let mut out = String::new();
+        line(&mut out, &EXPORT_HEADER);
+        line(
+            &mut out,
+            &["=1+1", "say \"hi\"", "", "a,b\nc", "-5", "'+1", "'x"],
+        );
+        assert_eq!(
+            out,
+            "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\"\r\n\
+             \"'=1+1\",\"say \"\"hi\"\"\",\"\",\"a,b\nc\",\"'-5\",\"''+1\",\"'x\"\r\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Sheet::read(&bytes, Some("62"));
+        }
+
+        #[test]
+        fn any_table_is_read(text in "[0-9a-z,;\"\n\r\t'=+ ]{0,120}") {
+            let _ = Sheet::read(text.as_bytes(), Some("62"));
+        }
+
+        #[test]
+        fn no_line_is_lost(
+            rows in proptest::collection::vec(("[0-9]{6,10}|x", "[a-z ]{1,5}!"), 0..20),
+        ) {
+            let text: String = rows.iter().map(|(n, name)| format!("{n};{name}\r\n")).collect();
+            let parsed = read(&text).parsed;
+            prop_assert_eq!(
+                parsed.recipients.len() + parsed.rejected.len() + parsed.merged.len(),
+                rows.len()
+            );
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(
+            name in "[^\\pC ]([^\\pC]{0,20}[^\\pC ])?", formula in "['=+@-]{0,3}[a-z\",;]{1,5}",
+        ) {
+            let mut text = String::new();
+            line(&mut text, &["number", "name", "other"]);
+            line(&mut text, &["+6281234567890", &name, &formula]);
+            let sheet = read(&text);
+            prop_assert_eq!(people(&sheet), [("6281234567890", name.trim())]);
+            prop_assert_eq!(sheet.parsed.recipients[0].field("other"), Some(&*formula));
+        }
+    }
+}
