@@ -650,14 +650,15 @@ mod tests {
     fn placeholders_find_their_fields_in_any_case() {
         let parsed = parse(&json!([
             {"number": "6281234567890", "name": "Budi", "jobTitle": "CEO", "company": "C",
-             "customFields": {"Order ID": "7", "\u{c4}rzte": "x", "city": "Solo", "City": "Bogor"}},
+             "customFields": {"Order ID": "7", "name": "X", "Nama": "Y", "\u{c4}rzte": "x", "city": "Solo", "City": "Bogor"}},
             {"number": "6281234567891"},
         ]));
         let budi = &parsed.recipients[0];
         for (name, value) in [
             ("Name", "Budi"),
             ("name", "Budi"),
-            ("NAMA", "Budi"),
+            ("NAMA", "Y"),
+            ("namalengkap", "Budi"),
             ("JobTitle", "CEO"),
             ("job_title", "CEO"),
             ("jobtitle", "CEO"),
@@ -794,6 +795,23 @@ mod tests {
         assert_eq!((budi.field("a"), budi.field("b")), (Some("1"), Some("3")));
         let merged: Vec<_> = parsed.merged.iter().map(|m| (m.row, m.into)).collect();
         assert_eq!(merged, [(3, 1), (4, 1)]);
+    }
+
+    #[test]
+    fn merging_goes_no_further_than_the_limit_of_custom_fields() {
+        let fields = |keys: std::ops::Range<u8>| -> Map<String, Value> {
+            keys.map(|i| (format!("k{i:02}"), json!(i))).collect()
+        };
+        let parsed = parse(&json!([
+            {"number": "6281234567890", "customFields": fields(0..40)},
+            {"number": "6281234567890", "customFields": fields(30..60)},
+        ]));
+        let merged = &parsed.recipients[0];
+        assert_eq!(merged.fields.len(), MAX_FIELDS);
+        assert_eq!(
+            (merged.field("k49"), merged.field("k50")),
+            (Some("49"), None)
+        );
     }
 
     #[test]

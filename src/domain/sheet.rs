@@ -450,6 +450,8 @@ mod tests {
         assert_eq!(people(&sheet), [("6281234567890", "Budi, Jr"), TWO[1]]);
         let sheet = read("\"a, b, c\";number\nx;081234567890");
         assert_eq!(sheet.parsed.recipients[0].field("a, b, c"), Some("x"));
+        let sheet = read("\"a, b\";number\n\"x, y\";081234567890\n");
+        assert_eq!(sheet.parsed.recipients[0].field("a, b"), Some("x, y"));
         assert_eq!(people(&read("081234567890\n081234567891")).len(), 2);
     }
 
@@ -465,6 +467,8 @@ mod tests {
         assert!(reason.ends_with("lines 3 to 5 were not read"), "{reason}");
         let inch = read("081234567890,5\" pipe\n081234567891,6\" pipe\n");
         assert_eq!(people(&inch).len(), 2);
+        let both = read("081234567890,\"Bu\ndi\",5\" pipe\n081234567891,Ani\n");
+        assert_eq!(people(&both), [("6281234567890", "Bu\ndi"), TWO[1]]);
     }
 
     #[test]
@@ -472,6 +476,11 @@ mod tests {
         let workbook = Sheet::read(b"PK\x03\x04rest", None).expect_err("a workbook");
         assert_eq!(workbook.kind(), ErrorKind::UnsupportedMedia);
         assert!(Sheet::read(b"Nama,Kota\nBudi,Solo", None).is_err());
+        // A line with a number is no header, whatever else it says.
+        assert_eq!(
+            people(&read("081234567890,Nama")),
+            [("6281234567890", "Nama")]
+        );
         assert_eq!(read(""), Sheet::default());
         assert_eq!(read("\n,,\n"), Sheet::default());
         let rows = "1\n".repeat(100_000);
