@@ -94,6 +94,37 @@ impl fmt::Display for MediaId {
     }
 }
 
+/// The id of a campaign or a recipient list: `campaign_1234567890_abc123`, as seed 001 shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RowId(String);
+
+impl RowId {
+    /// Reads an id that a client named.
+    pub fn parse(text: &str) -> Option<Self> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        let good = !text.is_empty() && text.len() <= 64 && text.bytes().all(legal);
+        good.then(|| Self(text.to_owned()))
+    }
+
+    /// Reads an id from a key.
+    pub(crate) fn of_key(bytes: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(bytes).ok().and_then(Self::parse);
+        text.ok_or_else(|| Error::internal("a key with an odd id"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// SHA-256 of a file, which names its bytes; lower-case hex digits as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
@@ -181,6 +212,11 @@ impl IdSource {
         uuid::Builder::from_random_bytes(self.bytes())
             .into_uuid()
             .to_string()
+    }
+
+    /// The id of a new campaign or list.
+    pub fn row_id(&self, kind: &str, now: crate::time::Timestamp) -> RowId {
+        RowId(format!("{kind}_{}_{}", now.as_ms(), hex(&self.bytes::<5>())))
     }
 
     /// The id of a stored file with this extension.

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
+use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
 use crate::domain::{Gateway, Parts, webhook};
@@ -107,6 +108,8 @@ impl Server {
             downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
             media: Folder::open(&config.data, deps.ids.clone())?,
             uploads: Default::default(),
+            campaigns: Default::default(),
+            retries: Queue::new(&store, campaign::QUEUE, deps.clock.clone()),
             picture_work: Semaphore::new(1),
             link_client: Client::new(policies.links)?,
             store,
@@ -156,6 +159,8 @@ impl Server {
         ));
         self.workers
             .spawn(worker::download::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(campaign::run::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::retention::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();

@@ -37,6 +37,9 @@ pub const NAMES: &[&str] = &[
     "message.reaction",
     "message.media",
     "poll.vote",
+    "campaign.progress",
+    "campaign.status",
+    "contact.optout",
     "call.offer",
     "group.update",
 ];

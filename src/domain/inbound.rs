@@ -8,11 +8,13 @@ use super::Gateway;
 use super::event;
 use super::media::received::{self, Held};
 use super::message::{self, Message};
+use super::optout::OptOut;
 use super::poll;
 use super::session::{Session, is_kept};
+use super::suppression;
 use crate::error::Result;
 use crate::store::record;
-use crate::store::{Durability, Read, tables};
+use crate::store::{Durability, Read, Tx, tables};
 use crate::wa::message::{Enclosed, Incoming, Said};
 
 impl Gateway {
@@ -44,7 +46,9 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: held(&incoming.what),
+                    campaign: None,
                 };
+                newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
@@ -77,6 +81,28 @@ fn words(what: &Said) -> Option<String> {
         Said::Location(place) => place.name.clone(),
         Said::Contacts(_) | Said::Vote(_) | Said::Revoke { .. } | Said::Nothing => None,
     }
+}
+
+/// Heeds the words by which people leave campaigns and come back, in chats with one person.
+fn opt_out(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    session: &Session,
+    incoming: &Incoming,
+) -> Result<Option<u64>> {
+    let (Said::Text(text), Some(number)) = (&incoming.what, &incoming.person.number) else {
+        return Ok(None);
+    };
+    if incoming.from_me || incoming.chat.is_group() {
+        return Ok(None);
+    }
+    let now = gateway.clock.now();
+    let Some(asked) = suppression::heed(tx, session, number, text, now)? else {
+        return Ok(None);
+    };
+    let data = json!({ "number": number, "suppressed": asked == OptOut::Stop });
+    let entry = gateway.event(session, "contact.optout", data);
+    event::append(tx, session.number, &entry)
 }
 
 /// The file of a message, for the time when somebody asks for it.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Gateway;
+use super::campaign::{self, Part};
 use super::event;
 use super::media::received::{self, Held};
 use super::session::Session;
@@ -35,6 +36,9 @@ pub struct Message {
     /// The file of a message that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclosed: Option<Box<Held>>,
+    /// The campaign that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Box<Part>>,
 }
 
 impl Record for Message {
@@ -124,6 +128,10 @@ pub(super) fn advance(
     message.progress = Some(step.progress);
     message.refusal = step.refusal.map(str::to_owned);
     tx.put(tables::MESSAGES, key, record::encode(&message)?);
+    if let Some(part) = &message.campaign {
+        let (to, at) = (step.progress, gateway.clock.now());
+        campaign::rows::moved(tx, gateway, session, part, to, at, step.refusal)?;
+    }
     let data = json!({
         "id": id, "remoteJid": message.chat, "status": step.progress.word(),
         "participant": step.by, "timestamp": step.at.as_secs(), "error": step.refusal,

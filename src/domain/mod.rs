@@ -1,9 +1,11 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
+pub mod campaign;
 pub mod draft;
 pub mod event;
 pub mod inbound;
 pub mod key;
+pub mod list;
 pub mod media;
 pub mod message;
 mod poll;
@@ -11,10 +13,12 @@ pub mod optout;
 pub mod pacing;
 pub mod recipient;
 pub mod retention;
+mod roster;
 pub mod schedule;
 pub mod send;
 pub mod session;
 pub mod sheet;
+pub mod suppression;
 pub mod template;
 pub mod vault;
 pub mod webhook;
@@ -74,6 +78,10 @@ pub struct Parts {
     pub picture_work: Semaphore,
     /// Downloads of received files that wait.
     pub downloads: Queue,
+    /// Wakes the loops that send campaigns.
+    pub campaigns: campaign::run::Campaigns,
+    /// Recipients of campaigns that are to be tried again.
+    pub retries: Queue,
     /// Fetches links that clients name.
     pub link_client: Client,
     /// Sends webhooks.

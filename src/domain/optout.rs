@@ -41,6 +41,19 @@ impl Words {
         }
     }
 
+    /// These words, where others are given those.
+    #[must_use]
+    pub fn replaced(self, stop: Option<&[String]>, start: Option<&[String]>) -> Self {
+        let bare = |words: &[String]| {
+            let words = words.iter().map(|word| bare(word));
+            words.filter(|word| !word.is_empty()).collect()
+        };
+        Self {
+            stop: stop.map_or(self.stop, bare),
+            start: start.map_or(self.start, bare),
+        }
+    }
+
     /// What a message asks for: it has to be one of the words and nothing else. Case, spaces,
     /// punctuation and emoji around it do not count. A word on both lists stops.
     pub fn verdict(&self, text: &str) -> Option<OptOut> {

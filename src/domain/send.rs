@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::campaign::rows::Missed;
+use super::campaign::{self, Part};
 use super::draft::{Composed, Content, Draft, MediaKind, Sources};
 use super::media::Uploaded;
 use super::message::{self, Message, Step};
@@ -145,12 +147,34 @@ pub(super) struct Job {
     /// The uploaded file that it shows.
     pub(super) file: Option<Arc<Uploaded>>,
     pub(super) note: Option<String>,
+    /// The campaign that it is part of.
+    pub(super) campaign: Option<Part>,
     /// Whether the client asked for it; the head of an album was not.
     asked: bool,
     pub(super) done: Option<Result<(), Refusal>>,
 }
 
 impl Job {
+    /// What became of it, for the rows.
+    fn step(&self) -> Sent {
+        let failure = match &self.done {
+            Some(Ok(())) => None,
+            Some(Err(refusal)) => {
+                let why = refusal.why.clone();
+                let missed = match refusal.code.as_deref() {
+                    Some("429") => Missed::TooMany(why.clone()),
+                    _ => Missed::Refused(why.clone()),
+                };
+                Some((missed, why))
+            }
+            None => Some((Missed::Unknown, unacknowledged(&self.id))),
+        };
+        Sent {
+            id: self.id.clone(),
+            failure,
+        }
+    }
+
     /// What became of it.
     fn outcome(self) -> Outcome {
         let refusal = match self.done {
@@ -158,10 +182,8 @@ impl Job {
             Some(Err(refusal)) => Some(refusal),
             None => Some(Refusal {
                 kind: ErrorKind::UpstreamTimeout,
-                why: format!(
-                    "WhatsApp did not acknowledge message {} in time; it may still arrive",
-                    self.id
-                ),
+                why: unacknowledged(&self.id),
+                code: None,
             }),
         };
         let (reason, failure) = refusal.map(|r| (r.kind, r.why)).unzip();
@@ -177,8 +199,14 @@ impl Job {
 
 /// Why a message was not sent.
 pub(super) struct Refusal {
-    pub(super) kind: ErrorKind,
-    pub(super) why: String,
+    kind: ErrorKind,
+    why: String,
+    /// WhatsApp's code, when it was WhatsApp that refused.
+    code: Option<String>,
+}
+
+fn unacknowledged(id: &MessageId) -> String {
+    format!("WhatsApp did not acknowledge message {id} in time; it may still arrive")
 }
 
 impl Job {
@@ -189,9 +217,50 @@ impl Job {
             what: composed.what,
             file: composed.file,
             note: composed.note,
+            campaign: None,
             asked: true,
             done: None,
         }
+    }
+
+    /// What must be durable before it is written to WhatsApp.
+    pub(super) fn rows(&self, session: SessionNumber, now: Timestamp) -> Result<JobRows> {
+        let message = Message {
+            chat: self.to.clone(),
+            sender: None,
+            at: now,
+            text: self.what.text().map(str::to_owned),
+            sent: Some(self.what.clone()),
+            progress: Some(Progress::Sending),
+            refusal: None,
+            enclosed: None,
+            campaign: self.campaign.clone().map(Box::new),
+        };
+        Ok(JobRows {
+            id: self.id.clone(),
+            key: message::key(session, &self.id, &self.to, None),
+            outbox: message::outbox_key(session, &self.id),
+            message: record::encode(&message)?,
+            at: now,
+        })
+    }
+}
+
+/// The rows of a message that is about to be sent.
+pub(super) struct JobRows {
+    /// Its id.
+    pub(super) id: MessageId,
+    key: Vec<u8>,
+    outbox: Vec<u8>,
+    message: Vec<u8>,
+    at: Timestamp,
+}
+
+impl JobRows {
+    /// Writes them.
+    pub(super) fn put(self, tx: &mut Tx) {
+        tx.put(tables::OUTBOX, self.outbox, self.at.as_ms().to_be_bytes());
+        tx.put(tables::MESSAGES, self.key, self.message);
     }
 }
 
@@ -206,6 +275,7 @@ impl Gateway {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Outcome>> {
         let row_key = key.as_ref().map(|key| idempotency_key(session.number, key));
+        let _first = session.ordinary_send();
         let _claim = row_key
             .as_deref()
             .map(|row| self.in_flight.claim(row))
@@ -316,23 +386,16 @@ impl Gateway {
                 },
             )
         });
-        let mut rows = Vec::new();
-        for job in jobs.iter().flatten() {
-            rows.push((
-                message::key(number, &job.id, &job.to, None),
-                message::outbox_key(number, &job.id),
-                record::encode(&stored(job, now))?,
-            ));
-        }
+        let rows = jobs.iter().flatten().map(|job| job.rows(number, now));
+        let rows: Vec<JobRows> = rows.collect::<Result<_>>()?;
         if rows.is_empty() && remembered.is_none() {
             return Ok(());
         }
         self.store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, id.as_str(), number)?;
-                for (key, outbox, row) in rows {
-                    tx.put(tables::OUTBOX, outbox, now.as_ms().to_be_bytes());
-                    tx.put(tables::MESSAGES, key, row);
+                for row in rows {
+                    row.put(tx);
                 }
                 if let Some((row, remembered)) = remembered {
                     tx.put(tables::IDEMPOTENCY, row, record::encode(&remembered)?);
@@ -369,6 +432,7 @@ impl Gateway {
                         job.done = Some(Err(Refusal {
                             kind,
                             why: error.detail().to_owned(),
+                            code: None,
                         }));
                     }
                 }
@@ -393,6 +457,7 @@ impl Gateway {
                     Verdict::Refused(code) => Err(Refusal {
                         kind: ErrorKind::Upstream,
                         why: refusal(&code),
+                        code: Some(code),
                     }),
                 });
             }
@@ -412,7 +477,7 @@ impl Gateway {
     }
 
     /// Records what became of each message and answers it.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         session: &Arc<Session>,
         jobs: Vec<Result<Job, Outcome>>,
@@ -420,6 +485,7 @@ impl Gateway {
     ) -> Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut steps = Vec::new();
+        let mut campaigns = false;
         for job in jobs {
             let job = match job {
                 Ok(job) => job,
@@ -428,10 +494,9 @@ impl Gateway {
                     continue;
                 }
             };
+            steps.push(job.step());
+            campaigns |= job.campaign.is_some();
             let (asked, outcome) = (job.asked, job.outcome());
-            if let Some(id) = &outcome.id {
-                steps.push((id.clone(), outcome.failure.clone()));
-            }
             if asked {
                 outcomes.push(outcome);
             }
@@ -450,16 +515,22 @@ impl Gateway {
             Ok(((), newest))
         })
         .await?;
+        if campaigns {
+            self.campaigns.wake();
+        }
         Ok(outcomes)
     }
 
     /// Gives up what a crash interrupted.
     pub(super) async fn fail_interrupted(&self, session: &Arc<Session>) {
-        let why = Some("the session was logged out before it was sent".to_owned());
+        let why = "the session was logged out before it was sent";
         let steps: Vec<_> = session
             .take_interrupted()
             .into_iter()
-            .map(|id| (id, why.clone()))
+            .map(|id| Sent {
+                id,
+                failure: Some((Missed::Unknown, why.to_owned())),
+            })
             .collect();
         let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
         let written = self
@@ -485,19 +556,23 @@ impl Gateway {
                         chat,
                         sent: Some(what),
                         at,
+                        campaign,
                         ..
                     },
                 )) = message::own(read, session.number, &id)?
                 {
-                    let late = started.since(at) > RESEND_WITHIN;
                     let mut job = Job::new(id, chat, what.into());
                     if let Outgoing::Media { file, .. } = &job.what {
                         job.file = self.known_upload(session, file)?.map(Arc::new);
                     }
+                    job.campaign = campaign.map(|part| *part);
+                    // Nobody of a campaign is forgotten; an ordinary message would only surprise.
+                    let late = started.since(at) > RESEND_WITHIN && job.campaign.is_none();
                     job.done = late.then(|| {
                         Err(Refusal {
                             kind: ErrorKind::Conflict,
                             why: "interrupted by a restart and too old to be sent".into(),
+                            code: None,
                         })
                     });
                     jobs.push(job);
@@ -522,50 +597,45 @@ impl Gateway {
     }
 }
 
+/// What became of a message, for the rows.
+struct Sent {
+    id: MessageId,
+    failure: Option<(Missed, String)>,
+}
+
 fn settle_rows(
     tx: &mut Tx,
     gateway: &Gateway,
     session: &Session,
-    steps: &[(MessageId, Option<String>)],
+    steps: &[Sent],
     now: Timestamp,
 ) -> Result<Option<u64>> {
     let mut newest = None;
-    for (id, failure) in steps {
-        tx.delete(tables::OUTBOX, &message::outbox_key(session.number, id));
+    for sent in steps {
+        tx.delete(
+            tables::OUTBOX,
+            &message::outbox_key(session.number, &sent.id),
+        );
+        if let Some((missed, _)) = &sent.failure
+            && let Some((_, row)) = message::own(tx, session.number, &sent.id)?
+            && let Some(part) = &row.campaign
+            && campaign::rows::missed(tx, session.number, part, missed, now)?
+        {
+            continue;
+        }
         let step = Step {
-            progress: if failure.is_some() {
+            progress: if sent.failure.is_some() {
                 Progress::Failed
             } else {
                 Progress::Sent
             },
             by: None,
             at: now,
-            refusal: failure.as_deref(),
+            refusal: sent.failure.as_ref().map(|(_, why)| why.as_str()),
         };
-        newest = message::advance(tx, gateway, session, id, step)?.or(newest);
+        newest = message::advance(tx, gateway, session, &sent.id, step)?.or(newest);
     }
     Ok(newest)
-}
-
-fn stored(job: &Job, now: Timestamp) -> Message {
-    let text = match &job.what {
-        Outgoing::Text { body, .. } | Outgoing::Edit { body, .. } => Some(body.clone()),
-        Outgoing::Reaction { emoji, .. } => Some(emoji.clone()),
-        Outgoing::Media { caption, .. } => caption.clone(),
-        Outgoing::Poll { question, .. } => Some(question.clone()),
-        Outgoing::Location { place, .. } => place.name.clone(),
-        Outgoing::Contacts { .. } | Outgoing::Album { .. } | Outgoing::Revoke { .. } => None,
-    };
-    Message {
-        chat: job.to.clone(),
-        sender: None,
-        at: now,
-        text,
-        sent: Some(job.what.clone()),
-        progress: Some(Progress::Sending),
-        refusal: None,
-        enclosed: None,
-    }
 }
 
 /// The album that the draft belongs to.

@@ -1,6 +1,7 @@
 //! Sessions: one linked account each. Their states, their life, and what they hear from WhatsApp.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,10 +11,15 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Gateway;
+use super::campaign;
 use super::event::{self, Event};
+use super::list;
 use super::media::files;
 use super::message;
+use super::optout::Words;
+use super::pacing::QuietHours;
 use super::vault::token_hash;
+use super::zone::Zone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
 use crate::jid::{Jid, PhoneNumber};
@@ -72,6 +78,45 @@ pub struct Status {
 pub struct Settings {
     /// Whether files that arrive are fetched by themselves.
     pub auto_download: bool,
+    /// What its campaigns together may send.
+    pub limits: Limits,
+    /// Words by which people leave campaigns; the usual ones when `None`.
+    pub opt_out_words: Option<Vec<String>>,
+    /// Words by which people come back; the usual ones when `None`.
+    pub opt_in_words: Option<Vec<String>>,
+}
+
+impl Settings {
+    /// The words that it listens to.
+    pub(super) fn words(&self) -> Words {
+        let usual = Words::default();
+        if self.opt_out_words.is_none() && self.opt_in_words.is_none() {
+            return usual;
+        }
+        usual.replaced(self.opt_out_words.as_deref(), self.opt_in_words.as_deref())
+    }
+}
+
+/// What the campaigns of a session together may send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// How many messages a day.
+    pub daily_cap: Option<NonZeroU32>,
+    /// When nothing is sent.
+    pub quiet: Option<QuietHours>,
+    /// Whose days and hours count.
+    pub zone: Zone,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            daily_cap: None,
+            quiet: None,
+            zone: Zone::utc(),
+        }
+    }
 }
 
 /// What is stored of a session.
@@ -133,6 +178,8 @@ pub struct Session {
     link: Arc<tokio::sync::Mutex<Option<Arc<Link>>>>,
     /// The same link, for those who only use it.
     current: RwLock<Option<Arc<Link>>>,
+    /// How many requests to send are being worked on; campaigns let them go first.
+    ordinary: watch::Sender<usize>,
     /// Messages that the last run did not finish sending.
     interrupted: Mutex<Vec<MessageId>>,
     /// Rises with each change of any session.
@@ -158,6 +205,7 @@ impl Session {
             logins: AtomicU64::new(0),
             link: Arc::default(),
             current: RwLock::new(None),
+            ordinary: watch::Sender::new(0),
             interrupted: Mutex::new(Vec::new()),
             any_change,
         }
@@ -187,6 +235,18 @@ impl Session {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// A request to send begins; it ends when the value is dropped.
+    pub(super) fn ordinary_send(&self) -> OrdinarySend<'_> {
+        self.ordinary.send_modify(|n| *n += 1);
+        OrdinarySend(&self.ordinary)
+    }
+
+    /// Waits until no request to send is being worked on, or `patience` ends.
+    pub(super) async fn ordinary_sends_done(&self, patience: Duration) {
+        let mut sends = self.ordinary.subscribe();
+        let _ = tokio::time::timeout(patience, sends.wait_for(|n| *n == 0)).await;
     }
 
     /// Where it stands.
@@ -258,6 +318,15 @@ impl Session {
         self.any_change.fetch_add(1, Ordering::SeqCst);
         self.changed.send_modify(|n| *n += 1);
         visible
+    }
+}
+
+/// A request to send that is being worked on.
+pub(super) struct OrdinarySend<'a>(&'a watch::Sender<usize>);
+
+impl Drop for OrdinarySend<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.saturating_sub(1));
     }
 }
 
@@ -1017,6 +1086,8 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 tx.delete(tables::SESSIONS, key.as_bytes());
                 message::delete_all(tx, number)?;
+                campaign::rows::delete_all(tx, number)?;
+                list::delete_all(tx, number)?;
                 files::delete_all(tx, number)
             })
             .await?;

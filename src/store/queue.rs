@@ -508,6 +508,35 @@ impl Queue {
             .collect())
     }
 
+    /// Claims up to `limit` rows of one lane that is not ordered, those that are due.
+    pub fn claim_in(&self, lane: &[u8], limit: usize) -> Result<Vec<Claim>> {
+        if self.store.is_degraded() {
+            return Err(unavailable());
+        }
+        let now = self.clock.now();
+        let lane = LaneKey::new(self.number, lane);
+        let mut marks = self
+            .held
+            .marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = self
+            .store
+            .read(|reader| rows(reader, &lane, Order::ByDue, now, limit, &marks))?;
+        marks.extend(found.iter().map(|row| row.mark.clone()));
+        Ok(found
+            .into_iter()
+            .map(|row| row.claimed(&self.held))
+            .collect())
+    }
+
+    /// When the first row of a lane is due, claimed or not; `None` when it has none.
+    pub fn due_in(&self, lane: &[u8]) -> Result<Option<Timestamp>> {
+        let lane = LaneKey::new(self.number, lane);
+        let found = self.store.read(|reader| lane.load(reader))?;
+        Ok(found.map(|lane| lane.due))
+    }
+
     /// When the next row that nobody works on is due; `None` when there is none.
     pub fn next_due(&self) -> Result<Option<Timestamp>> {
         let marks = self

@@ -100,6 +100,16 @@ macro_rules! tables {
 tables! {
     /// Files in the media folder, by content. `sha256` -> record: size, how many rows name it.
     BLOBS = "blobs/1": [Fixed(32)] => Versioned(1);
+    /// Campaigns. `sid, campaign id` -> record.
+    CAMPAIGNS = "campaigns/1": [U32, Tail] => Versioned(1);
+    /// How far a campaign has come. `roster` -> record.
+    CAMPAIGN_PROGRESS = "campaign_progresses/1": [U32] => Versioned(1);
+    /// What became of a campaign's recipients, those that were begun. `roster, place` -> record.
+    CAMPAIGN_STATES = "campaign_states/1": [U32, U32] => Versioned(1);
+    /// Campaigns that run or wait for their time. `sid, campaign id` -> nothing.
+    LIVE_CAMPAIGNS = "live_campaigns/1": [U32, Tail] => Raw;
+    /// How many campaign messages a session sent on its last day. `sid` -> record.
+    DAY_COUNTS = "day_counts/1": [U32] => Versioned(1);
     /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
     DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.
@@ -108,6 +118,8 @@ tables! {
     EVENTS = "events/1": [U32, U64] => Versioned(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
+    /// Lists of recipients. `sid, list id` -> record.
+    LISTS = "recipient_lists/1": [U32, Tail] => Versioned(1);
     /// Files of a session. `sid, media id` -> record.
     MEDIA = "media_files/1": [U32, Tail] => Versioned(1);
     /// How much the files of a session take. `sid` -> record.
@@ -126,8 +138,12 @@ tables! {
     QUEUE_LANES = "queue_lanes/1": [U8, Escaped] => Versioned(1);
     /// Queue rows. `queue, lane, 0 or due time, seq` -> see `queue.rs`.
     QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
+    /// People of lists and campaigns. `roster, chunk` -> record: several of them in order.
+    RECIPIENTS = "recipients/1": [U32, U32] => Versioned(1);
     /// Sessions. `session id` -> record.
     SESSIONS = "sessions/1": [Tail] => Versioned(1);
+    /// Numbers that want no campaigns. `sid, number` -> record.
+    SUPPRESSED = "suppressed_numbers/1": [U32, Tail] => Versioned(1);
     /// Files that lie at WhatsApp's servers. `sid, sha256 of the source, purpose` -> record.
     UPLOADS = "uploads/1": [U32, Fixed(32), Tail] => Versioned(1);
     /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.

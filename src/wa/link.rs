@@ -239,6 +239,36 @@ impl Link {
         })
     }
 
+    /// Which of these people WhatsApp knows; one it does not answer for is left out.
+    pub async fn on_whatsapp(&self, people: &[Jid]) -> Result<HashMap<Jid, bool>> {
+        let asked: Vec<_> = people
+            .iter()
+            .map(convert::to_wire)
+            .collect::<Result<_>>()?;
+        let answer = self.client.contacts().is_on_whatsapp(&asked).await;
+        let answer = answer.map_err(|e| {
+            Error::new(
+                ErrorKind::Upstream,
+                "WhatsApp did not say which numbers it knows",
+            )
+            .because(format!("{e:?}"))
+        })?;
+        Ok(answer
+            .iter()
+            .filter_map(|one| Some((convert::from_wire(&one.jid)?, one.is_registered)))
+            .collect())
+    }
+
+    /// Shows somebody that we are typing.
+    pub async fn typing(&self, to: &Jid) -> Result<()> {
+        let to = convert::to_wire(to)?;
+        let shown = self.client.chatstate().send_composing(&to).await;
+        shown.map_err(|e| {
+            Error::new(ErrorKind::Upstream, "WhatsApp did not take the typing sign")
+                .because(format!("{e:?}"))
+        })
+    }
+
     /// The members of a group.
     pub async fn group_members(&self, group: &Jid) -> Result<Vec<Jid>> {
         let wire_group = convert::to_wire(group)?;

@@ -97,6 +97,20 @@ pub enum Outgoing {
     },
 }
 
+impl Outgoing {
+    /// The words that it shows.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text { body, .. } | Self::Edit { body, .. } => Some(body),
+            Self::Reaction { emoji, .. } => Some(emoji),
+            Self::Media { caption, .. } => caption.as_deref(),
+            Self::Poll { question, .. } => Some(question),
+            Self::Location { place, .. } => place.name.as_deref(),
+            Self::Contacts { .. } | Self::Album { .. } | Self::Revoke { .. } => None,
+        }
+    }
+}
+
 /// What may accompany any message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::Arrived;
 use super::kind::FileType;
+use super::source::Found;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
@@ -67,6 +68,15 @@ fn key(session: SessionNumber, id: &MediaId) -> Vec<u8> {
 fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
     let row = read.get(tables::MEDIA_USAGE, &session.0.to_be_bytes())?;
     row.map_or(Ok(Usage::default()), |row| record::decode(&row))
+}
+
+/// Whether the session has this file.
+pub(in crate::domain) fn exists(
+    read: &impl Read,
+    session: SessionNumber,
+    id: &MediaId,
+) -> Result<bool> {
+    read.exists(tables::MEDIA, &key(session, id))
 }
 
 /// Adds a row and counts it.
@@ -211,6 +221,20 @@ impl Gateway {
                 Err(error)
             }
         }
+    }
+
+    /// Stores a file that was brought here among the session's files.
+    pub(in crate::domain) async fn keep_found(
+        &self,
+        session: &Session,
+        found: Found,
+    ) -> Result<(MediaId, MediaFile)> {
+        let (file_type, name) = (found.found, found.name.clone());
+        let arrived = found
+            .into_arrived()
+            .ok_or_else(|| Error::internal("a file that is kept already"))?;
+        self.keep_file(session, &arrived, file_type, name, false)
+            .await
     }
 
     /// Removes a file that was given its name for a row that was then not written.

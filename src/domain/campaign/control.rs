@@ -1,0 +1,260 @@
+//! What a campaign's owner does with it: start, pause, resume, try again, change, delete.
+
+use super::create::{self, Audience, NewMedia};
+use super::{Campaign, QUEUE, Settings, Stage, Status, rows};
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::RowId;
+use crate::store::queue::{self, Order};
+use crate::store::{Durability, Read, Tx};
+use crate::time::Timestamp;
+
+/// How many failed recipients one transaction takes up again.
+const RETRIED_AT_ONCE: usize = 2000;
+
+/// What can be changed of a campaign that does not run; `None` leaves it.
+#[derive(Default)]
+pub struct CampaignChange {
+    /// What it is called.
+    pub name: Option<String>,
+    /// The text, or the caption below the file.
+    pub content: Option<String>,
+    /// The file; `Some(None)` takes it away.
+    pub media: Option<Option<NewMedia>>,
+    /// Whom it writes to.
+    pub audience: Option<Audience>,
+    /// How it sends.
+    pub settings: Option<Settings>,
+    /// When it starts by itself; `Some(None)` takes the time away.
+    pub scheduled_at: Option<Option<Timestamp>>,
+}
+
+fn conflict(text: &'static str) -> Error {
+    Error::new(ErrorKind::Conflict, text)
+}
+
+impl Gateway {
+    /// Moves a campaign to the status that `next` decides on.
+    async fn move_campaign(
+        &self,
+        session: &Session,
+        id: &RowId,
+        next: impl FnOnce(&mut Campaign) -> Result<Status> + Send + 'static,
+    ) -> Result<Campaign> {
+        let session = self
+            .sessions
+            .by_number(session.number)
+            .ok_or_else(|| Error::not_found("Session not found"))?;
+        let (gateway, id) = (self.clone(), id.clone());
+        let moved = self
+            .record(Durability::Sync, move |tx| {
+                let mut campaign = rows::get(tx, session.number, &id)?;
+                let status = next(&mut campaign)?;
+                let told =
+                    rows::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
+                Ok((campaign, told))
+            })
+            .await?;
+        self.campaigns.wake();
+        Ok(moved)
+    }
+
+    /// Starts a campaign now, whatever its time.
+    pub async fn start_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+        let now = self.clock.now();
+        self.move_campaign(session, id, move |campaign| match campaign.status {
+            Status::Draft | Status::Ready => {
+                campaign.started_at = Some(now);
+                Ok(Status::Sending)
+            }
+            Status::Sending => Err(conflict("Campaign is already running")),
+            Status::Paused => Err(conflict("Campaign is paused; resume it")),
+            Status::Completed => Err(conflict("Campaign is completed")),
+        })
+        .await
+    }
+
+    /// Pauses a campaign. What is being handed to WhatsApp in this moment still goes.
+    pub async fn pause_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+        self.move_campaign(session, id, |campaign| match campaign.status {
+            Status::Sending | Status::Ready => {
+                campaign.detail = None;
+                Ok(Status::Paused)
+            }
+            _ => Err(conflict("Campaign not running")),
+        })
+        .await
+    }
+
+    /// Goes on where a campaign was paused.
+    pub async fn resume_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+        let now = self.clock.now();
+        self.move_campaign(session, id, move |campaign| {
+            if campaign.status != Status::Paused {
+                return Err(conflict("Campaign is not paused"));
+            }
+            campaign.detail = None;
+            let waits = campaign.scheduled_at.is_some_and(|at| at > now);
+            if campaign.started_at.is_none() && waits {
+                return Ok(Status::Ready);
+            }
+            campaign.started_at = campaign.started_at.or(Some(now));
+            Ok(Status::Sending)
+        })
+        .await
+    }
+
+    /// Takes up again all recipients that failed, except refused rows. Answers how many.
+    pub async fn retry_campaign(&self, session: &Session, id: &RowId) -> Result<usize> {
+        let campaign = self
+            .store
+            .read(|read| rows::get(read, session.number, id))?;
+        if !matches!(
+            campaign.status,
+            Status::Sending | Status::Paused | Status::Completed
+        ) {
+            return Err(conflict("Campaign was not started"));
+        }
+        let mut count = 0;
+        let mut from = 0;
+        loop {
+            let (id, number, now) = (id.clone(), session.number, self.clock.now());
+            let (more, next) = self
+                .store
+                .write(Durability::Sync, move |tx| take_up(tx, number, &id, from, now))
+                .await?;
+            count += more;
+            match next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        if count > 0 && campaign.status == Status::Completed {
+            self.move_campaign(session, id, |campaign| {
+                campaign.completed_at = None;
+                Ok(Status::Sending)
+            })
+            .await?;
+        }
+        self.campaigns.wake();
+        Ok(count)
+    }
+
+    /// Changes a campaign that does not run.
+    pub async fn change_campaign(
+        &self,
+        session: &Session,
+        id: &RowId,
+        change: CampaignChange,
+    ) -> Result<Campaign> {
+        let media = match change.media {
+            Some(Some(media)) => Some(Some(self.campaign_media(session, media).await?)),
+            other => other.map(|_| None),
+        };
+        let now = self.clock.now();
+        let audience = change.audience.map(|a| create::prepare(a, now)).transpose()?;
+        let (id, number) = (id.clone(), session.number);
+        let changed = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                let mut campaign = rows::get(tx, number, &id)?;
+                if matches!(campaign.status, Status::Sending | Status::Completed) {
+                    return Err(conflict(
+                        "Only a campaign that does not run and is not completed can be changed",
+                    ));
+                }
+                if let Some(audience) = audience {
+                    if campaign.started_at.is_some() {
+                        return Err(conflict(
+                            "The recipients of a campaign that was started cannot be changed",
+                        ));
+                    }
+                    campaign = Self::refill(tx, number, campaign, audience, now)?;
+                }
+                campaign.name = change.name.unwrap_or(campaign.name);
+                campaign.message.content = change.content.unwrap_or(campaign.message.content);
+                campaign.message.media = media.unwrap_or(campaign.message.media);
+                campaign.settings = change.settings.unwrap_or(campaign.settings);
+                if let Some(at) = change.scheduled_at {
+                    campaign.scheduled_at = at;
+                    if campaign.started_at.is_none() && campaign.status != Status::Paused {
+                        campaign.status = if at.is_some() {
+                            Status::Ready
+                        } else {
+                            Status::Draft
+                        };
+                    }
+                }
+                campaign.updated_at = Some(now);
+                rows::put(tx, number, &id, &campaign)?;
+                Ok(campaign)
+            })
+            .await?;
+        self.campaigns.wake();
+        Ok(changed)
+    }
+
+    /// Removes a campaign and all that is kept of it; one that runs stops.
+    pub async fn delete_campaign(&self, session: &Session, id: &RowId) -> Result<()> {
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let campaign = rows::get(tx, number, &id)?;
+                rows::delete(tx, number, &id, &campaign)
+            })
+            .await?;
+        self.campaigns.wake();
+        Ok(())
+    }
+}
+
+/// Puts some failed recipients back into the queue. Answers how many, and where to go on.
+fn take_up(
+    tx: &mut Tx,
+    session: crate::ids::SessionNumber,
+    id: &RowId,
+    from: u32,
+    now: Timestamp,
+) -> Result<(usize, Option<u32>)> {
+    let campaign = rows::get(tx, session, id)?;
+    let mut progress = rows::progress(tx, campaign.roster)?;
+    let states = rows::states(tx, campaign.roster, from, RETRIED_AT_ONCE)?;
+    let next = match states.last() {
+        Some((last, _)) if states.len() == RETRIED_AT_ONCE => Some(last + 1),
+        _ => None,
+    };
+    let mut due = Vec::new();
+    for (place, mut state) in states {
+        if state.stage != Stage::Failed || place >= super::REFUSED {
+            continue;
+        }
+        progress.counts.shift(Stage::Failed, Stage::Pending);
+        progress.waiting += 1;
+        state.stage = Stage::Pending;
+        state.tries = 0;
+        rows::put_state(tx, campaign.roster, place, &state)?;
+        due.push((now, place.to_be_bytes()));
+    }
+    let count = due.len();
+    queue::enqueue_all(tx, QUEUE, &rows::lane(campaign.roster), Order::ByDue, due)?;
+    rows::put_progress(tx, campaign.roster, &progress)?;
+    Ok((count, next))
+}
+
+/// Whether a file is in use by a campaign that has not ended.
+pub(in crate::domain) fn media_in_use(
+    read: &impl Read,
+    session: crate::ids::SessionNumber,
+    media: &crate::ids::MediaId,
+) -> Result<bool> {
+    let prefix = session.0.to_be_bytes();
+    for (_, row) in read.prefix(crate::store::tables::CAMPAIGNS, &prefix, None, usize::MAX)? {
+        let campaign: Campaign = crate::store::record::decode(&row)?;
+        let names = campaign.message.media.as_ref().is_some_and(|m| m.id == *media);
+        if names && campaign.status != Status::Completed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

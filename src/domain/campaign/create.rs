@@ -1,0 +1,295 @@
+//! Making campaigns: from recipients in the request, a sheet, or a list.
+
+use super::{
+    Address, Campaign, Counts, MediaPart, Message, Progress, REFUSED, Settings, Stage, State,
+    Status, rows,
+};
+use crate::domain::Gateway;
+use crate::domain::draft::MediaKind;
+use crate::domain::list;
+use crate::domain::media::Source;
+use crate::domain::media::files;
+use crate::domain::recipient::Parsed;
+use crate::domain::roster::{self, Encoded, Roster};
+use crate::domain::session::{Session, must_be_kept};
+use crate::error::{Error, Result};
+use crate::ids::{MediaId, RowId};
+use crate::store::{Durability, Tx};
+use crate::time::Timestamp;
+
+/// Whom a campaign writes to.
+pub enum Audience {
+    /// These people, and the rows that were refused.
+    These(Parsed),
+    /// The people that a list has now.
+    List(RowId),
+}
+
+/// A file of a campaign as a client asks for it.
+pub struct NewMedia {
+    /// How it is shown.
+    pub kind: MediaKind,
+    /// Where it comes from: a stored file or a link.
+    pub source: Source,
+    /// The name of a document.
+    pub file_name: Option<String>,
+}
+
+/// A campaign as a client asks for it.
+pub struct NewCampaign {
+    /// What it is called.
+    pub name: String,
+    /// The text, or the caption below the file.
+    pub content: String,
+    /// The file, if there is one.
+    pub media: Option<NewMedia>,
+    /// Whom it writes to.
+    pub audience: Audience,
+    /// How it sends.
+    pub settings: Settings,
+    /// When it starts by itself.
+    pub scheduled_at: Option<Timestamp>,
+}
+
+/// People on their way into the store.
+enum Crowd {
+    New {
+        rows: Encoded,
+        end: u32,
+        refused: Vec<State>,
+    },
+    List(RowId),
+}
+
+impl Gateway {
+    /// Makes a campaign. One with a time starts by itself; one without waits to be started.
+    pub async fn create_campaign(
+        &self,
+        session: &Session,
+        new: NewCampaign,
+    ) -> Result<(Address, Campaign)> {
+        if let Audience::List(id) = &new.audience {
+            self.list(session, id)?;
+        }
+        let media = match new.media {
+            Some(media) => Some(self.campaign_media(session, media).await?),
+            None => None,
+        };
+        let now = self.clock.now();
+        let id = self.ids.row_id("campaign", now);
+        let crowd = crowd(new.audience, now)?;
+        let campaign = Campaign {
+            roster: Roster(0),
+            name: new.name,
+            status: if new.scheduled_at.is_some() {
+                Status::Ready
+            } else {
+                Status::Draft
+            },
+            message: Message {
+                content: new.content,
+                media,
+            },
+            settings: new.settings,
+            list: None,
+            scheduled_at: new.scheduled_at,
+            created_at: now,
+            started_at: None,
+            completed_at: None,
+            updated_at: None,
+            total: 0,
+            detail: None,
+        };
+        let (gateway, row_id) = (self.clone(), id.clone());
+        let (name, number) = (session.id.clone(), session.number);
+        let campaign = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, name.as_str(), number)?;
+                let campaign = fill(tx, number, campaign, crowd, gateway.clock.now())?;
+                rows::put(tx, number, &row_id, &campaign)?;
+                Ok(campaign)
+            })
+            .await?;
+        self.campaigns.wake();
+        let session = session.number;
+        Ok((Address { session, id }, campaign))
+    }
+
+    /// Copies a campaign: a new draft to the same people.
+    pub async fn clone_campaign(
+        &self,
+        session: &Session,
+        id: &RowId,
+        name: Option<String>,
+    ) -> Result<(Address, Campaign)> {
+        let now = self.clock.now();
+        let new_id = self.ids.row_id("campaign", now);
+        let (from, to, number) = (id.clone(), new_id.clone(), session.number);
+        let campaign = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                let original = rows::get(tx, number, &from)?;
+                let before = rows::progress(tx, original.roster)?;
+                let campaign = Campaign {
+                    roster: roster::number(tx)?,
+                    name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
+                    status: Status::Draft,
+                    scheduled_at: None,
+                    created_at: now,
+                    started_at: None,
+                    completed_at: None,
+                    updated_at: None,
+                    detail: None,
+                    ..original.clone()
+                };
+                roster::copy(tx, original.roster, campaign.roster)?;
+                let refused = rows::refused(tx, original.roster, usize::MAX)?;
+                let progress = Progress {
+                    end: before.end,
+                    counts: Counts {
+                        failed: refused.len() as u32,
+                        ..Counts::default()
+                    },
+                    ..Progress::default()
+                };
+                rows::put_progress(tx, campaign.roster, &progress)?;
+                put_refused(tx, campaign.roster, &refused)?;
+                rows::put(tx, number, &to, &campaign)?;
+                Ok(campaign)
+            })
+            .await?;
+        let session = session.number;
+        Ok((Address { session, id: new_id }, campaign))
+    }
+
+    /// Brings a campaign's file among the session's files; a link is fetched now, once.
+    pub(super) async fn campaign_media(
+        &self,
+        session: &Session,
+        media: NewMedia,
+    ) -> Result<MediaPart> {
+        let (id, link, named) = match &media.source {
+            Source::Stored(id) => {
+                let file = self.media_file(session, id)?;
+                (id.clone(), None, file.name)
+            }
+            source => {
+                let found = self.find_file(session, source).await?;
+                let named = found.name.clone();
+                let (id, _) = self.keep_found(session, found).await?;
+                let link = match source {
+                    Source::Link(link) => Some(link.clone()),
+                    _ => None,
+                };
+                (id, link, named)
+            }
+        };
+        Ok(MediaPart {
+            kind: media.kind,
+            id,
+            link,
+            file_name: media.file_name.or(named),
+        })
+    }
+
+    /// Replaces who a campaign writes to, as long as nobody was written to.
+    pub(super) fn refill(
+        tx: &mut Tx,
+        session: crate::ids::SessionNumber,
+        campaign: Campaign,
+        audience: Prepared,
+        now: Timestamp,
+    ) -> Result<Campaign> {
+        let old = campaign.roster;
+        let filled = fill(tx, session, campaign, audience.0, now)?;
+        roster::delete(tx, old)?;
+        rows::delete_progress(tx, old)?;
+        Ok(filled)
+    }
+}
+
+/// An audience ready to be written.
+pub(super) struct Prepared(Crowd);
+
+/// Encodes an audience before the writer is busy with it.
+pub(super) fn prepare(audience: Audience, now: Timestamp) -> Result<Prepared> {
+    crowd(audience, now).map(Prepared)
+}
+
+fn crowd(audience: Audience, now: Timestamp) -> Result<Crowd> {
+    Ok(match audience {
+        Audience::List(id) => Crowd::List(id),
+        Audience::These(parsed) => Crowd::New {
+            end: parsed.recipients.len() as u32,
+            rows: roster::encode(parsed.recipients)?,
+            refused: parsed
+                .rejected
+                .into_iter()
+                .map(|row| State {
+                    stage: Stage::Failed,
+                    at: Some(now),
+                    error: Some(row.reason),
+                    input: Some(row.input),
+                    ..State::default()
+                })
+                .collect(),
+        },
+    })
+}
+
+/// Writes the people of a new campaign; answers the campaign that knows them.
+fn fill(
+    tx: &mut Tx,
+    session: crate::ids::SessionNumber,
+    mut campaign: Campaign,
+    crowd: Crowd,
+    now: Timestamp,
+) -> Result<Campaign> {
+    campaign.roster = roster::number(tx)?;
+    let (end, people, refused) = match crowd {
+        Crowd::New { rows, end, refused } => {
+            roster::write(tx, campaign.roster, rows);
+            campaign.list = None;
+            (end, end, refused)
+        }
+        Crowd::List(id) => {
+            let list = list::get(tx, session, &id)?;
+            if list.count == 0 {
+                return Err(Error::invalid("recipientListId: the list is empty"));
+            }
+            roster::copy(tx, list.roster, campaign.roster)?;
+            list::note_use(tx, session, &id, now)?;
+            campaign.list = Some(id);
+            (roster::end(tx, list.roster)?, list.count, Vec::new())
+        }
+    };
+    campaign.total = people + refused.len() as u32;
+    let progress = Progress {
+        end,
+        counts: Counts {
+            failed: refused.len() as u32,
+            ..Counts::default()
+        },
+        ..Progress::default()
+    };
+    rows::put_progress(tx, campaign.roster, &progress)?;
+    put_refused(tx, campaign.roster, &refused)?;
+    Ok(campaign)
+}
+
+fn put_refused(tx: &mut Tx, roster: Roster, refused: &[State]) -> Result<()> {
+    for (place, state) in (REFUSED..).zip(refused) {
+        rows::put_state(tx, roster, place, state)?;
+    }
+    Ok(())
+}
+
+/// Whether a campaign's file is still there.
+pub(super) fn media_is_kept(
+    read: &impl crate::store::Read,
+    session: &Session,
+    id: &MediaId,
+) -> Result<bool> {
+    files::exists(read, session.number, id)
+}

@@ -1,0 +1,297 @@
+//! Campaigns: one message to many people, at a pace, through any crash, to each once.
+//!
+//! How it works: the people lie in a [`roster`](super::roster), and [`Progress`] holds the place of the
+//! first that was not begun. A [`State`] row is written when a recipient is begun, in the transaction
+//! that also stores the message under its id; from then on the message carries the campaign's
+//! [`Part`], and whatever moves the message (acknowledgements, receipts, a resend after a crash)
+//! moves the recipient in the same transaction. What is to be tried again waits in the due-queue,
+//! always with the id it was first sent with: WhatsApp's clients show one message per id.
+//!
+//! Invariants:
+//! - the work per message does not depend on the size of the campaign;
+//! - [`Counts`] are the sums of the state rows, because both change in the same transactions;
+//! - a recipient is begun only while the campaign's row says that it runs.
+
+pub mod control;
+pub mod create;
+pub mod preview;
+pub mod report;
+pub mod rows;
+pub mod run;
+mod sending;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft::MediaKind;
+use super::pacing::Pacing;
+use super::roster::{Place, Roster};
+use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
+use crate::store::record::Record;
+use crate::time::Timestamp;
+
+/// The queue of recipients that are to be tried again.
+pub const QUEUE: u8 = 3;
+
+/// Where a campaign stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Made, and not started.
+    Draft,
+    /// Starts by itself at its time.
+    Ready,
+    /// Sends.
+    Sending,
+    /// Stopped until somebody resumes it.
+    Paused,
+    /// Everybody was written to, or given up.
+    Completed,
+}
+
+impl Status {
+    /// The word, as the original program writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Ready => "ready",
+            Self::Sending => "sending",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+        }
+    }
+
+    /// Whether it runs, or will by itself.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Ready | Self::Sending)
+    }
+}
+
+/// What a campaign says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The text, or the caption below the file; with placeholders and variants.
+    pub content: String,
+    /// The file, if there is one.
+    pub media: Option<MediaPart>,
+}
+
+/// The file of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaPart {
+    /// How it is shown.
+    pub kind: MediaKind,
+    /// Which of the session's files.
+    pub id: MediaId,
+    /// The link that it was fetched from.
+    pub link: Option<String>,
+    /// The name of a document.
+    pub file_name: Option<String>,
+}
+
+/// How a campaign sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// When the next message may go.
+    pub pacing: Pacing,
+    /// How often a failed recipient is tried again.
+    pub max_retries: u32,
+    /// How long the first retry waits; each further one waits four times as long.
+    pub retry_delay_ms: u64,
+    /// Whether numbers are asked for at WhatsApp before they are written to.
+    pub check_numbers: bool,
+    /// Whether the receiver sees that somebody types.
+    pub typing: bool,
+}
+
+/// The longest wait before a retry.
+const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+
+impl Settings {
+    /// How long the try after this many waits.
+    fn backoff(&self, tries: u32) -> Duration {
+        let factor = 4u64.saturating_pow(tries.saturating_sub(1));
+        Duration::from_millis(self.retry_delay_ms.saturating_mul(factor)).min(MAX_BACKOFF)
+    }
+}
+
+/// A campaign without its recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Campaign {
+    pub(super) roster: Roster,
+    /// What it is called.
+    pub name: String,
+    /// Where it stands.
+    pub status: Status,
+    /// What it says.
+    pub message: Message,
+    /// How it sends.
+    pub settings: Settings,
+    /// The list that its recipients came from.
+    pub list: Option<RowId>,
+    /// When it starts by itself.
+    pub scheduled_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was started first.
+    pub started_at: Option<Timestamp>,
+    /// When the last recipient was done.
+    pub completed_at: Option<Timestamp>,
+    /// When it was changed.
+    pub updated_at: Option<Timestamp>,
+    /// How many recipients it has, refused rows included.
+    pub total: u32,
+    /// Why it was paused, when it was not by hand.
+    pub detail: Option<String>,
+}
+
+impl Record for Campaign {
+    const VERSION: u8 = 1;
+}
+
+/// How far a campaign has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The first place that was not begun.
+    pub(super) next: Place,
+    /// The place after the last.
+    pub(super) end: Place,
+    /// How many recipients are in each state.
+    pub counts: Counts,
+    /// How many wait to be tried again.
+    pub(super) waiting: u32,
+    /// When the last message was begun.
+    pub last_sent: Option<Timestamp>,
+    /// WhatsApp asked to slow down: nothing goes before this.
+    pub(super) not_before: Option<Timestamp>,
+    /// How often in a row it asked that.
+    pub(super) slowed: u32,
+    /// When the world was last told.
+    pub(super) told_at: Option<Timestamp>,
+}
+
+impl Record for Progress {
+    const VERSION: u8 = 1;
+}
+
+/// How many recipients are in each state; those that were not begun are in none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Handed to WhatsApp, not acknowledged yet.
+    pub sending: u32,
+    /// Acknowledged by WhatsApp's server.
+    pub sent: u32,
+    /// On the receiver's phone.
+    pub delivered: u32,
+    /// Seen by the receiver.
+    pub read: u32,
+    /// Given up, refused rows included.
+    pub failed: u32,
+}
+
+impl Counts {
+    /// All that WhatsApp took, however far they came.
+    pub fn all_sent(&self) -> u32 {
+        self.sent + self.delivered + self.read
+    }
+
+    /// How many of `total` wait for their turn.
+    pub fn pending(&self, total: u32) -> u32 {
+        total.saturating_sub(self.sending + self.all_sent() + self.failed)
+    }
+
+    fn of(&mut self, state: Stage) -> Option<&mut u32> {
+        match state {
+            Stage::Pending => None,
+            Stage::Sending => Some(&mut self.sending),
+            Stage::Sent => Some(&mut self.sent),
+            Stage::Delivered => Some(&mut self.delivered),
+            Stage::Read => Some(&mut self.read),
+            Stage::Failed => Some(&mut self.failed),
+        }
+    }
+
+    /// One recipient goes from one state to another.
+    fn shift(&mut self, from: Stage, to: Stage) {
+        if let Some(count) = self.of(from) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.of(to) {
+            *count += 1;
+        }
+    }
+}
+
+/// How far a recipient has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Waits for its turn, or for another try.
+    #[default]
+    Pending,
+    /// Handed to WhatsApp.
+    Sending,
+    /// Acknowledged by WhatsApp's server.
+    Sent,
+    /// On the receiver's phone.
+    Delivered,
+    /// Seen by the receiver.
+    Read,
+    /// Given up.
+    Failed,
+}
+
+impl Stage {
+    /// The word in answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// How far it has come.
+    pub stage: Stage,
+    /// The id of its message, which every try carries.
+    pub message: Option<MessageId>,
+    /// When it was sent, or given up.
+    pub at: Option<Timestamp>,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// How often it was tried.
+    pub tries: u32,
+    /// What stood in a row that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+}
+
+impl Record for State {
+    const VERSION: u8 = 1;
+}
+
+/// Which recipient of which campaign a message is for; the message's row carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub(super) campaign: RowId,
+    pub(super) roster: Roster,
+    pub(super) place: Place,
+}
+
+/// The first place of rows that were refused: they have a state and no recipient.
+const REFUSED: Place = 1 << 31;
+
+/// Where a campaign lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Its session.
+    pub session: SessionNumber,
+    /// Its id.
+    pub id: RowId,
+}

@@ -1,0 +1,56 @@
+//! What the first recipients would read, before anything is sent.
+
+use std::collections::BTreeSet;
+
+use super::create::Audience;
+use crate::domain::Gateway;
+use crate::domain::recipient::Recipient;
+use crate::domain::roster;
+use crate::domain::session::Session;
+use crate::domain::template::{self, Template};
+use crate::error::Result;
+
+/// What one recipient would read.
+pub struct Sample {
+    /// Who.
+    pub recipient: Recipient,
+    /// The text. Variants may be chosen differently when the campaign is made.
+    pub text: String,
+    /// Placeholders that have no value.
+    pub missing: BTreeSet<String>,
+}
+
+impl Gateway {
+    /// What the first `limit` of these people would read.
+    pub fn preview(
+        &self,
+        session: &Session,
+        content: &str,
+        audience: Audience,
+        limit: usize,
+    ) -> Result<Vec<Sample>> {
+        let people: Vec<Recipient> = match audience {
+            Audience::These(parsed) => parsed.recipients.into_iter().take(limit).collect(),
+            Audience::List(id) => {
+                let list = self.list(session, &id)?;
+                let page = self
+                    .store
+                    .read(|read| roster::from(read, list.roster, 0, limit))?;
+                page.into_iter().map(|(_, recipient)| recipient).collect()
+            }
+        };
+        let template = Template::parse(content);
+        Ok((0u64..)
+            .zip(people)
+            .map(|(place, recipient)| {
+                let seed = template::seed(0, place);
+                let rendered = template.render(|name| recipient.field(name), seed);
+                Sample {
+                    recipient,
+                    text: rendered.text,
+                    missing: rendered.missing,
+                }
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,130 @@
+//! What is known of campaigns: the list, one with its recipients, pages of states.
+
+use std::ops::ControlFlow;
+
+use super::{Campaign, Progress, REFUSED, State, rows};
+use crate::domain::Gateway;
+use crate::domain::recipient::Recipient;
+use crate::domain::roster::{self, Place};
+use crate::domain::session::Session;
+use crate::error::Result;
+use crate::ids::RowId;
+use crate::store::{Read, record, tables};
+
+/// How many states are read beside their recipients at a time.
+const PAGE: usize = 512;
+
+/// One row of a campaign: a recipient or a refused row, and what became of it.
+pub struct Row {
+    /// Where it is, for the next page.
+    pub place: Place,
+    /// Who; `None` for a refused row.
+    pub recipient: Option<Recipient>,
+    /// What became of it.
+    pub state: State,
+}
+
+impl Gateway {
+    /// All campaigns of a session, the newest first.
+    pub fn campaigns_of(&self, session: &Session) -> Result<Vec<(RowId, Campaign, Progress)>> {
+        let prefix = session.number.0.to_be_bytes();
+        let mut found = self.store.read(|read| {
+            let rows = read.prefix(tables::CAMPAIGNS, &prefix, None, usize::MAX)?;
+            rows.iter()
+                .map(|(key, row)| {
+                    let campaign: Campaign = record::decode(row)?;
+                    let progress = rows::progress(read, campaign.roster)?;
+                    Ok((RowId::of_key(&key[4..])?, campaign, progress))
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        found.sort_by_key(|(_, campaign, _)| std::cmp::Reverse(campaign.created_at));
+        Ok(found)
+    }
+
+    /// One campaign and how far it has come.
+    pub fn campaign(&self, session: &Session, id: &RowId) -> Result<(Campaign, Progress)> {
+        self.store.read(|read| {
+            let campaign = rows::get(read, session.number, id)?;
+            let progress = rows::progress(read, campaign.roster)?;
+            Ok((campaign, progress))
+        })
+    }
+
+    /// Up to `limit` rows of a campaign that `wanted` picks, from a place on: recipients in their
+    /// order, then refused rows.
+    pub async fn campaign_rows(
+        &self,
+        campaign: &Campaign,
+        first: Place,
+        limit: usize,
+        wanted: impl Fn(&State) -> bool + Send + 'static,
+    ) -> Result<Vec<Row>> {
+        let roster = campaign.roster;
+        self.store
+            .read_slow(move |read| {
+                let mut found = Vec::new();
+                if first < REFUSED {
+                    let mut states = States::default();
+                    roster::visit(read, roster, first, |place, recipient| {
+                        if found.len() == limit {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                        let state = states.of(place, |from| rows::states(read, roster, from, PAGE))?;
+                        if wanted(&state) {
+                            found.push(Row {
+                                place,
+                                recipient: Some(recipient),
+                                state,
+                            });
+                        }
+                        Ok(ControlFlow::Continue(()))
+                    })?;
+                }
+                let left = limit - found.len();
+                let refused = rows::states(read, roster, first.max(REFUSED), left)?;
+                found.extend(refused.into_iter().filter(|(_, s)| wanted(s)).map(
+                    |(place, state)| Row {
+                        place,
+                        recipient: None,
+                        state,
+                    },
+                ));
+                Ok(found)
+            })
+            .await
+    }
+}
+
+/// State rows in the order of their places, read a page at a time; most places have none yet.
+#[derive(Default)]
+struct States {
+    page: std::collections::VecDeque<(Place, State)>,
+    /// The place from which on nothing was read.
+    from: Place,
+    ended: bool,
+}
+
+impl States {
+    fn of(
+        &mut self,
+        place: Place,
+        read: impl Fn(Place) -> Result<Vec<(Place, State)>>,
+    ) -> Result<State> {
+        self.from = self.from.max(place);
+        while self.page.front().is_some_and(|(at, _)| *at < place) {
+            self.page.pop_front();
+        }
+        if self.page.is_empty() && !self.ended {
+            self.page = read(self.from)?.into();
+            self.ended = self.page.len() < PAGE;
+            self.from = self.page.back().map_or(self.from, |(last, _)| last + 1);
+        }
+        match self.page.front() {
+            Some((at, _)) if *at == place => {
+                Ok(self.page.pop_front().map(|(_, s)| s).unwrap_or_default())
+            }
+            _ => Ok(State::default()),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Running campaigns: one loop per session that has any, which shares the session fairly among them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::sending::Work;
+use super::{Campaign, Progress, Status, rows};
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::Result;
+use crate::ids::{RowId, SessionNumber};
+use crate::store::{Durability, Read, tables};
+use crate::time::Timestamp;
+
+/// The longest sleep: after it the clock is read again, which may have been set meanwhile.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// Wakes the loops when something changed for a campaign.
+pub struct Campaigns(watch::Sender<u64>);
+
+impl Default for Campaigns {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Campaigns {
+    /// Something changed: a status, a time, an answer, the clock.
+    pub fn wake(&self) {
+        self.0.send_modify(|n| *n += 1);
+    }
+
+    fn watch(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+/// What a look at a session's campaigns led to.
+enum Look {
+    /// None of them is live.
+    Over,
+    /// Something was done; there may be more.
+    Done,
+    /// Nothing can be done before this moment, or before something changes.
+    Wait(Option<Timestamp>),
+}
+
+/// Runs all campaigns until `stop`; messages that are being handed over are waited for.
+pub async fn run(gateway: Gateway, stop: CancellationToken) {
+    let mut changes = gateway.campaigns.watch();
+    let mut loops: JoinSet<SessionNumber> = JoinSet::new();
+    let mut running: HashSet<SessionNumber> = HashSet::new();
+    loop {
+        changes.borrow_and_update();
+        match gateway.sessions_with_campaigns() {
+            Ok(sessions) => {
+                for session in sessions {
+                    if running.insert(session.number) {
+                        loops.spawn(run_session(gateway.clone(), session, stop.clone()));
+                    }
+                }
+            }
+            Err(error) => tracing::error!(?error, "campaigns cannot be read"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = changes.changed() => if changed.is_err() { break },
+            Some(ended) = loops.join_next() => {
+                if let Ok(number) = ended {
+                    running.remove(&number);
+                }
+            }
+        }
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+/// Runs the campaigns of one session as long as any is live.
+async fn run_session(
+    gateway: Gateway,
+    session: Arc<Session>,
+    stop: CancellationToken,
+) -> SessionNumber {
+    let mut changes = gateway.campaigns.watch();
+    let mut status = session.watch();
+    let mut last = None;
+    while !stop.is_cancelled() {
+        changes.borrow_and_update();
+        status.borrow_and_update();
+        let until = match gateway.look(&session, &mut last).await {
+            Ok(Look::Over) => break,
+            Ok(Look::Done) => continue,
+            Ok(Look::Wait(until)) => until,
+            Err(error) => {
+                tracing::error!(session = %session.id, ?error, "a campaign could not go on");
+                Some(gateway.clock.now().after(Duration::from_secs(1)))
+            }
+        };
+        let wait = until.map_or(CLOCK_CHECK, |at| at.since(gateway.clock.now()));
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = changes.changed() => {}
+            _ = status.changed() => {}
+            () = tokio::time::sleep(wait.min(CLOCK_CHECK)) => {}
+        }
+    }
+    session.number
+}
+
+/// A campaign that is live, as it was a moment ago.
+pub(super) struct Live {
+    pub(super) id: RowId,
+    pub(super) campaign: Campaign,
+    pub(super) progress: Progress,
+}
+
+impl Gateway {
+    /// Sessions that have a live campaign.
+    fn sessions_with_campaigns(&self) -> Result<Vec<Arc<Session>>> {
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::LIVE_CAMPAIGNS, b"", None, usize::MAX))?;
+        let numbers: HashSet<u32> = rows
+            .iter()
+            .filter_map(|(key, _)| Some(u32::from_be_bytes(*key.first_chunk()?)))
+            .collect();
+        Ok(numbers
+            .into_iter()
+            .filter_map(|number| self.sessions.by_number(SessionNumber(number)))
+            .collect())
+    }
+
+    fn live_campaigns(&self, session: &Session) -> Result<Vec<Live>> {
+        let prefix = session.number.0.to_be_bytes();
+        self.store.read(|read| {
+            let mut live = Vec::new();
+            for (key, _) in read.prefix(tables::LIVE_CAMPAIGNS, &prefix, None, usize::MAX)? {
+                let id = RowId::of_key(&key[4..])?;
+                let campaign = rows::get(read, session.number, &id)?;
+                let progress = rows::progress(read, campaign.roster)?;
+                live.push(Live {
+                    id,
+                    campaign,
+                    progress,
+                });
+            }
+            Ok(live)
+        })
+    }
+
+    /// Does the next thing that can be done for a session's campaigns. `last` is the one that went
+    /// last: the others come first now.
+    async fn look(&self, session: &Arc<Session>, last: &mut Option<RowId>) -> Result<Look> {
+        let mut live = self.live_campaigns(session)?;
+        if live.is_empty() || self.sessions.by_number(session.number).is_none() {
+            return Ok(Look::Over);
+        }
+        let turn = live.iter().position(|one| last.as_ref() < Some(&one.id));
+        live.rotate_left(turn.unwrap_or(0));
+        let now = self.clock.now();
+        let mut earliest: Option<Timestamp> = None;
+        let mut wait_until = |at: Timestamp| {
+            earliest = Some(earliest.map_or(at, |other| other.min(at)));
+        };
+        for one in live {
+            if one.campaign.status == Status::Ready {
+                match one.campaign.scheduled_at {
+                    Some(at) if at > now => wait_until(at),
+                    _ => return self.start_scheduled(session, &one).await,
+                }
+                continue;
+            }
+            if self.is_over(&one) {
+                self.complete(session, &one).await?;
+                return Ok(Look::Done);
+            }
+            if !session.is_connected() {
+                continue;
+            }
+            match self.next_work(session, &one, now)? {
+                Work::Nothing => {}
+                Work::Later(at) => wait_until(at),
+                work => {
+                    *last = Some(one.id.clone());
+                    self.work(session, &one, work).await?;
+                    return Ok(Look::Done);
+                }
+            }
+        }
+        Ok(Look::Wait(earliest))
+    }
+
+    async fn start_scheduled(&self, session: &Session, live: &Live) -> Result<Look> {
+        match self.start_campaign(session, &live.id).await {
+            // Somebody was faster.
+            Err(error) if error.kind() != crate::error::ErrorKind::Conflict => Err(error),
+            _ => Ok(Look::Done),
+        }
+    }
+
+    /// Whether there is nobody left to write to or to wait for.
+    fn is_over(&self, live: &Live) -> bool {
+        let progress = &live.progress;
+        progress.next >= progress.end && progress.waiting == 0 && progress.counts.sending == 0
+    }
+
+    async fn complete(&self, session: &Arc<Session>, live: &Live) -> Result<()> {
+        let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
+        let now = self.clock.now();
+        self.record(Durability::Sync, move |tx| {
+            let Some(mut campaign) = rows::find(tx, session.number, &id)? else {
+                return Ok(((), None));
+            };
+            let progress = rows::progress(tx, campaign.roster)?;
+            let over = progress.next >= progress.end
+                && progress.waiting == 0
+                && progress.counts.sending == 0;
+            if campaign.status != Status::Sending || !over {
+                return Ok(((), None));
+            }
+            campaign.completed_at = Some(now);
+            let told = rows::change_status(
+                tx,
+                &gateway,
+                &session,
+                &id,
+                &mut campaign,
+                Status::Completed,
+            )?;
+            tracing::info!(session = %session.id, campaign = %id, total = campaign.total, "a campaign is completed");
+            Ok(((), told))
+        })
+        .await
+    }
+}

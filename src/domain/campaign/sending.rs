@@ -1,0 +1,419 @@
+//! Sending a campaign's next messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::create::media_is_kept;
+use super::run::Live;
+use super::{Campaign, Part, QUEUE, Stage, State, Status, rows};
+use crate::domain::Gateway;
+use crate::domain::draft::{Content, Draft, MAX_TEXT, Media, Sources};
+use crate::domain::media::Source;
+use crate::domain::pacing::{DayCount, Pacing, Slot};
+use crate::domain::recipient::Recipient;
+use crate::domain::roster::{self, Place};
+use crate::domain::send::Job;
+use crate::domain::session::{Session, must_be_kept};
+use crate::domain::suppression;
+use crate::domain::template::{self, Template};
+use crate::error::{Error, Result};
+use crate::jid::Jid;
+use crate::store::queue::{self, Claim};
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Tx, tables};
+use crate::time::Timestamp;
+
+/// How many messages go together when there is no delay between them: one fsync for all.
+const AT_ONCE: usize = 50;
+
+/// How long ordinary sends may hold up a campaign.
+const ORDINARY_FIRST: Duration = Duration::from_secs(5);
+
+/// The longest time that somebody seems to type.
+const TYPING: Duration = Duration::from_secs(3);
+
+impl Record for DayCount {
+    const VERSION: u8 = 1;
+}
+
+/// What can be done for a campaign.
+pub(super) enum Work {
+    /// Nothing, before something changes.
+    Nothing,
+    /// Nothing before this moment.
+    Later(Timestamp),
+    /// These are tried again.
+    Again(Vec<Claim>),
+    /// So many that were not begun have their turn.
+    New(usize),
+}
+
+/// One recipient whose turn it is.
+struct Turn {
+    place: Place,
+    recipient: Recipient,
+    state: State,
+    /// Its row in the queue, when it is tried again.
+    claim: Option<Claim>,
+    /// Why it is not written to.
+    refused: Option<&'static str>,
+}
+
+fn day_count(read: &impl Read, session: &Session) -> Result<DayCount> {
+    let row = read.get(tables::DAY_COUNTS, &session.number.0.to_be_bytes())?;
+    row.map_or(Ok(DayCount::default()), |row| record::decode(&row))
+}
+
+/// The campaign's pacing within the session's: the smaller cap, and its own quiet hours or the
+/// session's.
+fn pacing(session: &Session, campaign: &Campaign) -> Pacing {
+    let mut pacing = campaign.settings.pacing.clone();
+    let limits = session.settings().limits;
+    pacing.daily_cap = match (pacing.daily_cap, limits.daily_cap) {
+        (Some(own), Some(other)) => Some(own.min(other)),
+        (own, other) => own.or(other),
+    };
+    if pacing.quiet.is_none() && limits.quiet.is_some() {
+        pacing.quiet = limits.quiet;
+        pacing.zone = limits.zone;
+    }
+    pacing
+}
+
+impl Gateway {
+    /// What can be done for a running campaign now.
+    pub(super) fn next_work(
+        &self,
+        session: &Session,
+        live: &Live,
+        now: Timestamp,
+    ) -> Result<Work> {
+        let (campaign, progress) = (&live.campaign, &live.progress);
+        let counted = self.store.read(|read| day_count(read, session))?;
+        let pacing = pacing(session, campaign);
+        let due = self.retries.due_in(&rows::lane(campaign.roster))?;
+        let again = due.is_some_and(|at| at <= now);
+        if !again && progress.next >= progress.end {
+            return Ok(due.map_or(Work::Nothing, Work::Later));
+        }
+        if let Some(at) = progress.not_before.filter(|at| *at > now) {
+            return Ok(Work::Later(at));
+        }
+        let random = template::seed(u64::from(campaign.roster.0), u64::from(progress.next));
+        if let Slot::At(at, _) = pacing.next_slot(progress.last_sent, counted, now, random) {
+            return Ok(Work::Later(at));
+        }
+        let mut count = if pacing.delay.is_zero() { AT_ONCE } else { 1 };
+        if let Some(cap) = pacing.daily_cap {
+            let left = cap.get().saturating_sub(counted.on(pacing.zone.day(now)));
+            count = count.min(left as usize);
+        }
+        Ok(if again {
+            Work::Again(self.retries.claim_in(&rows::lane(campaign.roster), count)?)
+        } else {
+            Work::New(count)
+        })
+    }
+
+    /// Writes to the recipients whose turn it is.
+    pub(super) async fn work(
+        &self,
+        session: &Arc<Session>,
+        live: &Live,
+        work: Work,
+    ) -> Result<()> {
+        session.ordinary_sends_done(ORDINARY_FIRST).await;
+        let turns = self.turns(session, live, work)?;
+        let turns = self.checked(session, live, turns).await?;
+        let mut jobs = match self.compose_turns(session, live, &turns).await {
+            Ok(jobs) => jobs,
+            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) => return self.halt(session, live, error.detail().to_owned()).await,
+        };
+        if live.campaign.settings.typing && !live.campaign.settings.pacing.delay.is_zero() {
+            self.type_first(session, &jobs).await;
+        }
+        if !self.begin(session, live, turns, &mut jobs).await? {
+            return Ok(());
+        }
+        self.deliver(session, jobs.iter_mut().collect()).await;
+        self.settle(session, jobs.into_iter().map(Ok).collect(), None)
+            .await?;
+        Ok(())
+    }
+
+    /// Reads the recipients whose turn it is, with what is known of them.
+    fn turns(&self, session: &Session, live: &Live, work: Work) -> Result<Vec<Turn>> {
+        let roster = live.campaign.roster;
+        self.store.read(|read| {
+            let mut turns = Vec::new();
+            match work {
+                Work::New(count) => {
+                    for (place, recipient) in
+                        roster::from(read, roster, live.progress.next, count)?
+                    {
+                        turns.push((place, Some(recipient), None));
+                    }
+                }
+                Work::Again(claims) => {
+                    for claim in claims {
+                        let place = claim.payload.as_ref().try_into().map(u32::from_be_bytes);
+                        let place = place.map_err(Error::internal)?;
+                        turns.push((place, roster::at(read, roster, place)?, Some(claim)));
+                    }
+                }
+                Work::Nothing | Work::Later(_) => {}
+            }
+            turns
+                .into_iter()
+                .filter_map(|(place, recipient, claim)| Some((place, recipient?, claim)))
+                .map(|(place, recipient, claim)| {
+                    let out = suppression::is_suppressed(read, session, &recipient.number)?;
+                    Ok(Turn {
+                        state: rows::state(read, roster, place)?,
+                        place,
+                        recipient,
+                        claim,
+                        refused: out.then_some("the number asked for no more campaigns"),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    /// Asks WhatsApp which of the numbers it knows, where the campaign wants that.
+    async fn checked(
+        &self,
+        session: &Session,
+        live: &Live,
+        mut turns: Vec<Turn>,
+    ) -> Result<Vec<Turn>> {
+        if !live.campaign.settings.check_numbers {
+            return Ok(turns);
+        }
+        let Some(link) = session.link() else {
+            return Ok(turns);
+        };
+        let people: Vec<Jid> = turns
+            .iter()
+            .filter(|turn| turn.refused.is_none())
+            .map(|turn| Jid::user(&turn.recipient.number))
+            .collect();
+        let known = link.on_whatsapp(&people).await?;
+        for turn in &mut turns {
+            let jid = Jid::user(&turn.recipient.number);
+            if turn.refused.is_none() && known.get(&jid) == Some(&false) {
+                turn.refused = Some("the number is not on WhatsApp");
+            }
+        }
+        Ok(turns)
+    }
+
+    /// Writes the messages of those who are written to; the file is uploaded once for all.
+    async fn compose_turns(
+        &self,
+        session: &Session,
+        live: &Live,
+        turns: &[Turn],
+    ) -> Result<Vec<Job>> {
+        let message = &live.campaign.message;
+        let template = Template::parse(&message.content);
+        let sources = Sources::default();
+        if let Some(media) = &message.media {
+            let kept = self.store.read(|read| media_is_kept(read, session, &media.id))?;
+            if !kept {
+                return Err(Error::not_found("the campaign's file is not kept any more"));
+            }
+        }
+        let mut jobs = Vec::with_capacity(turns.len());
+        for turn in turns.iter().filter(|turn| turn.refused.is_none()) {
+            let seed = template::seed(
+                u64::from(live.campaign.roster.0),
+                u64::from(turn.place),
+            );
+            let text = template.render(|name| turn.recipient.field(name), seed).text;
+            let text = shortened(text);
+            let content = match &message.media {
+                None => Content::Text(text),
+                Some(media) => Content::Media(Box::new(Media {
+                    kind: media.kind,
+                    source: Source::Stored(media.id.clone()),
+                    mimetype: None,
+                    file_name: media.file_name.clone(),
+                    caption: Some(text).filter(|text| !text.is_empty()),
+                    keep_original: false,
+                    album: None,
+                })),
+            };
+            let to = Jid::user(&turn.recipient.number);
+            let draft = Draft::new(to.clone(), content);
+            let composed = self.compose(session, draft, &sources).await?;
+            let id = turn.state.message.clone();
+            let id = id.unwrap_or_else(|| self.ids.message_id());
+            let mut job = Job::new(id, to, composed);
+            job.campaign = Some(Part {
+                campaign: live.id.clone(),
+                roster: live.campaign.roster,
+                place: turn.place,
+            });
+            jobs.push(job);
+        }
+        Ok(jobs)
+    }
+
+    async fn type_first(&self, session: &Session, jobs: &[Job]) {
+        let (Some(link), Some(job)) = (session.link(), jobs.first()) else {
+            return;
+        };
+        if link.typing(&job.to).await.is_ok() {
+            let letters = job.what.text().map_or(0, |text| text.chars().count() as u64);
+            tokio::time::sleep(Duration::from_millis(40 * letters).min(TYPING)).await;
+        }
+    }
+
+    /// Makes it durable that these are written to now, and with which ids. False when the campaign
+    /// does not run any more; nothing is written then.
+    async fn begin(
+        &self,
+        session: &Arc<Session>,
+        live: &Live,
+        turns: Vec<Turn>,
+        jobs: &mut Vec<Job>,
+    ) -> Result<bool> {
+        let now = self.clock.now();
+        let mut rows_of_jobs = Vec::new();
+        for job in jobs.iter() {
+            rows_of_jobs.push(job.rows(session.number, now)?);
+        }
+        let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
+        let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
+        let expected = live.progress.next;
+        let begun = self
+            .record(Durability::Sync, move |tx| {
+                must_be_kept(tx, session.id.as_str(), session.number)?;
+                let Some(campaign) = rows::find(tx, session.number, &id)? else {
+                    return Ok((None, None));
+                };
+                let fresh = rows::progress(tx, campaign.roster)?.next == expected;
+                if campaign.status != Status::Sending || !fresh {
+                    return Ok((None, None));
+                }
+                let (gone, told) = mark(tx, &gateway, &session, &id, &campaign, turns, ids, now)?;
+                for rows in rows_of_jobs {
+                    if !gone.contains(&rows.id) {
+                        rows.put(tx);
+                    }
+                }
+                Ok((Some(gone), told))
+            })
+            .await?;
+        let Some(gone) = begun else { return Ok(false) };
+        jobs.retain(|job| !gone.contains(&job.id));
+        Ok(true)
+    }
+
+    /// Pauses a campaign that cannot go on by itself, and says why.
+    async fn halt(&self, session: &Arc<Session>, live: &Live, why: String) -> Result<()> {
+        tracing::warn!(session = %session.id, campaign = %live.id, "a campaign is paused; its detail says why");
+        let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
+        self.record(Durability::Sync, move |tx| {
+            let Some(mut campaign) = rows::find(tx, session.number, &id)? else {
+                return Ok(((), None));
+            };
+            campaign.detail = Some(why);
+            let told =
+                rows::change_status(tx, &gateway, &session, &id, &mut campaign, Status::Paused)?;
+            Ok(((), told))
+        })
+        .await
+    }
+}
+
+/// Marks recipients as being written to, or as failed where they are not. Answers the ids of
+/// messages that need not be sent after all.
+#[expect(clippy::too_many_arguments, reason = "one step of one transaction")]
+fn mark(
+    tx: &mut Tx,
+    gateway: &Gateway,
+    session: &Session,
+    id: &crate::ids::RowId,
+    campaign: &Campaign,
+    turns: Vec<Turn>,
+    ids: Vec<crate::ids::MessageId>,
+    now: Timestamp,
+) -> Result<(Vec<crate::ids::MessageId>, Option<u64>)> {
+    let mut progress = rows::progress(tx, campaign.roster)?;
+    let zone = pacing(session, campaign).zone;
+    let mut counted = day_count(tx, session)?;
+    let mut ids = ids.into_iter();
+    let mut gone = Vec::new();
+    for turn in turns {
+        if let Some(claim) = &turn.claim {
+            queue::done(tx, claim)?;
+            progress.waiting = progress.waiting.saturating_sub(1);
+        } else {
+            progress.next = turn.place + 1;
+        }
+        let message = turn.refused.is_none().then(|| ids.next()).flatten();
+        // It may have arrived since: a late receipt ends the wait for another try.
+        let mut state = rows::state(tx, campaign.roster, turn.place)?;
+        if state.stage != Stage::Pending {
+            gone.extend(message);
+            continue;
+        }
+        match (message, turn.refused) {
+            (Some(message), _) => {
+                progress.counts.shift(Stage::Pending, Stage::Sending);
+                progress.last_sent = Some(now);
+                counted = counted.plus_one(zone.day(now));
+                state.stage = Stage::Sending;
+                state.message = Some(message);
+                state.tries += 1;
+                state.error = None;
+            }
+            (None, why) => {
+                progress.counts.shift(Stage::Pending, Stage::Failed);
+                state.stage = Stage::Failed;
+                state.at = Some(now);
+                state.error = why.map(str::to_owned);
+            }
+        }
+        rows::put_state(tx, campaign.roster, turn.place, &state)?;
+    }
+    // Gaps that removed recipients left at the end are passed over.
+    if roster::from(tx, campaign.roster, progress.next, 1)?.is_empty() {
+        progress.next = progress.end;
+    }
+    tx.put(
+        tables::DAY_COUNTS,
+        session.number.0.to_be_bytes(),
+        record::encode(&counted)?,
+    );
+    let told = rows::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
+    Ok((gone, told))
+}
+
+/// Placeholders may make a text longer than WhatsApp takes.
+fn shortened(text: String) -> String {
+    if text.encode_utf16().count() <= MAX_TEXT {
+        return text;
+    }
+    let mut units = 0;
+    text.chars()
+        .take_while(|c| {
+            units += c.len_utf16();
+            units <= MAX_TEXT
+        })
+        .collect()
+}
+
+/// Whether the campaign can go on by itself after a while.
+fn is_passing(error: &Error) -> bool {
+    use crate::error::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::NotConnected | Kind::Upstream | Kind::UpstreamTimeout | Kind::Unavailable
+    )
+}
+
+const _: () = assert!(QUEUE < 64);

@@ -1,0 +1,409 @@
+//! Recipient lists: people to write to, kept for many campaigns.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::Gateway;
+use super::recipient::{MAX_RECIPIENTS, Parsed, Recipient, too_many};
+use super::roster::{self, Roster};
+use super::session::{Session, must_be_kept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{RowId, SessionNumber};
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Tx, tables};
+use crate::time::Timestamp;
+
+/// How many lists a session may have.
+const MAX_LISTS: usize = 1000;
+
+/// A list without its recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    pub(super) roster: Roster,
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// How many recipients it has.
+    pub count: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was changed.
+    pub updated_at: Option<Timestamp>,
+    /// When a campaign used it.
+    pub last_used: Option<Timestamp>,
+    /// How many campaigns used it.
+    pub usage_count: u32,
+}
+
+impl Record for List {
+    const VERSION: u8 = 1;
+}
+
+/// What can be changed of a list; `None` leaves it.
+#[derive(Debug, Default)]
+pub struct ListChange {
+    /// What it is called.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Words to find it by.
+    pub tags: Option<Vec<String>>,
+    /// Its recipients, which replace those that are there.
+    pub recipients: Option<Vec<Recipient>>,
+}
+
+fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
+    [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
+}
+
+fn not_found() -> Error {
+    Error::not_found("Recipient list not found")
+}
+
+pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<List> {
+    let row = read.get(tables::LISTS, &key(session, id))?;
+    record::decode(&row.ok_or_else(not_found)?)
+}
+
+fn put(tx: &mut Tx, session: SessionNumber, id: &RowId, list: &List) -> Result<()> {
+    tx.put(tables::LISTS, key(session, id), record::encode(list)?);
+    Ok(())
+}
+
+/// Notes that a campaign uses the list.
+pub(super) fn note_use(
+    tx: &mut Tx,
+    session: SessionNumber,
+    id: &RowId,
+    now: Timestamp,
+) -> Result<()> {
+    let mut list = get(tx, session, id)?;
+    list.last_used = Some(now);
+    list.usage_count += 1;
+    put(tx, session, id, &list)
+}
+
+/// Removes all lists of a session.
+pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
+    let prefix = session.0.to_be_bytes();
+    for (_, row) in tx.prefix(tables::LISTS, &prefix, None, usize::MAX)? {
+        roster::delete(tx, record::decode::<List>(&row)?.roster)?;
+    }
+    tx.delete_prefix(tables::LISTS, &prefix).map(|_| ())
+}
+
+impl Gateway {
+    /// Makes a list.
+    pub async fn create_list(
+        &self,
+        session: &Session,
+        change: ListChange,
+    ) -> Result<(RowId, List)> {
+        let recipients = change.recipients.unwrap_or_default();
+        let now = self.clock.now();
+        let id = self.ids.row_id("list", now);
+        let mut list = List {
+            roster: Roster(0),
+            name: change.name.unwrap_or_default(),
+            description: change.description.unwrap_or_default(),
+            tags: change.tags.unwrap_or_default(),
+            count: recipients.len() as u32,
+            created_at: now,
+            updated_at: None,
+            last_used: None,
+            usage_count: 0,
+        };
+        let rows = roster::encode(recipients)?;
+        let (row_id, name, number) = (id.clone(), session.id.clone(), session.number);
+        let list = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, name.as_str(), number)?;
+                refuse_too_many(tx, number)?;
+                list.roster = roster::number(tx)?;
+                roster::write(tx, list.roster, rows);
+                put(tx, number, &row_id, &list)?;
+                Ok(list)
+            })
+            .await?;
+        Ok((id, list))
+    }
+
+    /// A list without its recipients.
+    pub fn list(&self, session: &Session, id: &RowId) -> Result<List> {
+        self.store.read(|read| get(read, session.number, id))
+    }
+
+    /// All lists of a session, the most recently used or made first.
+    pub fn lists(&self, session: &Session) -> Result<Vec<(RowId, List)>> {
+        let prefix = session.number.0.to_be_bytes();
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::LISTS, &prefix, None, usize::MAX))?;
+        let mut lists: Vec<(RowId, List)> = rows
+            .iter()
+            .map(|(key, row)| Ok((RowId::of_key(&key[4..])?, record::decode(row)?)))
+            .collect::<Result<_>>()?;
+        lists.sort_by_key(|(_, list)| {
+            std::cmp::Reverse(list.last_used.unwrap_or(list.created_at))
+        });
+        Ok(lists)
+    }
+
+    /// Recipients of a list in order, after `skip` others.
+    pub async fn list_recipients(
+        &self,
+        list: &List,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<Recipient>> {
+        let roster = list.roster;
+        self.store
+            .read_slow(move |read| {
+                let mut left = skip;
+                let mut page = Vec::new();
+                roster::visit(read, roster, 0, |_, recipient| {
+                    if left > 0 {
+                        left -= 1;
+                    } else if page.len() < limit {
+                        page.push(recipient);
+                    } else {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(page)
+            })
+            .await
+    }
+
+    /// Changes a list.
+    pub async fn change_list(
+        &self,
+        session: &Session,
+        id: &RowId,
+        change: ListChange,
+    ) -> Result<List> {
+        let now = self.clock.now();
+        let count = change.recipients.as_ref().map(|r| r.len() as u32);
+        let rows = change.recipients.map(roster::encode).transpose()?;
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let mut list = get(tx, number, &id)?;
+                if let Some(name) = change.name {
+                    list.name = name;
+                }
+                if let Some(description) = change.description {
+                    list.description = description;
+                }
+                if let Some(tags) = change.tags {
+                    list.tags = tags;
+                }
+                if let (Some(rows), Some(count)) = (rows, count) {
+                    roster::delete(tx, list.roster)?;
+                    roster::write(tx, list.roster, rows);
+                    list.count = count;
+                }
+                list.updated_at = Some(now);
+                put(tx, number, &id, &list)?;
+                Ok(list)
+            })
+            .await
+    }
+
+    /// Removes a list. Campaigns that were made from it have their own recipients.
+    pub async fn delete_list(&self, session: &Session, id: &RowId) -> Result<()> {
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let list = get(tx, number, &id)?;
+                roster::delete(tx, list.roster)?;
+                tx.delete(tables::LISTS, &key(number, &id));
+                Ok(())
+            })
+            .await
+    }
+
+    /// Copies a list under a new name.
+    pub async fn clone_list(
+        &self,
+        session: &Session,
+        id: &RowId,
+        name: Option<String>,
+    ) -> Result<(RowId, List)> {
+        let now = self.clock.now();
+        let new_id = self.ids.row_id("list", now);
+        let (from, to, number) = (id.clone(), new_id.clone(), session.number);
+        let list = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                let original = get(tx, number, &from)?;
+                refuse_too_many(tx, number)?;
+                let list = List {
+                    roster: roster::number(tx)?,
+                    name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
+                    created_at: now,
+                    updated_at: None,
+                    last_used: None,
+                    usage_count: 0,
+                    ..original.clone()
+                };
+                roster::copy(tx, original.roster, list.roster)?;
+                put(tx, number, &to, &list)?;
+                Ok(list)
+            })
+            .await?;
+        Ok((new_id, list))
+    }
+
+    /// Notes by hand that a list was used.
+    pub async fn mark_list_used(&self, session: &Session, id: &RowId) -> Result<()> {
+        let (id, number, now) = (id.clone(), session.number, self.clock.now());
+        self.store
+            .write(Durability::Sync, move |tx| note_use(tx, number, &id, now))
+            .await
+    }
+
+    /// Adds one person to a list.
+    pub async fn add_recipient(
+        &self,
+        session: &Session,
+        id: &RowId,
+        recipient: Recipient,
+    ) -> Result<List> {
+        let now = self.clock.now();
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let mut list = get(tx, number, &id)?;
+                if list.count as usize >= MAX_RECIPIENTS {
+                    return Err(too_many());
+                }
+                if roster::find(tx, list.roster, recipient.number.as_str())?.is_some() {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "Recipient with this number already exists in the list",
+                    ));
+                }
+                let place = roster::end(tx, list.roster)?;
+                roster::set(tx, list.roster, place, Some(recipient))?;
+                list.count += 1;
+                list.updated_at = Some(now);
+                put(tx, number, &id, &list)?;
+                Ok(list)
+            })
+            .await
+    }
+
+    /// Changes or removes (`None`) the person with this number.
+    pub async fn change_recipient(
+        &self,
+        session: &Session,
+        id: &RowId,
+        old: String,
+        change: impl FnOnce(Recipient) -> Option<Recipient> + Send + 'static,
+    ) -> Result<List> {
+        let now = self.clock.now();
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let mut list = get(tx, number, &id)?;
+                let found = roster::find(tx, list.roster, &old)?;
+                let (place, recipient) =
+                    found.ok_or_else(|| Error::not_found("Recipient not found in list"))?;
+                let changed = change(recipient);
+                match &changed {
+                    None => list.count = list.count.saturating_sub(1),
+                    Some(new) if new.number.as_str() != old => {
+                        if roster::find(tx, list.roster, new.number.as_str())?.is_some() {
+                            return Err(Error::new(
+                                ErrorKind::Conflict,
+                                "Recipient with this number already exists in the list",
+                            ));
+                        }
+                    }
+                    Some(_) => {}
+                }
+                roster::set(tx, list.roster, place, changed)?;
+                list.updated_at = Some(now);
+                put(tx, number, &id, &list)?;
+                Ok(list)
+            })
+            .await
+    }
+
+    /// People of all lists of a session whose number, name, company or job holds these words.
+    pub async fn search_recipients(
+        &self,
+        session: &Session,
+        words: &str,
+        limit: usize,
+    ) -> Result<Vec<(RowId, String, Recipient)>> {
+        let lists = self.lists(session)?;
+        let words = words.to_lowercase();
+        self.store
+            .read_slow(move |read| {
+                let mut found = Vec::new();
+                for (id, list) in lists {
+                    roster::visit(read, list.roster, 0, |_, recipient| {
+                        if found.len() == limit {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                        if matches(&recipient, &words) {
+                            found.push((id.clone(), list.name.clone(), recipient));
+                        }
+                        Ok(ControlFlow::Continue(()))
+                    })?;
+                }
+                Ok(found)
+            })
+            .await
+    }
+}
+
+fn matches(recipient: &Recipient, words: &str) -> bool {
+    [
+        recipient.number.as_str(),
+        &recipient.name,
+        &recipient.company,
+        &recipient.job_title,
+    ]
+    .iter()
+    .any(|text| text.to_lowercase().contains(words))
+}
+
+fn refuse_too_many(read: &impl Read, session: SessionNumber) -> Result<()> {
+    let there = read.prefix(tables::LISTS, &session.0.to_be_bytes(), None, MAX_LISTS)?;
+    if there.len() < MAX_LISTS {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "A session may have {MAX_LISTS} recipient lists"
+    )))
+}
+
+/// What a client sent as recipients, as far as it can be used.
+///
+/// Clients of the original expect that one bad number does not keep the others away; with `strict`
+/// it does, and so does a text without a single good one.
+pub fn usable(parsed: Parsed, strict: bool) -> Result<Parsed> {
+    let refused = parsed.rejected.first();
+    match refused {
+        Some(first) if strict || parsed.recipients.is_empty() => Err(Error::invalid(format!(
+            "recipients: row {} ({}): {}{}",
+            first.row,
+            first.input,
+            first.reason,
+            match parsed.rejected.len() {
+                1 => String::new(),
+                more => format!("; {} rows are refused in all", more),
+            }
+        ))),
+        _ => Ok(parsed),
+    }
+}
