@@ -3,6 +3,7 @@
 pub mod event;
 pub mod inbound;
 pub mod key;
+pub mod media;
 pub mod message;
 pub mod retention;
 pub mod send;
