@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::kind::{Family, FileType};
-use super::picture::Prepared;
+use super::picture::Content;
 use super::source::Found;
 use super::{film, picture, sound, sticker};
 use crate::bytes64::Bytes64;
@@ -226,8 +226,8 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
             }
             let film = film::inspect(&path)?;
             let look = Look {
-                width: film.width,
-                height: film.height,
+                width: Some(film.width).filter(|side| *side > 0),
+                height: Some(film.height).filter(|side| *side > 0),
                 seconds: film.seconds,
                 ..Look::default()
             };
@@ -264,15 +264,15 @@ fn image(
     note: Option<String>,
 ) -> Result<Made> {
     let picture = picture::prepare(path, found, keep_original)?;
-    let (bytes, mimetype) = match picture.content {
-        Prepared::Original => (None, found.mime()),
-        Prepared::Recompressed(bytes) => (Some(bytes), FileType::Jpeg.mime()),
+    let bytes = match picture.content {
+        Content::Original => None,
+        Content::New(bytes) => Some(bytes),
     };
     Ok(Made {
         kind: MediaKind::Image,
         note,
         bytes,
-        mimetype: mimetype.to_owned(),
+        mimetype: picture.mime.to_owned(),
         look: Look {
             thumbnail: Some(Bytes64(picture.thumbnail)),
             width: Some(picture.width),

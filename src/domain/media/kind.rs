@@ -1,9 +1,528 @@
-//! temporary
+//! What a file is, by its content: never by its name.
+
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use super::reader::{Reader, be32};
+use super::{film, ogg, ole, sound, zip};
 use crate::error::Result;
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileType { Jpeg, Png, Gif, WebP, Pdf, Doc, Docx, Xls, Xlsx, Ppt, Pptx, Mp4, ThreeGp, Mov, Ogg, OggOpus, Mp3, M4a, Aac, Amr, Unknown }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family { Picture, Document, Video, Audio, Other }
-impl FileType { pub fn mime(self)->&'static str {"image/jpeg"} pub fn extension(self)->&'static str{"jpg"} pub fn family(self)->Family{Family::Picture} }
-pub fn sniff(_p:&std::path::Path)->Result<FileType>{Ok(FileType::Jpeg)}
-pub fn agrees(_a:&str,_f:FileType)->bool{true}
+
+/// As many of a file's first bytes as [`sniff`] looks at.
+pub const HEAD: usize = 8 * 1024;
+
+/// The types of files that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileType {
+    /// JPEG picture.
+    Jpeg,
+    /// PNG picture.
+    Png,
+    /// GIF picture, moving or not.
+    Gif,
+    /// WebP picture, moving or not.
+    WebP,
+    /// PDF document.
+    Pdf,
+    /// Word document up to 2003.
+    Doc,
+    /// Word document.
+    Docx,
+    /// Excel workbook up to 2003.
+    Xls,
+    /// Excel workbook.
+    Xlsx,
+    /// PowerPoint slides up to 2003.
+    Ppt,
+    /// PowerPoint slides.
+    Pptx,
+    /// OpenDocument text.
+    Odt,
+    /// OpenDocument spreadsheet.
+    Ods,
+    /// OpenDocument slides.
+    Odp,
+    /// Rich text.
+    Rtf,
+    /// ZIP archive that is no office document.
+    Zip,
+    /// MPEG-4 film.
+    Mp4,
+    /// Film of early mobile phones.
+    ThreeGp,
+    /// QuickTime film.
+    Mov,
+    /// WebM film or sound.
+    WebM,
+    /// Matroska film or sound.
+    Matroska,
+    /// AVI film.
+    Avi,
+    /// Ogg with anything but Opus.
+    Ogg,
+    /// Ogg with Opus: what WhatsApp plays as a voice note.
+    OggOpus,
+    /// MP3 sound.
+    Mp3,
+    /// MPEG-4 with sound only.
+    M4a,
+    /// Bare AAC sound.
+    Aac,
+    /// AMR sound, narrow or wide band.
+    Amr,
+    /// WAV sound.
+    Wav,
+    /// FLAC sound.
+    Flac,
+    /// Plain text. Its content cannot tell whether it means a table.
+    Text,
+    /// Text that was declared as comma-separated values; never found by content.
+    Csv,
+    /// Something else.
+    Unknown,
+}
+
+/// What people would call a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// A still or moving picture without sound.
+    Picture,
+    /// Text, tables, slides.
+    Document,
+    /// A film.
+    Video,
+    /// Sound.
+    Audio,
+    /// An archive or something unknown.
+    Other,
+}
+
+/// Every type with its MIME type and its extension.
+const TABLE: &[(FileType, &str, &str)] = &[
+    (FileType::Jpeg, "image/jpeg", "jpg"),
+    (FileType::Png, "image/png", "png"),
+    (FileType::Gif, "image/gif", "gif"),
+    (FileType::WebP, "image/webp", "webp"),
+    (FileType::Pdf, "application/pdf", "pdf"),
+    (FileType::Doc, "application/msword", "doc"),
+    (
+        FileType::Docx,
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "docx",
+    ),
+    (FileType::Xls, "application/vnd.ms-excel", "xls"),
+    (
+        FileType::Xlsx,
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "xlsx",
+    ),
+    (FileType::Ppt, "application/vnd.ms-powerpoint", "ppt"),
+    (
+        FileType::Pptx,
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "pptx",
+    ),
+    (
+        FileType::Odt,
+        "application/vnd.oasis.opendocument.text",
+        "odt",
+    ),
+    (
+        FileType::Ods,
+        "application/vnd.oasis.opendocument.spreadsheet",
+        "ods",
+    ),
+    (
+        FileType::Odp,
+        "application/vnd.oasis.opendocument.presentation",
+        "odp",
+    ),
+    (FileType::Rtf, "application/rtf", "rtf"),
+    (FileType::Zip, "application/zip", "zip"),
+    (FileType::Mp4, "video/mp4", "mp4"),
+    (FileType::ThreeGp, "video/3gpp", "3gp"),
+    (FileType::Mov, "video/quicktime", "mov"),
+    (FileType::WebM, "video/webm", "webm"),
+    (FileType::Matroska, "video/x-matroska", "mkv"),
+    (FileType::Avi, "video/x-msvideo", "avi"),
+    (FileType::Ogg, "audio/ogg", "ogg"),
+    (FileType::OggOpus, "audio/ogg; codecs=opus", "ogg"),
+    (FileType::Mp3, "audio/mpeg", "mp3"),
+    (FileType::M4a, "audio/mp4", "m4a"),
+    (FileType::Aac, "audio/aac", "aac"),
+    (FileType::Amr, "audio/amr", "amr"),
+    (FileType::Wav, "audio/wav", "wav"),
+    (FileType::Flac, "audio/flac", "flac"),
+    (FileType::Text, "text/plain", "txt"),
+    (FileType::Csv, "text/csv", "csv"),
+    (FileType::Unknown, "application/octet-stream", "bin"),
+];
+
+/// Other spellings of MIME types that clients use.
+const SPELLINGS: &[(&str, FileType)] = &[
+    ("image/jpg", FileType::Jpeg),
+    ("image/pjpeg", FileType::Jpeg),
+    ("image/jfif", FileType::Jpeg),
+    ("image/x-png", FileType::Png),
+    ("application/x-pdf", FileType::Pdf),
+    ("application/doc", FileType::Doc),
+    ("application/ms-word", FileType::Doc),
+    ("application/vnd.ms-word", FileType::Doc),
+    (
+        "application/vnd.ms-word.document.macroenabled.12",
+        FileType::Docx,
+    ),
+    ("application/excel", FileType::Xls),
+    ("application/x-excel", FileType::Xls),
+    ("application/msexcel", FileType::Xls),
+    ("application/x-msexcel", FileType::Xls),
+    (
+        "application/vnd.ms-excel.sheet.macroenabled.12",
+        FileType::Xlsx,
+    ),
+    ("application/powerpoint", FileType::Ppt),
+    ("application/mspowerpoint", FileType::Ppt),
+    (
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+        FileType::Pptx,
+    ),
+    ("text/rtf", FileType::Rtf),
+    ("application/x-rtf", FileType::Rtf),
+    ("text/richtext", FileType::Rtf),
+    ("application/x-zip", FileType::Zip),
+    ("application/x-zip-compressed", FileType::Zip),
+    ("video/x-m4v", FileType::Mp4),
+    ("video/m4v", FileType::Mp4),
+    ("application/mp4", FileType::Mp4),
+    ("video/3gp", FileType::ThreeGp),
+    ("video/3gpp2", FileType::ThreeGp),
+    ("audio/3gpp", FileType::ThreeGp),
+    ("audio/3gpp2", FileType::ThreeGp),
+    ("video/mov", FileType::Mov),
+    ("audio/webm", FileType::WebM),
+    ("video/matroska", FileType::Matroska),
+    ("audio/x-matroska", FileType::Matroska),
+    ("video/mkv", FileType::Matroska),
+    ("video/avi", FileType::Avi),
+    ("video/msvideo", FileType::Avi),
+    ("application/ogg", FileType::Ogg),
+    ("video/ogg", FileType::Ogg),
+    ("audio/x-ogg", FileType::Ogg),
+    ("audio/vorbis", FileType::Ogg),
+    ("audio/opus", FileType::OggOpus),
+    ("audio/x-opus", FileType::OggOpus),
+    ("audio/mp3", FileType::Mp3),
+    ("audio/mpeg3", FileType::Mp3),
+    ("audio/x-mp3", FileType::Mp3),
+    ("audio/x-mpeg", FileType::Mp3),
+    ("audio/mpg", FileType::Mp3),
+    ("audio/m4a", FileType::M4a),
+    ("audio/x-m4a", FileType::M4a),
+    ("audio/mp4a-latm", FileType::M4a),
+    ("audio/x-aac", FileType::Aac),
+    ("audio/aacp", FileType::Aac),
+    ("audio/amr-nb", FileType::Amr),
+    ("audio/amr-wb", FileType::Amr),
+    ("audio/x-wav", FileType::Wav),
+    ("audio/wave", FileType::Wav),
+    ("audio/vnd.wave", FileType::Wav),
+    ("audio/x-flac", FileType::Flac),
+    ("application/csv", FileType::Csv),
+    ("text/x-csv", FileType::Csv),
+    ("text/comma-separated-values", FileType::Csv),
+];
+
+impl FileType {
+    /// The MIME type that WhatsApp is told.
+    pub fn mime(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The usual extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        self.row().2
+    }
+
+    /// What people would call it.
+    pub fn family(self) -> Family {
+        use FileType as T;
+        match self {
+            T::Jpeg | T::Png | T::Gif | T::WebP => Family::Picture,
+            T::Pdf | T::Doc | T::Docx | T::Xls | T::Xlsx | T::Ppt | T::Pptx => Family::Document,
+            T::Odt | T::Ods | T::Odp | T::Rtf | T::Text | T::Csv => Family::Document,
+            T::Mp4 | T::ThreeGp | T::Mov | T::WebM | T::Matroska | T::Avi => Family::Video,
+            T::Ogg | T::OggOpus | T::Mp3 | T::M4a | T::Aac | T::Amr => Family::Audio,
+            T::Wav | T::Flac => Family::Audio,
+            T::Zip | T::Unknown => Family::Other,
+        }
+    }
+
+    fn row(self) -> &'static (FileType, &'static str, &'static str) {
+        TABLE
+            .iter()
+            .find(|row| row.0 == self)
+            .expect("every type has a row")
+    }
+}
+
+/// The type that a `Content-Type` names, if it names one of ours. `None` also for
+/// `application/octet-stream`, which names nothing.
+pub fn from_declared_mime(declared: &str) -> Option<FileType> {
+    let (essence, parameters) = split(declared);
+    let named = TABLE
+        .iter()
+        .find(|row| row.1 == essence)
+        .map(|row| row.0)
+        .or_else(|| SPELLINGS.iter().find(|row| row.0 == essence).map(|r| r.1))?;
+    match named {
+        FileType::Unknown => None,
+        FileType::Ogg if parameters.contains("opus") => Some(FileType::OggOpus),
+        named => Some(named),
+    }
+}
+
+/// Whether content of the type `found` may have been declared so by an honest client.
+pub fn agrees(declared: &str, found: FileType) -> bool {
+    use FileType as T;
+    let (essence, _) = split(declared);
+    if matches!(
+        essence.as_str(),
+        "" | "*/*"
+            | "application/octet-stream"
+            | "binary/octet-stream"
+            | "application/binary"
+            | "application/x-download"
+            | "application/force-download"
+    ) {
+        return true;
+    }
+    let Some(named) = from_declared_mime(&essence) else {
+        return agrees_with_stranger(&essence, found);
+    };
+    if named == found {
+        return true;
+    }
+    let office = matches!(
+        found,
+        T::Docx | T::Xlsx | T::Pptx | T::Odt | T::Ods | T::Odp
+    );
+    match named {
+        T::Text => matches!(found, T::Csv | T::Rtf),
+        T::Csv => found == T::Text,
+        // Spreadsheet programs register this type for CSV files too.
+        T::Xls => found == T::Text,
+        T::Doc => found == T::Rtf,
+        T::Zip => office,
+        T::Mp4 | T::ThreeGp | T::Mov => matches!(found, T::Mp4 | T::ThreeGp | T::Mov | T::M4a),
+        T::M4a => matches!(found, T::Mp4 | T::ThreeGp | T::Aac),
+        T::Aac => found == T::M4a,
+        // Phones and browsers save pictures under any picture's name, and each can be shown.
+        T::Jpeg | T::Png | T::Gif | T::WebP => found.family() == Family::Picture,
+        T::WebM => found == T::Matroska,
+        T::Matroska => found == T::WebM,
+        T::Ogg => found == T::OggOpus,
+        T::OggOpus => found == T::Ogg,
+        _ => false,
+    }
+}
+
+/// A type without a row of ours: it must not be the excuse for content that has one.
+fn agrees_with_stranger(essence: &str, found: FileType) -> bool {
+    let family = match essence.split_once('/') {
+        Some(("image", _)) => Family::Picture,
+        Some(("audio", _)) => Family::Audio,
+        Some(("video", _)) => Family::Video,
+        Some(("text", _)) => return matches!(found, FileType::Text | FileType::Rtf),
+        _ => Family::Other,
+    };
+    match found {
+        FileType::Unknown => true,
+        FileType::Text => family == Family::Other || essence == "image/svg+xml",
+        found => found.family() == family && family != Family::Picture,
+    }
+}
+
+/// The type in small letters, and the parameters.
+fn split(declared: &str) -> (String, String) {
+    let lower = declared.to_ascii_lowercase();
+    let (essence, parameters) = lower.split_once(';').unwrap_or((&lower, ""));
+    (essence.trim().to_owned(), parameters.to_owned())
+}
+
+/// Tells a file's type by its content.
+pub fn sniff(path: &Path) -> Result<FileType> {
+    sniff_in(&mut Reader::open(path)?)
+}
+
+/// As [`sniff`], of anything that can be read here and there.
+pub fn sniff_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileType> {
+    let head = reader.at(0, HEAD)?;
+    match by_magic(&head) {
+        Some(Magic::Zip) => zip::classify(reader, &head),
+        Some(Magic::Ole) => ole::classify(reader),
+        Some(Magic::Tagged(after)) => {
+            let behind = reader.at(after, 16)?;
+            Ok(behind_tag(&behind))
+        }
+        // Phones write voice recordings with the brands of films.
+        Some(Magic::Is(FileType::Mp4)) => Ok(match film::inspect_in(reader) {
+            Ok(film) if film.has_sound && film.width == 0 => FileType::M4a,
+            _ => FileType::Mp4,
+        }),
+        Some(Magic::Is(found)) => Ok(found),
+        None => Ok(by_text(&head)),
+    }
+}
+
+/// Tells the type by the first bytes, as far as they tell: an office document whose names come
+/// later is a ZIP file here.
+pub fn sniff_bytes(head: &[u8]) -> FileType {
+    match by_magic(head) {
+        Some(Magic::Zip) => zip::classify_head(head),
+        Some(Magic::Ole) => ole::classify_head(head),
+        Some(Magic::Tagged(after)) => {
+            let after = usize::try_from(after).unwrap_or(usize::MAX);
+            behind_tag(head.get(after..).unwrap_or_default())
+        }
+        Some(Magic::Is(found)) => found,
+        None => by_text(&head[..head.len().min(HEAD)]),
+    }
+}
+
+enum Magic {
+    Is(FileType),
+    Zip,
+    Ole,
+    /// An ID3 tag that ends here; the sound follows.
+    Tagged(u64),
+}
+
+fn by_magic(head: &[u8]) -> Option<Magic> {
+    const PLAIN: &[(&[u8], FileType)] = &[
+        (&[0xff, 0xd8, 0xff], FileType::Jpeg),
+        (b"\x89PNG\r\n\x1a\n", FileType::Png),
+        (b"GIF87a", FileType::Gif),
+        (b"GIF89a", FileType::Gif),
+        (b"%PDF-", FileType::Pdf),
+        (b"\xef\xbb\xbf%PDF-", FileType::Pdf),
+        (b"{\\rtf", FileType::Rtf),
+        (b"fLaC", FileType::Flac),
+        (b"#!AMR\n", FileType::Amr),
+        (b"#!AMR-WB\n", FileType::Amr),
+    ];
+    if let Some((_, found)) = PLAIN.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Some(Magic::Is(*found));
+    }
+    if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+        return Some(Magic::Zip);
+    }
+    if head.starts_with(ole::MAGIC) {
+        return Some(Magic::Ole);
+    }
+    if let Some(after) = sound::tag_end(head) {
+        return Some(Magic::Tagged(after));
+    }
+    let found = match head.get(..4)? {
+        b"RIFF" => match head.get(8..12)? {
+            b"WEBP" => FileType::WebP,
+            b"WAVE" => FileType::Wav,
+            b"AVI " => FileType::Avi,
+            _ => return None,
+        },
+        b"OggS" if ogg::is_opus(head) => FileType::OggOpus,
+        b"OggS" => FileType::Ogg,
+        [0x1a, 0x45, 0xdf, 0xa3] => by_doc_type(head)?,
+        _ => match head.get(4..8) {
+            Some(b"ftyp") => by_brand(head)?,
+            Some(b"moov" | b"wide") => FileType::Mov,
+            _ => sound::by_frame(head)?,
+        },
+    };
+    Some(Magic::Is(found))
+}
+
+fn behind_tag(bytes: &[u8]) -> FileType {
+    match sound::by_frame(bytes) {
+        Some(found) => found,
+        None if bytes.starts_with(b"fLaC") => FileType::Flac,
+        // Padding may follow the tag; only MP3 files are usually tagged so.
+        None => FileType::Mp3,
+    }
+}
+
+/// The document type stands in the header, which is shorter than this.
+fn by_doc_type(head: &[u8]) -> Option<FileType> {
+    let header = &head[..head.len().min(64)];
+    let has = |name: &[u8]| header.windows(name.len()).any(|window| window == name);
+    if has(b"webm") {
+        Some(FileType::WebM)
+    } else if has(b"matroska") {
+        Some(FileType::Matroska)
+    } else {
+        None
+    }
+}
+
+fn by_brand(head: &[u8]) -> Option<FileType> {
+    // Invariant: the brand is read only where a `ftyp` box begins the file.
+    be32(head, 0)?;
+    let brand = head.get(8..12)?;
+    Some(match brand {
+        b"qt  " => FileType::Mov,
+        b"M4A " | b"M4B " | b"M4P " => FileType::M4a,
+        // Pictures in the same container.
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis"
+        | b"crx " | b"jp2 " => return None,
+        _ if brand.starts_with(b"3g") => FileType::ThreeGp,
+        _ => FileType::Mp4,
+    })
+}
+
+/// Text has no control characters. Old programs write other encodings than UTF-8, so some high
+/// bytes are let pass.
+fn by_text(head: &[u8]) -> FileType {
+    if head.is_empty() {
+        return FileType::Unknown;
+    }
+    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        return by_wide_text(head);
+    }
+    let control = |byte: &u8| matches!(byte, 0..=8 | 11 | 14..=26 | 28..=31 | 127);
+    if !head.iter().any(control) {
+        let valid = match std::str::from_utf8(head) {
+            Ok(_) => true,
+            // A character may be cut at the end.
+            Err(error) => error.error_len().is_none(),
+        };
+        let high = head.iter().filter(|byte| !byte.is_ascii()).count();
+        if valid || high * 3 <= head.len() {
+            return FileType::Text;
+        }
+    }
+    // Readers of PDF accept some junk before the header.
+    let start = &head[..head.len().min(1024)];
+    if start.windows(5).any(|window| window == b"%PDF-") {
+        return FileType::Pdf;
+    }
+    FileType::Unknown
+}
+
+fn by_wide_text(head: &[u8]) -> FileType {
+    let little = head[0] == 0xff;
+    let units = head[2..].chunks_exact(2).map(|pair| {
+        let pair = [pair[0], pair[1]];
+        if little {
+            u16::from_le_bytes(pair)
+        } else {
+            u16::from_be_bytes(pair)
+        }
+    });
+    let broken = char::decode_utf16(units.clone())
+        .filter(|unit| !matches!(unit, Ok(c) if !c.is_control() || c.is_whitespace()))
+        .count();
+    // A pair may be cut at the end.
+    if units.len() > 0 && broken <= 1 {
+        FileType::Text
+    } else {
+        FileType::Unknown
+    }
+}

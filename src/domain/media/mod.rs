@@ -1,19 +1,33 @@
 //! Files: what they are ([`kind`], [`picture`], [`sticker`], [`sound`], [`film`]), where they come
-//! from ([`source`]), where they lie ([`files`], [`folder`]), how they get to WhatsApp ([`attachment`])
-//! and how they come from there ([`received`]).
+//! from ([`source`], [`upload`]), where they lie ([`files`], [`folder`]), how they get to WhatsApp
+//! ([`attachment`]) and how they come from there ([`received`]).
+//!
+//! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
+//! one picture at a time. Each reader also takes bytes, so that hostile ones can be tried.
 
 pub mod attachment;
+mod boxes;
+mod decode;
 pub mod files;
 pub mod film;
 pub mod folder;
 pub mod kind;
+mod ogg;
+mod ole;
 pub mod picture;
+pub mod reader;
 pub mod received;
+mod shrink;
 pub mod sound;
 pub mod source;
 pub mod sticker;
 pub mod upload;
+mod webp;
+mod zip;
+
+#[cfg(test)]
+mod tests;
 
 pub(super) use attachment::Uploaded;
-pub use source::Source;
 pub(super) use source::Found;
+pub use source::Source;

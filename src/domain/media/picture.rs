@@ -1,5 +1,195 @@
-//! temporary
-use crate::error::Result; use super::kind::FileType;
-pub enum Prepared { Original, Recompressed(Vec<u8>) }
-pub struct Picture { pub content: Prepared, pub width:u32, pub height:u32, pub thumbnail: Vec<u8> }
-pub fn prepare(_p:&std::path::Path,_f:FileType,_k:bool)->Result<Picture>{Ok(Picture{content:Prepared::Original,width:1,height:1,thumbnail:vec![]})}
+//! Pictures as WhatsApp shows them: JPEG, upright, not larger than a phone's screen needs.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor};
+use std::path::Path;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, RgbImage};
+
+pub use super::decode::{MAX_MEMORY, MAX_PIXELS};
+use super::decode::{Opened, Pixels, Source, open, unreadable};
+use super::kind::FileType;
+use super::shrink::{Shrink, fitted};
+use crate::error::{Error, Result};
+
+/// The longest side of a picture that is sent.
+pub const LONGEST_SIDE: u32 = 1600;
+/// A JPEG of at most this size is sent as it is, if nothing else is wrong with it.
+pub const SMALL_ENOUGH: u64 = 1 << 20;
+const QUALITY: u8 = 80;
+/// The longest side of a thumbnail.
+pub const THUMBNAIL_SIDE: u32 = 100;
+/// Thumbnails travel inside the message, so they must be small.
+pub const THUMBNAIL_SIZE: usize = 5 * 1024;
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The file as it is.
+    Original,
+    /// These bytes instead of the file's.
+    New(Vec<u8>),
+}
+
+/// A picture that is ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// What to send.
+    pub content: Content,
+    /// Its MIME type.
+    pub mime: &'static str,
+    /// Width in pixels, as it is shown.
+    pub width: u32,
+    /// Height in pixels, as it is shown.
+    pub height: u32,
+    /// A JPEG of about 5 KB at most, longest side 100.
+    pub thumbnail: Vec<u8>,
+}
+
+/// Prepares the picture in a file. With `keep_original`, JPEG and PNG files keep their bytes.
+///
+/// Every picture is decoded completely, so what is sent can be shown.
+pub fn prepare(path: &Path, kind: FileType, keep_original: bool) -> Result<Picture> {
+    let file = File::open(path).map_err(Error::internal)?;
+    let size = file.metadata().map_err(Error::internal)?.len();
+    prepare_from(BufReader::new(file), size, kind, keep_original)
+}
+
+/// As [`prepare`], of bytes.
+pub fn prepare_bytes(bytes: Vec<u8>, kind: FileType, keep_original: bool) -> Result<Picture> {
+    let size = bytes.len() as u64;
+    prepare_from(Cursor::new(bytes), size, kind, keep_original)
+}
+
+fn prepare_from<R: Source + 'static>(
+    source: R,
+    file_size: u64,
+    kind: FileType,
+    keep_original: bool,
+) -> Result<Picture> {
+    let mut opened = open(source, kind)?;
+    let size = opened.size();
+    let orientation = opened.orientation();
+    let small = kind == FileType::Jpeg
+        && size.0.max(size.1) <= LONGEST_SIDE
+        && file_size <= SMALL_ENOUGH
+        && orientation == Orientation::NoTransforms
+        && opened.plain_colours();
+    let keep = small || keep_original && matches!(kind, FileType::Jpeg | FileType::Png);
+    if keep {
+        let small = on_white(opened, fitted(size, THUMBNAIL_SIDE), orientation)?;
+        let (width, height) = upright(size, orientation);
+        return Ok(Picture {
+            content: Content::Original,
+            mime: kind.mime(),
+            width,
+            height,
+            thumbnail: thumbnail_of(&small)?,
+        });
+    }
+    let picture = on_white(opened, fitted(size, LONGEST_SIDE), orientation)?;
+    let thumbnail = thumbnail_of(&picture)?;
+    Ok(Picture {
+        content: Content::New(jpeg(&picture, QUALITY)?),
+        mime: FileType::Jpeg.mime(),
+        width: picture.width(),
+        height: picture.height(),
+        thumbnail,
+    })
+}
+
+/// A small JPEG of any picture, for messages that only need to show one.
+pub fn thumbnail(path: &Path, kind: FileType) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::internal)?;
+    let mut opened = open(BufReader::new(file), kind)?;
+    let orientation = opened.orientation();
+    let size = fitted(opened.size(), THUMBNAIL_SIDE);
+    thumbnail_of(&on_white(opened, size, orientation)?)
+}
+
+fn upright(size: (u32, u32), orientation: Orientation) -> (u32, u32) {
+    match orientation {
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (size.1, size.0),
+        _ => size,
+    }
+}
+
+/// Decodes, scales down to `size`, puts transparency on white, and turns.
+fn on_white<R: Source>(
+    opened: Opened<R>,
+    size: (u32, u32),
+    orientation: Orientation,
+) -> Result<RgbImage> {
+    let pixels = opened.pixels(size)?;
+    // A decoder that scales may round one side down.
+    let size = (size.0.min(pixels.width), size.1.min(pixels.height));
+    let shrunk = shrink(&pixels, size);
+    drop(pixels);
+    let image = RgbImage::from_raw(size.0, size.1, shrunk).ok_or_else(unreadable)?;
+    Ok(turned(image, orientation))
+}
+
+fn turned(image: RgbImage, orientation: Orientation) -> RgbImage {
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    image.into_rgb8()
+}
+
+fn shrink(pixels: &Pixels, size: (u32, u32)) -> Vec<u8> {
+    let mut shrink = Shrink::<3>::new((pixels.width, pixels.height), size);
+    let mut row = Vec::new();
+    let mut flat = Vec::new();
+    for y in 0..pixels.height {
+        pixels.row(y, &mut row);
+        flat.clear();
+        for pixel in row.chunks_exact(4) {
+            let alpha = u32::from(pixel[3]);
+            let over_white = |value: u8| {
+                let sum = u32::from(value) * alpha + 255 * (255 - alpha);
+                ((sum + 127) / 255) as u8
+            };
+            if alpha == 255 {
+                flat.extend_from_slice(&pixel[..3]);
+            } else {
+                flat.extend(pixel[..3].iter().map(|value| over_white(*value)));
+            }
+        }
+        shrink.push(&flat);
+    }
+    shrink.finish()
+}
+
+fn thumbnail_of(picture: &RgbImage) -> Result<Vec<u8>> {
+    let size = fitted(picture.dimensions(), THUMBNAIL_SIDE);
+    let mut shrink = Shrink::<3>::new(picture.dimensions(), size);
+    for row in picture.as_raw().chunks_exact(picture.width() as usize * 3) {
+        shrink.push(row);
+    }
+    let small = RgbImage::from_raw(size.0, size.1, shrink.finish()).ok_or_else(unreadable)?;
+    let mut bytes = Vec::new();
+    for quality in [75, 50, 25, 10] {
+        bytes = jpeg(&small, quality)?;
+        if bytes.len() <= THUMBNAIL_SIZE {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn jpeg(picture: &RgbImage, quality: u8) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality)
+        .encode(
+            picture.as_raw(),
+            picture.width(),
+            picture.height(),
+            ExtendedColorType::Rgb8,
+        )
+        .map_err(Error::internal)?;
+    Ok(bytes)
+}

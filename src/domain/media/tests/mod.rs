@@ -1,0 +1,5 @@
+//! Tests with files that the tests make themselves; [`samples`] makes them.
+
+mod kinds;
+mod pictures;
+mod samples;
