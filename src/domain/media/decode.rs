@@ -38,8 +38,6 @@ enum Layout {
 pub(super) struct Pixels {
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Whether some pixels may be transparent.
-    pub(super) alpha: bool,
     layout: Layout,
     /// Two bytes for each value instead of one.
     wide: bool,
@@ -258,7 +256,6 @@ impl<R: Source> Opened<R> {
                 Ok(Pixels {
                     width: size.0,
                     height: size.1,
-                    alpha: matches!(layout, Layout::GreyAlpha | Layout::Rgba),
                     layout,
                     wide,
                     bytes,
@@ -295,7 +292,6 @@ fn jpeg<R: Source>(mut decoder: jpeg_decoder::Decoder<R>, wanted: (u32, u32)) ->
     Ok(Pixels {
         width,
         height,
-        alpha: false,
         layout,
         wide,
         bytes,

@@ -3,3 +3,5 @@
 mod kinds;
 mod pictures;
 mod samples;
+mod sounds;
+mod stickers;

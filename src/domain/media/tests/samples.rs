@@ -287,13 +287,13 @@ pub(super) fn tagged(sound: &[u8]) -> Vec<u8> {
 
 /// AAC frames of 100 bytes at 44.1 kHz.
 pub(super) fn aac(frames: usize) -> Vec<u8> {
-    let mut frame = vec![0; 100];
+    let mut frame = [0; 100];
     frame[..7].copy_from_slice(&[0xff, 0xf1, 0x50, 0x80, 0x0c, 0x9f, 0xfc]);
     frame.repeat(frames)
 }
 
 pub(super) fn amr(frames: usize) -> Vec<u8> {
-    let mut frame = vec![0; 32];
+    let mut frame = [0; 32];
     frame[0] = 7 << 3 | 4;
     [b"#!AMR\n".to_vec(), frame.repeat(frames)].concat()
 }
