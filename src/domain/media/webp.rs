@@ -57,10 +57,9 @@ pub(super) fn outline<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<O
                 };
                 found.frames += 1;
                 found.milliseconds += u64::from(milliseconds);
-                let Some(fits) = frame_fits(reader, position + 8 + 16, end, &found)? else {
+                if !frame_fits(reader, position + 8 + 16, end, &found)? {
                     return Ok(None);
-                };
-                found.complete &= fits;
+                }
             }
             kind @ (b"VP8 " | b"VP8L") => {
                 let Some((width, height)) = picture_size(kind, content) else {
@@ -78,17 +77,20 @@ pub(super) fn outline<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<O
         }
         position = end + u64::from(size & 1);
     }
+    // Invariant: no chunk is left that was not looked at; the decoder would find it.
+    if position < reader.size().saturating_sub(8) {
+        return Ok(None);
+    }
     Ok((found.width > 0 && found.frames > 0).then_some(found))
 }
 
-/// Looks at the picture in a frame: `None` if it is larger than the canvas, else whether it is
-/// there.
+/// Whether there is a picture in a frame, not larger than the canvas.
 fn frame_fits<R: Read + Seek>(
     reader: &mut Reader<R>,
     mut position: u64,
     end: u64,
     canvas: &Outline,
-) -> Result<Option<bool>> {
+) -> Result<bool> {
     // At most transparency and something unknown come before the picture.
     for _ in 0..4 {
         if position >= end {
@@ -97,12 +99,11 @@ fn frame_fits<R: Read + Seek>(
         let head = reader.at(position, 8 + 10)?;
         let Some(size) = le32(&head, 4) else { break };
         if let Some((width, height)) = picture_size(&head[..4], &head[8..]) {
-            let fits = width <= canvas.width && height <= canvas.height;
-            return Ok(fits.then_some(true));
+            return Ok(width <= canvas.width && height <= canvas.height);
         }
         position += 8 + u64::from(size) + u64::from(size & 1);
     }
-    Ok(Some(false))
+    Ok(false)
 }
 
 fn picture_size(kind: &[u8], content: &[u8]) -> Option<(u32, u32)> {

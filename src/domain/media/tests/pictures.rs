@@ -208,6 +208,30 @@ fn a_webp_whose_picture_is_larger_than_its_canvas_is_refused() {
 }
 
 #[test]
+fn a_webp_with_very_many_chunks_is_refused() {
+    let mut bytes = samples::encoded(&samples::marked(40, 30), ImageFormat::WebP);
+    bytes.extend(b"junk\0\0\0\0".repeat(5000));
+    let size = bytes.len() as u32 - 8;
+    bytes[4..8].copy_from_slice(&size.to_le_bytes());
+    let error = prepare_bytes(bytes, FileType::WebP, false).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unprocessable);
+}
+
+#[test]
+fn a_moving_webp_whose_frame_is_larger_than_its_canvas_is_refused() {
+    let still = samples::encoded(&samples::marked(40, 30), ImageFormat::WebP);
+    let mut bytes = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x09\0\0\x09\0\0".to_vec();
+    bytes.extend(b"ANIM\x06\0\0\0\0\0\0\0\0\0ANMF");
+    bytes.extend((still.len() as u32 - 12 + 16).to_le_bytes());
+    bytes.extend([0, 0, 0, 0, 0, 0, 9, 0, 0, 9, 0, 0, 100, 0, 0, 0]);
+    bytes.extend(&still[12..]);
+    let size = bytes.len() as u32 - 8;
+    bytes[4..8].copy_from_slice(&size.to_le_bytes());
+    let error = prepare_bytes(bytes, FileType::WebP, false).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unprocessable);
+}
+
+#[test]
 fn a_jpeg_in_very_many_passes_is_refused() {
     let mut bytes = samples::jpeg(&samples::marked(16, 16), 80);
     let scan = bytes
