@@ -70,7 +70,7 @@ async fn send(
     // A form's boundary differs from try to try: what it says is what makes two requests one.
     let said = [id, number, message].join("\0");
     let key = request
-        .header("idempotency-key")
+        .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::new(key, said.as_bytes()));
     let outcomes = gateway
         .send(&session, vec![draft], key.transpose()?)

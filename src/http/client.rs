@@ -5,15 +5,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
+pub use super::outbody::OutBody;
+use super::outbody::{Moved, Sending};
 use super::pool::{Key, Pool, Sender};
 use super::{Method, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,8 +29,13 @@ pub use super::target::Target;
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// The least pace of an answer's body, in bytes per second, and the time before it counts: whoever
+/// drips slower would hold a place for hours.
+const PACE: u64 = 1024;
+const GRACE: Duration = Duration::from_secs(30);
+
 /// A request to somebody else's server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Outgoing {
     /// Its method.
     pub method: Method,
@@ -36,7 +44,7 @@ pub struct Outgoing {
     /// Its headers. `Host`, and what frames the body, is set by the client.
     pub headers: Vec<(String, String)>,
     /// Its body.
-    pub body: Bytes,
+    pub body: OutBody,
 }
 
 /// Sends requests within a policy, over connections that are kept for a while.
@@ -102,7 +110,7 @@ impl Client {
         let mut target = self.check_url(url)?;
         let mut left = hops;
         loop {
-            let get = self.exchange(&target, Method::GET, HeaderMap::new(), Bytes::new());
+            let get = self.exchange(&target, Method::GET, HeaderMap::new(), OutBody::default());
             let response = get.await?;
             let location = response.redirect();
             let Some(location) = location else {
@@ -124,7 +132,7 @@ impl Client {
         target: &Target,
         method: Method,
         mut headers: HeaderMap,
-        body: Bytes,
+        body: OutBody,
     ) -> Result<Response> {
         let patience = self.dialer.policy.patience.clone();
         let deadline = Instant::now() + patience.total;
@@ -138,7 +146,8 @@ impl Client {
         headers
             .entry(header::ACCEPT)
             .or_insert(HeaderValue::from_static("*/*"));
-        let mut request = hyper::Request::new(Full::new(body));
+        let (body, moved) = Sending::new(body);
+        let mut request = hyper::Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path_of(target)?;
         *request.headers_mut() = headers;
@@ -153,9 +162,8 @@ impl Client {
                     .await
                     .map_err(|_| late())??,
             };
-            let head = deadline.min(Instant::now() + patience.head);
-            let sent = timeout_at(head, sender.try_send_request(request)).await;
-            match sent.map_err(|_| late())? {
+            let sent = sender.try_send_request(request);
+            match while_moving(sent, &moved, patience.head, deadline).await? {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     return Ok(Response {
@@ -164,6 +172,9 @@ impl Client {
                         body,
                         patience,
                         deadline,
+                        began: Instant::now(),
+                        taken: 0,
+                        most: u64::MAX,
                         reuse: Some((self.pool.clone(), key, sender)),
                     });
                 }
@@ -204,6 +215,9 @@ pub struct Response {
     body: Incoming,
     patience: Patience,
     deadline: Instant,
+    began: Instant,
+    taken: u64,
+    most: u64,
     /// Where the connection goes when the body was read to its end.
     reuse: Option<(Arc<Pool>, Key, Sender)>,
 }
@@ -231,12 +245,27 @@ impl Response {
             .flatten()
     }
 
-    /// temporary
-    pub fn at_most(&mut self, _max: u64) -> Result<()> { Ok(()) }
+    /// Takes no more than so many bytes of body; more is an error, at once when it is announced.
+    pub fn at_most(&mut self, most: u64) -> Result<()> {
+        self.most = most;
+        if self.body.size_hint().lower() > most {
+            return Err(too_large(most));
+        }
+        Ok(())
+    }
+
+    /// Whether the body comes so slowly that it will not end.
+    fn drips(&self) -> bool {
+        let elapsed = self.began.elapsed();
+        elapsed > GRACE && self.taken < elapsed.as_secs() * PACE
+    }
 
     /// The next piece of the body; `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
+            if self.drips() {
+                return Err(late());
+            }
             let until = self.deadline.min(Instant::now() + self.patience.idle);
             let frame = timeout_at(until, self.body.frame())
                 .await
@@ -250,6 +279,10 @@ impl Response {
                 }
                 Some(frame) => {
                     if let Ok(bytes) = frame.map_err(broken)?.into_data() {
+                        self.taken += bytes.len() as u64;
+                        if self.taken > self.most {
+                            return Err(too_large(self.most));
+                        }
                         return Ok(Some(bytes));
                     }
                 }
@@ -259,22 +292,36 @@ impl Response {
 
     /// The whole body, if it is at most `max` bytes.
     pub async fn collect(mut self, max: usize) -> Result<Bytes> {
-        let too_large = || {
-            let text = format!("The answer is larger than {max} bytes");
-            Error::new(ErrorKind::TooLarge, text)
-        };
-        let announced = self.body.size_hint().lower();
-        if announced > max as u64 {
-            return Err(too_large());
-        }
+        self.at_most(max as u64)?;
         let mut whole = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
-            if whole.len() + chunk.len() > max {
-                return Err(too_large());
-            }
             whole.extend_from_slice(&chunk);
         }
         Ok(whole.freeze())
+    }
+}
+
+fn too_large(most: u64) -> Error {
+    let text = format!("The answer is larger than {most} bytes");
+    Error::new(ErrorKind::TooLarge, text)
+}
+
+/// Awaits the head of the answer: `patience` after the body last moved on, whatever its size.
+async fn while_moving<T>(
+    sent: impl Future<Output = T>,
+    moved: &Moved,
+    patience: Duration,
+    deadline: Instant,
+) -> Result<T> {
+    tokio::pin!(sent);
+    loop {
+        let until = deadline.min(moved.last() + patience);
+        if let Ok(answer) = timeout_at(until, &mut sent).await {
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline.min(moved.last() + patience) {
+            return Err(late());
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Patience {
     pub connect: Duration,
     /// Until the answer's head.
     pub head: Duration,
-    /// Between two pieces of the answer's body.
+    /// Between two pieces of the answer's body, or of the request's.
     pub idle: Duration,
     /// For everything from the first step to the last byte.
     pub total: Duration,
@@ -39,7 +39,7 @@ impl Default for Patience {
             connect: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_secs(20),
-            total: Duration::from_secs(600),
+            total: Duration::from_secs(3600),
         }
     }
 }

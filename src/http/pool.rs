@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::outbody::Sending;
 use super::target::{Place, Target};
 
 /// How long a connection waits. Most servers close theirs after 5 to 75 seconds.
@@ -20,7 +19,7 @@ const IN_ALL: usize = 64;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// One end of a connection: requests go in here.
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+pub(super) type Sender = SendRequest<Sending>;
 
 /// The place a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

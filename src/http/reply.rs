@@ -118,6 +118,11 @@ impl Reply {
     /// Makes a browser save the body under a name (RFC 6266) rather than show it.
     #[must_use]
     pub fn attachment(self, name: &str) -> Self {
+        self.named("attachment", name)
+    }
+
+    /// Gives the body a name (RFC 6266), and says whether it is to be saved or shown.
+    pub(super) fn named(self, disposition: &str, name: &str) -> Self {
         /// What may stand in an extended value as it is (RFC 8187).
         const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
         let simple: String = name
@@ -133,7 +138,7 @@ impl Reply {
         let full = utf8_percent_encode(name, PLAIN);
         self.header(
             "content-disposition",
-            format!("attachment; filename=\"{simple}\"; filename*=UTF-8''{full}"),
+            format!("{disposition}; filename=\"{simple}\"; filename*=UTF-8''{full}"),
         )
     }
 
@@ -312,8 +317,3 @@ impl<S: Stream<Item = Bytes>> Stream for Sure<S> {
         self.0.as_mut().poll_next(cx).map(|item| item.map(Ok))
     }
 }
-
-/// temporary
-pub struct FileReply<'a>{ pub content_type:&'a str, pub etag:&'a str, pub name:Option<&'a str>, pub inline:bool, pub length:u64, pub file: std::fs::File }
-impl Reply { /// temporary
-pub fn file(_r:&super::Request,_f:FileReply<'_>)->crate::error::Result<Reply>{ Err(crate::error::Error::internal("temporary")) } }

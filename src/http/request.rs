@@ -17,7 +17,7 @@ use super::form::{self, Fields};
 use super::listen::Limits;
 use super::multipart::Multipart;
 use super::query;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Who is at the other end of the connection, and which listener took it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,8 +156,15 @@ impl Request {
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
     }
 
-    /// temporary
-    pub fn header_text(&self, name: &str) -> Result<Option<&str>> { Ok(self.header(name)) }
+    /// A header that must be plain text if it is there.
+    pub fn header_text(&self, name: &str) -> Result<Option<&str>> {
+        let Some(value) = self.head.headers().get(name) else {
+            return Ok(None);
+        };
+        value.to_str().map(Some).map_err(|_| {
+            Error::invalid(format!("The header {name} must be plain ASCII text"))
+        })
+    }
 
     /// The other end of the connection: a proxy, where there is one.
     pub fn peer(&self) -> &Peer {

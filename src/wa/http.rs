@@ -1,39 +1,154 @@
-//! The library's HTTP requests (media, version), on the gateway's one guarded client.
+//! The library's HTTP requests (media, version), on the gateway's one guarded client. Files pass
+//! through in pieces, both ways.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
+use bytes::{Buf as _, Bytes};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use whatsapp_rust::anyhow;
-use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
+use whatsapp_rust::wacore::net::{
+    HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse, UploadBody,
+};
 
+use crate::error::Result;
 use crate::http::Method;
-use crate::http::client::{Client, Outgoing};
+use crate::http::client::{Client, OutBody, Outgoing, Response};
 
-/// The largest answer that is taken into memory: 64 MiB, WhatsApp's own bound for pictures.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The largest answer that is taken into memory: what is larger is streamed.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// How much of an upload is read at once, and how many such pieces wait to be sent.
+const PIECE: usize = 64 * 1024;
+const PIECES: usize = 4;
 
 /// Adapts [`Client`] to the library.
+#[derive(Clone)]
 pub(super) struct LibraryHttp(pub(super) Arc<Client>);
 
-#[async_trait::async_trait]
-impl HttpClient for LibraryHttp {
-    /// Invariant: an answer that is not 2xx is still `Ok`; the library reads the status itself.
-    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+impl LibraryHttp {
+    async fn send(&self, request: HttpRequest, body: OutBody) -> Result<Response> {
         let method = if request.method == "POST" {
             Method::POST
         } else {
             Method::GET
         };
-        let response = self
-            .0
+        self.0
             .send(Outgoing {
                 method,
-                url: request.url,
+                url: reachable(request.url),
                 headers: request.headers.into_iter().collect(),
-                body: request.body.unwrap_or_default(),
+                body,
             })
-            .await?;
-        let status_code = response.status().as_u16();
-        let body = response.collect(MAX_ANSWER_BYTES).await?.to_vec();
-        Ok(HttpResponse { status_code, body })
+            .await
+    }
+}
+
+/// The library always asks media hosts over TLS; the simulated network on this machine has none.
+fn reachable(url: String) -> String {
+    #[cfg(feature = "sandbox")]
+    for local in ["127.0.0.1", "[::1]"] {
+        if let Some(rest) = url.strip_prefix("https://")
+            && rest.starts_with(local)
+        {
+            return format!("http://{rest}");
+        }
+    }
+    url
+}
+
+async fn whole(response: Response) -> Result<HttpResponse> {
+    let status_code = response.status().as_u16();
+    let body = response.collect(MAX_ANSWER_BYTES).await?.to_vec();
+    Ok(HttpResponse { status_code, body })
+}
+
+#[async_trait::async_trait]
+impl HttpClient for LibraryHttp {
+    /// Invariant: an answer that is not 2xx is still `Ok`; the library reads the status itself.
+    async fn execute(&self, mut request: HttpRequest) -> anyhow::Result<HttpResponse> {
+        let body = request.body.take().unwrap_or_default();
+        Ok(whole(self.send(request, body.into()).await?).await?)
+    }
+
+    fn supports_streaming(&self) -> bool {
+        true
+    }
+
+    /// Hazard: the library calls this where blocking is allowed, and only there.
+    fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
+        let handle = Handle::try_current()?;
+        let response = handle.block_on(self.send(request, OutBody::default()))?;
+        Ok(StreamingHttpResponse {
+            status_code: response.status().as_u16(),
+            body: Box::new(Answer {
+                handle,
+                response,
+                piece: Bytes::new(),
+            }),
+        })
+    }
+
+    fn supports_upload_streaming(&self) -> bool {
+        true
+    }
+
+    /// Hazard: as [`execute_streaming`](Self::execute_streaming).
+    fn execute_upload(
+        &self,
+        request: HttpRequest,
+        mut body: UploadBody,
+        content_length: u64,
+    ) -> anyhow::Result<HttpResponse> {
+        let handle = Handle::try_current()?;
+        let (feed, pieces) = mpsc::channel(PIECES);
+        let client = self.clone();
+        let answer = handle.spawn(async move {
+            let length = content_length;
+            let sent = client.send(request, OutBody::Pieces { length, pieces });
+            whole(sent.await?).await
+        });
+        loop {
+            let mut piece = vec![0; PIECE];
+            let read = match body.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) => break,
+                Ok(many) => {
+                    piece.truncate(many);
+                    Ok(piece.into())
+                }
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            // Nobody takes it any more: the server has answered already, or the connection broke.
+            if feed.blocking_send(read).is_err() || failed {
+                break;
+            }
+        }
+        drop(feed);
+        Ok(handle.block_on(answer)??)
+    }
+}
+
+/// The body of an answer, read where blocking is allowed.
+struct Answer {
+    handle: Handle,
+    response: Response,
+    piece: Bytes,
+}
+
+impl Read for Answer {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            let next = self.handle.block_on(self.response.chunk());
+            match next.map_err(io::Error::other)? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let many = self.piece.len().min(into.len());
+        self.piece.copy_to_slice(&mut into[..many]);
+        Ok(many)
     }
 }

@@ -130,7 +130,6 @@ async fn fetch(gateway: Gateway, request: Request) -> Result<Reply> {
             content_type: &file.mime,
             etag: &file.sha256.to_string(),
             name: file.name.as_deref(),
-            inline: true,
             length: file.size,
             file: gateway.open_media(&file)?,
         },

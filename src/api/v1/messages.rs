@@ -187,7 +187,6 @@ async fn file(gateway: Gateway, request: Request) -> Result<Reply> {
             content_type: &file.mime,
             etag: &file.sha256.to_string(),
             name: file.name.as_deref(),
-            inline: true,
             length: file.size,
             file: file.file,
         },

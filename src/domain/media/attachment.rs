@@ -203,7 +203,7 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
             Ok(Made {
                 kind,
                 note: None,
-                bytes: made.bytes,
+                bytes: bytes_of(made.content),
                 mimetype: FileType::WebP.mime().to_owned(),
                 look: Look {
                     width: Some(sticker::SIDE),
@@ -257,6 +257,14 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
     }
 }
 
+/// The bytes to be sent, unless the file goes as it is.
+fn bytes_of(content: Content) -> Option<Vec<u8>> {
+    match content {
+        Content::Original => None,
+        Content::New(bytes) => Some(bytes),
+    }
+}
+
 fn image(
     path: &std::path::Path,
     found: FileType,
@@ -264,14 +272,10 @@ fn image(
     note: Option<String>,
 ) -> Result<Made> {
     let picture = picture::prepare(path, found, keep_original)?;
-    let bytes = match picture.content {
-        Content::Original => None,
-        Content::New(bytes) => Some(bytes),
-    };
     Ok(Made {
         kind: MediaKind::Image,
         note,
-        bytes,
+        bytes: bytes_of(picture.content),
         mimetype: picture.mime.to_owned(),
         look: Look {
             thumbnail: Some(Bytes64(picture.thumbnail)),

@@ -39,7 +39,7 @@ fn request(method: Method, url: impl Into<String>) -> Outgoing {
         method,
         url: url.into(),
         headers: Vec::new(),
-        body: Bytes::new(),
+        body: Bytes::new().into(),
     }
 }
 
@@ -247,7 +247,7 @@ async fn requests_arrive_as_they_were_meant_over_one_kept_connection() {
             ("Host".into(), "forged".into()),
             ("Content-Length".into(), "1".into()),
         ],
-        body: Bytes::from_static(b"hello"),
+        body: Bytes::from_static(b"hello").into(),
         ..request(Method::POST, format!("http://{host}/p"))
     };
     let seen = text(soon(client.send(post)).await.expect("an answer")).await;
