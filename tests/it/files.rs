@@ -42,7 +42,7 @@ pub fn mime(name: &str) -> &'static str {
         "xls" => "application/vnd.ms-excel",
         "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "mp4" => "video/mp4",
-        "ogg" => "audio/ogg",
+        "ogg" => "audio/ogg; codecs=opus",
         "mp3" => "audio/mpeg",
         "m4a" => "audio/mp4",
         _ => "application/octet-stream",

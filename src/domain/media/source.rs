@@ -93,6 +93,12 @@ impl Gateway {
             ));
         }
         let announced = response.header("content-type").map(str::to_owned);
+        if announced.as_deref().is_some_and(is_page) {
+            return Err(Error::new(
+                ErrorKind::UnsupportedMedia,
+                "The link leads to a web page (text/html), not to a file",
+            ));
+        }
         let name = named(response.header("content-disposition"), url);
         let most = self.config.max_media_bytes;
         response.at_most(most)?;
@@ -183,6 +189,12 @@ fn engine(alphabet: &Alphabet) -> GeneralPurpose {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(alphabet, config)
+}
+
+/// Whether a content type is that of a page: a share link, a login form, an error.
+fn is_page(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("text/html")
 }
 
 /// Type and base64 text of a data URL (RFC 2397), or the text alone.
