@@ -121,12 +121,15 @@ impl Network {
     pub fn set_phone(self: &Arc<Self>, phone: &str, profile: Profile) -> Result<()> {
         let number = self.number(phone)?;
         let renamed = profile.name != self.directory.phone(number).profile().name;
-        let waiting = self.directory.phone(number).set_profile(profile);
+        let (waiting, wanted) = self.directory.phone(number).set_profile(profile);
         if renamed && !self.directory.companions(number).is_empty() {
             self.share_name(number);
         }
         for envelope in waiting {
             self.hand_to_phone(Address::phone(number), envelope);
+        }
+        for wanted in wanted {
+            self.give_file(&wanted);
         }
         self.tell_watchers(number);
         Ok(())
@@ -146,7 +149,9 @@ impl Network {
         let Some(phone) = self.directory.known_phone(self.number(phone)?) else {
             return Ok(Vec::new());
         };
-        Ok(phone.messages(own, |view, body| self.look_at_file(view, body)))
+        Ok(phone.messages(own, |view, body, fetched| {
+            self.look_at_file(view, body, fetched);
+        }))
     }
 
     /// What a phone sent, and what became of it.

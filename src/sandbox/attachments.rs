@@ -1,6 +1,5 @@
 //! Files in messages: a phone seals and leaves its own, and fetches and opens those of others.
 
-use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use whatsapp_rust::buffa::{Message as _, MessageField};
@@ -11,10 +10,12 @@ use whatsapp_rust::waproto::whatsapp::message::{
 };
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message};
 
-use super::content::unwrapped;
+use super::chat::Chat;
+use super::content::{describe, unwrapped};
 use super::inbox::ReceivedMessage;
 use super::network::Network;
-use super::{base64, random};
+use super::phone::Phone;
+use super::{base64, particulars, picture, random};
 use crate::error::{Error, Result};
 
 /// A file that a phone's user sends.
@@ -29,6 +30,21 @@ pub struct Attachment {
     pub file_name: Option<String>,
     /// What stands below it.
     pub caption: Option<String>,
+    /// Of a film; a picture's is seen.
+    pub width: Option<u32>,
+    /// Of a film; a picture's is seen.
+    pub height: Option<u32>,
+    /// How long a film or sound is.
+    pub seconds: Option<u32>,
+    /// Whether a sound is a voice message.
+    #[serde(alias = "ptt")]
+    pub voice: bool,
+    /// Whether a film is shown as a GIF.
+    pub gif_playback: bool,
+    /// Whether a sticker moves; seen, if nothing is said.
+    pub animated: Option<bool>,
+    /// A small JPEG in base64; made of a picture, if there is none.
+    pub thumbnail: Option<String>,
 }
 
 impl Network {
@@ -43,14 +59,29 @@ impl Network {
             .ok_or_else(|| Error::invalid("the data of a file is written in base64"))?;
         let sealed =
             encrypt_media(&plain, kind).map_err(|error| Error::internal(error.to_string()))?;
-        let token = base64::encode(&sealed.file_enc_sha256);
-        let stored = self.upload(kind.mms_type(), &token, Bytes::from(sealed.data_to_upload))?;
+        let file_sum = sealed.file_enc_sha256;
+        let (stored, _) =
+            self.leave_file(kind.mms_type(), &file_sum, sealed.data_to_upload.into())?;
         let mimetype =
             |usual: &str| Some(file.mimetype.clone().unwrap_or_else(|| usual.to_owned()));
+        let seen = match kind {
+            MediaType::Image | MediaType::Sticker => picture::look(&plain),
+            _ => None,
+        };
+        let width = file.width.or(seen.as_ref().map(|seen| seen.width));
+        let height = file.height.or(seen.as_ref().map(|seen| seen.height));
+        let jpeg_thumbnail = match (&file.thumbnail, kind) {
+            (Some(data), _) => Some(
+                base64::decode(data)
+                    .ok_or_else(|| Error::invalid("a thumbnail is written in base64"))?,
+            ),
+            (None, MediaType::Image) => picture::small(&plain),
+            (None, _) => None,
+        };
         let context_info = MessageField::from(context);
         let now = Some(self.now().as_secs());
         macro_rules! message {
-            ($field:ident, $kind:ident, $usual:literal, { $($extra:tt)* }) => {
+            ($field:ident, $kind:ident, $usual:expr, { $($extra:tt)* }) => {
                 Message {
                     $field: MessageField::some($kind {
                         url: Some(stored.url),
@@ -70,15 +101,53 @@ impl Network {
             };
         }
         let caption = file.caption.clone();
+        let streaming_sidecar = sealed.streaming_sidecar.clone();
         Ok(match kind {
-            MediaType::Image => message!(image_message, ImageMessage, "image/jpeg", { caption, }),
-            MediaType::Video => message!(video_message, VideoMessage, "video/mp4", { caption, }),
-            MediaType::Audio => {
-                message!(audio_message, AudioMessage, "audio/ogg; codecs=opus", { seconds: Some(1), })
+            MediaType::Image => {
+                let usual = match seen.as_ref().map(|seen| seen.format) {
+                    Some("png") => "image/png",
+                    Some("gif") => "image/gif",
+                    Some("webp") => "image/webp",
+                    _ => "image/jpeg",
+                };
+                message!(image_message, ImageMessage, usual, {
+                    caption,
+                    width,
+                    height,
+                    jpeg_thumbnail,
+                })
             }
-            MediaType::Sticker => message!(sticker_message, StickerMessage, "image/webp", {}),
-            _ => message!(document_message, DocumentMessage, "application/octet-stream", {
+            MediaType::Video => message!(video_message, VideoMessage, "video/mp4", {
                 caption,
+                width,
+                height,
+                jpeg_thumbnail,
+                streaming_sidecar,
+                seconds: file.seconds,
+                gif_playback: file.gif_playback.then_some(true),
+            }),
+            MediaType::Audio => {
+                let usual = match file.voice {
+                    true => "audio/ogg; codecs=opus",
+                    false => "audio/mpeg",
+                };
+                message!(audio_message, AudioMessage, usual, {
+                    streaming_sidecar,
+                    seconds: Some(file.seconds.unwrap_or(1)),
+                    ptt: Some(file.voice),
+                })
+            }
+            MediaType::Sticker => {
+                let moves = seen.as_ref().is_some_and(|seen| seen.animated);
+                message!(sticker_message, StickerMessage, "image/webp", {
+                    width,
+                    height,
+                    is_animated: Some(file.animated.unwrap_or(moves)),
+                })
+            }
+            _ => message!(document_message, DocumentMessage, OF_ANY_TYPE, {
+                caption,
+                jpeg_thumbnail,
                 file_name: file.file_name.clone(),
                 title: file.file_name.clone(),
             }),
@@ -87,18 +156,51 @@ impl Network {
 
     /// The file of a message that a phone received, as the phone fetched and opened it.
     pub fn attachment(&self, phone: &str, id: &str) -> Result<Vec<u8>> {
+        Ok(self.attachment_with_type(phone, id)?.0)
+    }
+
+    /// The same, with the type that the message names.
+    pub(super) fn attachment_with_type(&self, phone: &str, id: &str) -> Result<(Vec<u8>, String)> {
         let missing = || Error::not_found("the phone has no such file");
         let number = self.number(phone)?;
         let phone = self.directory.known_phone(number).ok_or_else(missing)?;
-        let body = phone.body(id).ok_or_else(missing)?;
+        let (body, fetched) = phone.body_with_file(id).ok_or_else(missing)?;
         let message = Message::decode_from_slice(&body).map_err(Error::internal)?;
-        self.opened(&message).ok_or_else(missing)
+        let plain = self.opened(&message, fetched).ok_or_else(missing)?;
+        let kind = describe(&message).mimetype;
+        Ok((plain, kind.unwrap_or_else(|| OF_ANY_TYPE.to_owned())))
     }
 
-    /// Fetches and opens the file of a message; `None` if that does not work.
-    fn opened(&self, message: &Message) -> Option<Vec<u8>> {
+    /// Where the file of a message is, wherever the message arrived or was sent.
+    pub(super) fn path_of_message(&self, id: &str) -> Option<String> {
+        self.directory.phones().iter().find_map(|phone| {
+            let message = Message::decode_from_slice(&phone.any_body(id)?).ok()?;
+            Some(pointer(&message)?.direct_path()?.to_owned())
+        })
+    }
+
+    /// A phone fetches the file of a message that has come, if it can.
+    pub(super) fn fetch_for_phone(&self, phone: &Phone, chat: &Chat, id: &str) {
+        let life = self.faults.media_life();
+        let there = || {
+            let message = Message::decode_from_slice(&phone.body(id)?).ok()?;
+            let path = pointer(&message)?.direct_path()?;
+            self.media.is_there(path, life, self.now()).then_some(())
+        };
+        if !self.faults.media_is_cut() && there().is_some() {
+            phone.note_fetched(chat, id);
+        }
+    }
+
+    /// Opens the file of a message; `None` if that does not work. Who has `fetched` it before it
+    /// expired has it still.
+    fn opened(&self, message: &Message, fetched: bool) -> Option<Vec<u8>> {
         let file = pointer(message)?;
-        let sealed = self.file(file.direct_path()?)?;
+        let path = file.direct_path()?;
+        let sealed = match fetched {
+            true => self.media.copy(path)?,
+            false => self.file(path)?,
+        };
         if Sha256::digest(&sealed)[..] != *file.file_enc_sha256()? {
             return None;
         }
@@ -108,25 +210,30 @@ impl Network {
     }
 
     /// Adds to a message what the phone sees when it opens the file.
-    pub(super) fn look_at_file(&self, view: &mut ReceivedMessage, body: &[u8]) {
+    pub(super) fn look_at_file(&self, view: &mut ReceivedMessage, body: &[u8], fetched: bool) {
         let Ok(message) = Message::decode_from_slice(body) else {
             return;
         };
+        particulars::add_to(view, &message);
         if pointer(&message).is_none() {
             return;
         }
-        let plain = self.opened(&message);
+        let plain = self.opened(&message, fetched);
         view.opened = Some(plain.is_some());
         if let Some(plain) = plain {
             view.size = Some(plain.len() as u64);
             let sum: [u8; 32] = Sha256::digest(&plain).into();
             view.sha256 = Some(random::hex(&sum).to_ascii_lowercase());
+            view.decoded = picture::look(&plain);
         }
     }
 }
 
+/// The type of a file of which nobody says anything.
+const OF_ANY_TYPE: &str = "application/octet-stream";
+
 /// Where the file of a message is, and how it is opened.
-fn pointer(message: &Message) -> Option<&dyn Downloadable> {
+pub(super) fn pointer(message: &Message) -> Option<&dyn Downloadable> {
     let message = unwrapped(message);
     if let Some(file) = message.image_message.as_option() {
         return Some(file);

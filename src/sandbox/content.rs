@@ -1,6 +1,7 @@
 //! What a decrypted message says, in the words of the control API.
 
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
+use whatsapp_rust::waproto::whatsapp::message::{PollCreationMessage, PollUpdateMessage};
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
 use super::random;
@@ -31,6 +32,11 @@ pub(super) enum Act<'a> {
     Revoke { id: &'a str },
     /// It puts a sign on the message with this id, or takes it off (empty).
     React { id: &'a str, sign: &'a str },
+    /// It chooses something in the poll with this id, in place of what was chosen before.
+    Vote {
+        id: &'a str,
+        vote: &'a PollUpdateMessage,
+    },
     /// It asks a phone for the keys of the account's settings.
     AskKeys,
     /// It is for the machinery only (keys, settings).
@@ -60,6 +66,12 @@ pub(super) fn act(message: &Message) -> Act<'_> {
             },
             None => Act::Nothing,
         };
+    }
+    if let Some(vote) = message.poll_update_message.as_option()
+        && vote.vote.is_set()
+        && let Some(id) = key_id(vote.poll_creation_message_key.as_option())
+    {
+        return Act::Vote { id, vote };
     }
     if describe(message).kind == UNKNOWN && message.sender_key_distribution_message.is_set() {
         return Act::Nothing;
@@ -143,13 +155,7 @@ pub(super) fn describe(message: &Message) -> Content {
             .collect();
         return said("contact", Some(cards.join("\n"))).within(m.context_info.as_option());
     }
-    let polls = [
-        &message.poll_creation_message,
-        &message.poll_creation_message_v2,
-        &message.poll_creation_message_v3,
-        &message.poll_creation_message_v5,
-    ];
-    if let Some(m) = polls.into_iter().find_map(|poll| poll.as_option()) {
+    if let Some(m) = poll_of(message) {
         let mut content = said("poll", m.name.clone());
         let options: Vec<_> = m
             .options
@@ -159,8 +165,13 @@ pub(super) fn describe(message: &Message) -> Content {
         content.caption = Some(options.join("\n"));
         return content.within(m.context_info.as_option());
     }
-    if message.poll_update_message.is_set() {
-        return said("pollVote", None);
+    if let Some(m) = message.poll_update_message.as_option() {
+        let mut content = said("pollVote", None);
+        content.quoted_id = key_id(m.poll_creation_message_key.as_option()).map(str::to_owned);
+        return content;
+    }
+    if message.album_message.is_set() {
+        return said("album", None);
     }
     if let Some(m) = message.list_message.as_option() {
         return said("list", m.description.clone());
@@ -177,12 +188,15 @@ pub(super) fn describe(message: &Message) -> Content {
     said(UNKNOWN, None)
 }
 
-/// Whether the server calls this a message with a file.
-pub(super) fn is_media(message: &Message) -> bool {
-    matches!(
-        describe(message).kind,
-        "image" | "video" | "audio" | "document" | "sticker"
-    )
+/// The poll that a message makes.
+pub(super) fn poll_of(message: &Message) -> Option<&PollCreationMessage> {
+    let polls = [
+        &message.poll_creation_message,
+        &message.poll_creation_message_v2,
+        &message.poll_creation_message_v3,
+        &message.poll_creation_message_v5,
+    ];
+    polls.into_iter().find_map(|poll| poll.as_option())
 }
 
 fn key_id(key: Option<&MessageKey>) -> Option<&str> {
@@ -200,6 +214,9 @@ pub(super) fn unwrapped(message: &Message) -> &Message {
             &message.document_with_caption_message,
             &message.edited_message,
             &message.group_mentioned_message,
+            &message.view_once_message_v2_extension,
+            &message.associated_child_message,
+            &message.lottie_sticker_message,
         ];
         let inner = wrappers
             .into_iter()

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::actions::Typing;
-use super::deeds::Draft;
+use super::base64;
+use super::drafts::Draft;
 use super::network::Network;
 use super::profile::Profile;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,12 +28,14 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("PUT", "/sandbox/phones/{phone}"),
     ("GET", "/sandbox/phones/{phone}/messages"),
     ("POST", "/sandbox/phones/{phone}/messages"),
+    ("GET", "/sandbox/phones/{phone}/messages/{id}/file"),
     ("GET", "/sandbox/phones/{phone}/copies"),
     ("GET", "/sandbox/phones/{phone}/sent"),
     ("GET", "/sandbox/phones/{phone}/notices"),
     ("POST", "/sandbox/phones/{phone}/read"),
     ("POST", "/sandbox/phones/{phone}/typing"),
     ("POST", "/sandbox/phones/{phone}/react"),
+    ("POST", "/sandbox/phones/{phone}/vote"),
     ("POST", "/sandbox/phones/{phone}/edit"),
     ("POST", "/sandbox/phones/{phone}/revoke"),
     ("POST", "/sandbox/phones/{phone}/call"),
@@ -70,6 +73,14 @@ struct OfMessage {
     /// The sign of a reaction is written as `emoji`, too.
     #[serde(default, alias = "emoji")]
     text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Vote {
+    #[serde(alias = "id")]
+    message_id: String,
+    options: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +165,14 @@ pub async fn handle(
             Ok((200, json!({})))
         }
         (method, ["phones", phone]) => profile(network, method, phone, body),
+        ("GET", ["phones", phone, "messages", id, "file"]) => {
+            let (file, kind) = network.attachment_with_type(phone, id)?;
+            let data = base64::encode(&file);
+            Ok((
+                200,
+                json!({ "mimetype": kind, "size": file.len(), "data": data }),
+            ))
+        }
         (method, ["phones", phone, what]) => deed(network, method, phone, what, body),
         _ => Err(Error::not_found("no such call")),
     }
@@ -209,6 +228,13 @@ fn deed(
         ("POST", "react") => {
             let OfMessage { id, text } = read(body)?;
             named(network.react(phone, &id, &text)?)
+        }
+        ("POST", "vote") => {
+            let Vote {
+                message_id,
+                options,
+            } = read(body)?;
+            named(network.vote(phone, &message_id, &options)?)
         }
         ("POST", "edit") => {
             let OfMessage { id, text } = read(body)?;

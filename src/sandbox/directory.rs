@@ -61,6 +61,11 @@ impl Directory {
             .is_none_or(|phone| phone.profile().registered)
     }
 
+    /// Every phone that was ever touched.
+    pub(super) fn phones(&self) -> Vec<Arc<Phone>> {
+        read(&self.phones).values().cloned().collect()
+    }
+
     pub(super) fn touched_phones(&self) -> usize {
         read(&self.phones).len()
     }

@@ -41,6 +41,8 @@ pub(super) enum Effect {
     Retry { envelope: Heading, count: u8 },
     /// The phone answers with the same text.
     Echo { chat: Chat, text: String },
+    /// The message has a file, which the phone fetches.
+    Fetch { chat: Chat, id: Box<str> },
     /// A companion wants the keys of the account's settings.
     ShareKeys { with: Address },
 }

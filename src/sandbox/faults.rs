@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
+use super::cdn::Pace;
 use super::chat::Chat;
 use super::connection::{Socket, stream_error};
+use super::media::GONE;
 use super::network::Network;
 use super::number::{Address, Number};
 use crate::error::{Error, Result};
@@ -42,6 +44,31 @@ pub struct Fault {
     pub ban: Option<Ban>,
     /// Files can neither be left nor fetched.
     pub cut_media: bool,
+    /// Files expire, now: whoever asks for them later is told that they are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_media: Option<ExpireMedia>,
+    /// Files are gone when they are this many seconds old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_life: Option<u64>,
+    /// Files come and go slowly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_media: Option<SlowMedia>,
+    /// Files cannot be left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_uploads: Option<FailMedia>,
+    /// Files cannot be fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_downloads: Option<FailMedia>,
+    /// Connections break while a file is left; what arrived is kept for those who resume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_uploads: Option<CutTransfer>,
+    /// Connections break while a file is fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_downloads: Option<CutTransfer>,
+    /// The key to the media host is refused: with a count, so often; without, the keys that were
+    /// given out are useless from now on, and clients have to ask for another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reject_media_auth: Option<FailMedia>,
     /// What phones send arrives garbled, so that companions have to ask for it again.
     pub garble: bool,
     /// Only for the companions of this phone.
@@ -122,6 +149,49 @@ pub struct Ban {
     pub expire: Option<u64>,
 }
 
+/// Which files expire; all, if none is named.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExpireMedia {
+    /// The file with this direct path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct_path: Option<String>,
+    /// The file of this message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// 410 (if nothing is said) or 404.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// How slow the media host is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SlowMedia {
+    /// So many bytes in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u32>,
+    /// So many milliseconds before each 64 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<u64>,
+}
+
+/// How the media host refuses.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailMedia {
+    /// 401, 403, 404, 410, 429, 500, 503, 507, ...
+    pub status: u16,
+}
+
+/// When a transfer breaks off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CutTransfer {
+    /// After so many bytes of the sealed file.
+    pub after_bytes: usize,
+}
+
 /// A misfortune that is in force.
 #[derive(Debug, Clone, Serialize)]
 pub struct ActiveFault {
@@ -159,6 +229,39 @@ pub(super) struct Fate {
     pub(super) lose_ack: bool,
     pub(super) delay: Option<Duration>,
     pub(super) drop: bool,
+}
+
+/// What happens to a file on its way.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Trouble {
+    pub(super) status: Option<u16>,
+    pub(super) cut_after: Option<usize>,
+    pub(super) pace: Option<Pace>,
+}
+
+impl Fault {
+    fn is_of_media(&self) -> bool {
+        self.expire_media.is_some()
+            || self.media_life.is_some()
+            || self.slow_media.is_some()
+            || self.fail_uploads.is_some()
+            || self.fail_downloads.is_some()
+            || self.cut_uploads.is_some()
+            || self.cut_downloads.is_some()
+            || self.reject_media_auth.is_some()
+    }
+
+    /// The statuses that the media host is to answer with.
+    fn statuses(&self) -> impl Iterator<Item = u16> {
+        let refusals = [
+            &self.fail_uploads,
+            &self.fail_downloads,
+            &self.reject_media_auth,
+        ];
+        let refusals = refusals.into_iter().flatten().map(|fail| fail.status);
+        let expired = self.expire_media.as_ref().and_then(|expire| expire.status);
+        refusals.chain(expired)
+    }
 }
 
 impl Active {
@@ -287,6 +390,62 @@ impl Faults {
         !self.quiet() && self.with(|active| active.iter().any(|one| one.shown.fault.cut_media))
     }
 
+    /// After how many seconds files are gone.
+    pub(super) fn media_life(&self) -> Option<u64> {
+        if self.quiet() {
+            return None;
+        }
+        self.with(|active| {
+            active
+                .iter()
+                .filter_map(|one| one.shown.fault.media_life)
+                .min()
+        })
+    }
+
+    /// What happens to a file that is left.
+    pub(super) fn on_upload(&self) -> Trouble {
+        self.on_transfer(|fault| (&fault.fail_uploads, &fault.cut_uploads))
+    }
+
+    /// What happens to a file that is fetched.
+    pub(super) fn on_download(&self) -> Trouble {
+        self.on_transfer(|fault| (&fault.fail_downloads, &fault.cut_downloads))
+    }
+
+    fn on_transfer(
+        &self,
+        of: impl Fn(&Fault) -> (&Option<FailMedia>, &Option<CutTransfer>),
+    ) -> Trouble {
+        let mut trouble = Trouble::default();
+        if self.quiet() {
+            return trouble;
+        }
+        self.with(|active| {
+            for one in active.iter_mut() {
+                let fault = one.shown.fault.clone();
+                let (fail, cut) = of(&fault);
+                let refusal = fail.as_ref().or(fault.reject_media_auth.as_ref());
+                if let Some(refusal) = refusal
+                    && one.hit()
+                {
+                    trouble.status = Some(refusal.status);
+                }
+                if let Some(cut) = cut
+                    && one.hit()
+                {
+                    trouble.cut_after = Some(cut.after_bytes);
+                }
+                if let Some(slow) = &fault.slow_media
+                    && one.hit()
+                {
+                    trouble.pace = Some(Pace::new(slow.bytes_per_second, slow.delay));
+                }
+            }
+        });
+        trouble
+    }
+
     /// Whether a message to a companion is garbled.
     pub(super) fn garbles(&self, to: Address) -> bool {
         !self.quiet()
@@ -349,6 +508,12 @@ impl Network {
             .as_deref()
             .map(|text| self.chat(text))
             .transpose()?;
+        if fault.is_of_media() && (phone.is_some() || fault.device.is_some() || to.is_some()) {
+            return Err(Error::invalid("the media host treats everybody alike"));
+        }
+        if fault.statuses().any(|status| !(400..600).contains(&status)) {
+            return Err(Error::invalid("a refusal has a status from 400 to 599"));
+        }
         if fault.count == Some(0) {
             return Err(Error::invalid("a fault that never happens is none"));
         }
@@ -377,15 +542,34 @@ impl Network {
             || fault.ban.is_some()
             || fault.cut_media
             || fault.garble
+            || fault.media_life.is_some()
+            || fault.slow_media.is_some()
+            || fault.fail_uploads.is_some()
+            || fault.fail_downloads.is_some()
+            || fault.cut_uploads.is_some()
+            || fault.cut_downloads.is_some()
+            || (fault.reject_media_auth.is_some() && fault.count.is_some())
             || fault
                 .stream_error
                 .as_ref()
                 .is_some_and(|error| error.at_login);
-        let now = fault.stream_error.is_some() || fault.drop.as_ref().is_some_and(|drop| drop.now);
+        let now = fault.stream_error.is_some()
+            || fault.drop.as_ref().is_some_and(|drop| drop.now)
+            || fault.expire_media.is_some()
+            || fault.reject_media_auth.is_some();
         if !lasts && !now {
             return Err(Error::invalid("the order names no fault"));
         }
-        for socket in self.sockets(|address| active.concerns(address)) {
+        if let Some(which) = &fault.expire_media {
+            self.expire_media(which)?;
+        }
+        if let Some(refusal) = &fault.reject_media_auth
+            && fault.count.is_none()
+        {
+            self.media_key.change(refusal.status);
+        }
+        let ends = fault.stream_error.is_some() || fault.ban.is_some() || fault.drop.is_some();
+        for socket in self.sockets(|address| ends && active.concerns(address)) {
             if let Some(error) = fault.stream_error.as_ref().filter(|error| !error.at_login) {
                 end_with(&socket, error.code);
             } else if fault.ban.is_some() || fault.drop.as_ref().is_some_and(|drop| drop.now) {
@@ -396,6 +580,24 @@ impl Network {
             self.faults.with(|all| all.push(active));
         }
         Ok(id)
+    }
+
+    /// Lets files expire.
+    fn expire_media(&self, which: &ExpireMedia) -> Result<()> {
+        let status = which.status.unwrap_or(GONE);
+        let path = match (&which.direct_path, &which.message_id) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(id)) => {
+                let path = self.path_of_message(id);
+                Some(path.ok_or_else(|| Error::not_found("no message with this id has a file"))?)
+            }
+            (None, None) => None,
+        };
+        let count = self.media.expire(path.as_deref(), status);
+        if path.is_some() && count == 0 {
+            return Err(Error::not_found("there is no such file, or it has expired"));
+        }
+        Ok(())
     }
 
     /// What is in force.

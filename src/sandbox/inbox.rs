@@ -10,6 +10,8 @@ use whatsapp_rust::waproto::whatsapp::Message;
 use super::chat::Chat;
 use super::content::describe;
 use super::number::{Address, Number};
+use super::particulars::{Album, Card, Place, PollView, Thumbnail};
+use super::picture::Decoded;
 use crate::time::Timestamp;
 
 /// The messages of one phone in order of arrival.
@@ -35,7 +37,16 @@ pub(super) struct Entry {
     pub(super) edited: bool,
     pub(super) revoked: bool,
     pub(super) reactions: Vec<(Number, Box<str>)>,
+    /// Whether the phone fetched the file when the message came; if not, it tries again later.
+    #[serde(default)]
+    pub(super) fetched: bool,
+    /// Who wants what, if this is a poll.
+    #[serde(default)]
+    pub(super) votes: Votes,
 }
+
+/// What each person chose in a poll.
+pub(super) type Votes = std::collections::BTreeMap<Number, Vec<String>>;
 
 /// What an entry holds.
 #[derive(Serialize, Deserialize)]
@@ -178,7 +189,8 @@ pub struct ReceivedMessage {
     pub chat: String,
     /// When the server took it, in seconds.
     pub timestamp: i64,
-    /// `text`, `image`, `video`, `audio`, `document`, `sticker`, `location`, `contact`, `poll`, `reaction`, ...
+    /// `text`, `image`, `video`, `audio`, `document`, `sticker`, `location`, `contact`, `poll`,
+    /// `pollVote`, `album`, `reaction`, ...
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// What it says; for a reaction, the sign.
@@ -199,6 +211,48 @@ pub struct ReceivedMessage {
     pub mentions: Vec<String>,
     /// The message that is answered or reacted to.
     pub quoted_id: Option<String>,
+    /// The width of a picture, film or sticker, as the message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// The height, as the message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// What the phone sees when it opens a picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoded: Option<Decoded>,
+    /// How long a film or sound is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+    /// Whether a sound is a voice message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice: Option<bool>,
+    /// Whether a film is shown as a GIF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gif_playback: Option<bool>,
+    /// Whether a sticker moves, as the message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub animated: Option<bool>,
+    /// The small picture in the message, if it can be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<Thumbnail>,
+    /// Whether it can be looked at only once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_once: Option<bool>,
+    /// A place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Place>,
+    /// People's cards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contacts: Option<Vec<Card>>,
+    /// A poll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollView>,
+    /// An album: how much it is to hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub album: Option<Album>,
+    /// The album that the message belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub album_id: Option<String>,
     /// Whether the text was changed after it was sent.
     pub edited: bool,
     /// Whether it was taken back.

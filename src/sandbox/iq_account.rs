@@ -129,7 +129,7 @@ impl Network {
             .attr("hostname", self.media_host())
             .attr("type", "primary");
         let connection = NodeBuilder::new("media_conn")
-            .attr("auth", "sandbox")
+            .attr("auth", self.media_key.current())
             .attr("ttl", 3600)
             .attr("auth_ttl", 3600)
             .attr("max_buckets", 12)

@@ -44,6 +44,8 @@ pub(super) enum Key {
     /// A message that a phone sent, by its place.
     Sent(Number, u64),
     Group(Box<str>),
+    /// A file that was left at the media host, by its path.
+    File(Box<str>),
 }
 
 #[derive(Serialize, Deserialize)]

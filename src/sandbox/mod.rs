@@ -10,11 +10,12 @@
 //! - who exists: `number`, `directory`, `account` (companions), `phone` (with `profile`, `inbox`);
 //! - linking: `pairing` (QR), `pair_code`, `linking` (and unlinking);
 //! - requests: `iq` (which file answers what), `prekeys`, `usync`, `iq_account`, `iq_groups`,
-//!   `settings`, `pictures`, `media`;
+//!   `settings`, `pictures`;
+//! - files: `media` (the store), `cdn` (the media host), `reupload` (files that expired);
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
-//!   phones), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
-//!   `attachments`;
-//! - what people do: `actions`, `deeds`, `calls`, `presence`, `groups`;
+//!   phones, with `particulars` and `picture`), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
+//!   `attachments`, `polls`;
+//! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`;
 //! - misfortune: `faults`; what is kept: `journal` and `restoring`; counters: `stats`.
 
 mod account;
@@ -22,6 +23,7 @@ mod actions;
 mod attachments;
 mod base64;
 mod calls;
+mod cdn;
 mod certificate;
 mod chat;
 mod connection;
@@ -29,6 +31,7 @@ mod content;
 pub mod control;
 mod deeds;
 mod directory;
+mod drafts;
 mod envelope;
 mod faults;
 mod groups;
@@ -47,14 +50,18 @@ mod number;
 mod outbox;
 mod pair_code;
 mod pairing;
+mod particulars;
 mod phone;
+mod picture;
 mod pictures;
+mod polls;
 mod prekeys;
 mod presence;
 mod profile;
 mod random;
 mod receiving;
 mod restoring;
+mod reupload;
 mod routing;
 mod sending;
 mod served;
@@ -69,16 +76,22 @@ mod wire;
 
 pub use actions::{AccountView, CompanionView, Overview, Typing};
 pub use attachments::Attachment;
+pub use cdn::{Download, MediaAnswer, Upload};
 pub use connection::{serve_stream, serve_websocket};
-pub use deeds::Draft;
-pub use faults::{ActiveFault, Ban, ConnectFailure, Cut, Fault, RateLimit, Refuse, StreamError};
+pub use drafts::{Contact, Draft, NewAlbum, NewPoll, Where};
+pub use faults::{
+    ActiveFault, Ban, ConnectFailure, Cut, CutTransfer, ExpireMedia, FailMedia, Fault, RateLimit,
+    Refuse, SlowMedia, StreamError,
+};
 pub use inbox::{Reaction, ReceivedMessage};
 pub use iq_groups::GroupView;
 pub use media::Stored;
 pub use network::{Network, Options};
 pub use number::Form;
 pub use pairing::Linked;
+pub use particulars::{Album, Card, Place, PollView, Thumbnail};
 pub use phone::{Notice, SentMessage};
+pub use picture::Decoded;
 pub use profile::{Profile, Receipts};
 pub use served::Sandbox;
 pub use stats::Stats;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use whatsapp_rust::OwnedNodeRef;
 
+use super::cdn::MediaKey;
 use super::certificate::Certificate;
 use super::connection::{Peer, Socket, serve_stream, stream_error};
 use super::directory::Directory;
@@ -36,7 +37,8 @@ pub struct Options {
     pub seed: Option<[u8; 32]>,
     /// By which name people are called in what the network itself sends.
     pub form: Form,
-    /// The file that keeps the network's state; without it, nothing is kept.
+    /// The file that keeps the network's state; media are kept in a folder beside it. Without it,
+    /// nothing is kept.
     pub state: Option<PathBuf>,
 }
 
@@ -62,6 +64,7 @@ pub struct Network {
     pub(super) groups: Groups,
     pub(super) watchers: Watchers,
     pub(super) media: Media,
+    pub(super) media_key: MediaKey,
     pub(super) pictures: Pictures,
     pub(super) settings: Settings,
     pub(super) faults: Faults,
@@ -75,7 +78,7 @@ impl Network {
     /// Makes a network on which every number is registered and nobody has a companion; nothing of
     /// it is kept.
     pub fn new(options: Options) -> Arc<Self> {
-        Arc::new(Self::build(options, None, Changes::new(false)))
+        Arc::new(Self::build(options, None, None, Changes::new(false)))
     }
 
     /// Opens a network as it was left, if its state is kept.
@@ -84,12 +87,13 @@ impl Network {
             return Ok(Self::new(options));
         };
         let (keeper, rows) = Keeper::open(&path)?;
+        let media = path.with_extension("media");
         if let Some(seed) = rows.get(&Key::Seed) {
             let seed = seed.as_str().and_then(base64::decode);
             let seed = seed.and_then(|seed| seed.try_into().ok());
             options.seed = Some(seed.ok_or_else(|| Error::internal("the state has no seed"))?);
         }
-        let network = Self::build(options, Some(keeper), Changes::new(true));
+        let network = Self::build(options, Some(media), Some(keeper), Changes::new(true));
         network.restore(rows)?;
         // What was put back is written already.
         network.changes.take();
@@ -100,7 +104,12 @@ impl Network {
         Ok(network)
     }
 
-    fn build(options: Options, keeper: Option<Keeper>, changes: Changes) -> Self {
+    fn build(
+        options: Options,
+        media: Option<PathBuf>,
+        keeper: Option<Keeper>,
+        changes: Changes,
+    ) -> Self {
         let seed = Seed::new(options.seed.unwrap_or_else(random::bytes));
         let changes = Arc::new(changes);
         Self {
@@ -113,7 +122,8 @@ impl Network {
             codes: Codes::default(),
             groups: Groups::default(),
             watchers: Watchers::default(),
-            media: Media::default(),
+            media: Media::new(media, changes.clone()),
+            media_key: MediaKey::default(),
             pictures: Pictures::default(),
             settings: Settings::default(),
             faults: Faults::default(),

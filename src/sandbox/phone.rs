@@ -11,12 +11,15 @@ use whatsapp_rust::wacore::libsignal::protocol::{
 use whatsapp_rust::waproto::whatsapp::Message;
 
 use super::chat::Chat;
+use super::content::unwrapped;
 use super::envelope::{Effect, Envelope};
-use super::inbox::{Inbox, Reaction, ReceivedMessage, Says};
+use super::inbox::{Inbox, Reaction, ReceivedMessage, Says, Votes};
 use super::journal::{Changes, Key};
 use super::keys::{PhoneKeys, Seed};
 use super::number::{Address, Number};
+use super::particulars::{PollView, poll_view};
 use super::profile::Profile;
+use super::reupload::Wanted;
 use super::signal::{self, Owner, Sealed};
 use super::stats::Counters;
 
@@ -48,6 +51,8 @@ pub(super) struct PhoneState {
     pub(super) given_prekeys: u32,
     /// What arrived while the phone was off.
     pub(super) waiting: Vec<Envelope>,
+    /// Questions for files that came while the phone was off.
+    pub(super) wanted: Vec<Wanted>,
     notices: VecDeque<Notice>,
 }
 
@@ -75,6 +80,9 @@ pub(super) struct Sent {
     pub(super) delivered: bool,
     pub(super) read: bool,
     pub(super) reactions: Vec<(Number, Box<str>)>,
+    /// Who wants what, if this is a poll.
+    #[serde(default)]
+    pub(super) votes: Votes,
 }
 
 /// A message to a group: the message, the writer's key, and the members who do not have it yet.
@@ -102,6 +110,7 @@ impl Phone {
             sent: VecDeque::new(),
             given_prekeys: 0,
             waiting: Vec::new(),
+            wanted: Vec::new(),
             notices: VecDeque::new(),
         };
         Self {
@@ -122,15 +131,16 @@ impl Phone {
     }
 
     /// Changes the profile; answers what waited for the phone to be switched on.
-    pub(super) fn set_profile(&self, profile: Profile) -> Vec<Envelope> {
+    pub(super) fn set_profile(&self, profile: Profile) -> (Vec<Envelope>, Vec<Wanted>) {
         let mut state = self.lock();
         let on = profile.online;
         state.profile = profile;
         state.changes.touch(|| Key::Phone(self.number));
         if on {
-            std::mem::take(&mut state.waiting)
+            let wanted = std::mem::take(&mut state.wanted);
+            (std::mem::take(&mut state.waiting), wanted)
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         }
     }
 
@@ -267,11 +277,12 @@ impl Phone {
     }
 
     /// What the phone received from others, or what other devices of the same account sent, in
-    /// order of arrival; `look` may add what is to be seen in the body of a message.
+    /// order of arrival; `look` may add what is to be seen in the body of a message, and in its file,
+    /// which the phone has fetched or not.
     pub(super) fn messages(
         &self,
         own: bool,
-        look: impl Fn(&mut ReceivedMessage, &[u8]),
+        look: impl Fn(&mut ReceivedMessage, &[u8], bool),
     ) -> Vec<ReceivedMessage> {
         let state = self.lock();
         let entries = state
@@ -282,7 +293,8 @@ impl Phone {
         let views = entries.map(|entry| {
             let mut view = entry.view();
             if let Says::Message(body) = &entry.says {
-                look(&mut view, body);
+                look(&mut view, body, entry.fetched);
+                show_votes(&mut view.poll, &entry.votes);
             }
             view
         });
@@ -296,6 +308,34 @@ impl Phone {
             Says::Message(body) => Some(body.clone()),
             _ => None,
         }
+    }
+
+    /// The same, and whether the phone fetched its file when it came.
+    pub(super) fn body_with_file(&self, id: &str) -> Option<(Box<[u8]>, bool)> {
+        let state = self.lock();
+        let entry = state.inbox.find_anywhere(id)?;
+        match &entry.says {
+            Says::Message(body) => Some((body.clone(), entry.fetched)),
+            _ => None,
+        }
+    }
+
+    /// The phone has fetched the file of a message.
+    pub(super) fn note_fetched(&self, chat: &Chat, id: &str) {
+        let mut state = self.lock();
+        if let Some(entry) = state.inbox.find_mut(chat, id) {
+            entry.fetched = true;
+            state.touch_message(chat, id);
+        }
+    }
+
+    /// The newest message with this id, received or sent.
+    pub(super) fn any_body(&self, id: &str) -> Option<Box<[u8]>> {
+        self.body(id).or_else(|| {
+            let state = self.lock();
+            let sent = state.sent.iter().rev().find(|sent| *sent.id == *id)?;
+            Some(sent.body.clone())
+        })
     }
 
     /// Where a received message came from: who wrote it and in which chat.
@@ -325,6 +365,7 @@ impl Phone {
             delivered: false,
             read: false,
             reactions: Vec::new(),
+            votes: Votes::default(),
         });
     }
 
@@ -394,8 +435,23 @@ impl Phone {
                         text: sign.to_string(),
                     })
                     .collect(),
+                poll: {
+                    let message = Message::decode_from_slice(&sent.body).unwrap_or_default();
+                    let mut poll = poll_view(unwrapped(&message));
+                    show_votes(&mut poll, &sent.votes);
+                    poll
+                },
             })
             .collect()
+    }
+}
+
+fn show_votes(poll: &mut Option<PollView>, votes: &Votes) {
+    if let Some(poll) = poll {
+        let votes = votes.iter();
+        poll.votes = votes
+            .map(|(who, what)| (who.to_string(), what.clone()))
+            .collect();
     }
 }
 
@@ -426,6 +482,9 @@ pub struct SentMessage {
     pub read: bool,
     /// The signs that people put on it.
     pub reactions: Vec<Reaction>,
+    /// A poll, and what people chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll: Option<PollView>,
 }
 
 impl PhoneState {

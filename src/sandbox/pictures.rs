@@ -79,7 +79,7 @@ impl Network {
             Some(file) => {
                 let name = random::hex(&random::bytes::<16>());
                 let stored =
-                    self.keep_file(&format!("/pp/{name}.jpg"), Bytes::copy_from_slice(file));
+                    self.keep_picture(&format!("/pp/{name}.jpg"), Bytes::copy_from_slice(file));
                 pictures.insert(whose.clone(), (id, stored));
                 NodeBuilder::new("set").attr("id", id)
             }

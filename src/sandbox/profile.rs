@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a phone's user behaves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Profile {
     /// Whether the number has WhatsApp.
     pub registered: bool,
@@ -16,6 +16,9 @@ pub struct Profile {
     pub receipts: Receipts,
     /// Whether it sends every text back.
     pub echo: bool,
+    /// Whether it keeps the files of its messages, and leaves one at the media host once more when
+    /// a companion asks for it.
+    pub keeps_media: bool,
 }
 
 impl Default for Profile {
@@ -26,6 +29,7 @@ impl Default for Profile {
             online: true,
             receipts: Receipts::Delivered,
             echo: false,
+            keeps_media: true,
         }
     }
 }

@@ -5,10 +5,11 @@ use whatsapp_rust::wacore::libsignal::protocol::{SenderKeyRecord, SignalProtocol
 use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::waproto::whatsapp::Message;
 
+use super::attachments::pointer;
 use super::chat::Chat;
 use super::content::{Act, act, describe};
 use super::envelope::{Effect, Envelope, Heading, Part};
-use super::inbox::{Entry, Says, Stray};
+use super::inbox::{Entry, Says, Stray, Votes};
 use super::journal::Key;
 use super::number::{Address, Number};
 use super::phone::PhoneState;
@@ -132,6 +133,7 @@ impl PhoneState {
         counters: &Counters,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        let copied = message;
         if let Some(copy) = message.device_sent_message.as_option() {
             let chat = copy.destination_jid.as_deref().and_then(Chat::parse);
             let (Some(chat), Some(message)) = (chat, copy.message.as_option()) else {
@@ -142,7 +144,12 @@ impl PhoneState {
                 ..heading.clone()
             };
             self.learn_sender_key(&heading, message);
-            return self.note(&heading, message, true, effects);
+            // What belongs to the message may stand beside the wrapper.
+            let mut message = message.clone();
+            if !message.message_context_info.is_set() {
+                message.message_context_info = copied.message_context_info.clone();
+            }
+            return self.note(&heading, &message, true, effects);
         }
         self.learn_sender_key(heading, message);
         let own = heading.from.number == me;
@@ -182,7 +189,7 @@ impl PhoneState {
     }
 
     /// Notes that a message that is here has changed.
-    fn touch_message(&self, chat: &Chat, id: &str) {
+    pub(super) fn touch_message(&self, chat: &Chat, id: &str) {
         if let Some(place) = self.inbox.place_of(chat, id) {
             self.changes.touch(|| Key::Message(self.number, place));
         }
@@ -247,6 +254,10 @@ impl PhoneState {
                     id: id.into(),
                 },
             },
+            Act::Vote { id, vote } => {
+                self.note_vote(&heading.chat, heading.from.number, id, vote);
+                Says::Message(message.encode_to_vec().into())
+            }
             Act::React { id, sign } => {
                 let who = heading.from.number;
                 if let Some(entry) = self.inbox.find_mut(&heading.chat, id) {
@@ -277,7 +288,15 @@ impl PhoneState {
             edited: false,
             revoked: false,
             reactions: Vec::new(),
+            fetched: false,
+            votes: Votes::default(),
         });
+        if pointer(message).is_some() {
+            effects.push(Effect::Fetch {
+                chat: heading.chat.clone(),
+                id: heading.id.clone(),
+            });
+        }
         self.changes.touch(|| Key::Message(self.number, place));
         true
     }

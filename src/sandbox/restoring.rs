@@ -21,6 +21,7 @@ use super::number::{Address, Number};
 use super::outbox::{Class, Outbox};
 use super::phone::{OwnSenderKey, Session};
 use super::profile::Profile;
+use super::reupload::Wanted;
 use super::{base64, stanza};
 use crate::error::{Error, Result};
 
@@ -69,6 +70,8 @@ struct PhoneRow {
     profile: Profile,
     given_prekeys: u32,
     waiting: Vec<Envelope>,
+    #[serde(default)]
+    wanted: Vec<Wanted>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +145,7 @@ impl Network {
             Key::Companion(_) | Key::Keys(_) | Key::Waiting(..) => self.companion_row(key),
             Key::Settings(number) => value(&self.settings.row(*number)?),
             Key::Group(id) => value(self.groups.lock().get(id)?),
+            Key::File(path) => value(&self.media.row(path)?),
             _ => self.phone_row(key),
         }
     }
@@ -202,6 +206,7 @@ impl Network {
                 profile: state.profile.clone(),
                 given_prekeys: state.given_prekeys,
                 waiting: state.waiting.clone(),
+                wanted: state.wanted.clone(),
             }),
             Key::Session(_, with) => {
                 let bytes = match state.sessions.get(with)? {
@@ -232,6 +237,7 @@ impl Network {
     /// Invariant: the rows come in the order of their keys, so that a companion comes before what
     /// belongs to it, and messages come in the order in which they arrived.
     pub(super) fn restore(&self, rows: BTreeMap<Key, Value>) -> Result<()> {
+        let mut files = Vec::new();
         for (key, row) in rows {
             match &key {
                 Key::Seed => {}
@@ -251,9 +257,11 @@ impl Network {
                 Key::Group(id) => {
                     self.groups.lock().insert(id.clone(), read(row)?);
                 }
+                Key::File(path) => files.push((path.clone(), read(row)?)),
                 _ => self.restore_phone(&key, row)?,
             }
         }
+        self.media.restore(files);
         Ok(())
     }
 
@@ -333,6 +341,7 @@ impl Network {
                 state.profile = row.profile;
                 state.given_prekeys = row.given_prekeys;
                 state.waiting = row.waiting;
+                state.wanted = row.wanted;
             }
             Key::Session(_, with) => {
                 let bytes = bytes_of(row)?;

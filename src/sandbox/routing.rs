@@ -304,6 +304,7 @@ impl Network {
                     // An echo that cannot be sent is as lost as a shout in the wind.
                     let _ = self.send_text_from_phone(to.number, &chat, &text);
                 }
+                Effect::Fetch { chat, id } => self.fetch_for_phone(&phone, &chat, &id),
                 Effect::ShareKeys { with } => self.share_keys(with),
             }
         }
@@ -416,6 +417,10 @@ impl Network {
             Chat::Person(_) => Address::from_jid(&to),
             _ => jid(node, "participant").and_then(|jid| Address::from_jid(&jid)),
         };
+        if kind.as_deref() == Some("server-error") {
+            self.want_file(from, node);
+            return;
+        }
         if kind.as_deref() == Some("read-self") {
             return;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use whatsapp_rust::buffa::{Message as _, MessageField};
 use whatsapp_rust::wacore::libsignal::protocol::{DeviceId, IdentityKey, PreKeyBundle, PublicKey};
 use whatsapp_rust::wacore::messages::{MessageUtils, wrap_device_sent};
+use whatsapp_rust::wacore::send::{media_type_from_message, stanza_type_from_message};
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
@@ -15,7 +16,7 @@ use whatsapp_rust::waproto::whatsapp::message::{
 use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
 use super::chat::Chat;
-use super::content::is_media;
+use super::content::{poll_of, unwrapped};
 use super::envelope::{Envelope, Part};
 use super::keys::SIGNED_PREKEY_ID;
 use super::network::Network;
@@ -64,9 +65,10 @@ impl Network {
             return Err(Error::not_found("the receiver has no WhatsApp"));
         }
         let id = random::message_id();
+        let context = message.message_context_info.as_option().cloned();
         message.message_context_info = MessageField::some(MessageContextInfo {
             message_secret: Some(random::bytes::<32>().to_vec()),
-            ..Default::default()
+            ..context.unwrap_or_default()
         });
         let phone = self.directory.phone(from);
         phone.remember_sent(&id, chat, &message);
@@ -155,18 +157,14 @@ impl Network {
         if to.number == from {
             message = message.attr("recipient", outgoing.chat.jid(self.form));
         }
-        let message = message.children([enc(sealed, outgoing, retries)]).build();
+        let part = enc(sealed, outgoing, retries);
+        let message = message.children([part].into_iter().chain(meta(outgoing)));
+        let message = message.build();
         self.deliver(to, Class::Message, outgoing.id, message);
     }
 
     fn message_head(&self, from: Address, outgoing: &Outgoing<'_>, now: i64) -> NodeBuilder {
-        let kind = if outgoing.message.reaction_message.is_set() {
-            "reaction"
-        } else if is_media(outgoing.message) {
-            "media"
-        } else {
-            "text"
-        };
+        let kind = stanza_type_from_message(outgoing.message);
         let mut message = NodeBuilder::new("message")
             .attr("id", outgoing.id)
             .attr("t", now)
@@ -237,7 +235,8 @@ impl Network {
             .message_head(sender, outgoing, now)
             .attr("from", outgoing.chat.jid(form));
         let parts = parts.into_iter().map(|part| enc(part, outgoing, 0));
-        let message = in_list(head, sender, form).children(parts).build();
+        let children = parts.chain(meta(outgoing));
+        let message = in_list(head, sender, form).children(children).build();
         self.deliver(to, Class::Message, outgoing.id, message);
     }
 
@@ -439,12 +438,21 @@ fn key_message(list: &Chat, form: Form, key: &[u8]) -> Vec<u8> {
     })
 }
 
+/// What the server is told of a poll.
+fn meta(outgoing: &Outgoing<'_>) -> Option<Node> {
+    let message = unwrapped(outgoing.message);
+    let kind = match poll_of(message) {
+        Some(_) => "creation",
+        None => message.poll_update_message.as_option().map(|_| "vote")?,
+    };
+    Some(NodeBuilder::new("meta").attr("polltype", kind).build())
+}
+
 fn enc(sealed: Sealed, outgoing: &Outgoing<'_>, retries: u8) -> Node {
     let mut enc = NodeBuilder::new("enc")
         .attr("v", 2)
         .attr("type", sealed.kind);
-    let kind = super::content::describe(outgoing.message).kind;
-    if is_media(outgoing.message) {
+    if let Some(kind) = media_type_from_message(outgoing.message) {
         enc = enc.attr("mediatype", kind);
     }
     if retries > 0 {

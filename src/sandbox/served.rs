@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::{Network, Options, control, serve_websocket};
+use super::cdn::{Flow, LARGEST_FILE};
+use super::{Download, Network, Options, Upload, control, serve_websocket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{
     App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
 };
-
-/// The largest file that can be left: WhatsApp's own bound for documents is 2 GB, this is a model.
-const LARGEST_FILE: u64 = 128 << 20;
 
 /// Finds the QR code that a session of the gateway shows.
 type QrOf = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -141,31 +139,58 @@ fn media_routes(network: &Arc<Network>) -> Vec<Route> {
 }
 
 async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
-    let (kind, token) = (
-        request.param("kind").to_owned(),
-        request.param("token").to_owned(),
-    );
-    if request.query("resume").is_some() {
-        let known = network.uploaded(&kind, &token);
-        let answer = known.map(|file| {
-            json!({ "resume": "complete", "url": file.url, "direct_path": file.direct_path })
-        });
-        return Ok(Reply::json(
-            StatusCode::OK,
-            &answer.unwrap_or_else(|| json!({ "resume": "0" })),
+    let body = request.bytes().await?;
+    let upload = Upload {
+        kind: request.param("kind"),
+        token: request.param("token"),
+        auth: request.query("auth"),
+        resume: request.query("resume").is_some(),
+        offset: request
+            .query("file_offset")
+            .and_then(|text| text.parse().ok()),
+    };
+    let length = body.len();
+    let answer = network.take_upload(&upload, body)?;
+    if let Some(pace) = answer.pace {
+        tokio::time::sleep(pace.time_for(length)).await;
+    }
+    if answer.cut.is_some() {
+        return Ok(Reply::try_stream(
+            "application/json",
+            Some(1),
+            Flow::new(&answer),
         ));
     }
-    let file = request.bytes().await?;
-    Ok(Reply::json(
-        StatusCode::OK,
-        &network.upload(&kind, &token, file)?,
-    ))
+    let status = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
+    Ok(Reply::bytes("application/json", answer.body).with_status(status))
 }
 
 async fn fetch(network: Arc<Network>, request: Request) -> Result<Reply> {
-    let file = network.file(request.path());
-    let file = file.ok_or_else(|| Error::not_found("There is no such file"))?;
-    Ok(Reply::bytes("application/octet-stream", file))
+    // Clients append their key to a path that has a query already.
+    let hidden = || {
+        request
+            .query("ccb")?
+            .split_once("?auth=")
+            .map(|(_, key)| key)
+    };
+    let answer = network.take_download(&Download {
+        path: request.path(),
+        auth: request.query("auth").or_else(hidden),
+        range: request.header("range"),
+        head: request.method() == Method::HEAD,
+    });
+    let status = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
+    let kind = "application/octet-stream";
+    let mut reply = if answer.cut.is_some() || answer.pace.is_some() {
+        let length = answer.body.len() as u64;
+        Reply::try_stream(kind, Some(length), Flow::new(&answer))
+    } else {
+        Reply::bytes(kind, answer.body)
+    };
+    if let Some(range) = answer.content_range {
+        reply = reply.header("content-range", range);
+    }
+    Ok(reply.with_status(status).header("accept-ranges", "bytes"))
 }
 
 /// The control API as routes; what lies below `/sandbox` is its own to know.
@@ -202,6 +227,12 @@ async fn controlled(
         let code = qr_for(qr_of, &session).await?;
         body["qr"] = json!(code);
     }
+    if let Some((phone, id)) = file_of(request.path())
+        && request.method() == Method::GET
+    {
+        let (file, kind) = network.attachment_with_type(phone, id)?;
+        return Ok(Reply::bytes(&kind, file));
+    }
     let (status, answer) = control::handle(
         network,
         request.method().as_str(),
@@ -215,6 +246,14 @@ async fn controlled(
     }
     let status = StatusCode::from_u16(status).map_err(Error::internal)?;
     Ok(Reply::json(status, &answer))
+}
+
+/// The phone and the message whose file a path names: over HTTP it comes as it is, not as JSON.
+fn file_of(path: &str) -> Option<(&str, &str)> {
+    let rest = below(path)
+        .strip_prefix("/phones/")?
+        .strip_suffix("/file")?;
+    rest.split_once("/messages/")
 }
 
 /// A call's path, as the control API names it.

@@ -28,6 +28,11 @@ pub(super) struct Counters {
     pub(super) handshakes_xx: AtomicU64,
     pub(super) handshakes_ik: AtomicU64,
     pub(super) stanzas: AtomicU64,
+    pub(super) media_uploads: AtomicU64,
+    pub(super) media_uploads_again: AtomicU64,
+    pub(super) media_downloads: AtomicU64,
+    pub(super) media_bytes_in: AtomicU64,
+    pub(super) media_bytes_out: AtomicU64,
     unknown: Mutex<BTreeMap<String, u64>>,
     rate: Mutex<Rate>,
 }
@@ -41,6 +46,10 @@ struct Rate {
 
 pub(super) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(super) fn add_many(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
 }
 
 pub(super) fn subtract(counter: &AtomicU64) {
@@ -105,6 +114,11 @@ impl Counters {
             handshakes_xx: read(&self.handshakes_xx),
             handshakes_ik: read(&self.handshakes_ik),
             stanzas: read(&self.stanzas),
+            media_uploads: read(&self.media_uploads),
+            media_uploads_again: read(&self.media_uploads_again),
+            media_downloads: read(&self.media_downloads),
+            media_bytes_in: read(&self.media_bytes_in),
+            media_bytes_out: read(&self.media_bytes_out),
             unknown_stanzas: names.values().sum(),
             unknown_names: names,
             per_second,
@@ -138,6 +152,16 @@ pub struct Stats {
     pub handshakes_ik: u64,
     /// Stanzas read from clients.
     pub stanzas: u64,
+    /// Files that clients left at the media host and that were not there.
+    pub media_uploads: u64,
+    /// Files that clients left although they were there.
+    pub media_uploads_again: u64,
+    /// Files, or parts of files, that clients fetched.
+    pub media_downloads: u64,
+    /// Bytes that clients sent to the media host.
+    pub media_bytes_in: u64,
+    /// Bytes of files that the media host sent.
+    pub media_bytes_out: u64,
     /// Stanzas that the network did not know how to answer.
     pub unknown_stanzas: u64,
     /// The names of those stanzas, with how often each came.

@@ -1,16 +1,20 @@
 //! Real clients on the simulated network.
 
+mod cdn;
 mod companions;
 mod control;
 mod deeds;
 mod direct;
+mod drafts;
 mod faults;
 mod groups;
 mod media;
 mod offline;
 mod pairing;
 mod people;
+mod polls;
 mod retries;
+mod reupload;
 mod rig;
 mod settings;
 mod state;

@@ -8,15 +8,6 @@ use crate::sandbox::control;
 
 const CUSTOMER: &str = "6289876543210";
 
-impl Rig {
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
-        let answer = control::handle(&self.network, method, path, &body).await;
-        answer
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-            .1
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drives_the_whole_network() {
     let rig = Rig::new().await;

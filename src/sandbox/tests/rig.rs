@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use whatsapp_rust::anyhow;
@@ -18,7 +19,8 @@ use whatsapp_rust::wacore::types::events::EventHandler;
 use whatsapp_rust::wacore::types::message::MessageCategory;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
-use crate::sandbox::{Linked, Network, Options, ReceivedMessage};
+use crate::sandbox::control;
+use crate::sandbox::{Download, Linked, Network, Options, ReceivedMessage, Upload};
 
 /// Longer than anything takes, shorter than the client's own time-outs.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -89,6 +91,19 @@ impl Rig {
     /// Starts a client again from what it had stored.
     pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
         Device::start(&self.network, &self.url, backend, None).await
+    }
+
+    /// Makes a call of the control API.
+    pub(super) async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = control::handle(&self.network, method, path, &body).await;
+        answer
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+            .1
+    }
+
+    /// Orders a misfortune.
+    pub(super) async fn order(&self, fault: Value) {
+        self.ask("POST", "/sandbox/faults", fault).await;
     }
 
     /// Waits until the server has taken `count` messages.
@@ -188,23 +203,54 @@ struct MediaHost(Arc<Network>);
 #[async_trait]
 impl HttpClient for MediaHost {
     async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        let path = request.url.split('/').skip(3).collect::<Vec<_>>().join("/");
-        let answer = if request.method == "POST" {
-            let token = path.split(['/', '?']).collect::<Vec<_>>();
-            let body = request.body.unwrap_or_default();
-            let stored = self.0.upload(token[1], token[2], body);
-            stored
-                .ok()
-                .map(|stored| serde_json::to_vec(&stored).expect("JSON"))
-        } else {
-            self.0.file(&format!("/{path}")).map(|file| file.to_vec())
+        let (path, rest) = target(&request.url);
+        let value = |name: &str| {
+            let mut pairs = rest
+                .split(['?', '&'])
+                .filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
         };
-        let status_code = if answer.is_some() { 200 } else { 404 };
+        let answer = if request.method == "POST" {
+            let names: Vec<_> = path.split('/').collect();
+            let upload = Upload {
+                kind: names[2],
+                token: names[3],
+                auth: value("auth"),
+                resume: value("resume").is_some(),
+                offset: value("file_offset").and_then(|text| text.parse().ok()),
+            };
+            let body = request.body.unwrap_or_default();
+            match self.0.take_upload(&upload, body) {
+                Ok(answer) => answer,
+                Err(_) => {
+                    return Ok(HttpResponse {
+                        status_code: 400,
+                        body: Vec::new(),
+                    });
+                }
+            }
+        } else {
+            self.0.take_download(&Download {
+                path,
+                auth: value("auth"),
+                ..Download::default()
+            })
+        };
+        anyhow::ensure!(answer.cut.is_none(), "the connection broke");
         Ok(HttpResponse {
-            status_code,
-            body: answer.unwrap_or_default(),
+            status_code: answer.status,
+            body: answer.body.to_vec(),
         })
     }
+}
+
+/// The path of a URL, and its query.
+fn target(url: &str) -> (&str, &str) {
+    let start = url
+        .match_indices('/')
+        .nth(2)
+        .map_or(url.len(), |(at, _)| at);
+    url[start..].split_once('?').unwrap_or((&url[start..], ""))
 }
 
 impl Device {
