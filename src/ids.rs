@@ -216,7 +216,11 @@ impl IdSource {
 
     /// The id of a new campaign or list.
     pub fn row_id(&self, kind: &str, now: crate::time::Timestamp) -> RowId {
-        RowId(format!("{kind}_{}_{}", now.as_ms(), hex(&self.bytes::<5>())))
+        RowId(format!(
+            "{kind}_{}_{}",
+            now.as_ms(),
+            hex(&self.bytes::<5>())
+        ))
     }
 
     /// The id of a stored file with this extension.
@@ -253,7 +257,13 @@ mod tests {
     fn a_hash_is_read_as_it_is_written_and_a_media_id_is_no_path() {
         let hash = Hash([0xab; 32]);
         assert_eq!(Hash::parse(&hash.to_string()), Some(hash));
-        for bad in ["", "ab", &"AB".repeat(32), &"g".repeat(64), &"a\u{e9}b".repeat(16)] {
+        for bad in [
+            "",
+            "ab",
+            &"AB".repeat(32),
+            &"g".repeat(64),
+            &"a\u{e9}b".repeat(16),
+        ] {
             assert_eq!(Hash::parse(bad), None, "{bad:?}");
         }
         assert!(MediaId::parse("f7e3e7a0-5e7a-4b0f-8b9a-9e7d6e6e2c3d.jpg").is_ok());

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::domain::vault::{Vault, key_bytes, secret_file};
 use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
+use crate::domain::vault::{Vault, key_bytes, secret_file};
 use crate::domain::{Gateway, Parts, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};

@@ -82,10 +82,7 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
 
 /// Renders any refusal in the envelope that v1 and legacy share.
 pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
-    if matches!(
-        error.kind(),
-        ErrorKind::Internal | ErrorKind::Unavailable
-    ) {
+    if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unavailable) {
         tracing::error!(?error, "a request failed");
     }
     Reply::json(

@@ -14,8 +14,8 @@ use crate::bytes64::Bytes64;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
-use crate::wa::message::{Context, Outgoing, Quote};
 pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
+use crate::wa::message::{Context, Outgoing, Quote};
 
 /// The longest text, in UTF-16 units, as the original program counts.
 pub const MAX_TEXT: usize = 4096;
@@ -137,7 +137,9 @@ impl Card {
         let mut vcard = format!("BEGIN:VCARD\nVERSION:3.0\nN:;{told};;;\nFN:{told}\n");
         for number in numbers {
             // `waid` makes the number a button that opens the chat.
-            vcard.push_str(&format!("TEL;type=CELL;type=VOICE;waid={number}:+{number}\n"));
+            vcard.push_str(&format!(
+                "TEL;type=CELL;type=VOICE;waid={number}:+{number}\n"
+            ));
         }
         vcard.push_str("END:VCARD");
         Self {
@@ -175,7 +177,9 @@ impl Sources {
             })
         });
         let found = found.await.as_ref();
-        found.cloned().map_err(|(kind, why)| Error::new(*kind, why.clone()))
+        found
+            .cloned()
+            .map_err(|(kind, why)| Error::new(*kind, why.clone()))
     }
 }
 
@@ -275,7 +279,10 @@ impl Gateway {
             file,
             kind: uploaded.kind,
             mimetype: media.mimetype,
-            file_name: media.file_name.or(found.name).filter(|_| uploaded.kind == MediaKind::Document),
+            file_name: media
+                .file_name
+                .or(found.name)
+                .filter(|_| uploaded.kind == MediaKind::Document),
             caption: media.caption,
             album: None,
             context,

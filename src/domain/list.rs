@@ -148,9 +148,7 @@ impl Gateway {
             .iter()
             .map(|(key, row)| Ok((RowId::of_key(&key[4..])?, record::decode(row)?)))
             .collect::<Result<_>>()?;
-        lists.sort_by_key(|(_, list)| {
-            std::cmp::Reverse(list.last_used.unwrap_or(list.created_at))
-        });
+        lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.last_used.unwrap_or(list.created_at)));
         Ok(lists)
     }
 

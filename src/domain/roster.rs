@@ -136,19 +136,25 @@ pub(super) fn visit(
         std::ops::Bound::Included(&lower[..]),
         std::ops::Bound::Included(&upper[..]),
     );
-    read.walk(tables::RECIPIENTS, lower, upper, false, &mut |row, value| {
-        let number = chunk_of(row);
-        let chunk: Chunk = record::decode(value)?;
-        for (offset, recipient) in chunk.0.into_iter().enumerate() {
-            let at = place(number, offset);
-            if let (true, Some(recipient)) = (at >= first, recipient)
-                && visitor(at, recipient)?.is_break()
-            {
-                return Ok(ControlFlow::Break(()));
+    read.walk(
+        tables::RECIPIENTS,
+        lower,
+        upper,
+        false,
+        &mut |row, value| {
+            let number = chunk_of(row);
+            let chunk: Chunk = record::decode(value)?;
+            for (offset, recipient) in chunk.0.into_iter().enumerate() {
+                let at = place(number, offset);
+                if let (true, Some(recipient)) = (at >= first, recipient)
+                    && visitor(at, recipient)?.is_break()
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
-        }
-        Ok(ControlFlow::Continue(()))
-    })
+            Ok(ControlFlow::Continue(()))
+        },
+    )
 }
 
 /// The recipient with this number. Rows that do not hold its digits are not read closer.

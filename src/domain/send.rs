@@ -649,16 +649,16 @@ fn album_of(draft: &Draft) -> Option<usize> {
 /// Puts the head of each album before its first picture or film, and tells the others of it.
 ///
 /// Only files that are there count: a head that promises more would show empty frames.
-fn with_album_heads(
-    jobs: Vec<(Option<usize>, Result<Job, Outcome>)>,
-) -> Vec<Result<Job, Outcome>> {
+fn with_album_heads(jobs: Vec<(Option<usize>, Result<Job, Outcome>)>) -> Vec<Result<Job, Outcome>> {
     let mut heads: HashMap<usize, (MessageId, u32, u32)> = HashMap::new();
     for (album, job) in &jobs {
         if let (Some(album), Ok(job)) = (album, job)
             && let Outgoing::Media { kind, .. } = &job.what
             && matches!(kind, MediaKind::Image | MediaKind::Video)
         {
-            let head = heads.entry(*album).or_insert_with(|| (head_id(&job.id), 0, 0));
+            let head = heads
+                .entry(*album)
+                .or_insert_with(|| (head_id(&job.id), 0, 0));
             match kind {
                 MediaKind::Image => head.1 += 1,
                 _ => head.2 += 1,
@@ -671,7 +671,11 @@ fn with_album_heads(
     for (album, mut job) in jobs {
         if let (Some(album), Ok(job)) = (album, &mut job)
             && let Some((id, images, videos)) = heads.get(&album)
-            && let Outgoing::Media { kind, album: part_of, .. } = &mut job.what
+            && let Outgoing::Media {
+                kind,
+                album: part_of,
+                ..
+            } = &mut job.what
             && matches!(kind, MediaKind::Image | MediaKind::Video)
         {
             *part_of = Some(id.clone());

@@ -98,7 +98,7 @@ impl Settings {
 }
 
 /// What the campaigns of a session together may send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// How many messages a day.
@@ -107,16 +107,6 @@ pub struct Limits {
     pub quiet: Option<QuietHours>,
     /// Whose days and hours count.
     pub zone: Zone,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            daily_cap: None,
-            quiet: None,
-            zone: Zone::utc(),
-        }
-    }
 }
 
 /// What is stored of a session.
@@ -821,11 +811,7 @@ impl Gateway {
     }
 
     /// Changes the session's row, or logs that it could not be.
-    async fn update_row(
-        &self,
-        session: &Session,
-        change: impl FnOnce(&mut Row) + Send + 'static,
-    ) {
+    async fn update_row(&self, session: &Session, change: impl FnOnce(&mut Row) + Send + 'static) {
         if let Err(error) = self.change_row(session, change).await
             && error.kind() != ErrorKind::NotFound
         {

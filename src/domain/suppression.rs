@@ -34,10 +34,7 @@ pub(super) fn is_suppressed(
     session: &Session,
     number: &PhoneNumber,
 ) -> Result<bool> {
-    read.exists(
-        tables::SUPPRESSED,
-        &key(session.number, number.as_str()),
-    )
+    read.exists(tables::SUPPRESSED, &key(session.number, number.as_str()))
 }
 
 /// Somebody wrote something: when it is one of the words, it counts. Answers what changed.

@@ -206,7 +206,10 @@ mod tests {
     async fn the_bytes_come_in_order_and_the_name_is_harmless() {
         let whole = reply(None, 150_000);
         assert_eq!(whole.status(), StatusCode::OK);
-        let name = whole.header_value("content-disposition").expect("a name").to_owned();
+        let name = whole
+            .header_value("content-disposition")
+            .expect("a name")
+            .to_owned();
         assert!(name.starts_with("inline; filename=\"a___b.png\""), "{name}");
         assert_eq!(whole.into_bytes().await.expect("all").len(), 150_000);
         let part = reply(Some("bytes=100000-149999"), 150_000);

@@ -161,9 +161,10 @@ impl Request {
         let Some(value) = self.head.headers().get(name) else {
             return Ok(None);
         };
-        value.to_str().map(Some).map_err(|_| {
-            Error::invalid(format!("The header {name} must be plain ASCII text"))
-        })
+        value
+            .to_str()
+            .map(Some)
+            .map_err(|_| Error::invalid(format!("The header {name} must be plain ASCII text")))
     }
 
     /// The other end of the connection: a proxy, where there is one.

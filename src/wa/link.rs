@@ -241,10 +241,7 @@ impl Link {
 
     /// Which of these people WhatsApp knows; one it does not answer for is left out.
     pub async fn on_whatsapp(&self, people: &[Jid]) -> Result<HashMap<Jid, bool>> {
-        let asked: Vec<_> = people
-            .iter()
-            .map(convert::to_wire)
-            .collect::<Result<_>>()?;
+        let asked: Vec<_> = people.iter().map(convert::to_wire).collect::<Result<_>>()?;
         let answer = self.client.contacts().is_on_whatsapp(&asked).await;
         let answer = answer.map_err(|e| {
             Error::new(

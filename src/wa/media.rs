@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use whatsapp_rust::download::DownloadParams;
 use whatsapp_rust::error::ErrorChainExt as _;
-use whatsapp_rust::features::{MediaReuploadRequest, MediaRetryResult};
+use whatsapp_rust::features::{MediaRetryResult, MediaReuploadRequest};
 use whatsapp_rust::wacore::download::DownloadWriter;
 use whatsapp_rust::wacore::upload::{UploadSource, encrypt_media_streaming};
 
@@ -67,7 +67,7 @@ impl DownloadWriter for Limited {
     }
 }
 
-/// Which message a file came in, to ask its sender for it again.
+/// Which message a file came in, to ask the account's phone for it again.
 pub struct CameIn<'a> {
     /// The message.
     pub id: &'a MessageId,
@@ -98,7 +98,8 @@ impl Link {
         .await
         .map_err(Error::internal)?
         .map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "the file could not be sealed").because(e.to_string())
+            Error::new(ErrorKind::Unavailable, "the file could not be sealed")
+                .because(e.to_string())
         })?;
         let source = Sealed {
             path: path.to_owned(),
@@ -165,7 +166,7 @@ impl Link {
         })
     }
 
-    /// Asks the sender's phone to upload a file again; answers its new path.
+    /// Asks the account's own phone to upload a file again; answers its new path.
     pub async fn ask_again(&self, message: CameIn<'_>, pointer: &Pointer) -> Result<String> {
         let chat = convert::to_wire(message.chat)?;
         let sender = message
@@ -185,11 +186,11 @@ impl Link {
             Ok(MediaRetryResult::Success { direct_path }) => Ok(direct_path),
             Ok(_) => Err(Error::new(
                 ErrorKind::NotFound,
-                "The file is gone: WhatsApp does not keep it, and the sender's phone does not have it any more",
+                "The file is gone: WhatsApp does not keep it, and the account's phone does not have it any more",
             )),
             Err(e) => Err(Error::new(
                 ErrorKind::UpstreamTimeout,
-                "The file has expired at WhatsApp, and the sender's phone did not upload it again; try later",
+                "The file has expired at WhatsApp, and the account's phone did not upload it again; open WhatsApp there and try later",
             )
             .because(format!("{e:?}"))),
         }

@@ -16,7 +16,9 @@ pub fn file(name: &str) -> Bytes {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/files")
         .join(name);
-    std::fs::read(path).expect("the file is beside the tests").into()
+    std::fs::read(path)
+        .expect("the file is beside the tests")
+        .into()
 }
 
 /// SHA-256 in hex digits.
@@ -115,7 +117,9 @@ pub fn on_disk(rig: &Rig) -> (Vec<String>, usize) {
     let folder = rig.config.data.join("media");
     let names = |path: &Path| {
         let entries = std::fs::read_dir(path).expect("the media folder");
-        let names = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+        let names = entries
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned());
         let mut names: Vec<String> = names.collect();
         names.sort();
         names

@@ -144,13 +144,11 @@ impl Reader<'_> {
             text("link", "URL")?,
             text("base64", "base64 data")?,
         ) {
-            (Some(id), None, None) => {
-                Source::Stored(MediaId::parse(id).map_err(|_| wrong("ID"))?)
-            }
+            (Some(id), None, None) => Source::Stored(MediaId::parse(id).map_err(|_| wrong("ID"))?),
             (None, Some(url), None) => {
-                self.gateway.check_link(url).map_err(|e| {
-                    Error::invalid(format!("Invalid {part} URL: {}", e.detail()))
-                })?;
+                self.gateway
+                    .check_link(url)
+                    .map_err(|e| Error::invalid(format!("Invalid {part} URL: {}", e.detail())))?;
                 Source::Link(url.to_owned())
             }
             (None, None, Some(data)) => Source::Inline(data.to_owned()),
@@ -175,7 +173,8 @@ impl Reader<'_> {
             .map(|mime| {
                 let legal = |b: u8| b.is_ascii_graphic() || b == b' ';
                 let good = mime.len() <= 128 && mime.contains('/') && mime.bytes().all(legal);
-                good.then(|| mime.to_owned()).ok_or_else(|| wrong("mimetype"))
+                good.then(|| mime.to_owned())
+                    .ok_or_else(|| wrong("mimetype"))
             })
             .transpose()?;
         let voice = kind == MediaKind::Audio && flag("voice")?;
@@ -233,7 +232,9 @@ impl Reader<'_> {
                 Some(Value::String(text)) => text.trim().parse().ok(),
                 _ => None,
             };
-            value.and_then(|value| Degrees::new(value, most)).ok_or_else(wrong)
+            value
+                .and_then(|value| Degrees::new(value, most))
+                .ok_or_else(wrong)
         };
         let text = |name: &str| {
             let text = optional_text(fields, "location", name)?;
@@ -315,10 +316,14 @@ impl Reader<'_> {
         let question = question.and_then(Value::as_str);
         let question = question.filter(|q| legal(q, 255)).ok_or_else(wrong)?;
         let options = fields.get("options").and_then(Value::as_array);
-        let options: Option<Vec<String>> = options.ok_or_else(wrong)?.iter().map(|option| {
-            let option = option.as_str().filter(|option| legal(option, 100));
-            option.map(str::to_owned)
-        }).collect();
+        let options: Option<Vec<String>> = options
+            .ok_or_else(wrong)?
+            .iter()
+            .map(|option| {
+                let option = option.as_str().filter(|option| legal(option, 100));
+                option.map(str::to_owned)
+            })
+            .collect();
         let options = options.ok_or_else(wrong)?;
         let different: std::collections::BTreeSet<_> = options.iter().collect();
         if !(2..=MAX_OPTIONS).contains(&options.len()) || different.len() < options.len() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::elements;
 use super::route;
 use super::rules::{caller, named, object, status_of, text};
-use super::elements;
 use crate::domain::Gateway;
 use crate::domain::draft::{Content, Draft};
 use crate::domain::send::{IdempotencyKey, MAX_BATCH, Outcome};

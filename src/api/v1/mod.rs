@@ -1,7 +1,7 @@
 //! The v1 dialect: the REST API of seed 001, with a bearer token per session.
 
-pub mod events;
 mod elements;
+pub mod events;
 mod media;
 mod messages;
 mod sessions;

@@ -204,7 +204,11 @@ async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply
         .keys()
         .find(|name| !matches!(name.as_str(), "sessionId" | "autoDownload"))
     {
-        let shown: String = unknown.chars().filter(|c| !c.is_control()).take(32).collect();
+        let shown: String = unknown
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(32)
+            .collect();
         return Err(Error::invalid(format!("There is no setting {shown}")));
     }
     let auto_download = match body.get("autoDownload") {

@@ -7,7 +7,7 @@ use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RowId;
 use crate::store::queue::{self, Order};
-use crate::store::{Durability, Read, Tx};
+use crate::store::{Durability, Read, Tx, record, tables};
 use crate::time::Timestamp;
 
 /// How many failed recipients one transaction takes up again.
@@ -51,8 +51,7 @@ impl Gateway {
             .record(Durability::Sync, move |tx| {
                 let mut campaign = rows::get(tx, session.number, &id)?;
                 let status = next(&mut campaign)?;
-                let told =
-                    rows::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
+                let told = rows::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
                 Ok((campaign, told))
             })
             .await?;
@@ -122,7 +121,9 @@ impl Gateway {
             let (id, number, now) = (id.clone(), session.number, self.clock.now());
             let (more, next) = self
                 .store
-                .write(Durability::Sync, move |tx| take_up(tx, number, &id, from, now))
+                .write(Durability::Sync, move |tx| {
+                    take_up(tx, number, &id, from, now)
+                })
                 .await?;
             count += more;
             match next {
@@ -153,7 +154,10 @@ impl Gateway {
             other => other.map(|_| None),
         };
         let now = self.clock.now();
-        let audience = change.audience.map(|a| create::prepare(a, now)).transpose()?;
+        let audience = change
+            .audience
+            .map(|a| create::prepare(a, now))
+            .transpose()?;
         let (id, number) = (id.clone(), session.number);
         let changed = self
             .store
@@ -242,17 +246,15 @@ fn take_up(
     Ok((count, next))
 }
 
-/// Whether a file is in use by a campaign that has not ended.
-pub(in crate::domain) fn media_in_use(
-    read: &impl Read,
-    session: crate::ids::SessionNumber,
-    media: &crate::ids::MediaId,
-) -> Result<bool> {
-    let prefix = session.0.to_be_bytes();
-    for (_, row) in read.prefix(crate::store::tables::CAMPAIGNS, &prefix, None, usize::MAX)? {
-        let campaign: Campaign = crate::store::record::decode(&row)?;
-        let names = campaign.message.media.as_ref().is_some_and(|m| m.id == *media);
-        if names && campaign.status != Status::Completed {
+/// Whether a campaign that has not ended shows the file with this key.
+pub(in crate::domain) fn uses(read: &impl Read, file: &[u8]) -> Result<bool> {
+    let (session, media) = file.split_at(4);
+    for (_, row) in read.prefix(tables::CAMPAIGNS, session, None, usize::MAX)? {
+        let campaign: Campaign = record::decode(&row)?;
+        let shown = campaign.message.media.as_ref();
+        if campaign.status != Status::Completed
+            && shown.is_some_and(|part| part.id.as_str().as_bytes() == media)
+        {
             return Ok(true);
         }
     }

@@ -160,7 +160,13 @@ impl Gateway {
             })
             .await?;
         let session = session.number;
-        Ok((Address { session, id: new_id }, campaign))
+        Ok((
+            Address {
+                session,
+                id: new_id,
+            },
+            campaign,
+        ))
     }
 
     /// Brings a campaign's file among the session's files; a link is fetched now, once.

@@ -70,7 +70,8 @@ impl Gateway {
                         if found.len() == limit {
                             return Ok(ControlFlow::Break(()));
                         }
-                        let state = states.of(place, |from| rows::states(read, roster, from, PAGE))?;
+                        let state =
+                            states.of(place, |from| rows::states(read, roster, from, PAGE))?;
                         if wanted(&state) {
                             found.push(Row {
                                 place,

@@ -181,7 +181,15 @@ pub(in crate::domain) fn moved(
         (progress.slowed, progress.not_before) = (0, None);
     }
     put_state(tx, part.roster, part.place, &state)?;
-    tell(tx, gateway, session, &part.campaign, &campaign, &mut progress, now)
+    tell(
+        tx,
+        gateway,
+        session,
+        &part.campaign,
+        &campaign,
+        &mut progress,
+        now,
+    )
 }
 
 /// What is to be done with a message that was not sent.

@@ -82,12 +82,7 @@ fn pacing(session: &Session, campaign: &Campaign) -> Pacing {
 
 impl Gateway {
     /// What can be done for a running campaign now.
-    pub(super) fn next_work(
-        &self,
-        session: &Session,
-        live: &Live,
-        now: Timestamp,
-    ) -> Result<Work> {
+    pub(super) fn next_work(&self, session: &Session, live: &Live, now: Timestamp) -> Result<Work> {
         let (campaign, progress) = (&live.campaign, &live.progress);
         let counted = self.store.read(|read| day_count(read, session))?;
         let pacing = pacing(session, campaign);
@@ -116,12 +111,7 @@ impl Gateway {
     }
 
     /// Writes to the recipients whose turn it is.
-    pub(super) async fn work(
-        &self,
-        session: &Arc<Session>,
-        live: &Live,
-        work: Work,
-    ) -> Result<()> {
+    pub(super) async fn work(&self, session: &Arc<Session>, live: &Live, work: Work) -> Result<()> {
         session.ordinary_sends_done(ORDINARY_FIRST).await;
         let turns = self.turns(session, live, work)?;
         let turns = self.checked(session, live, turns).await?;
@@ -149,8 +139,7 @@ impl Gateway {
             let mut turns = Vec::new();
             match work {
                 Work::New(count) => {
-                    for (place, recipient) in
-                        roster::from(read, roster, live.progress.next, count)?
+                    for (place, recipient) in roster::from(read, roster, live.progress.next, count)?
                     {
                         turns.push((place, Some(recipient), None));
                     }
@@ -220,18 +209,19 @@ impl Gateway {
         let template = Template::parse(&message.content);
         let sources = Sources::default();
         if let Some(media) = &message.media {
-            let kept = self.store.read(|read| media_is_kept(read, session, &media.id))?;
+            let kept = self
+                .store
+                .read(|read| media_is_kept(read, session, &media.id))?;
             if !kept {
                 return Err(Error::not_found("the campaign's file is not kept any more"));
             }
         }
         let mut jobs = Vec::with_capacity(turns.len());
         for turn in turns.iter().filter(|turn| turn.refused.is_none()) {
-            let seed = template::seed(
-                u64::from(live.campaign.roster.0),
-                u64::from(turn.place),
-            );
-            let text = template.render(|name| turn.recipient.field(name), seed).text;
+            let seed = template::seed(u64::from(live.campaign.roster.0), u64::from(turn.place));
+            let text = template
+                .render(|name| turn.recipient.field(name), seed)
+                .text;
             let text = shortened(text);
             let content = match &message.media {
                 None => Content::Text(text),
@@ -266,7 +256,10 @@ impl Gateway {
             return;
         };
         if link.typing(&job.to).await.is_ok() {
-            let letters = job.what.text().map_or(0, |text| text.chars().count() as u64);
+            let letters = job
+                .what
+                .text()
+                .map_or(0, |text| text.chars().count() as u64);
             tokio::time::sleep(Duration::from_millis(40 * letters).min(TYPING)).await;
         }
     }

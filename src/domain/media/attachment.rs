@@ -146,13 +146,14 @@ impl Gateway {
         let pointer = match made.bytes {
             Some(bytes) => {
                 let plain = std::io::Cursor::new(bytes);
-                link.upload(plain, sealed_file, sealed.path(), made.kind).await?
+                link.upload(plain, sealed_file, sealed.path(), made.kind)
+                    .await?
             }
             None => {
-                let plain = std::fs::File::open(found.path()).map_err(|e| {
-                    super::folder::unusable("the file cannot be read", e)
-                })?;
-                link.upload(plain, sealed_file, sealed.path(), made.kind).await?
+                let plain = std::fs::File::open(found.path())
+                    .map_err(|e| super::folder::unusable("the file cannot be read", e))?;
+                link.upload(plain, sealed_file, sealed.path(), made.kind)
+                    .await?
             }
         };
         Ok(Uploaded {
@@ -194,7 +195,8 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
             image(&path, found, keep_original, None)
         }
         MediaKind::Gif if found.family() == Family::Picture => {
-            let note = "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
+            let note =
+                "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
             image(&path, found, keep_original, Some(note.to_owned()))
         }
         MediaKind::Sticker => {

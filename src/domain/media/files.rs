@@ -8,6 +8,7 @@ use super::folder::Arrived;
 use super::kind::FileType;
 use super::source::Found;
 use crate::domain::Gateway;
+use crate::domain::campaign;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
@@ -147,7 +148,7 @@ fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Res
     let mut received = Vec::new();
     for (row, value) in rows {
         let file: MediaFile = record::decode(&value)?;
-        if file.received {
+        if file.received && !campaign::control::uses(tx, &row)? {
             received.push((file.at, row, file.size));
         }
     }
@@ -239,9 +240,7 @@ impl Gateway {
 
     /// Removes a file that was given its name for a row that was then not written.
     async fn remove_unnamed(&self, hash: Hash) {
-        let named = self
-            .store
-            .read(|read| read.exists(tables::BLOBS, &hash.0));
+        let named = self.store.read(|read| read.exists(tables::BLOBS, &hash.0));
         // When the store does not answer, the next start removes it.
         if let Ok(false) = named {
             self.media.remove(vec![hash]).await;
@@ -294,6 +293,12 @@ impl Gateway {
                 if !tx.exists(tables::MEDIA, &row)? {
                     return Err(Error::not_found("Media not found"));
                 }
+                if campaign::control::uses(tx, &row)? {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "The file is part of a campaign that has not ended",
+                    ));
+                }
                 take(tx, &row)
             })
             .await?;
@@ -326,7 +331,9 @@ impl Gateway {
                 .write(Durability::Sync, move |tx| {
                     let mut gone = Vec::new();
                     for row in &rows {
-                        gone.extend(take(tx, row)?);
+                        if !campaign::control::uses(tx, row)? {
+                            gone.extend(take(tx, row)?);
+                        }
                     }
                     Ok(gone)
                 })

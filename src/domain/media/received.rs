@@ -146,9 +146,9 @@ impl Gateway {
         else {
             return Err(Error::not_found("This message has no file"));
         };
-        let uploaded = self.known_upload(session, file)?.ok_or_else(|| {
-            Error::not_found("The file of this message is not kept any more")
-        })?;
+        let uploaded = self
+            .known_upload(session, file)?
+            .ok_or_else(|| Error::not_found("The file of this message is not kept any more"))?;
         Ok(Wanted {
             kind: *kind,
             pointer: uploaded.file.pointer,
@@ -201,12 +201,7 @@ impl Gateway {
     }
 
     /// Writes down where a message's file is now.
-    async fn note_kept(
-        &self,
-        row: Vec<u8>,
-        pointer: Pointer,
-        kept: Option<MediaId>,
-    ) -> Result<()> {
+    async fn note_kept(&self, row: Vec<u8>, pointer: Pointer, kept: Option<MediaId>) -> Result<()> {
         self.store
             .write(Durability::Lazy, move |tx| {
                 let Some(value) = tx.get(tables::MESSAGES, &row)? else {

@@ -65,7 +65,11 @@ impl Gateway {
     }
 
     /// Brings the file here.
-    pub(in crate::domain) async fn find_file(&self, session: &Session, source: &Source) -> Result<Found> {
+    pub(in crate::domain) async fn find_file(
+        &self,
+        session: &Session,
+        source: &Source,
+    ) -> Result<Found> {
         match source {
             Source::Stored(id) => {
                 let file = self.media_file(session, id)?;
@@ -252,10 +256,7 @@ mod tests {
             data_url("data:image/png;base64,AAAA").expect("good"),
             (Some("image/png"), "AAAA")
         );
-        assert_eq!(
-            data_url("data:;base64,AA").expect("good"),
-            (None, "AA")
-        );
+        assert_eq!(data_url("data:;base64,AA").expect("good"), (None, "AA"));
         assert_eq!(data_url(" AAAA\n").expect("good"), (None, "AAAA"));
         assert!(data_url("data:text/plain,hello").is_err());
         assert!(data_url("data:").is_err());

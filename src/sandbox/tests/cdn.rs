@@ -52,7 +52,7 @@ impl Host {
             method,
             url: format!("{}{path}", self.base),
             headers: range.into_iter().collect(),
-            body,
+            body: body.into(),
         };
         self.client.send(request).await
     }

@@ -160,7 +160,6 @@ pub(super) fn contacts(cards: &[Card], context: MessageField<wa::ContextInfo>) -
                     .map(|one| card(one, MessageField::none()))
                     .collect(),
                 context_info: context,
-                ..Default::default()
             }),
             ..Default::default()
         },

@@ -30,22 +30,102 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case { kind: "image", file: "turned.jpg", seen: "image", same: false },
-    Case { kind: "image", file: "alpha.png", seen: "image", same: false },
-    Case { kind: "image", file: "moving.webp", seen: "image", same: false },
-    Case { kind: "video", file: "film.mp4", seen: "video", same: true },
-    Case { kind: "gif", file: "film.mp4", seen: "video", same: true },
-    Case { kind: "audio", file: "song.mp3", seen: "audio", same: true },
-    Case { kind: "audio", file: "song.m4a", seen: "audio", same: true },
-    Case { kind: "voice", file: "voice.ogg", seen: "audio", same: true },
-    Case { kind: "document", file: "prices.pdf", seen: "document", same: true },
-    Case { kind: "document", file: "prices.doc", seen: "document", same: true },
-    Case { kind: "document", file: "prices.docx", seen: "document", same: true },
-    Case { kind: "document", file: "prices.xls", seen: "document", same: true },
-    Case { kind: "document", file: "prices.xlsx", seen: "document", same: true },
-    Case { kind: "sticker", file: "alpha.png", seen: "sticker", same: false },
-    Case { kind: "sticker", file: "moving.gif", seen: "sticker", same: false },
-    Case { kind: "sticker", file: "moving.webp", seen: "sticker", same: false },
+    Case {
+        kind: "image",
+        file: "turned.jpg",
+        seen: "image",
+        same: false,
+    },
+    Case {
+        kind: "image",
+        file: "alpha.png",
+        seen: "image",
+        same: false,
+    },
+    Case {
+        kind: "image",
+        file: "moving.webp",
+        seen: "image",
+        same: false,
+    },
+    Case {
+        kind: "video",
+        file: "film.mp4",
+        seen: "video",
+        same: true,
+    },
+    Case {
+        kind: "gif",
+        file: "film.mp4",
+        seen: "video",
+        same: true,
+    },
+    Case {
+        kind: "audio",
+        file: "song.mp3",
+        seen: "audio",
+        same: true,
+    },
+    Case {
+        kind: "audio",
+        file: "song.m4a",
+        seen: "audio",
+        same: true,
+    },
+    Case {
+        kind: "voice",
+        file: "voice.ogg",
+        seen: "audio",
+        same: true,
+    },
+    Case {
+        kind: "document",
+        file: "prices.pdf",
+        seen: "document",
+        same: true,
+    },
+    Case {
+        kind: "document",
+        file: "prices.doc",
+        seen: "document",
+        same: true,
+    },
+    Case {
+        kind: "document",
+        file: "prices.docx",
+        seen: "document",
+        same: true,
+    },
+    Case {
+        kind: "document",
+        file: "prices.xls",
+        seen: "document",
+        same: true,
+    },
+    Case {
+        kind: "document",
+        file: "prices.xlsx",
+        seen: "document",
+        same: true,
+    },
+    Case {
+        kind: "sticker",
+        file: "alpha.png",
+        seen: "sticker",
+        same: false,
+    },
+    Case {
+        kind: "sticker",
+        file: "moving.gif",
+        seen: "sticker",
+        same: false,
+    },
+    Case {
+        kind: "sticker",
+        file: "moving.webp",
+        seen: "sticker",
+        same: false,
+    },
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +155,11 @@ async fn each_kind_from_each_source_arrives_at_a_phone_and_in_a_group() {
         }
         let results = rig.send("shop", &token, &Value::Array(batch)).await;
         for result in results.as_array().expect("results") {
-            assert_eq!(result["status"], "success", "{} {}: {result}", case.kind, case.file);
+            assert_eq!(
+                result["status"], "success",
+                "{} {}: {result}",
+                case.kind, case.file
+            );
             let id = result["messageId"].as_str().expect("an id").to_owned();
             wanted.push((id, case));
         }
@@ -83,7 +167,10 @@ async fn each_kind_from_each_source_arrives_at_a_phone_and_in_a_group() {
     let got = rig.wait_for_received(phone, wanted.len()).await;
     assert_eq!(got.len(), wanted.len());
     for (id, case) in &wanted {
-        let message = got.iter().find(|m| m["id"] == id.as_str()).expect("it arrived");
+        let message = got
+            .iter()
+            .find(|m| m["id"] == id.as_str())
+            .expect("it arrived");
         let what = format!("{} {}: {message}", case.kind, case.file);
         assert_eq!(message["type"], case.seen, "{what}");
         assert_eq!(message["opened"], true, "{what}");
@@ -97,12 +184,19 @@ async fn each_kind_from_each_source_arrives_at_a_phone_and_in_a_group() {
             "image" => {
                 assert_eq!(message["mimetype"], "image/jpeg", "{what}");
                 assert_eq!(message["decoded"]["format"], "jpeg", "{what}");
-                assert!(message["thumbnail"]["width"].as_u64().expect("a thumbnail") > 0, "{what}");
+                assert!(
+                    message["thumbnail"]["width"].as_u64().expect("a thumbnail") > 0,
+                    "{what}"
+                );
                 assert_eq!(message["width"], message["decoded"]["width"], "{what}");
             }
             "video" | "gif" => {
                 assert_eq!(message["seconds"], 2, "{what}");
-                assert_eq!((&message["width"], &message["height"]), (&json!(128), &json!(96)), "{what}");
+                assert_eq!(
+                    (&message["width"], &message["height"]),
+                    (&json!(128), &json!(96)),
+                    "{what}"
+                );
                 assert_eq!(message["gifPlayback"] == true, case.kind == "gif", "{what}");
             }
             "audio" | "voice" => {
@@ -121,9 +215,18 @@ async fn each_kind_from_each_source_arrives_at_a_phone_and_in_a_group() {
         }
     }
     // A turned picture stands upright: 160 x 100 with orientation 6 is 100 x 160.
-    let turned = wanted.iter().find(|(_, case)| case.file == "turned.jpg").expect("sent");
-    let turned = got.iter().find(|m| m["id"] == turned.0.as_str()).expect("it");
-    assert_eq!((&turned["width"], &turned["height"]), (&json!(100), &json!(160)));
+    let turned = wanted
+        .iter()
+        .find(|(_, case)| case.file == "turned.jpg")
+        .expect("sent");
+    let turned = got
+        .iter()
+        .find(|m| m["id"] == turned.0.as_str())
+        .expect("it");
+    assert_eq!(
+        (&turned["width"], &turned["height"]),
+        (&json!(100), &json!(160))
+    );
     let stats = rig.stats().await;
     assert_eq!(stats["undecryptable"], 0, "{stats}");
     rig.assert_all_understood().await;
@@ -138,7 +241,10 @@ async fn a_file_for_many_people_is_uploaded_once_also_after_a_restart() {
         let one = |n| json!({ "to": to(n), "type": "image", "image": body });
         Value::Array((0..40).map(one).collect())
     };
-    for body in [json!({ "id": id }), json!({ "link": shelf.link("turned.jpg") })] {
+    for body in [
+        json!({ "id": id }),
+        json!({ "link": shelf.link("turned.jpg") }),
+    ] {
         let results = rig.send("shop", &token, &batch(body)).await;
         for result in results.as_array().expect("results") {
             assert_eq!(result["status"], "success", "{result}");
@@ -160,18 +266,27 @@ async fn a_file_for_many_people_is_uploaded_once_also_after_a_restart() {
 async fn the_answer_says_what_was_sent_instead() {
     let (rig, token, _) = shop("6281200001103").await;
     let phone = "6281299991103";
-    let one = |kind: &str, name: &str| {
-        json!({ "to": phone, "type": kind, kind: { "base64": base64(&file(name)) } })
-    };
+    let one = |kind: &str, name: &str| json!({ "to": phone, "type": kind, kind: { "base64": base64(&file(name)) } });
     let results = rig
-        .send("shop", &token, &json!([one("voice", "song.mp3"), one("gif", "moving.gif"), one("voice", "voice.ogg")]))
+        .send(
+            "shop",
+            &token,
+            &json!([
+                one("voice", "song.mp3"),
+                one("gif", "moving.gif"),
+                one("voice", "voice.ogg")
+            ]),
+        )
         .await;
     let note = |i: usize| results[i]["note"].as_str().unwrap_or_default().to_owned();
     assert!(note(0).contains("not as a voice note"), "{results}");
     assert!(note(1).contains("does not move"), "{results}");
     assert_eq!(results[2]["note"], Value::Null);
     let got = rig.wait_for_received(phone, 3).await;
-    assert_eq!((&got[0]["type"], got[0]["voice"] == true), (&json!("audio"), false));
+    assert_eq!(
+        (&got[0]["type"], got[0]["voice"] == true),
+        (&json!("audio"), false)
+    );
     assert_eq!(got[1]["type"], "image");
     assert_eq!(got[2]["voice"], true);
 }
@@ -182,7 +297,12 @@ async fn an_original_can_be_kept() {
     let phone = "6281299991104";
     let picture = file("turned.jpg");
     let body = json!({ "base64": base64(&picture), "keepOriginal": true });
-    rig.send("shop", &token, &json!({ "to": phone, "type": "image", "image": body })).await;
+    rig.send(
+        "shop",
+        &token,
+        &json!({ "to": phone, "type": "image", "image": body }),
+    )
+    .await;
     let got = rig.wait_for_received(phone, 1).await;
     assert_eq!(got[0]["sha256"], sha256(&picture));
 }
@@ -212,13 +332,21 @@ async fn places_cards_and_polls_arrive_and_votes_come_back() {
     assert!(card.contains("waid=6281200000001:+6281200000001"), "{card}");
     assert!(card.contains("FN:Budi\\; Toko\\, \"A\"\n"), "{card}");
     assert_eq!(got[2]["contacts"].as_array().expect("cards").len(), 2);
-    assert_eq!(got[3]["poll"]["options"], json!(["Senin", "Selasa", "Rabu"]));
+    assert_eq!(
+        got[3]["poll"]["options"],
+        json!(["Senin", "Selasa", "Rabu"])
+    );
     let poll = results[3]["messageId"].as_str().expect("an id").to_owned();
     let vote = |options: Value| {
         let (rig, poll) = (&rig, &poll);
         async move {
             let path = format!("/sandbox/phones/{phone}/vote");
-            rig.sandbox("POST", &path, &json!({ "messageId": poll, "options": options })).await;
+            rig.sandbox(
+                "POST",
+                &path,
+                &json!({ "messageId": poll, "options": options }),
+            )
+            .await;
         }
     };
     let path = format!("/api/v1/messages/{poll}?sessionId=shop");
@@ -236,7 +364,10 @@ async fn places_cards_and_polls_arrive_and_votes_come_back() {
     };
     vote(json!(["Senin", "Rabu"])).await;
     let row = voters(json!([1, 0, 1])).await;
-    assert_eq!(row["poll"]["options"][0]["voters"][0], format!("{phone}@s.whatsapp.net"));
+    assert_eq!(
+        row["poll"]["options"][0]["voters"][0],
+        format!("{phone}@s.whatsapp.net")
+    );
     // A later vote replaces the earlier one.
     vote(json!(["Selasa"])).await;
     voters(json!([0, 1, 0])).await;
@@ -257,8 +388,14 @@ async fn several_files_travel_as_one_album() {
     assert_eq!(results[0]["messages"].as_array().expect("each").len(), 4);
     assert_eq!(results[0]["status"], "success");
     let got = rig.wait_for_received(phone, 6).await;
-    let types: Vec<_> = got.iter().map(|m| m["type"].as_str().expect("a type")).collect();
-    assert_eq!(types, ["album", "image", "image", "video", "document", "text"]);
+    let types: Vec<_> = got
+        .iter()
+        .map(|m| m["type"].as_str().expect("a type"))
+        .collect();
+    assert_eq!(
+        types,
+        ["album", "image", "image", "video", "document", "text"]
+    );
     assert_eq!(got[1]["albumId"], got[0]["id"]);
     assert_eq!(got[3]["albumId"], got[0]["id"]);
     assert_eq!(got[4]["albumId"], Value::Null);
@@ -289,33 +426,122 @@ async fn what_cannot_be_sent_says_why_and_sends_nothing() {
     let inline = |kind: &str, bytes: &[u8]| with(kind, json!({ "base64": base64(bytes) }));
     let pdf = file("prices.pdf");
     let cases = [
-        (with("image", json!({})), 400, "For \"image\" type, \"image.link\" or \"image.id\" is required."),
-        (with("image", json!({ "id": "../warung.redb" })), 400, "Invalid image ID."),
+        (
+            with("image", json!({})),
+            400,
+            "For \"image\" type, \"image.link\" or \"image.id\" is required.",
+        ),
+        (
+            with("image", json!({ "id": "../warung.redb" })),
+            400,
+            "Invalid image ID.",
+        ),
         (with("image", json!({ "id": 7 })), 400, "Invalid image ID."),
-        (with("document", json!({ "id": "nothing.pdf" })), 404, "Media not found"),
-        (with("document", json!({ "id": foreign })), 404, "Media not found"),
-        (with("image", json!({ "link": "ftp://x/y" })), 400, "Invalid image URL: URL must be a valid http(s) URL"),
-        (with("image", json!({ "link": "http://u:p@example.com/" })), 400, "credential-free"),
-        (with("image", json!({ "id": "a.jpg", "link": "http://x" })), 400, "Only one of"),
-        (with("image", json!({ "base64": "@@@" })), 400, "not valid base64"),
+        (
+            with("document", json!({ "id": "nothing.pdf" })),
+            404,
+            "Media not found",
+        ),
+        (
+            with("document", json!({ "id": foreign })),
+            404,
+            "Media not found",
+        ),
+        (
+            with("image", json!({ "link": "ftp://x/y" })),
+            400,
+            "Invalid image URL: URL must be a valid http(s) URL",
+        ),
+        (
+            with("image", json!({ "link": "http://u:p@example.com/" })),
+            400,
+            "credential-free",
+        ),
+        (
+            with("image", json!({ "id": "a.jpg", "link": "http://x" })),
+            400,
+            "Only one of",
+        ),
+        (
+            with("image", json!({ "base64": "@@@" })),
+            400,
+            "not valid base64",
+        ),
         (with("image", json!({ "base64": "" })), 400, "is required"),
-        (with("image", json!({ "base64": "data:image/png;base64,", "caption": 5 })), 400, "Invalid image caption."),
-        (inline("image", &pdf), 415, "needs a picture; this file is application/pdf"),
+        (
+            with(
+                "image",
+                json!({ "base64": "data:image/png;base64,", "caption": 5 }),
+            ),
+            400,
+            "Invalid image caption.",
+        ),
+        (
+            inline("image", &pdf),
+            415,
+            "needs a picture; this file is application/pdf",
+        ),
         (inline("sticker", &pdf), 415, "needs a picture"),
         (inline("audio", &pdf), 415, "needs a sound file"),
         (inline("video", &file("song.mp3")), 415, "needs an MP4"),
-        (with("document", json!({ "base64": format!("data:image/png;base64,{}", base64(&pdf)) })), 415, "says that it is image/png"),
-        (inline("image", &file("turned.jpg")[..600]), 422, "cannot be read"),
+        (
+            with(
+                "document",
+                json!({ "base64": format!("data:image/png;base64,{}", base64(&pdf)) }),
+            ),
+            415,
+            "says that it is image/png",
+        ),
+        (
+            inline("image", &file("turned.jpg")[..600]),
+            422,
+            "cannot be read",
+        ),
         (inline("image", &bomb(40_000, 40_000)), 413, "40000 x 40000"),
-        (inline("sticker", &bomb(40_000, 40_000)), 413, "40000 x 40000"),
-        (with("location", json!({ "latitude": 91, "longitude": 0 })), 400, "location.latitude"),
-        (with("location", json!({ "latitude": "x", "longitude": 0 })), 400, "location.latitude"),
-        (with("contact", json!({ "name": "x", "phone": "12" })), 400, "\"contact\" must hold"),
+        (
+            inline("sticker", &bomb(40_000, 40_000)),
+            413,
+            "40000 x 40000",
+        ),
+        (
+            with("location", json!({ "latitude": 91, "longitude": 0 })),
+            400,
+            "location.latitude",
+        ),
+        (
+            with("location", json!({ "latitude": "x", "longitude": 0 })),
+            400,
+            "location.latitude",
+        ),
+        (
+            with("contact", json!({ "name": "x", "phone": "12" })),
+            400,
+            "\"contact\" must hold",
+        ),
         (with("contacts", json!([])), 400, "\"contacts\" must hold"),
-        (with("poll", json!({ "question": "?", "options": ["a"] })), 400, "\"poll\" needs"),
-        (with("poll", json!({ "question": "?", "options": ["a", "a"] })), 400, "\"poll\" needs"),
-        (with("poll", json!({ "question": "?", "options": ["a", "b"], "selectableCount": 3 })), 400, "\"poll\" needs"),
-        (with("album", json!({ "media": [{ "type": "image" }] })), 400, "\"album.media\" must be"),
+        (
+            with("poll", json!({ "question": "?", "options": ["a"] })),
+            400,
+            "\"poll\" needs",
+        ),
+        (
+            with("poll", json!({ "question": "?", "options": ["a", "a"] })),
+            400,
+            "\"poll\" needs",
+        ),
+        (
+            with(
+                "poll",
+                json!({ "question": "?", "options": ["a", "b"], "selectableCount": 3 }),
+            ),
+            400,
+            "\"poll\" needs",
+        ),
+        (
+            with("album", json!({ "media": [{ "type": "image" }] })),
+            400,
+            "\"album.media\" must be",
+        ),
     ];
     let batch: Vec<&Value> = cases.iter().map(|case| &case.0).collect();
     let results = rig.send("shop", &token, &json!(batch)).await;

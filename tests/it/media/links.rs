@@ -17,7 +17,8 @@ async fn failure(rig: &Rig, token: &str, link: &str) -> (u64, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_link_leads_inside() {
-    let rig = Rig::with(|config| config.dns_servers = vec!["127.0.0.1".parse().expect("an IP")]).await;
+    let rig =
+        Rig::with(|config| config.dns_servers = vec!["127.0.0.1".parse().expect("an IP")]).await;
     let token = rig.pair("shop", "6281200001201").await;
     for link in [
         "http://169.254.169.254/latest/meta-data",
@@ -34,7 +35,10 @@ async fn no_link_leads_inside() {
     ] {
         let (code, why) = failure(&rig, &token, link).await;
         assert_eq!(code, 400, "{link}: {why}");
-        assert!(why.starts_with("Invalid image URL: URL must"), "{link}: {why}");
+        assert!(
+            why.starts_with("Invalid image URL: URL must"),
+            "{link}: {why}"
+        );
     }
     assert!(rig.received("6281299991201").await.is_empty());
 }
@@ -50,7 +54,11 @@ async fn a_link_that_disappoints_is_told_and_leaves_nothing() {
     let shelf = Shelf::new().await;
     for (path, wanted, words) in [
         ("page.jpg", 415, "text/html"),
-        ("liar.jpg", 415, "says that it is image/jpeg, but its content is application/pdf"),
+        (
+            "liar.jpg",
+            415,
+            "says that it is image/jpeg, but its content is application/pdf",
+        ),
         ("empty.jpg", 400, "The link is empty"),
         ("gone.jpg", 502, "The link answered with status 404"),
         ("inside.jpg", 400, "private or reserved"),

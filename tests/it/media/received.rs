@@ -7,12 +7,19 @@ use crate::support::{Rig, Sink, eventually};
 
 const PHONE: &str = "6281299991301";
 
-async fn listening(account: &str, change: impl FnOnce(&mut warung::config::Config)) -> (Rig, Sink, String) {
+async fn listening(
+    account: &str,
+    change: impl FnOnce(&mut warung::config::Config),
+) -> (Rig, Sink, String) {
     let rig = Rig::with(change).await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
     let set = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &set).bearer(&token).send().await.expect(200);
+    rig.post("/api/v1/webhook", &set)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
     (rig, sink, token)
 }
 
@@ -22,7 +29,9 @@ async fn phone_sends(rig: &Rig, to: &str, kind: &str, name: &str, caption: Optio
     if let Some(caption) = caption {
         body["caption"] = json!(caption);
     }
-    let sent = rig.sandbox("POST", &path, &json!({ "to": to, kind: body })).await;
+    let sent = rig
+        .sandbox("POST", &path, &json!({ "to": to, kind: body }))
+        .await;
     sent["id"].as_str().expect("an id").to_owned()
 }
 
@@ -68,13 +77,20 @@ async fn a_received_file_is_described_and_fetched_on_demand() {
         assert_eq!(got.headers["content-type"], mime(name));
         assert_eq!(on_disk(&rig).0.len(), before + 1);
         let downloads = rig.stats().await["mediaDownloads"].clone();
-        let part = rig.get(url).bearer(&token).header("range", "bytes=0-3").send().await;
+        let part = rig
+            .get(url)
+            .bearer(&token)
+            .header("range", "bytes=0-3")
+            .send()
+            .await;
         assert_eq!((part.status, &part.body[..]), (206, &file(name)[..4]));
         assert_eq!(rig.stats().await["mediaDownloads"], downloads, "it is kept");
         assert_eq!(rig.get(url).send().await.status, 401);
     }
     let text = json!({ "to": account, "text": "no file" });
-    let sent = rig.sandbox("POST", &format!("/sandbox/phones/{PHONE}/messages"), &text).await;
+    let sent = rig
+        .sandbox("POST", &format!("/sandbox/phones/{PHONE}/messages"), &text)
+        .await;
     let id = sent["id"].as_str().expect("an id");
     event(&sink, "message.received", id).await;
     let path = format!("/api/v1/messages/{id}/media?sessionId=shop");
@@ -88,7 +104,8 @@ async fn a_file_that_expired_is_asked_for_again() {
     let (rig, sink, token) = listening(account, |_| {}).await;
     let id = phone_sends(&rig, account, "image", "turned.jpg", None).await;
     event(&sink, "message.received", &id).await;
-    rig.sandbox("POST", "/sandbox/faults", &json!({ "expireMedia": true })).await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "expireMedia": {} }))
+        .await;
     let path = format!("/api/v1/messages/{id}/media?sessionId=shop");
     let got = rig.get(&path).bearer(&token).send().await;
     assert_eq!(got.status, 200, "{:?}", got.body);
@@ -97,11 +114,16 @@ async fn a_file_that_expired_is_asked_for_again() {
     let id = phone_sends(&rig, account, "document", "prices.pdf", None).await;
     event(&sink, "message.received", &id).await;
     let settings = json!({ "keepsMedia": false });
-    rig.sandbox("PUT", &format!("/sandbox/phones/{PHONE}"), &settings).await;
-    rig.sandbox("POST", "/sandbox/faults", &json!({ "expireMedia": true })).await;
+    rig.sandbox("PUT", &format!("/sandbox/phones/{account}"), &settings)
+        .await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "expireMedia": {} }))
+        .await;
     let path = format!("/api/v1/messages/{id}/media?sessionId=shop");
     let gone = rig.get(&path).bearer(&token).send().await.expect(404);
-    assert!(gone["message"].as_str().expect("words").contains("gone"), "{gone}");
+    assert!(
+        gone["message"].as_str().expect("words").contains("gone"),
+        "{gone}"
+    );
     rig.assert_all_understood().await;
 }
 
@@ -110,10 +132,23 @@ async fn a_session_may_have_its_files_fetched_by_themselves() {
     let account = "6281200001303";
     let (mut rig, sink, token) = listening(account, |_| {}).await;
     let path = "/api/v1/sessions/shop/settings";
-    let put = |body: Value| crate::support::Call::new(rig.addr(), "PUT", path).json(&body).bearer(&token);
-    assert_eq!(put(json!({ "autoDownload": "yes" })).send().await.status, 400);
+    let put = |body: Value| {
+        crate::support::Call::new(rig.addr(), "PUT", path)
+            .json(&body)
+            .bearer(&token)
+    };
+    assert_eq!(
+        put(json!({ "autoDownload": "yes" })).send().await.status,
+        400
+    );
     assert_eq!(put(json!({ "autoDownlod": true })).send().await.status, 400);
-    assert_eq!(put(json!({ "autoDownload": true })).send().await.expect(200)["autoDownload"], true);
+    assert_eq!(
+        put(json!({ "autoDownload": true }))
+            .send()
+            .await
+            .expect(200)["autoDownload"],
+        true
+    );
     let id = phone_sends(&rig, account, "document", "prices.xlsx", None).await;
     let data = event(&sink, "message.media", &id).await;
     let url = data["url"].as_str().expect("an address").to_owned();
@@ -123,8 +158,14 @@ async fn a_session_may_have_its_files_fetched_by_themselves() {
     // The choice and the file outlive a restart.
     rig.restart().await;
     rig.wait_for_status("shop", "CONNECTED").await;
-    assert_eq!(rig.get(path).bearer(&token).send().await.expect(200)["autoDownload"], true);
-    assert_eq!(rig.get(&url).bearer(&token).send().await.body, file("prices.xlsx"));
+    assert_eq!(
+        rig.get(path).bearer(&token).send().await.expect(200)["autoDownload"],
+        true
+    );
+    assert_eq!(
+        rig.get(&url).bearer(&token).send().await.body,
+        file("prices.xlsx")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +181,9 @@ async fn received_files_make_room_for_newer_ones() {
     for fill in [b'a', b'b'] {
         let path = format!("/sandbox/phones/{PHONE}/messages");
         let body = json!({ "data": base64(&large(fill)), "mimetype": "application/pdf", "fileName": "x.pdf" });
-        let sent = rig.sandbox("POST", &path, &json!({ "to": account, "document": body })).await;
+        let sent = rig
+            .sandbox("POST", &path, &json!({ "to": account, "document": body }))
+            .await;
         let id = sent["id"].as_str().expect("an id").to_owned();
         event(&sink, "message.received", &id).await;
         let path = format!("/api/v1/messages/{id}/media?sessionId=shop");
@@ -150,7 +193,10 @@ async fn received_files_make_room_for_newer_ones() {
     }
     assert_eq!(on_disk(&rig), (vec![sha256(&large(b'b'))], 0));
     // The first is fetched anew.
-    assert_eq!(rig.get(&ids[0]).bearer(&token).send().await.body, large(b'a'));
+    assert_eq!(
+        rig.get(&ids[0]).bearer(&token).send().await.body,
+        large(b'a')
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +215,11 @@ async fn places_cards_and_polls_from_phones_are_told() {
     let data = event(&sink, "message.received", &id).await;
     assert_eq!(data["type"], "locationMessage");
     assert_eq!(data["location"]["latitude"], -6.2);
-    let id = send(json!({ "to": account, "poll": { "name": "Mana?", "options": ["A", "B"] } })).await;
+    let id =
+        send(json!({ "to": account, "poll": { "name": "Mana?", "options": ["A", "B"] } })).await;
     let data = event(&sink, "message.received", &id).await;
-    assert_eq!(data["poll"], json!({ "question": "Mana?", "options": ["A", "B"] }));
+    assert_eq!(
+        data["poll"],
+        json!({ "question": "Mana?", "options": ["A", "B"] })
+    );
 }

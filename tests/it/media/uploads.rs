@@ -9,8 +9,19 @@ use crate::files::{Field, file, form, form_call, on_disk, sha256, upload, upload
 use crate::support::{Call, Rig, eventually};
 
 const REAL: &[&str] = &[
-    "turned.jpg", "alpha.png", "moving.gif", "moving.webp", "prices.pdf", "prices.doc",
-    "prices.docx", "prices.xls", "prices.xlsx", "film.mp4", "voice.ogg", "song.mp3", "song.m4a",
+    "turned.jpg",
+    "alpha.png",
+    "moving.gif",
+    "moving.webp",
+    "prices.pdf",
+    "prices.doc",
+    "prices.docx",
+    "prices.xls",
+    "prices.xlsx",
+    "film.mp4",
+    "voice.ogg",
+    "song.mp3",
+    "song.m4a",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,14 +48,28 @@ async fn a_file_of_each_type_is_stored_and_served_back_to_its_session_only() {
             assert_eq!(rig.get(&path).send().await.status, 401);
             let foreign = rig.get(&path).bearer(&other).send().await.expect(404);
             assert_eq!(foreign["message"], "Media not found");
-            let named = rig.get(&format!("{path}?sessionId=own")).master().send().await;
+            let named = rig
+                .get(&format!("{path}?sessionId=own"))
+                .master()
+                .send()
+                .await;
             assert_eq!(named.body, bytes);
         }
     }
-    let list = rig.get("/api/v1/media").bearer(&own).send().await.expect(200);
+    let list = rig
+        .get("/api/v1/media")
+        .bearer(&own)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(list["usage"]["files"], REAL.len());
     assert_eq!(list["files"].as_array().expect("files").len(), REAL.len());
-    let none = rig.get("/api/v1/media").bearer(&other).send().await.expect(200);
+    let none = rig
+        .get("/api/v1/media")
+        .bearer(&other)
+        .send()
+        .await
+        .expect(200);
     assert_eq!(none["usage"]["files"], 0);
 }
 
@@ -55,13 +80,14 @@ async fn a_part_of_a_file_can_be_asked_for() {
     let bytes = file("film.mp4");
     let id = uploaded(&rig, &token, "film.mp4", &bytes).await;
     let path = format!("/media/{id}");
-    let ranged = |range: &'static str| {
-        rig.get(&path).bearer(&token).header("range", range).send()
-    };
+    let ranged = |range: &'static str| rig.get(&path).bearer(&token).header("range", range).send();
     let part = ranged("bytes=10-19").await;
     assert_eq!((part.status, &part.body[..]), (206, &bytes[10..20]));
     let length = bytes.len();
-    assert_eq!(part.headers["content-range"], format!("bytes 10-19/{length}"));
+    assert_eq!(
+        part.headers["content-range"],
+        format!("bytes 10-19/{length}")
+    );
     let tail = ranged("bytes=-5").await;
     assert_eq!((tail.status, &tail.body[..]), (206, &bytes[length - 5..]));
     let beyond = ranged("bytes=99999999-").await;
@@ -108,22 +134,34 @@ async fn a_file_that_is_not_what_it_claims_is_refused_and_leaves_nothing() {
             let answer = call.send().await;
             let said = answer.json();
             assert_eq!(said["status"], "error");
-            (answer.status, said["message"].as_str().expect("words").to_owned())
+            (
+                answer.status,
+                said["message"].as_str().expect("words").to_owned(),
+            )
         }
     };
     let pdf: &'static [u8] = Box::leak(file("prices.pdf").to_vec().into_boxed_slice());
     let named = |name, bytes| vec![upload_field(name, bytes)];
     let (status, why) = refused(named("picture.jpg", pdf)).await;
     assert_eq!(status, 415);
-    assert!(why.contains("image/jpeg") && why.contains("application/pdf"), "{why}");
+    assert!(
+        why.contains("image/jpeg") && why.contains("application/pdf"),
+        "{why}"
+    );
     let (status, why) = refused(named("page.bin", b"<html><script>alert(1)</script></html>")).await;
     assert_eq!(status, 415);
-    assert!(why.starts_with("Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel"), "{why}");
+    assert!(
+        why.starts_with("Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel"),
+        "{why}"
+    );
     let (status, why) = refused(named("empty.jpg", b"")).await;
     assert_eq!((status, why.as_str()), (400, "The file is empty"));
     let two = vec![upload_field("a.pdf", pdf), upload_field("b.pdf", pdf)];
     let (status, why) = refused(two).await;
-    assert_eq!((status, why.as_str()), (400, "Only one file may be uploaded at a time"));
+    assert_eq!(
+        (status, why.as_str()),
+        (400, "Only one file may be uploaded at a time")
+    );
     let mut other = upload_field("a.pdf", pdf);
     other.name = "media";
     let (status, why) = refused(vec![other]).await;
@@ -131,11 +169,25 @@ async fn a_file_that_is_not_what_it_claims_is_refused_and_leaves_nothing() {
     let (status, why) = refused(vec![]).await;
     assert_eq!(status, 400);
     assert!(why.starts_with("No file uploaded"), "{why}");
-    let foreign = Field { name: "sessionId", file_name: None, mime: None, bytes: b"another" };
+    let foreign = Field {
+        name: "sessionId",
+        file_name: None,
+        mime: None,
+        bytes: b"another",
+    };
     let (status, _) = refused(vec![foreign, upload_field("a.pdf", pdf)]).await;
     assert_eq!(status, 400);
-    let json = rig.post("/api/v1/media", &json!({})).bearer(&token).send().await;
-    assert!(json.expect(400)["message"].as_str().expect("words").starts_with("No file uploaded"));
+    let json = rig
+        .post("/api/v1/media", &json!({}))
+        .bearer(&token)
+        .send()
+        .await;
+    assert!(
+        json.expect(400)["message"]
+            .as_str()
+            .expect("words")
+            .starts_with("No file uploaded")
+    );
     assert_eq!(on_disk(&rig), (vec![], 0));
 }
 
@@ -164,12 +216,23 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
         body.len()
     );
     // The connection ends in the middle of the file.
-    let mut stream = tokio::net::TcpStream::connect(rig.addr()).await.expect("connected");
+    let mut stream = tokio::net::TcpStream::connect(rig.addr())
+        .await
+        .expect("connected");
     stream.write_all(head.as_bytes()).await.expect("written");
-    stream.write_all(&body[..body.len() / 2]).await.expect("written");
-    eventually("bytes on the disk", || async { (on_disk(&rig).1 == 1).then_some(()) }).await;
+    stream
+        .write_all(&body[..body.len() / 2])
+        .await
+        .expect("written");
+    eventually("bytes on the disk", || async {
+        (on_disk(&rig).1 == 1).then_some(())
+    })
+    .await;
     drop(stream);
-    eventually("the half file is gone", || async { (on_disk(&rig).1 == 0).then_some(()) }).await;
+    eventually("the half file is gone", || async {
+        (on_disk(&rig).1 == 0).then_some(())
+    })
+    .await;
     // The form ends in the middle of the file.
     let mut cut = body.clone();
     cut.truncate(body.len() / 2);
@@ -182,7 +245,13 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
 async fn ids_are_no_paths() {
     let rig = Rig::new().await;
     let token = rig.create("own").await;
-    for id in ["..%2f..%2fwarung.redb", "%2e%2e", "x.jpg", "..%5cx", "a%00b.jpg"] {
+    for id in [
+        "..%2f..%2fwarung.redb",
+        "%2e%2e",
+        "x.jpg",
+        "..%5cx",
+        "a%00b.jpg",
+    ] {
         let answer = rig.get(&format!("/media/{id}")).bearer(&token).send().await;
         assert_eq!(answer.status, 404, "{id}");
     }
@@ -191,7 +260,10 @@ async fn ids_are_no_paths() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_has_a_quota_and_old_files_go() {
     let clock = warung::time::Clock::manual(warung::time::Timestamp::from_secs(1_700_000_000));
-    let deps = warung::server::Deps { clock: clock.clone(), ..Default::default() };
+    let deps = warung::server::Deps {
+        clock: clock.clone(),
+        ..Default::default()
+    };
     let rig = Rig::made_of(deps, |config| {
         config.media_quota = 1 << 20;
         config.media_days = 10;
@@ -204,14 +276,26 @@ async fn a_session_has_a_quota_and_old_files_go() {
         bytes
     };
     let first = uploaded(&rig, &token, "a.pdf", &large(b'a')).await;
-    let full = upload(&rig, &token, "b.pdf", &large(b'b')).await.expect(413);
-    assert!(full["message"].as_str().expect("words").contains("quota"), "{full}");
+    let full = upload(&rig, &token, "b.pdf", &large(b'b'))
+        .await
+        .expect(413);
+    assert!(
+        full["message"].as_str().expect("words").contains("quota"),
+        "{full}"
+    );
     assert_eq!(on_disk(&rig).0.len(), 1);
     clock.advance(std::time::Duration::from_secs(11 * 24 * 3600));
     let stop = tokio_util::sync::CancellationToken::new();
     let gateway = rig.server.as_ref().expect("running").gateway();
     assert!(gateway.forget_old(&stop).await.expect("swept") >= 1);
-    assert_eq!(rig.get(&format!("/media/{first}")).bearer(&token).send().await.status, 404);
+    assert_eq!(
+        rig.get(&format!("/media/{first}"))
+            .bearer(&token)
+            .send()
+            .await
+            .status,
+        404
+    );
     assert_eq!(on_disk(&rig), (vec![], 0));
     uploaded(&rig, &token, "b.pdf", &large(b'b')).await;
 }
@@ -237,10 +321,15 @@ async fn an_upload_that_is_refused_is_refused_before_it_is_sent() {
     let rig = Rig::new().await;
     let head = "POST /api/v1/media HTTP/1.1\r\nHost: x\r\nContent-Length: 26000000\r\nExpect: 100-continue\r\n\
                 Content-Type: multipart/form-data; boundary=x\r\n\r\n";
-    let mut stream = tokio::net::TcpStream::connect(rig.addr()).await.expect("connected");
+    let mut stream = tokio::net::TcpStream::connect(rig.addr())
+        .await
+        .expect("connected");
     stream.write_all(head.as_bytes()).await.expect("written");
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 401");
-    let _ = Call::new(rig.addr(), "GET", "/health").send().await.expect(200);
+    let _ = Call::new(rig.addr(), "GET", "/health")
+        .send()
+        .await
+        .expect(200);
 }
