@@ -8,6 +8,7 @@ use whatsapp_rust::wacore::poll::compute_option_hash;
 use whatsapp_rust::{Jid, prelude::InboundMessage};
 
 use super::rig::{Device, Rig, eventually};
+use crate::sandbox::Options;
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -157,4 +158,36 @@ async fn clients_and_phones_vote_in_the_poll_of_a_phone() {
         }
     }
     rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn votes_and_files_are_there_when_the_network_starts_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let rig = Rig::with(Options::kept_in(&state)).await;
+    let path = format!("/sandbox/phones/{CUSTOMER}/messages");
+    let poll = json!({ "name": "Kapan?", "options": options(), "selectable": 1 });
+    let id = rig
+        .ask("POST", &path, json!({ "to": FRIEND, "poll": poll }))
+        .await["id"]
+        .clone();
+    let vote = json!({ "messageId": id, "options": ["Mie"] });
+    rig.ask("POST", &format!("/sandbox/phones/{FRIEND}/vote"), vote)
+        .await;
+    let image = json!({ "to": FRIEND, "image": { "data": "aGFsbw==" } });
+    rig.ask("POST", &path, image).await;
+    let seen = |rig: &Rig| {
+        let received = serde_json::to_value(rig.network.messages(FRIEND).expect("messages"));
+        let sent = serde_json::to_value(rig.network.sent(CUSTOMER).expect("sent"));
+        (received.expect("JSON"), sent.expect("JSON"))
+    };
+    let before = seen(&rig);
+    assert_eq!(before.0[0]["poll"]["votes"][FRIEND], json!(["Mie"]));
+    assert_eq!(before.1[0]["poll"]["votes"][FRIEND], json!(["Mie"]));
+    assert_eq!(before.0[1]["opened"], true);
+    rig.order(json!({ "expireMedia": {} })).await;
+    rig.network.save().expect("written");
+    drop(rig);
+    let rig = Rig::with(Options::kept_in(&state)).await;
+    assert_eq!(seen(&rig), before);
 }
