@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use whatsapp_rust::features::PollVoteCiphertext;
+use whatsapp_rust::prelude::InboundMessage;
 use whatsapp_rust::wacore::poll::compute_option_hash;
-use whatsapp_rust::{Jid, prelude::InboundMessage};
+use whatsapp_rust::{Jid, Server};
 
 use super::rig::{Device, Rig, eventually};
-use crate::sandbox::Options;
+use crate::sandbox::{Form, Options};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -33,10 +34,15 @@ async fn chosen(shop: &Device, secret: &[u8], poll: &str, vote: &InboundMessage)
         enc_iv: sealed.enc_iv.as_deref().expect("a nonce"),
     };
     let voter = vote.info.source.sender.clone();
+    // Creator and voter are called by the same kind of name.
+    let creator = match voter.server {
+        Server::Lid => shop.client.lid().expect("a hidden id"),
+        _ => Jid::pn(SHOP),
+    };
     let hashes = shop
         .client
         .polls()
-        .decrypt_vote(sealed, secret, poll, &Jid::pn(SHOP), &voter)
+        .decrypt_vote(sealed, secret, poll, &creator, &voter)
         .await
         .expect("opened");
     let names = options().into_iter();
@@ -47,7 +53,20 @@ async fn chosen(shop: &Device, secret: &[u8], poll: &str, vote: &InboundMessage)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_vote_in_the_poll_of_a_client_and_change_their_minds() {
-    let rig = Rig::new().await;
+    phones_vote(Form::Pn).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn phones_vote_by_hidden_id() {
+    phones_vote(Form::Lid).await;
+}
+
+async fn phones_vote(form: Form) {
+    let rig = Rig::with(Options {
+        form,
+        ..Options::default()
+    })
+    .await;
     let mut shop = rig.companion(SHOP).await;
     let members = [SHOP, CUSTOMER, FRIEND].map(str::to_owned);
     let group = rig
