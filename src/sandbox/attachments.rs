@@ -1,5 +1,8 @@
 //! Files in messages: a phone seals and leaves its own, and fetches and opens those of others.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use whatsapp_rust::buffa::{Message as _, MessageField};
@@ -15,6 +18,7 @@ use super::content::{describe, unwrapped};
 use super::inbox::ReceivedMessage;
 use super::network::Network;
 use super::phone::Phone;
+use super::picture::Decoded;
 use super::{base64, particulars, picture, random};
 use crate::error::{Error, Result};
 
@@ -181,15 +185,20 @@ impl Network {
 
     /// A phone fetches the file of a message that has come, if it can.
     pub(super) fn fetch_for_phone(&self, phone: &Phone, chat: &Chat, id: &str) {
-        let life = self.faults.media_life();
-        let there = || {
-            let message = Message::decode_from_slice(&phone.body(id)?).ok()?;
-            let path = pointer(&message)?.direct_path()?;
-            self.media.is_there(path, life, self.now()).then_some(())
-        };
-        if !self.faults.media_is_cut() && there().is_some() {
+        let message = phone
+            .body(id)
+            .and_then(|body| Message::decode_from_slice(&body).ok());
+        if message.is_some_and(|message| self.can_fetch(&message)) {
             phone.note_fetched(chat, id);
         }
+    }
+
+    /// Whether the file of a message is at the media host now.
+    pub(super) fn can_fetch(&self, message: &Message) -> bool {
+        let life = self.faults.media_life();
+        let path = pointer(message).and_then(|file| file.direct_path());
+        !self.faults.media_is_cut()
+            && path.is_some_and(|path| self.media.is_there(path, life, self.now()))
     }
 
     /// Opens the file of a message; `None` if that does not work. Who has `fetched` it before it
@@ -198,7 +207,7 @@ impl Network {
         let file = pointer(message)?;
         let path = file.direct_path()?;
         let sealed = match fetched {
-            true => self.media.copy(path)?,
+            true => self.media.copy(path)?.whole()?,
             false => self.file(path)?,
         };
         if Sha256::digest(&sealed)[..] != *file.file_enc_sha256()? {
@@ -218,14 +227,74 @@ impl Network {
         if pointer(&message).is_none() {
             return;
         }
-        let plain = self.opened(&message, fetched);
-        view.opened = Some(plain.is_some());
-        if let Some(plain) = plain {
-            view.size = Some(plain.len() as u64);
-            let sum: [u8; 32] = Sha256::digest(&plain).into();
-            view.sha256 = Some(random::hex(&sum).to_ascii_lowercase());
-            view.decoded = picture::look(&plain);
+        let found = self.finding(&message, fetched);
+        view.opened = Some(found.is_some());
+        if let Some(found) = found {
+            view.size = Some(found.size);
+            view.sha256 = Some(found.sha256);
+            view.decoded = found.decoded;
         }
+    }
+
+    /// What is to be seen in the file of a message; `None` if it cannot be opened.
+    fn finding(&self, message: &Message, fetched: bool) -> Option<Finding> {
+        let file = pointer(message)?;
+        let there = match fetched {
+            true => self.media.copy(file.direct_path()?).is_some(),
+            false => self.can_fetch(message),
+        };
+        if !there {
+            return None;
+        }
+        let mut mark = Sha256::new();
+        for part in [
+            file.media_key()?,
+            file.file_enc_sha256()?,
+            file.file_sha256()?,
+        ] {
+            mark.update(part);
+        }
+        mark.update(file.app_info().app_info());
+        let mark: [u8; 32] = mark.finalize().into();
+        if let Some(known) = self.findings.lock().get(&mark) {
+            return Some(known.clone());
+        }
+        let plain = self.opened(message, fetched)?;
+        let sum: [u8; 32] = Sha256::digest(&plain).into();
+        let found = Finding {
+            size: plain.len() as u64,
+            sha256: random::hex(&sum).to_ascii_lowercase(),
+            decoded: picture::look(&plain),
+        };
+        let mut findings = self.findings.lock();
+        if findings.len() == KEPT_FINDINGS {
+            findings.clear();
+        }
+        findings.insert(mark, found.clone());
+        Some(found)
+    }
+}
+
+/// How many findings are kept.
+const KEPT_FINDINGS: usize = 10_000;
+
+/// What a phone saw in a file that it opened.
+#[derive(Clone)]
+struct Finding {
+    size: u64,
+    sha256: String,
+    decoded: Option<Decoded>,
+}
+
+/// What phones saw in files, so that a large one is not opened each time that somebody asks.
+#[derive(Default)]
+pub(super) struct Findings(Mutex<HashMap<[u8; 32], Finding>>);
+
+impl Findings {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Finding>> {
+        self.0
+            .lock()
+            .expect("Invariant: nothing panics under this lock")
     }
 }
 

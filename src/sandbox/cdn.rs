@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::base64;
 use super::faults::Trouble;
-use super::media::Stored;
+use super::media::{Content, Stored};
 use super::network::Network;
 use super::stats::{add, add_many};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,13 +87,49 @@ pub struct MediaAnswer {
     /// As in HTTP.
     pub status: u16,
     /// JSON for an upload, the file or a part of it for a download.
-    pub body: Bytes,
+    pub(super) body: Body,
     /// Which part of the file this is.
     pub content_range: Option<String>,
     /// After so many bytes of the body the connection breaks.
     pub cut: Option<usize>,
     /// How slowly the body comes; for an upload, how late.
     pub(super) pace: Option<Pace>,
+}
+
+/// What an answer carries: bytes, or a part of a file that is read while it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    content: Content,
+    part: Range<usize>,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Bytes::new().into()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        let part = 0..bytes.len();
+        let content = Content::Memory(bytes);
+        Self { content, part }
+    }
+}
+
+impl Body {
+    pub(super) fn len(&self) -> usize {
+        self.part.len()
+    }
+
+    /// The whole body, if it is short or in memory anyway.
+    pub(super) fn at_hand(&self) -> Option<Bytes> {
+        match &self.content {
+            Content::Memory(bytes) => Some(bytes.slice(self.part.clone())),
+            Content::File(..) if self.len() <= CHUNK => self.content.part(self.part.clone()).ok(),
+            Content::File(..) => None,
+        }
+    }
 }
 
 /// How slow the media host is.
@@ -126,6 +162,11 @@ impl Pace {
 }
 
 impl MediaAnswer {
+    /// The whole body; `None` if it cannot be read.
+    pub fn bytes(&self) -> Option<Bytes> {
+        self.body.content.part(self.body.part.clone()).ok()
+    }
+
     fn status(status: u16) -> Self {
         Self {
             status,
@@ -136,7 +177,7 @@ impl MediaAnswer {
     fn json(value: &Value) -> Self {
         Self {
             status: 200,
-            body: value.to_string().into(),
+            body: Bytes::from(value.to_string()).into(),
             ..Self::default()
         }
     }
@@ -258,28 +299,25 @@ impl Network {
                 return answer;
             }
         };
-        let mut answer = match part_of(download.range, file.len()) {
-            Part::Whole => MediaAnswer {
-                status: 200,
-                body: file,
-                ..MediaAnswer::default()
-            },
-            Part::Of(range) => MediaAnswer {
-                status: 206,
-                content_range: Some(format!(
-                    "bytes {}-{}/{}",
-                    range.start,
-                    range.end - 1,
-                    file.len()
-                )),
-                body: file.slice(range),
-                ..MediaAnswer::default()
-            },
+        let length = file.len();
+        let (status, part) = match part_of(download.range, length) {
+            Part::Whole => (200, 0..length),
+            Part::Of(part) => (206, part),
             Part::Nowhere => {
                 let mut answer = MediaAnswer::status(416);
-                answer.content_range = Some(format!("bytes */{}", file.len()));
+                answer.content_range = Some(format!("bytes */{length}"));
                 return answer;
             }
+        };
+        let said = || format!("bytes {}-{}/{length}", part.start, part.end - 1);
+        let mut answer = MediaAnswer {
+            status,
+            content_range: (status == 206).then(said),
+            body: Body {
+                content: file,
+                part,
+            },
+            ..MediaAnswer::default()
         };
         answer.cut = trouble
             .cut_after
@@ -293,26 +331,14 @@ impl Network {
         answer
     }
 
-    /// Keeps a file that was posted to `/mms/<kind>/<token>`; the token is its SHA-256 in base64.
-    pub fn upload(&self, kind: &str, token: &str, file: Bytes) -> Result<Stored> {
-        if self.faults.media_is_cut() {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the media host is cut off",
-            ));
-        }
-        let sum = base64::decode(token).filter(|sum| Sha256::digest(&file)[..] == **sum);
-        let sum = sum.ok_or_else(|| Error::invalid("the file is not what its token says"))?;
-        Ok(self.leave_file(kind, &sum, file)?.0)
-    }
-
     /// A file as it can be fetched now, by its path with or without a query.
     pub fn file(&self, path: &str) -> Option<Bytes> {
         if self.faults.media_is_cut() {
             return None;
         }
         let life = self.faults.media_life();
-        self.media.fetch(path, life, self.now()).ok()
+        let file = self.media.fetch(path, life, self.now()).ok()?;
+        file.whole()
     }
 }
 
@@ -358,7 +384,8 @@ fn part_of(range: Option<&str>, length: usize) -> Part {
 
 /// A body that comes slowly, or breaks off.
 pub(super) struct Flow {
-    rest: Bytes,
+    content: Content,
+    rest: Range<usize>,
     pace: Pace,
     breaks: bool,
     flushed: bool,
@@ -368,12 +395,14 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(answer: &MediaAnswer) -> Self {
         let length = answer.cut.unwrap_or(answer.body.len());
+        let start = answer.body.part.start;
         let pace = answer.pace.unwrap_or(Pace {
             chunk: CHUNK,
             delay: Duration::ZERO,
         });
         Self {
-            rest: answer.body.slice(..length.min(answer.body.len())),
+            content: answer.body.content.clone(),
+            rest: start..start + length.min(answer.body.len()),
             pace,
             breaks: answer.cut.is_some(),
             // With nothing to give out, not even the head of the answer comes.
@@ -408,8 +437,10 @@ impl Stream for Flow {
             ready!(waits.as_mut().poll(cx));
             flow.waits = None;
         }
-        let length = flow.pace.chunk.min(flow.rest.len());
-        Poll::Ready(Some(Ok(flow.rest.split_to(length))))
+        let end = flow.rest.start + flow.pace.chunk.min(flow.rest.len());
+        let part = flow.content.part(flow.rest.start..end);
+        flow.rest.start = end;
+        Poll::Ready(Some(part.map_err(Error::internal)))
     }
 }
 

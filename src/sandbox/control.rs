@@ -1,4 +1,38 @@
 //! The control API: JSON in, JSON out, without a word of HTTP.
+//!
+//! - `GET /sandbox`, `GET /sandbox/stats`: the network at a glance, and its counters; among them
+//!   `mediaUploads` (files that were new), `mediaUploadsAgain`, `mediaDownloads`, `mediaBytesIn`,
+//!   `mediaBytesOut` of the media host. What phones themselves leave and fetch is not counted.
+//! - `POST /sandbox/scan {"qr", "phone"?}`, `POST /sandbox/pair-code {"phone", "code"}`: linking.
+//! - `GET/PUT /sandbox/phones/{phone}`: `{"registered", "name", "online", "receipts", "echo",
+//!   "keepsMedia"}`. A phone that keeps no media does not leave an expired file once more: when a
+//!   companion of the same account asks for it, the answer is that it is not found.
+//! - `GET .../messages`: what the phone received, each message an object; `GET .../copies`: what its
+//!   companions sent. Besides `id from device chat timestamp type text caption mimetype fileName
+//!   size sha256 opened mentions quotedId edited revoked fromMe reactions` there are, where they
+//!   apply, `width height seconds voice gifPlayback animated viewOnce albumId`,
+//!   `decoded: {"format", "width", "height", "animated"}` (what the phone sees in the file),
+//!   `thumbnail: {"size", "width", "height"}`, `location: {"latitude", "longitude", "name",
+//!   "address"}`, `contacts: [{"name", "vcard"}]`, `poll: {"name", "options", "selectable",
+//!   "votes": {phone: [option]}}` and `album: {"images", "videos"}`.
+//! - `GET .../messages/{id}/file`: the decrypted file; over HTTP as it is, with the type that the
+//!   message names, here as `{"mimetype", "size", "data"}` with base64.
+//! - `POST .../messages`: the phone sends `{"to"}` with one of `text`; `image`, `video`, `audio`,
+//!   `document`, `sticker` (`{"data", "mimetype", "caption", "fileName", "width", "height",
+//!   "seconds", "voice" or "ptt", "gifPlayback", "animated", "thumbnail"}`, all but `data` optional,
+//!   a picture's measures and thumbnail are made from it); `location` (`[latitude, longitude]` or
+//!   `{"latitude", "longitude", "name", "address"}`); `contact` or `contacts` (`{"name", "phone" or
+//!   "vcard"}`); `poll` (`{"name", "options", "selectable"}`); `album` (`{"images", "videos"}`); and
+//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds).
+//! - `GET .../sent`: what the phone sent and what became of it, with the votes in its polls.
+//! - `POST .../vote {"messageId", "options"}`: a vote, which replaces the one before.
+//! - `POST .../read`, `typing`, `react`, `edit`, `revoke`, `call`, `contacts`, `logout`,
+//!   `lose-sessions`; `GET .../notices`; `GET/POST /sandbox/groups`.
+//! - `GET/POST/DELETE /sandbox/faults`: misfortunes, as in [`Fault`](super::Fault). For files:
+//!   `cutMedia: true`, `expireMedia: {"directPath" | "messageId", "status"}` (at once; all files if
+//!   none is named), `mediaLife: seconds`, `slowMedia: {"bytesPerSecond" | "delay"}`,
+//!   `failUploads`/`failDownloads: {"status"}`, `cutUploads`/`cutDownloads: {"afterBytes"}`,
+//!   `rejectMediaAuth: {"status"}` (without `count`: every key given out so far is refused).
 
 use std::sync::Arc;
 

@@ -4,6 +4,9 @@
 //! when there is no room; whoever asks for them is told that they are gone.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -56,6 +59,40 @@ enum Place {
     Memory(Bytes),
     Folder,
     Gone,
+}
+
+/// The content of a file, which may be read while the file is dropped.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Memory(Bytes),
+    /// With its length.
+    File(Arc<File>, usize),
+}
+
+impl Content {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Memory(file) => file.len(),
+            Self::File(_, length) => *length,
+        }
+    }
+
+    /// Reads a part, which must be within the file.
+    pub(super) fn part(&self, part: Range<usize>) -> std::io::Result<Bytes> {
+        match self {
+            Self::Memory(file) => Ok(file.slice(part)),
+            Self::File(file, _) => {
+                let mut out = vec![0; part.len()];
+                file.read_exact_at(&mut out, part.start as u64)?;
+                Ok(out.into())
+            }
+        }
+    }
+
+    /// Reads it all.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        self.part(0..self.len()).ok()
+    }
 }
 
 /// What the state file says of a file.
@@ -125,10 +162,10 @@ impl Media {
         path: &str,
         life: Option<u64>,
         now: Timestamp,
-    ) -> std::result::Result<Bytes, u16> {
+    ) -> std::result::Result<Content, u16> {
         let shelf = self.lock();
         shelf.is_there(bare(path), life, now)?;
-        shelf.read(bare(path)).ok_or(GONE)
+        shelf.open(bare(path)).ok_or(GONE)
     }
 
     /// Whether clients can fetch a file.
@@ -137,8 +174,8 @@ impl Media {
     }
 
     /// A file as somebody has it who fetched it in time: it does not expire for him.
-    pub(super) fn copy(&self, path: &str) -> Option<Bytes> {
-        self.lock().read(bare(path))
+    pub(super) fn copy(&self, path: &str) -> Option<Content> {
+        self.lock().open(bare(path))
     }
 
     /// Where a file is that clients can fetch now.
@@ -225,10 +262,22 @@ impl Media {
         })
     }
 
-    /// Puts files back; one whose content is not in the folder is gone.
-    pub(super) fn restore(&self, mut rows: Vec<(Box<str>, FileRow)>) {
+    /// Puts files back; one whose content is not in the folder is gone, and one of which the state
+    /// says nothing was left just before a kill.
+    pub(super) fn restore(&self, mut rows: Vec<(Box<str>, FileRow)>, now: Timestamp) {
         rows.sort_by_key(|(_, row)| row.left);
         let mut shelf = self.lock();
+        for (path, size) in shelf.folder.as_deref().map(in_folder).unwrap_or_default() {
+            if rows.iter().all(|(known, _)| *known != path) {
+                self.touch(&path);
+                let row = FileRow {
+                    left: now,
+                    size,
+                    expired: None,
+                };
+                rows.push((path, row));
+            }
+        }
         for (path, row) in rows {
             let file = shelf.folder.as_ref().map(|folder| name(folder, &path));
             let there = file
@@ -264,12 +313,14 @@ impl Shelf {
         Ok(())
     }
 
-    fn read(&self, path: &str) -> Option<Bytes> {
-        match &self.files.get(path)?.place {
-            Place::Memory(file) => Some(file.clone()),
+    fn open(&self, path: &str) -> Option<Content> {
+        let kept = self.files.get(path)?;
+        match &kept.place {
+            Place::Memory(file) => Some(Content::Memory(file.clone())),
             Place::Folder => {
-                let file = name(self.folder.as_ref()?, path);
-                std::fs::read(file).ok().map(Bytes::from)
+                let file = File::open(name(self.folder.as_ref()?, path)).ok()?;
+                let length = usize::try_from(kept.size).ok()?;
+                Some(Content::File(Arc::new(file), length))
             }
             Place::Gone => None,
         }
@@ -376,6 +427,26 @@ fn name(folder: &Path, path: &str) -> PathBuf {
     folder.join(path.trim_start_matches('/').replace('/', "-"))
 }
 
+/// The paths and sizes of the files in the folder.
+fn in_folder(folder: &Path) -> Vec<(Box<str>, u64)> {
+    // No folder: no files yet.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| {
+        let path = path_of_name(entry.file_name().to_str()?)?;
+        Some((path.into(), entry.metadata().ok()?.len()))
+    });
+    files.collect()
+}
+
+/// The path of a file by its name in the folder: the kind may have dashes, too.
+fn path_of_name(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("v-")?.strip_suffix(".enc")?;
+    let mut parts = rest.split('-');
+    let sum = parts.find(|part| part.len() == 64)?;
+    let (kind, file) = rest.split_at(rest.find(sum)?);
+    Some(format!("/v/{}/{file}.enc", kind.strip_suffix('-')?))
+}
+
 /// Writes a file so that it is there as a whole or not at all.
 fn write(folder: &Path, path: &str, file: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -408,11 +479,23 @@ mod tests {
         );
         assert_eq!(media.find("image", &[1; 32], Some(9), at(9)), None);
         assert_eq!(media.expire(Some(&first), 404), 1);
-        assert_eq!(media.fetch(&first, None, at(0)), Err(404));
-        assert_eq!(media.copy(&first), Some(Bytes::from("a")));
+        assert_eq!(media.fetch(&first, None, at(0)).err(), Some(404));
+        let copy = media.copy(&first).and_then(|file| file.whole());
+        assert_eq!(copy, Some(Bytes::from("a")));
         let second = put().expect("kept");
         assert_ne!(first, second);
         assert_eq!(media.find("image", &[1; 32], None, at(9)), Some(second));
+    }
+
+    #[test]
+    fn a_name_in_the_folder_tells_the_path() {
+        for (kind, copy) in [("image", 1), ("md-msg-hist", 1), ("image", 2)] {
+            let path = path_of(kind, &[0xab; 32], copy);
+            let name = name(Path::new("x"), &path);
+            let name = name.file_name().and_then(|name| name.to_str());
+            assert_eq!(path_of_name(name.expect("a name")), Some(path));
+        }
+        assert_eq!(path_of_name("v-image-00.enc"), None);
     }
 
     #[test]
@@ -421,7 +504,7 @@ mod tests {
         let file = Bytes::from(vec![0; (ROOM / 4) as usize]);
         let put = |n| media.put_sealed("video", &[n; 32], file.clone(), at(0));
         let paths: Vec<_> = (0..5).map(|n| put(n).expect("kept")).collect();
-        assert_eq!(media.fetch(&paths[0], None, at(0)), Err(GONE));
+        assert_eq!(media.fetch(&paths[0], None, at(0)).err(), Some(GONE));
         assert!(media.fetch(&paths[1], None, at(0)).is_ok());
         assert!(media.fetch(&paths[4], None, at(0)).is_ok());
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use whatsapp_rust::OwnedNodeRef;
 
+use super::attachments::Findings;
 use super::cdn::MediaKey;
 use super::certificate::Certificate;
 use super::connection::{Peer, Socket, serve_stream, stream_error};
@@ -65,6 +66,7 @@ pub struct Network {
     pub(super) watchers: Watchers,
     pub(super) media: Media,
     pub(super) media_key: MediaKey,
+    pub(super) findings: Findings,
     pub(super) pictures: Pictures,
     pub(super) settings: Settings,
     pub(super) faults: Faults,
@@ -95,8 +97,12 @@ impl Network {
         }
         let network = Self::build(options, Some(media), Some(keeper), Changes::new(true));
         network.restore(rows)?;
-        // What was put back is written already.
-        network.changes.take();
+        // What was put back is written already, but for files that were left just before a kill.
+        let mut changed = network.changes.take();
+        changed.retain(|key| matches!(key, Key::File(_)));
+        for key in changed {
+            network.changes.touch(|| key);
+        }
         network.changes.touch(|| Key::Seed);
         network.save()?;
         let network = Arc::new(network);
@@ -124,6 +130,7 @@ impl Network {
             watchers: Watchers::default(),
             media: Media::new(media, changes.clone()),
             media_key: MediaKey::default(),
+            findings: Findings::default(),
             pictures: Pictures::default(),
             settings: Settings::default(),
             faults: Faults::default(),

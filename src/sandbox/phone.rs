@@ -292,8 +292,10 @@ impl Phone {
             .filter(|entry| entry.own == own);
         let views = entries.map(|entry| {
             let mut view = entry.view();
-            if let Says::Message(body) = &entry.says {
-                look(&mut view, body, entry.fetched);
+            if let Says::Message(body) = &entry.says
+                && !entry.revoked
+            {
+                look(&mut view, body, entry.fetched && state.profile.keeps_media);
                 show_votes(&mut view.poll, &entry.votes);
             }
             view
@@ -310,12 +312,15 @@ impl Phone {
         }
     }
 
-    /// The same, and whether the phone fetched its file when it came.
+    /// The same, and whether the phone fetched its file when it came, and kept it.
     pub(super) fn body_with_file(&self, id: &str) -> Option<(Box<[u8]>, bool)> {
         let state = self.lock();
         let entry = state.inbox.find_anywhere(id)?;
         match &entry.says {
-            Says::Message(body) => Some((body.clone(), entry.fetched)),
+            Says::Message(body) => {
+                let kept = entry.fetched && state.profile.keeps_media;
+                Some((body.clone(), kept))
+            }
             _ => None,
         }
     }

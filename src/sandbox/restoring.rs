@@ -261,7 +261,7 @@ impl Network {
                 _ => self.restore_phone(&key, row)?,
             }
         }
-        self.media.restore(files);
+        self.media.restore(files, self.now());
         Ok(())
     }
 

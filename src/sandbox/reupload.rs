@@ -18,6 +18,7 @@ use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form};
 use super::outbox::Class;
+use super::phone::Phone;
 use super::stanza::{bytes, child_bytes, jid, text};
 use super::{base64, random};
 
@@ -88,7 +89,9 @@ impl Network {
         match (message, key) {
             (Some(message), Some(key)) => {
                 let answer = match opens(&key, wanted) {
-                    true if phone.profile().keeps_media => self.left_again(&message),
+                    true if self.has_file(&phone, &wanted.id, &message) => {
+                        self.left_again(&message)
+                    }
                     true => Err(ResultType::NOT_FOUND),
                     false => Err(ResultType::DECRYPTION_ERROR),
                 };
@@ -111,6 +114,13 @@ impl Network {
         self.deliver(wanted.by, Class::Notification, &wanted.id, notification);
     }
 
+    /// Whether a phone has the file of a message, or can fetch it now.
+    fn has_file(&self, phone: &Phone, id: &str, message: &Message) -> bool {
+        let received = phone.body_with_file(id);
+        let fetched = received.is_none_or(|(_, fetched)| fetched);
+        phone.profile().keeps_media && (fetched || self.can_fetch(message))
+    }
+
     fn about(&self, wanted: &Wanted) -> whatsapp_rust::wacore_binary::Node {
         let mut about = NodeBuilder::new("rmr")
             .attr("jid", wanted.chat.as_str())
@@ -126,7 +136,8 @@ impl Network {
         let file = pointer(message).ok_or(ResultType::NOT_FOUND)?;
         let path = file.direct_path().ok_or(ResultType::NOT_FOUND)?;
         let sum = file.file_enc_sha256().ok_or(ResultType::NOT_FOUND)?;
-        let sealed = self.media.copy(path).ok_or(ResultType::NOT_FOUND)?;
+        let sealed = self.media.copy(path).and_then(|file| file.whole());
+        let sealed = sealed.ok_or(ResultType::NOT_FOUND)?;
         let kind = file.app_info().mms_type();
         let (stored, _) = self
             .leave_file(kind, sum, sealed)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::cdn::{Flow, LARGEST_FILE};
-use super::{Download, Network, Options, Upload, control, serve_websocket};
+use super::{Download, MediaAnswer, Network, Options, Upload, control, serve_websocket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{
     App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
@@ -140,29 +140,26 @@ fn media_routes(network: &Arc<Network>) -> Vec<Route> {
 
 async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
     let body = request.bytes().await?;
-    let upload = Upload {
-        kind: request.param("kind"),
-        token: request.param("token"),
-        auth: request.query("auth"),
-        resume: request.query("resume").is_some(),
-        offset: request
-            .query("file_offset")
-            .and_then(|text| text.parse().ok()),
-    };
     let length = body.len();
-    let answer = network.take_upload(&upload, body)?;
+    let answering = move || {
+        let upload = Upload {
+            kind: request.param("kind"),
+            token: request.param("token"),
+            auth: request.query("auth"),
+            resume: request.query("resume").is_some(),
+            offset: request
+                .query("file_offset")
+                .and_then(|text| text.parse().ok()),
+        };
+        network.take_upload(&upload, body)
+    };
+    // A large file takes its time to be summed up and written.
+    let answer = tokio::task::spawn_blocking(answering).await;
+    let answer = answer.map_err(Error::internal)??;
     if let Some(pace) = answer.pace {
         tokio::time::sleep(pace.time_for(length)).await;
     }
-    if answer.cut.is_some() {
-        return Ok(Reply::try_stream(
-            "application/json",
-            Some(1),
-            Flow::new(&answer),
-        ));
-    }
-    let status = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
-    Ok(Reply::bytes("application/json", answer.body).with_status(status))
+    reply("application/json", answer)
 }
 
 async fn fetch(network: Arc<Network>, request: Request) -> Result<Reply> {
@@ -179,18 +176,31 @@ async fn fetch(network: Arc<Network>, request: Request) -> Result<Reply> {
         range: request.header("range"),
         head: request.method() == Method::HEAD,
     });
+    Ok(reply("application/octet-stream", answer)?.header("accept-ranges", "bytes"))
+}
+
+/// What the media host answers, in words of HTTP.
+fn reply(kind: &str, answer: MediaAnswer) -> Result<Reply> {
     let status = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
-    let kind = "application/octet-stream";
-    let mut reply = if answer.cut.is_some() || answer.pace.is_some() {
-        let length = answer.body.len() as u64;
-        Reply::try_stream(kind, Some(length), Flow::new(&answer))
-    } else {
-        Reply::bytes(kind, answer.body)
+    let at_once = answer.cut.is_none() && answer.pace.is_none();
+    let reply = match answer.body.at_hand().filter(|_| at_once) {
+        Some(body) => Reply::bytes(kind, body),
+        None => {
+            let length = answer.body.len() as u64;
+            // A body of no length cannot break off.
+            let length = if answer.cut.is_some() {
+                length.max(1)
+            } else {
+                length
+            };
+            Reply::try_stream(kind, Some(length), Flow::new(&answer))
+        }
     };
-    if let Some(range) = answer.content_range {
-        reply = reply.header("content-range", range);
-    }
-    Ok(reply.with_status(status).header("accept-ranges", "bytes"))
+    let reply = reply.with_status(status);
+    Ok(match answer.content_range {
+        Some(range) => reply.header("content-range", range),
+        None => reply,
+    })
 }
 
 /// The control API as routes; what lies below `/sandbox` is its own to know.

@@ -24,7 +24,10 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        let sandbox = Sandbox::open(Options::default()).await.expect("listens");
+        Self::with(Sandbox::open(Options::default()).await.expect("listens")).await
+    }
+
+    async fn with(sandbox: Sandbox) -> Self {
         let policy = Policy::new(&[], &[]).expect("legal").with_loopback(true);
         let overview = sandbox.control("GET", "/sandbox", &Value::Null).await;
         let host = overview.expect("answers")["mediaHost"].clone();
@@ -296,4 +299,36 @@ async fn a_client_resumes_an_upload_that_broke_off() {
     let stats = rig.network.stats();
     assert_eq!((stats.media_uploads, stats.media_uploads_again), (1, 0));
     rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_is_there_after_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    let sandbox = Sandbox::open(Options::kept_in(&state))
+        .await
+        .expect("listens");
+    let host = Host::with(sandbox).await;
+    // As a kill leaves it before anything is written of the file.
+    std::fs::copy(&state, &copy).expect("copied");
+    let file = Bytes::from(vec![3; 99 << 20]);
+    let left = read(host.leave(&file, "").await).await;
+    let path = left["direct_path"].as_str().expect("a path");
+    host.sandbox.stop().await;
+    let media = copy.with_extension("media");
+    std::fs::rename(state.with_extension("media"), &media).expect("moved");
+    for _ in 0..2 {
+        let sandbox = Sandbox::open(Options::kept_in(&copy))
+            .await
+            .expect("listens");
+        let host = Host::with(sandbox).await;
+        let part = host.fetch(path, Some("bytes=100-163")).await;
+        assert_eq!(part.collect(64).await.expect("a part"), file.slice(..64));
+        let whole = host.fetch(path, None).await;
+        assert_eq!(whole.length(), Some(99 << 20));
+        assert!(whole.collect(100 << 20).await.expect("a file") == file);
+        let again = read(host.leave(&file, "&resume=1").await).await;
+        assert_eq!(again["resume"], "complete");
+        host.sandbox.stop().await;
+    }
 }

@@ -16,6 +16,8 @@ async fn messages_wait_for_a_client_that_is_away() {
         .send_text(CUSTOMER, SHOP, "before")
         .expect("sent");
     assert_eq!(said(&shop.message().await), "before");
+    let waiting = || rig.network.overview().accounts[0].companions[0].waiting;
+    eventually("the confirmation", || (waiting() == 0).then_some(())).await;
     let backend = shop.backend.clone();
     shop.handle.shutdown().await;
     for n in 0..30 {
@@ -23,7 +25,6 @@ async fn messages_wait_for_a_client_that_is_away() {
             .send_text(CUSTOMER, SHOP, &format!("{n}"))
             .expect("sent");
     }
-    let waiting = || rig.network.overview().accounts[0].companions[0].waiting;
     assert_eq!(waiting(), 30);
     let mut shop = rig.restart(backend).await;
     let texts = shop.texts(30).await;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use whatsapp_rust::features::PollVoteCiphertext;
+use whatsapp_rust::prelude::InboundMessage;
 use whatsapp_rust::wacore::poll::compute_option_hash;
-use whatsapp_rust::{Jid, prelude::InboundMessage};
+use whatsapp_rust::{Jid, Server};
 
 use super::rig::{Device, Rig, eventually};
+use crate::sandbox::{Form, Options};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -32,10 +34,15 @@ async fn chosen(shop: &Device, secret: &[u8], poll: &str, vote: &InboundMessage)
         enc_iv: sealed.enc_iv.as_deref().expect("a nonce"),
     };
     let voter = vote.info.source.sender.clone();
+    // Creator and voter are called by the same kind of name.
+    let creator = match voter.server {
+        Server::Lid => shop.client.lid().expect("a hidden id"),
+        _ => Jid::pn(SHOP),
+    };
     let hashes = shop
         .client
         .polls()
-        .decrypt_vote(sealed, secret, poll, &Jid::pn(SHOP), &voter)
+        .decrypt_vote(sealed, secret, poll, &creator, &voter)
         .await
         .expect("opened");
     let names = options().into_iter();
@@ -46,7 +53,20 @@ async fn chosen(shop: &Device, secret: &[u8], poll: &str, vote: &InboundMessage)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_vote_in_the_poll_of_a_client_and_change_their_minds() {
-    let rig = Rig::new().await;
+    phones_vote(Form::Pn).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn phones_vote_by_hidden_id() {
+    phones_vote(Form::Lid).await;
+}
+
+async fn phones_vote(form: Form) {
+    let rig = Rig::with(Options {
+        form,
+        ..Options::default()
+    })
+    .await;
     let mut shop = rig.companion(SHOP).await;
     let members = [SHOP, CUSTOMER, FRIEND].map(str::to_owned);
     let group = rig
@@ -157,4 +177,36 @@ async fn clients_and_phones_vote_in_the_poll_of_a_phone() {
         }
     }
     rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn votes_and_files_are_there_when_the_network_starts_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let rig = Rig::with(Options::kept_in(&state)).await;
+    let path = format!("/sandbox/phones/{CUSTOMER}/messages");
+    let poll = json!({ "name": "Kapan?", "options": options(), "selectable": 1 });
+    let id = rig
+        .ask("POST", &path, json!({ "to": FRIEND, "poll": poll }))
+        .await["id"]
+        .clone();
+    let vote = json!({ "messageId": id, "options": ["Mie"] });
+    rig.ask("POST", &format!("/sandbox/phones/{FRIEND}/vote"), vote)
+        .await;
+    let image = json!({ "to": FRIEND, "image": { "data": "aGFsbw==" } });
+    rig.ask("POST", &path, image).await;
+    let seen = |rig: &Rig| {
+        let received = serde_json::to_value(rig.network.messages(FRIEND).expect("messages"));
+        let sent = serde_json::to_value(rig.network.sent(CUSTOMER).expect("sent"));
+        (received.expect("JSON"), sent.expect("JSON"))
+    };
+    let before = seen(&rig);
+    assert_eq!(before.0[0]["poll"]["votes"][FRIEND], json!(["Mie"]));
+    assert_eq!(before.1[0]["poll"]["votes"][FRIEND], json!(["Mie"]));
+    assert_eq!(before.0[1]["opened"], true);
+    rig.order(json!({ "expireMedia": {} })).await;
+    rig.network.save().expect("written");
+    drop(rig);
+    let rig = Rig::with(Options::kept_in(&state)).await;
+    assert_eq!(seen(&rig), before);
 }

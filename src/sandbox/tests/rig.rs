@@ -239,7 +239,7 @@ impl HttpClient for MediaHost {
         anyhow::ensure!(answer.cut.is_none(), "the connection broke");
         Ok(HttpResponse {
             status_code: answer.status,
-            body: answer.body.to_vec(),
+            body: answer.bytes().expect("a body").to_vec(),
         })
     }
 }
