@@ -298,6 +298,40 @@ impl Gateway {
             .await
     }
 
+    /// Adds people to a list; those who are there already stay as they are, and are answered.
+    pub async fn import_recipients(
+        &self,
+        session: &Session,
+        id: &RowId,
+        people: Vec<Recipient>,
+    ) -> Result<(List, Vec<String>)> {
+        let now = self.clock.now();
+        let (id, number) = (id.clone(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let mut list = get(tx, number, &id)?;
+                let mut there = std::collections::HashSet::new();
+                roster::visit(tx, list.roster, 0, |_, recipient| {
+                    there.insert(recipient.number);
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                let (known, new): (Vec<_>, Vec<_>) = people
+                    .into_iter()
+                    .partition(|who| there.contains(&who.number));
+                if list.count as usize + new.len() > MAX_RECIPIENTS {
+                    return Err(too_many());
+                }
+                let first = roster::end(tx, list.roster)?;
+                list.count += new.len() as u32;
+                list.updated_at = Some(now);
+                roster::extend(tx, list.roster, first, new)?;
+                put(tx, number, &id, &list)?;
+                let known = known.into_iter().map(|who| who.number.to_string());
+                Ok((list, known.collect()))
+            })
+            .await
+    }
+
     /// Changes or removes (`None`) the person with this number.
     pub async fn change_recipient(
         &self,

@@ -185,6 +185,30 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(bytes, needle).is_some()
 }
 
+/// Adds recipients after the last place.
+pub(super) fn extend(
+    tx: &mut Tx,
+    roster: Roster,
+    first: Place,
+    recipients: Vec<Recipient>,
+) -> Result<()> {
+    let mut recipients = recipients.into_iter();
+    let mut at = first;
+    // The last row is filled up, then new ones follow.
+    while at as usize % CHUNK != 0 {
+        let Some(recipient) = recipients.next() else {
+            return Ok(());
+        };
+        set(tx, roster, at, Some(recipient))?;
+        at += 1;
+    }
+    let rows = encode(recipients.collect())?;
+    for (chunk, row) in (at / CHUNK as u32..).zip(rows.0) {
+        tx.put(tables::RECIPIENTS, key(roster, chunk), row);
+    }
+    Ok(())
+}
+
 /// Puts a recipient at a place, or removes the one that is there.
 pub(super) fn set(
     tx: &mut Tx,

@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod baileys;
+mod campaigns;
 mod commands;
 mod docs;
 mod fences;

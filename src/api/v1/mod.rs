@@ -1,7 +1,10 @@
 //! The v1 dialect: the REST API of seed 001, with a bearer token per session.
 
+mod campaign_body;
+mod campaigns;
 mod elements;
 pub mod events;
+mod lists;
 mod media;
 mod messages;
 mod sessions;
@@ -27,6 +30,8 @@ pub fn mount(gateway: &Gateway) -> Mount {
             webhook::routes(gateway),
             messages::routes(gateway),
             media::routes(gateway),
+            campaigns::routes(gateway),
+            lists::routes(gateway),
             events::routes(gateway),
         ]
         .into_iter()

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::campaign_body::{flag, hours, pace};
 use super::route;
 use super::rules::{caller, named, object, session_in_path, text};
 use crate::api::pairing;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
-use crate::domain::session::{Session, Settings, State, word};
+use crate::domain::pacing::Pacing;
+use crate::domain::session::{Limits, Session, Settings, State, word};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -197,13 +199,19 @@ async fn settings(gateway: Gateway, request: Request) -> Result<Reply> {
 
 /// Changes the settings that the body names, and leaves the others.
 async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    const KNOWN: &[&str] = &[
+        "sessionId",
+        "autoDownload",
+        "dailyCap",
+        "quietHours",
+        "timezone",
+        "optOutWords",
+        "optInWords",
+    ];
     let session = session_in_path(&gateway, &request)?;
     let body = object(&mut request).await?;
     named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
-    if let Some(unknown) = body
-        .keys()
-        .find(|name| !matches!(name.as_str(), "sessionId" | "autoDownload"))
-    {
+    if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         let shown: String = unknown
             .chars()
             .filter(|c| !c.is_control())
@@ -211,21 +219,61 @@ async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply
             .collect();
         return Err(Error::invalid(format!("There is no setting {shown}")));
     }
-    let auto_download = match body.get("autoDownload") {
-        None | Some(Value::Null) => None,
-        Some(Value::Bool(flag)) => Some(*flag),
-        Some(_) => return Err(Error::invalid("autoDownload must be true or false")),
+    let mut new = session.settings();
+    new.auto_download = flag(&body, "autoDownload", new.auto_download)?;
+    let mut pacing = Pacing {
+        daily_cap: new.limits.daily_cap,
+        quiet: new.limits.quiet,
+        zone: new.limits.zone,
+        ..Pacing::default()
     };
+    pace(&body, "", &mut pacing)?;
+    new.limits = Limits {
+        daily_cap: pacing.daily_cap,
+        quiet: pacing.quiet,
+        zone: pacing.zone,
+    };
+    words(&body, "optOutWords", &mut new.opt_out_words)?;
+    words(&body, "optInWords", &mut new.opt_in_words)?;
     let settings = gateway
-        .change_settings(&session, move |settings| {
-            settings.auto_download = auto_download.unwrap_or(settings.auto_download);
-        })
+        .change_settings(&session, move |settings| *settings = new)
         .await?;
+    gateway.campaigns.wake();
     Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
 }
 
+/// Reads a list of words; `null` brings the usual ones back.
+fn words(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) -> Result<()> {
+    let wrong = || {
+        Error::invalid(format!(
+            "{name} must be an array of up to 20 words of up to 50 characters, or null"
+        ))
+    };
+    match body.get(name) {
+        None => {}
+        Some(Value::Null) => *into = None,
+        Some(Value::Array(words)) if words.len() <= 20 => {
+            let legal =
+                |word: &&str| word.chars().count() <= 50 && word.chars().any(char::is_alphanumeric);
+            let words: Option<Vec<String>> = words
+                .iter()
+                .map(|word| word.as_str().filter(legal).map(str::to_owned))
+                .collect();
+            *into = Some(words.ok_or_else(wrong)?);
+        }
+        Some(_) => return Err(wrong()),
+    }
+    Ok(())
+}
+
 fn chosen(settings: &Settings) -> Value {
-    json!({ "status": "success", "autoDownload": settings.auto_download })
+    let limits = &settings.limits;
+    json!({
+        "status": "success", "autoDownload": settings.auto_download,
+        "dailyCap": limits.daily_cap, "quietHours": limits.quiet.map(hours),
+        "timezone": limits.zone.name(), "optOutWords": settings.opt_out_words,
+        "optInWords": settings.opt_in_words,
+    })
 }
 
 /// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.

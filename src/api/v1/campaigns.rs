@@ -1,0 +1,524 @@
+//! Campaigns (S10 to S16 of the dialects' table), and the later spellings of the original program.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::campaign_body::{
+    MAX_BODY, Named, Said, audience, hours, message, read, scheduled_at, settings, short_text,
+    usual,
+};
+use super::route;
+use super::rules::{caller, named, text};
+use super::sessions::success;
+use crate::domain::Gateway;
+use crate::domain::campaign::control::CampaignChange;
+use crate::domain::campaign::create::NewCampaign;
+use crate::domain::campaign::report::Row;
+use crate::domain::campaign::rows::statistics;
+use crate::domain::campaign::{Campaign, Progress, Stage, Status};
+use crate::domain::key::Principal;
+use crate::domain::session::Session;
+use crate::domain::sheet;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Reply, Request, Route, StatusCode};
+use crate::ids::RowId;
+use crate::time::Timestamp;
+
+/// How many recipients an answer shows when nothing else is asked for, and at most.
+const SHOWN: usize = 1000;
+const SHOWN_AT_MOST: usize = 10_000;
+
+/// How many rows of an export are read at a time.
+const EXPORT_PAGE: usize = 1000;
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    let post = |path, handler| route(gateway, Method::POST, path, handler);
+    vec![
+        route(gateway, Method::POST, "/campaigns", create).body_limit(MAX_BODY),
+        route(gateway, Method::GET, "/campaigns", list),
+        route(gateway, Method::GET, "/campaigns/csv-template", template),
+        route(gateway, Method::GET, "/campaigns/overdue", overdue),
+        route(gateway, Method::POST, "/campaigns/preview", preview).body_limit(MAX_BODY),
+        route(gateway, Method::POST, "/campaigns/preview-csv", preview_csv).body_limit(MAX_BODY),
+        route(gateway, Method::GET, "/campaigns/{campaignId}", show),
+        route(gateway, Method::PUT, "/campaigns/{campaignId}", change).body_limit(MAX_BODY),
+        route(gateway, Method::DELETE, "/campaigns/{campaignId}", delete),
+        route(
+            gateway,
+            Method::GET,
+            "/campaigns/{campaignId}/status",
+            status,
+        ),
+        route(
+            gateway,
+            Method::GET,
+            "/campaigns/{campaignId}/export",
+            export,
+        ),
+        post_step(gateway, "/campaigns/{campaignId}/start", Step::Start),
+        post_step(gateway, "/campaigns/{campaignId}/send", Step::Start),
+        post_step(gateway, "/campaigns/{campaignId}/pause", Step::Pause),
+        post_step(gateway, "/campaigns/{campaignId}/resume", Step::Resume),
+        post_step(gateway, "/campaigns/{campaignId}/retry", Step::Retry),
+        post(
+            "/campaigns/{campaignId}/clone",
+            |gateway: Gateway, request| clone(gateway, request),
+        ),
+    ]
+}
+
+/// What a client has a campaign do.
+#[derive(Clone, Copy)]
+enum Step {
+    Start,
+    Pause,
+    Resume,
+    Retry,
+}
+
+fn post_step(gateway: &Gateway, path: &'static str, what: Step) -> Route {
+    route(
+        gateway,
+        Method::POST,
+        path,
+        move |gateway, request| async move { step(&gateway, &request, what).await },
+    )
+}
+
+/// The session that a request names, or the token's own.
+pub(super) fn session_of(
+    gateway: &Gateway,
+    request: &Request,
+    body: Option<&str>,
+) -> Result<Arc<Session>> {
+    let who = caller(gateway, request)?;
+    match (&who, named(&[request.query("sessionId"), body])?) {
+        (_, Some(id)) => gateway.authorise(&who, &id),
+        (Principal::Session(own), None) => Ok(own.clone()),
+        (Principal::Master, None) => Err(Error::invalid("sessionId is required")),
+    }
+}
+
+/// The sessions whose rows this caller may see.
+pub(super) fn sessions_of(gateway: &Gateway, request: &Request) -> Result<Vec<Arc<Session>>> {
+    let who = caller(gateway, request)?;
+    match (&who, named(&[request.query("sessionId")])?) {
+        (_, Some(id)) => Ok(vec![gateway.authorise(&who, &id)?]),
+        (Principal::Session(own), None) => Ok(vec![own.clone()]),
+        (Principal::Master, None) => Ok(gateway.sessions.all()),
+    }
+}
+
+/// The campaign in the path. Another session's is as unknown as none.
+fn found(
+    gateway: &Gateway,
+    request: &Request,
+) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
+    let sessions = sessions_of(gateway, request)?;
+    let id = RowId::parse(request.param("campaignId"))
+        .ok_or_else(|| Error::invalid("Invalid campaign ID format"))?;
+    for session in sessions {
+        match gateway.campaign(&session, &id) {
+            Ok((campaign, progress)) => return Ok((session, id, campaign, progress)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::not_found("Campaign not found"))
+}
+
+async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
+    let query = request.query("sessionId").map(str::to_owned);
+    let who = caller(&gateway, &request)?;
+    let (body, sheet) = read(request).await?;
+    let session = match (&who, named(&[query.as_deref(), text(&body, "sessionId")?])?) {
+        (_, Some(id)) => gateway.authorise(&who, &id)?,
+        (Principal::Session(own), None) => own.clone(),
+        (Principal::Master, None) => return Err(Error::invalid("sessionId is required")),
+    };
+    let name = short_text(&body, "name", 200)?.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Error::invalid("name is required"))?;
+    let Said { content, media } =
+        message(&gateway, &body)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let settings = settings(&body, usual())?;
+    let scheduled_at = scheduled_at(&body, &settings.pacing.zone)?.flatten();
+    let named = audience(&gateway, &body, sheet)?
+        .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
+    let new = NewCampaign {
+        name,
+        content,
+        media,
+        audience: named.audience,
+        settings,
+        scheduled_at,
+    };
+    let (address, campaign) = gateway.create_campaign(&session, new).await?;
+    let (_, progress) = gateway.campaign(&session, &address.id)?;
+    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
+    let mut answer = full(&session, &address.id, &campaign, &progress, &rows);
+    answer["rejected"] = json!(named.rejected);
+    answer["duplicates"] = json!(named.merged);
+    Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+    let mut rows = Vec::new();
+    for session in sessions_of(&gateway, &request)? {
+        for (id, campaign, progress) in gateway.campaigns_of(&session)? {
+            rows.push((
+                campaign.created_at,
+                brief(&session, &id, &campaign, &progress),
+            ));
+        }
+    }
+    rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let rows: Vec<Value> = rows.into_iter().map(|(_, row)| row).collect();
+    Ok(Reply::json(StatusCode::OK, &rows))
+}
+
+/// A campaign without its recipients.
+fn brief(session: &Session, id: &RowId, campaign: &Campaign, progress: &Progress) -> Value {
+    let message = &campaign.message;
+    let media = message.media.as_ref();
+    let settings = &campaign.settings;
+    let quiet = settings.pacing.quiet.map(hours);
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    json!({
+        "id": id, "name": campaign.name, "status": campaign.status.word(),
+        "detail": detail(session, campaign), "sessionId": session.id,
+        "message": {
+            "type": media.map_or("text", |media| media.kind.word()), "content": message.content,
+            "mediaId": media.map(|media| &media.id),
+            "mediaUrl": media.and_then(|media| media.link.as_ref()),
+            "fileName": media.and_then(|media| media.file_name.as_ref()),
+        },
+        "recipientCount": campaign.total, "recipientListId": campaign.list,
+        "statistics": statistics(&progress.counts, campaign.total),
+        "settings": {
+            "delayBetweenMessages": settings.pacing.delay.as_millis() as u64,
+            "jitter": settings.pacing.jitter, "maxRetries": settings.max_retries,
+            "retryDelay": settings.retry_delay_ms, "dailyCap": settings.pacing.daily_cap,
+            "quietHours": quiet, "timezone": settings.pacing.zone.name(),
+            "checkNumbers": settings.check_numbers, "typing": settings.typing,
+        },
+        "createdAt": campaign.created_at.to_string(), "scheduledAt": time(campaign.scheduled_at),
+        "startedAt": time(campaign.started_at), "completedAt": time(campaign.completed_at),
+        "updatedAt": time(campaign.updated_at),
+    })
+}
+
+/// What a running campaign waits for, or why one was paused.
+fn detail(session: &Session, campaign: &Campaign) -> Option<String> {
+    if campaign.status == Status::Sending && !session.is_connected() {
+        return Some(format!("Waits until session {} is connected", session.id));
+    }
+    campaign.detail.clone()
+}
+
+fn shown(row: &Row) -> Value {
+    let state = &row.state;
+    let who = row.recipient.as_ref();
+    json!({
+        "number": who.map_or(state.input.as_deref(), |who| Some(who.number.as_str())),
+        "name": who.map(|who| &who.name), "jobTitle": who.map(|who| &who.job_title),
+        "companyName": who.map(|who| &who.company), "customFields": who.map(|who| &who.fields),
+        "status": state.stage.word(), "messageId": state.message,
+        "sentAt": state.at.filter(|_| state.stage != Stage::Failed).map(|at| at.to_string()),
+        "failedAt": state.at.filter(|_| state.stage == Stage::Failed).map(|at| at.to_string()),
+        "error": state.error, "retryCount": state.tries.saturating_sub(1), "tries": state.tries,
+    })
+}
+
+/// A campaign with a page of its recipients.
+fn full(
+    session: &Session,
+    id: &RowId,
+    campaign: &Campaign,
+    progress: &Progress,
+    rows: &[Row],
+) -> Value {
+    let mut whole = brief(session, id, campaign, progress);
+    whole["recipients"] = rows.iter().map(shown).collect();
+    whole["next"] = json!(
+        rows.last()
+            .filter(|_| (rows.len() as u32) < campaign.total)
+            .map(|row| row.place + 1)
+    );
+    whole
+}
+
+/// A number in the query, within bounds.
+fn number(request: &Request, name: &str, usual: usize, most: usize) -> Result<usize> {
+    match request.query(name) {
+        None => Ok(usual),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|number| *number <= most)
+            .ok_or_else(|| Error::invalid(format!("{name} must be a number up to {most}"))),
+    }
+}
+
+async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, campaign, progress) = found(&gateway, &request)?;
+    let after = number(&request, "after", 0, u32::MAX as usize)? as u32;
+    let limit = number(&request, "limit", SHOWN, SHOWN_AT_MOST)?;
+    let wanted = request.query("status").map(str::to_owned);
+    let rows = gateway
+        .campaign_rows(&campaign, after, limit, move |state| {
+            wanted
+                .as_deref()
+                .is_none_or(|word| word == state.stage.word())
+        })
+        .await?;
+    let mut whole = full(&session, &id, &campaign, &progress, &rows);
+    if rows.len() < limit {
+        whole["next"] = Value::Null;
+    }
+    Ok(Reply::json(StatusCode::OK, &whole))
+}
+
+async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, campaign, _) = found(&gateway, &request)?;
+    let (body, sheet) = read(request).await?;
+    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
+    let said = message(&gateway, &body)?;
+    let settings = settings(&body, campaign.settings)?;
+    let people = audience(&gateway, &body, sheet)?;
+    let (rejected, merged) = people
+        .as_ref()
+        .map_or((Value::Null, Value::Null), |named: &Named| {
+            (json!(named.rejected), json!(named.merged))
+        });
+    let (content, media) = said.map(|said| (said.content, said.media)).unzip();
+    let change = CampaignChange {
+        name: short_text(&body, "name", 200)?,
+        content,
+        media,
+        audience: people.map(|named| named.audience),
+        scheduled_at: scheduled_at(&body, &settings.pacing.zone)?,
+        settings: Some(settings),
+    };
+    let campaign = gateway.change_campaign(&session, &id, change).await?;
+    let (_, progress) = gateway.campaign(&session, &id)?;
+    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
+    let mut answer = full(&session, &id, &campaign, &progress, &rows);
+    answer["rejected"] = rejected;
+    answer["duplicates"] = merged;
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, ..) = found(&gateway, &request)?;
+    gateway.delete_campaign(&session, &id).await?;
+    Ok(success("Campaign deleted"))
+}
+
+async fn step(gateway: &Gateway, request: &Request, what: Step) -> Result<Reply> {
+    let (session, id, before, _) = found(gateway, request)?;
+    let (campaign, message, more) = match what {
+        Step::Start => {
+            let campaign = gateway.start_campaign(&session, &id).await?;
+            (
+                campaign,
+                "Campaign started",
+                json!({ "recipientCount": before.total }),
+            )
+        }
+        Step::Pause => {
+            let campaign = gateway.pause_campaign(&session, &id).await?;
+            (campaign, "Campaign paused", json!({}))
+        }
+        Step::Resume => {
+            let campaign = gateway.resume_campaign(&session, &id).await?;
+            (campaign, "Campaign resumed", json!({}))
+        }
+        Step::Retry => {
+            let count = gateway.retry_campaign(&session, &id).await?;
+            let (campaign, _) = gateway.campaign(&session, &id)?;
+            let message = if count == 0 {
+                "No failed messages"
+            } else {
+                "Failed messages are tried again"
+            };
+            (campaign, message, json!({ "retryCount": count }))
+        }
+    };
+    let mut answer = json!({
+        "status": "success", "message": message, "campaignId": id,
+        "campaignStatus": campaign.status.word(), "detail": detail(&session, &campaign),
+    });
+    if let (Value::Object(answer), Value::Object(more)) = (&mut answer, more) {
+        answer.extend(more);
+    }
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let (session, id, ..) = found(&gateway, &request)?;
+    let body = if request.bytes().await?.is_empty() {
+        serde_json::Map::new()
+    } else {
+        super::rules::object(&mut request).await?
+    };
+    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
+    let (address, campaign) = gateway
+        .clone_campaign(&session, &id, name.filter(|name| !name.is_empty()))
+        .await?;
+    let (_, progress) = gateway.campaign(&session, &address.id)?;
+    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
+    let answer = full(&session, &address.id, &campaign, &progress, &rows);
+    Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+async fn status(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, campaign, progress) = found(&gateway, &request)?;
+    let counts = &progress.counts;
+    let done = counts.all_sent() + counts.failed;
+    let percent = (u64::from(done) * 100)
+        .checked_div(u64::from(campaign.total))
+        .unwrap_or(100);
+    let queue = match campaign.status {
+        Status::Sending => "running",
+        Status::Paused => "paused",
+        _ => "inactive",
+    };
+    let answer = json!({
+        "campaignId": id, "name": campaign.name, "status": campaign.status.word(),
+        "detail": detail(&session, &campaign), "isActive": campaign.status == Status::Sending,
+        "queueStatus": queue, "statistics": statistics(counts, campaign.total),
+        "lastMessageTime": progress.last_sent.map(|at| at.to_string()), "progress": percent,
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// The recipients as a sheet, made while it is sent.
+async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (_, _, campaign, _) = found(&gateway, &request)?;
+    let name = format!("{}.csv", campaign.name);
+    let mut head = String::new();
+    sheet::line(&mut head, &sheet::EXPORT_HEADER);
+    let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
+        let (gateway, campaign) = (gateway.clone(), campaign.clone());
+        async move {
+            let Some((mut page, from)) = state else {
+                return Ok(None);
+            };
+            let rows = gateway
+                .campaign_rows(&campaign, from, EXPORT_PAGE, |_| true)
+                .await?;
+            rows.iter().for_each(|row| export_row(&mut page, row));
+            let next = rows
+                .last()
+                .filter(|_| rows.len() == EXPORT_PAGE)
+                .map(|last| (String::new(), last.place + 1));
+            Ok::<_, Error>(Some((page.into(), next)))
+        }
+    });
+    Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
+}
+
+fn export_row(page: &mut String, row: &Row) {
+    let (state, who) = (&row.state, row.recipient.as_ref());
+    let number = who.map_or(state.input.as_deref(), |who| Some(who.number.as_str()));
+    let sent = state.at.filter(|_| state.stage != Stage::Failed);
+    sheet::line(
+        page,
+        &[
+            number.unwrap_or_default(),
+            who.map_or("", |who| &who.name),
+            who.map_or("", |who| &who.job_title),
+            who.map_or("", |who| &who.company),
+            state.stage.word(),
+            &sent.map(|at| at.to_string()).unwrap_or_default(),
+            state.error.as_deref().unwrap_or_default(),
+        ],
+    );
+}
+
+async fn template(gateway: Gateway, request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
+    let reply = Reply::bytes("text/csv; charset=utf-8", sheet::TEMPLATE);
+    Ok(reply.attachment("recipients.csv"))
+}
+
+/// Campaigns whose time has come and that did not start: there are none unless something is wrong.
+async fn overdue(gateway: Gateway, request: Request) -> Result<Reply> {
+    let now = gateway.clock.now();
+    let (mut all, mut late) = (0, Vec::new());
+    for session in sessions_of(&gateway, &request)? {
+        for (id, campaign, progress) in gateway.campaigns_of(&session)? {
+            all += 1;
+            let due = campaign.scheduled_at.is_some_and(|at| at < now);
+            if campaign.status == Status::Ready && due {
+                late.push(brief(&session, &id, &campaign, &progress));
+            }
+        }
+    }
+    let answer =
+        json!({ "totalCampaigns": all, "overdueCampaigns": late.len(), "campaigns": late });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// What the first recipients would read.
+async fn preview(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let body = super::rules::object(&mut request).await?;
+    let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
+    let Said { content, .. } =
+        message(&gateway, &body)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let limit = body
+        .get("limit")
+        .and_then(Value::as_u64)
+        .unwrap_or(5)
+        .min(50) as usize;
+    let named = audience(&gateway, &body, None)?
+        .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
+    let samples = gateway.preview(&session, &content, named.audience, limit)?;
+    let missing: std::collections::BTreeSet<&String> =
+        samples.iter().flat_map(|sample| &sample.missing).collect();
+    let shown: Vec<Value> = samples
+        .iter()
+        .map(|s| {
+            let (number, name) = (s.recipient.number.as_str(), &s.recipient.name);
+            json!({ "number": number, "name": name, "text": s.text, "missing": s.missing })
+        })
+        .collect();
+    let answer = json!({
+        "status": "success", "previews": shown, "missing": missing,
+        "rejected": named.rejected, "duplicates": named.merged,
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// What a sheet would bring: its recipients, and every row that would be refused.
+async fn preview_csv(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
+    let is_form = request
+        .header("content-type")
+        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
+    let bytes = if is_form {
+        let (_, sheet) = read(request).await?;
+        sheet.ok_or_else(|| Error::invalid("No file uploaded"))?
+    } else {
+        request.bytes().await?.to_vec()
+    };
+    let country = gateway.config.default_country_code.as_deref();
+    let sheet = sheet::Sheet::read(&bytes, country)?;
+    let parsed = sheet.parsed;
+    let first = parsed.recipients.iter().take(SHOWN);
+    let answer = json!({
+        "success": true, "headers": sheet.headers, "recipientCount": parsed.recipients.len(),
+        "recipients": first.map(person).collect::<Vec<_>>(),
+        "errors": parsed.rejected, "duplicates": parsed.merged,
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// A recipient as lists and previews show it.
+pub(super) fn person(who: &crate::domain::recipient::Recipient) -> Value {
+    json!({
+        "number": who.number.as_str(), "name": who.name, "jobTitle": who.job_title,
+        "companyName": who.company, "customFields": who.fields,
+    })
+}

@@ -1,0 +1,452 @@
+//! Recipient lists (S17 to S22 of the dialects' table), the later spellings of the original program,
+//! and numbers that want no campaigns.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::campaign_body::{MAX_BODY, Object, flag, read, short_text};
+use super::campaigns::{person, session_of, sessions_of};
+use super::route;
+use super::rules::{caller, named, object, text};
+use super::sessions::success;
+use crate::domain::Gateway;
+use crate::domain::key::Principal;
+use crate::domain::list::{List, ListChange, usable};
+use crate::domain::recipient::{Parsed, Recipient};
+use crate::domain::session::Session;
+use crate::domain::sheet::{self, Sheet};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Reply, Request, Route, StatusCode};
+use crate::ids::RowId;
+use crate::jid::PhoneNumber;
+
+/// How many recipients an answer shows when nothing else is asked for, and at most.
+const SHOWN: usize = 1000;
+const SHOWN_AT_MOST: usize = 10_000;
+
+/// How many tags a list may have, and how long each may be.
+const MAX_TAGS: usize = 50;
+const MAX_TAG: usize = 64;
+
+/// How many rows of an export are read at a time.
+const EXPORT_PAGE: usize = 1000;
+
+pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    use Method as M;
+    vec![
+        route(gateway, M::POST, "/recipient-lists", create).body_limit(MAX_BODY),
+        route(gateway, M::GET, "/recipient-lists", list),
+        route(gateway, M::GET, "/recipient-lists-stats", stats),
+        route(gateway, M::GET, "/recipient-lists/search/{words}", search),
+        route(gateway, M::GET, "/recipient-lists/{listId}", show),
+        route(gateway, M::PUT, "/recipient-lists/{listId}", change).body_limit(MAX_BODY),
+        route(gateway, M::DELETE, "/recipient-lists/{listId}", delete),
+        route(gateway, M::POST, "/recipient-lists/{listId}/clone", clone),
+        route(
+            gateway,
+            M::POST,
+            "/recipient-lists/{listId}/mark-used",
+            mark_used,
+        ),
+        route(gateway, M::POST, "/recipient-lists/{listId}/import", import).body_limit(MAX_BODY),
+        route(gateway, M::GET, "/recipient-lists/{listId}/export", export),
+        route(
+            gateway,
+            M::POST,
+            "/recipient-lists/{listId}/recipients",
+            add,
+        ),
+        route(
+            gateway,
+            M::PUT,
+            "/recipient-lists/{listId}/recipients/{number}",
+            change_one,
+        ),
+        route(
+            gateway,
+            M::DELETE,
+            "/recipient-lists/{listId}/recipients/{number}",
+            remove_one,
+        ),
+        route(gateway, M::GET, "/suppressions", suppressed),
+        route(gateway, M::POST, "/suppressions", suppress),
+        route(gateway, M::DELETE, "/suppressions/{number}", unsuppress),
+    ]
+}
+
+/// The list in the path. Another session's is as unknown as none.
+fn found(gateway: &Gateway, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
+    let sessions = sessions_of(gateway, request)?;
+    let id = RowId::parse(request.param("listId"))
+        .ok_or_else(|| Error::invalid("Invalid list ID format"))?;
+    for session in sessions {
+        match gateway.list(&session, &id) {
+            Ok(list) => return Ok((session, id, list)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::not_found("Recipient list not found"))
+}
+
+/// Recipients of a request, and the rows that were refused or merged.
+fn people(gateway: &Gateway, body: &Object, sheet: Option<Vec<u8>>) -> Result<Option<Parsed>> {
+    let country = gateway.config.default_country_code.as_deref();
+    let inline = body.get("recipients").filter(|value| !value.is_null());
+    let about = |what: &'static str| {
+        move |e: Error| Error::new(e.kind(), format!("{what}: {}", e.detail()))
+    };
+    let parsed = match (inline, sheet) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(
+                "Only one of recipients and a CSV file may be given",
+            ));
+        }
+        (Some(value), None) => Parsed::from_json(value, country).map_err(about("recipients"))?,
+        (None, Some(bytes)) => {
+            Sheet::read(&bytes, country)
+                .map_err(about("the CSV file"))?
+                .parsed
+        }
+        (None, None) => return Ok(None),
+    };
+    usable(parsed, flag(body, "strict", false)?).map(Some)
+}
+
+/// What a body changes of a list. An empty list of recipients empties it.
+fn list_change(body: &Object, people: Option<&Parsed>) -> Result<ListChange> {
+    let tags = match body.get("tags") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(tags)) => {
+            let legal = |tag: &&str| !tag.trim().is_empty() && tag.chars().count() <= MAX_TAG;
+            let tags: Option<Vec<String>> = tags
+                .iter()
+                .map(|tag| tag.as_str().filter(legal).map(|tag| tag.trim().to_owned()))
+                .collect();
+            let tags = tags.filter(|tags| tags.len() <= MAX_TAGS);
+            Some(tags.ok_or_else(|| {
+                Error::invalid(format!(
+                    "tags must be an array of up to {MAX_TAGS} texts of up to {MAX_TAG} characters"
+                ))
+            })?)
+        }
+        Some(_) => return Err(Error::invalid("tags must be an array of texts")),
+    };
+    Ok(ListChange {
+        name: short_text(body, "name", 200)?,
+        description: short_text(body, "description", 2000)?,
+        tags,
+        recipients: people.map(|parsed| parsed.recipients.clone()),
+    })
+}
+
+fn brief(session: &Session, id: &RowId, list: &List) -> Value {
+    json!({
+        "id": id, "name": list.name, "description": list.description, "tags": list.tags,
+        "recipientCount": list.count, "createdAt": list.created_at.to_string(),
+        "updatedAt": list.updated_at.map(|at| at.to_string()),
+        "lastUsed": list.last_used.map(|at| at.to_string()), "usageCount": list.usage_count,
+        "sessionId": session.id,
+    })
+}
+
+async fn full(
+    gateway: &Gateway,
+    session: &Session,
+    id: &RowId,
+    list: &List,
+    (skip, limit): (usize, usize),
+) -> Result<Value> {
+    let page = gateway.list_recipients(list, skip, limit).await?;
+    let mut whole = brief(session, id, list);
+    let end = skip + page.len();
+    whole["recipients"] = page.iter().map(person).collect();
+    whole["next"] = json!((end < list.count as usize && !page.is_empty()).then_some(end));
+    Ok(whole)
+}
+
+/// A list's answer, with the rows that were refused or merged.
+async fn answered(
+    gateway: &Gateway,
+    session: &Session,
+    (id, list): (&RowId, &List),
+    parsed: Option<Parsed>,
+    status: StatusCode,
+) -> Result<Reply> {
+    let mut answer = full(gateway, session, id, list, (0, SHOWN)).await?;
+    if let Some(parsed) = parsed {
+        answer["rejected"] = json!(parsed.rejected);
+        answer["duplicates"] = json!(parsed.merged);
+    }
+    Ok(Reply::json(status, &answer))
+}
+
+async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
+    let query = request.query("sessionId").map(str::to_owned);
+    let who = caller(&gateway, &request)?;
+    let (body, sheet) = read(request).await?;
+    let session = match (&who, named(&[query.as_deref(), text(&body, "sessionId")?])?) {
+        (_, Some(id)) => gateway.authorise(&who, &id)?,
+        (Principal::Session(own), None) => own.clone(),
+        (Principal::Master, None) => return Err(Error::invalid("sessionId is required")),
+    };
+    let people = people(&gateway, &body, sheet)?;
+    let change = list_change(&body, people.as_ref())?;
+    let (id, list) = gateway.create_list(&session, change).await?;
+    answered(
+        &gateway,
+        &session,
+        (&id, &list),
+        people,
+        StatusCode::CREATED,
+    )
+    .await
+}
+
+async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+    let words = request.query("search").map(str::to_lowercase);
+    let tag = request.query("tag");
+    let mut rows = Vec::new();
+    for session in sessions_of(&gateway, &request)? {
+        for (id, list) in gateway.lists(&session)? {
+            let said = |words: &String| {
+                let holds = |text: &str| text.to_lowercase().contains(words);
+                holds(&list.name) || holds(&list.description)
+            };
+            let tagged = |tag: &str| list.tags.iter().any(|t| t.eq_ignore_ascii_case(tag));
+            if words.as_ref().is_none_or(said) && tag.is_none_or(tagged) {
+                rows.push(brief(&session, &id, &list));
+            }
+        }
+    }
+    Ok(Reply::json(StatusCode::OK, &rows))
+}
+
+async fn stats(gateway: Gateway, request: Request) -> Result<Reply> {
+    let mut lists = Vec::new();
+    for session in sessions_of(&gateway, &request)? {
+        lists.extend(gateway.lists(&session)?);
+    }
+    let people: u64 = lists.iter().map(|(_, list)| u64::from(list.count)).sum();
+    let usage: u64 = lists.iter().map(|(_, l)| u64::from(l.usage_count)).sum();
+    let average = people.checked_div(lists.len() as u64).unwrap_or(0);
+    let answer = json!({
+        "totalLists": lists.len(), "totalRecipients": people, "totalUsage": usage,
+        "averageListSize": average,
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn search(gateway: Gateway, request: Request) -> Result<Reply> {
+    let words = request.param("words").to_owned();
+    let mut rows = Vec::new();
+    for session in sessions_of(&gateway, &request)? {
+        let left = SHOWN - rows.len();
+        for (id, name, who) in gateway.search_recipients(&session, &words, left).await? {
+            let mut row = person(&who);
+            row["listId"] = json!(id);
+            row["listName"] = json!(name);
+            rows.push(row);
+        }
+    }
+    Ok(Reply::json(StatusCode::OK, &rows))
+}
+
+async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, list) = found(&gateway, &request)?;
+    let number = |name: &str, usual, most| {
+        let wrong = || Error::invalid(format!("{name} must be a number up to {most}"));
+        match request.query(name) {
+            None => Ok(usual),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|n: &usize| *n <= most)
+                .ok_or_else(wrong),
+        }
+    };
+    let page = (
+        number("offset", 0, usize::MAX)?,
+        number("limit", SHOWN, SHOWN_AT_MOST)?,
+    );
+    let whole = full(&gateway, &session, &id, &list, page).await?;
+    Ok(Reply::json(StatusCode::OK, &whole))
+}
+
+async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let (body, sheet) = read(request).await?;
+    let people = people(&gateway, &body, sheet)?;
+    let change = list_change(&body, people.as_ref())?;
+    let list = gateway.change_list(&session, &id, change).await?;
+    answered(&gateway, &session, (&id, &list), people, StatusCode::OK).await
+}
+
+async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    gateway.delete_list(&session, &id).await?;
+    Ok(success("Recipient list deleted"))
+}
+
+async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let body = if request.bytes().await?.is_empty() {
+        Object::new()
+    } else {
+        object(&mut request).await?
+    };
+    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
+    let name = name.filter(|name| !name.is_empty());
+    let (id, list) = gateway.clone_list(&session, &id, name).await?;
+    answered(&gateway, &session, (&id, &list), None, StatusCode::CREATED).await
+}
+
+async fn mark_used(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    gateway.mark_list_used(&session, &id).await?;
+    Ok(success("List marked as used"))
+}
+
+/// Adds the people of a sheet, or of `recipients`, to those that are there.
+async fn import(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let (body, sheet) = read(request).await?;
+    let parsed =
+        people(&gateway, &body, sheet)?.ok_or_else(|| Error::invalid("No file uploaded"))?;
+    let (list, known) = gateway
+        .import_recipients(&session, &id, parsed.recipients.clone())
+        .await?;
+    let answer = json!({
+        "status": "success", "imported": parsed.recipients.len() - known.len(),
+        "alreadyThere": known, "rejected": parsed.rejected, "duplicates": parsed.merged,
+        "list": brief(&session, &id, &list),
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// The recipients as a sheet that can be imported again, made while it is sent.
+async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (_, _, list) = found(&gateway, &request)?;
+    let name = format!("{}.csv", list.name);
+    let mut head = String::new();
+    sheet::line(&mut head, &["Number", "Name", "Job Title", "Company"]);
+    let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
+        let (gateway, list) = (gateway.clone(), list.clone());
+        async move {
+            let Some((mut page, skip)) = state else {
+                return Ok(None);
+            };
+            let people = gateway.list_recipients(&list, skip, EXPORT_PAGE).await?;
+            for who in &people {
+                let cells = [who.number.as_str(), &who.name, &who.job_title, &who.company];
+                sheet::line(&mut page, &cells);
+            }
+            let more = people.len() == EXPORT_PAGE;
+            let next = more.then(|| (String::new(), skip + EXPORT_PAGE));
+            Ok::<_, Error>(Some((page.into(), next)))
+        }
+    });
+    Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
+}
+
+/// One person from a body.
+fn one(gateway: &Gateway, body: Object) -> Result<Recipient> {
+    let country = gateway.config.default_country_code.as_deref();
+    let mut parsed = Parsed::from_json(&Value::Object(body), country)?;
+    match (parsed.recipients.pop(), parsed.rejected.pop()) {
+        (Some(recipient), _) => Ok(recipient),
+        (None, rejected) => Err(Error::invalid(match rejected {
+            Some(rejected) => format!("Invalid recipient data: {}", rejected.reason),
+            None => "Invalid recipient data".to_owned(),
+        })),
+    }
+}
+
+async fn add(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let recipient = one(&gateway, object(&mut request).await?)?;
+    let list = gateway.add_recipient(&session, &id, recipient).await?;
+    answered(&gateway, &session, (&id, &list), None, StatusCode::CREATED).await
+}
+
+fn number_in_path(gateway: &Gateway, request: &Request) -> Result<PhoneNumber> {
+    let country = gateway.config.default_country_code.as_deref();
+    PhoneNumber::parse(request.param("number"), country)
+        .ok_or_else(|| Error::invalid("Invalid recipient number format"))
+}
+
+async fn change_one(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let number = number_in_path(&gateway, &request)?;
+    let mut body = object(&mut request).await?;
+    // What is not named stays: a client that changes the name need not repeat the number.
+    body.entry("number").or_insert(json!(number.as_str()));
+    let new = one(&gateway, body)?;
+    let list = gateway
+        .change_recipient(&session, &id, number.to_string(), move |old| {
+            let mut changed = new;
+            let mut rest = old;
+            rest.number = changed.number.clone();
+            changed.fill(rest);
+            Some(changed)
+        })
+        .await?;
+    answered(&gateway, &session, (&id, &list), None, StatusCode::OK).await
+}
+
+async fn remove_one(gateway: Gateway, request: Request) -> Result<Reply> {
+    let (session, id, _) = found(&gateway, &request)?;
+    let number = number_in_path(&gateway, &request)?;
+    let list = gateway
+        .change_recipient(&session, &id, number.to_string(), |_| None)
+        .await?;
+    answered(&gateway, &session, (&id, &list), None, StatusCode::OK).await
+}
+
+/// Numbers that want no campaigns, 1,000 at a time.
+async fn suppressed(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_of(&gateway, &request, None)?;
+    let rows = gateway.suppressed(&session, request.query("after"), SHOWN)?;
+    let next = rows.last().filter(|_| rows.len() == SHOWN);
+    let shown: Vec<Value> = rows
+        .iter()
+        .map(|(number, row)| {
+            let by = if row.by_message { "message" } else { "api" };
+            json!({ "number": number, "since": row.at.to_string(), "by": by })
+        })
+        .collect();
+    let answer = json!({
+        "status": "success", "numbers": shown, "next": next.map(|(number, _)| number),
+    });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn suppress(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    let body = object(&mut request).await?;
+    let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
+    let country = gateway.config.default_country_code.as_deref();
+    let numbers = body
+        .get("numbers")
+        .or_else(|| body.get("number"))
+        .ok_or_else(|| Error::invalid("numbers is required"))?;
+    let parsed = Parsed::from_json(numbers, country)
+        .map_err(|e| Error::new(e.kind(), format!("numbers: {}", e.detail())))?;
+    let parsed = usable(parsed, flag(&body, "strict", false)?)?;
+    let count = parsed.recipients.len();
+    let numbers = parsed
+        .recipients
+        .into_iter()
+        .map(|who| who.number)
+        .collect();
+    gateway.suppress(&session, numbers).await?;
+    let answer = json!({ "status": "success", "suppressed": count, "rejected": parsed.rejected });
+    Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+async fn unsuppress(gateway: Gateway, request: Request) -> Result<Reply> {
+    let session = session_of(&gateway, &request, None)?;
+    let number = number_in_path(&gateway, &request)?;
+    gateway.unsuppress(&session, &number).await?;
+    Ok(success("The number gets campaigns again"))
+}

@@ -1,0 +1,345 @@
+//! Recipient lists: kept, searched, used, never losing a row without a word.
+
+use serde_json::{Value, json};
+
+use super::{at_once, create, people, person, post};
+use crate::files::{Field, form, form_call};
+use crate::support::{Call, Rig};
+
+async fn make(rig: &Rig, token: &str, body: Value) -> Value {
+    post(rig, token, "/api/v1/recipient-lists", &body)
+        .await
+        .expect(201)
+}
+
+async fn get(rig: &Rig, token: &str, path: &str) -> Value {
+    rig.get(path).bearer(token).send().await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_lives_from_its_making_to_its_end() {
+    let rig = Rig::new().await;
+    let (token, other) = (rig.create("shop").await, rig.create("other").await);
+    let made = make(&rig, &token, json!({ "name": "VIP Customers", "description": "the best", "tags": ["VIP", "Premium"],
+        "recipients": [{ "number": "+62 850-2100-0000", "name": "John", "jobTitle": "CEO", "companyName": "Tech" },
+            { "number": "6285021000001" }, "628502100000", { "number": "abc" }, { "number": "6285021000000", "kota": "Solo" }] })).await;
+    let id = made["id"].as_str().expect("an id");
+    assert!(id.starts_with("list_"), "{id}");
+    assert_eq!(made["recipientCount"], 3);
+    assert_eq!(made["recipients"][0]["companyName"], "Tech");
+    assert_eq!(
+        made["recipients"][0]["customFields"]["kota"], "Solo",
+        "the duplicate was merged"
+    );
+    assert_eq!(made["duplicates"][0]["row"], 5);
+    assert_eq!(made["rejected"][0]["row"], 4);
+    assert_eq!(made["rejected"][0]["input"], "abc");
+    let path = format!("/api/v1/recipient-lists/{id}");
+    assert_eq!(rig.get(&path).bearer(&other).send().await.status, 404);
+    let all = get(
+        &rig,
+        &token,
+        "/api/v1/recipient-lists?search=vip&tag=premium",
+    )
+    .await;
+    assert_eq!(all.as_array().expect("lists").len(), 1);
+    assert_eq!(all[0]["recipients"], Value::Null);
+    for none in ["search=nothing", "tag=VI"] {
+        let found = get(&rig, &token, &format!("/api/v1/recipient-lists?{none}")).await;
+        assert_eq!(found, json!([]), "{none}");
+    }
+    let put = |path: String, body: Value| {
+        Call::new(rig.addr(), "PUT", &path)
+            .json(&body)
+            .bearer(&token)
+            .send()
+    };
+    let changed = put(path.clone(), json!({ "name": "Better" }))
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &changed["name"],
+            &changed["recipientCount"],
+            &changed["description"]
+        ),
+        (&json!("Better"), &json!(3), &json!("the best"))
+    );
+    // Single people come, change and go.
+    let added = post(
+        &rig,
+        &token,
+        &format!("{path}/recipients"),
+        &json!({ "number": "6285021000009", "name": "Edo" }),
+    )
+    .await;
+    assert_eq!(added.expect(201)["recipientCount"], 4);
+    let twice = post(
+        &rig,
+        &token,
+        &format!("{path}/recipients"),
+        &json!({ "number": "6285021000009" }),
+    )
+    .await;
+    assert_eq!(
+        twice.expect(409)["message"],
+        "Recipient with this number already exists in the list"
+    );
+    assert_eq!(
+        post(
+            &rig,
+            &token,
+            &format!("{path}/recipients"),
+            &json!({ "number": "1" })
+        )
+        .await
+        .status,
+        400
+    );
+    let one = put(
+        format!("{path}/recipients/6285021000000"),
+        json!({ "name": "Johnny" }),
+    )
+    .await
+    .expect(200);
+    assert_eq!(
+        (
+            &one["recipients"][0]["name"],
+            &one["recipients"][0]["companyName"]
+        ),
+        (&json!("Johnny"), &json!("Tech"))
+    );
+    assert_eq!(
+        put(
+            format!("{path}/recipients/6285021999999"),
+            json!({ "name": "x" })
+        )
+        .await
+        .expect(404)["message"],
+        "Recipient not found in list"
+    );
+    let clash = put(
+        format!("{path}/recipients/6285021000001"),
+        json!({ "number": "6285021000009" }),
+    )
+    .await;
+    assert_eq!(clash.status, 409);
+    let removed = rig
+        .delete(&format!("{path}/recipients/6285021000001"))
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(removed["recipientCount"], 3);
+    let found = get(&rig, &token, "/api/v1/recipient-lists/search/johnny").await;
+    assert_eq!(
+        (&found[0]["listId"], &found[0]["listName"]),
+        (&json!(id), &json!("Better"))
+    );
+    // A copy is independent.
+    let copy = post(
+        &rig,
+        &token,
+        &format!("{path}/clone"),
+        &json!({ "newName": "Copy" }),
+    )
+    .await
+    .expect(201);
+    assert_eq!(
+        (&copy["name"], &copy["recipientCount"], &copy["usageCount"]),
+        (&json!("Copy"), &json!(3), &json!(0))
+    );
+    rig.delete(&path).bearer(&token).send().await.expect(200);
+    assert_eq!(
+        rig.get(&path).bearer(&token).send().await.expect(404)["message"],
+        "Recipient list not found"
+    );
+    let copy_path = format!(
+        "/api/v1/recipient-lists/{}",
+        copy["id"].as_str().expect("an id")
+    );
+    assert_eq!(
+        get(&rig, &token, &copy_path).await["recipients"]
+            .as_array()
+            .expect("people")
+            .len(),
+        3
+    );
+    let stats = get(&rig, &token, "/api/v1/recipient-lists-stats").await;
+    assert_eq!(
+        (&stats["totalLists"], &stats["totalRecipients"]),
+        (&json!(1), &json!(3))
+    );
+    post(&rig, &token, &format!("{copy_path}/mark-used"), &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(get(&rig, &token, &copy_path).await["usageCount"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_use_lists_and_keep_what_they_took() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let list = make(
+        &rig,
+        &token,
+        json!({ "name": "All", "recipients": people(22, 200) }),
+    )
+    .await;
+    let id = list["id"].as_str().expect("an id");
+    let path = format!("/api/v1/recipient-lists/{id}");
+    for gone in [0, 63, 64, 199] {
+        rig.delete(&format!("{path}/recipients/{}", person(22, gone)))
+            .bearer(&token)
+            .send()
+            .await
+            .expect(200);
+    }
+    let body = json!({ "name": "From a list", "recipientListId": id, "settings": at_once(), "message": { "content": "x" } });
+    let made = create(&rig, &token, &body).await;
+    assert_eq!(made["recipientCount"], 196);
+    assert_eq!(made["recipientListId"], id);
+    assert_eq!(made["recipients"].as_array().expect("people").len(), 196);
+    assert_eq!(get(&rig, &token, &path).await["usageCount"], 1);
+    assert!(get(&rig, &token, &path).await["lastUsed"].is_string());
+    rig.delete(&path).bearer(&token).send().await.expect(200);
+    let kept = get(
+        &rig,
+        &token,
+        &format!("/api/v1/campaigns/{}", made["id"].as_str().expect("an id")),
+    )
+    .await;
+    assert_eq!(kept["recipients"].as_array().expect("people").len(), 196);
+    let gone = post(&rig, &token, "/api/v1/campaigns", &body)
+        .await
+        .expect(404);
+    assert_eq!(gone["message"], "Recipient list not found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sheets_come_in_with_a_word_on_every_refused_line_and_go_out_harmless() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let sheet = "\u{feff}Nama;No HP;Kota\r\n=cmd();0812-3456-7890;Solo\r\nBudi;12;Solo\r\nAni;6,28123E+12;x\r\nAni;6285023000001;Yogya\r\n";
+    let field = |name| Field {
+        name,
+        file_name: Some("people.csv"),
+        mime: Some("text/csv"),
+        bytes: sheet.as_bytes(),
+    };
+    let body = form(&[
+        field("file"),
+        Field {
+            name: "name",
+            file_name: None,
+            mime: None,
+            bytes: b"Sheet",
+        },
+    ]);
+    let made = form_call(&rig, "/api/v1/recipient-lists", &token, body)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made["name"], "Sheet");
+    let lines: Vec<_> = made["rejected"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|r| r["row"].as_u64())
+        .collect();
+    assert_eq!(lines, [Some(2), Some(3), Some(4)], "{made}");
+    assert_eq!(made["recipients"][0]["name"], "Ani");
+    let path = format!(
+        "/api/v1/recipient-lists/{}",
+        made["id"].as_str().expect("an id")
+    );
+    let more = form(&[Field {
+        name: "file",
+        file_name: Some("b.csv"),
+        mime: None,
+        bytes: b"number,name\n6285023000001,again\n6285023000002,=1+1\n",
+    }]);
+    let imported = form_call(&rig, &format!("{path}/import"), &token, more)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(
+        (&imported["imported"], &imported["alreadyThere"]),
+        (&json!(1), &json!(["6285023000001"]))
+    );
+    let out = rig
+        .get(&format!("{path}/export"))
+        .bearer(&token)
+        .send()
+        .await;
+    let text = String::from_utf8_lossy(&out.body).into_owned();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.contains("\"'=1+1\""), "{text}");
+    assert!(out.headers["content-disposition"].contains("Sheet.csv"));
+    let look = Call::new(rig.addr(), "POST", "/api/v1/campaigns/preview-csv").bearer(&token);
+    let look = look
+        .header("content-type", "text/csv")
+        .body(sheet)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &look["recipientCount"],
+            look["errors"].as_array().map(Vec::len)
+        ),
+        (&json!(1), Some(3))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_people_fit() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let many: Vec<Value> = (0..100_000)
+        .map(|n| json!({ "number": format!("62860{n:07}"), "name": format!("N{n}") }))
+        .collect();
+    let made = make(&rig, &token, json!({ "name": "Many", "recipients": many })).await;
+    assert_eq!(made["recipientCount"], 100_000);
+    assert_eq!(made["recipients"].as_array().expect("a page").len(), 1000);
+    assert_eq!(made["next"], 1000);
+    let id = made["id"].as_str().expect("an id");
+    let page = get(
+        &rig,
+        &token,
+        &format!("/api/v1/recipient-lists/{id}?offset=99990&limit=100"),
+    )
+    .await;
+    assert_eq!(page["recipients"].as_array().expect("a page").len(), 10);
+    assert_eq!(
+        (&page["recipients"][9]["name"], &page["next"]),
+        (&json!("N99999"), &Value::Null)
+    );
+    let body = json!({ "name": "Many", "recipientListId": id, "message": { "content": "x" } });
+    assert_eq!(create(&rig, &token, &body).await["recipientCount"], 100_000);
+    let added = post(
+        &rig,
+        &token,
+        &format!("/api/v1/recipient-lists/{id}/recipients"),
+        &json!({ "number": "6281111111111" }),
+    )
+    .await;
+    assert!(
+        added.expect(400)["message"]
+            .as_str()
+            .expect("words")
+            .contains("100000")
+    );
+    let more: Vec<String> = (0..100_001).map(|n| format!("62860{n:07}")).collect();
+    let refused = post(
+        &rig,
+        &token,
+        "/api/v1/recipient-lists",
+        &json!({ "name": "More", "recipients": more }),
+    )
+    .await;
+    assert_eq!(
+        refused.expect(400)["message"],
+        "recipients: at most 100000 recipients"
+    );
+}
