@@ -99,6 +99,13 @@ impl Clock {
         }
     }
 
+    /// Sets a manual clock, backwards too; the machine's clock cannot be set.
+    pub fn set(&self, to: Timestamp) {
+        if let Some(ms) = &self.0 {
+            ms.store(to.as_ms(), Ordering::SeqCst);
+        }
+    }
+
     /// Moves a manual clock forward; the machine's clock cannot be moved.
     pub fn advance(&self, by: Duration) {
         if let Some(ms) = &self.0 {

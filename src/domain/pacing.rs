@@ -166,9 +166,9 @@ impl Pacing {
     ) -> Slot {
         let mut slot = Slot::Now;
         let mut at = now;
-        if let Some(last) = last_sent {
-            // A clock that went back must not stretch the delay.
-            let free = last.min(now).after(self.jittered(random));
+        // A clock that went back says nothing of how long ago the last one went.
+        if let Some(last) = last_sent.filter(|last| *last <= now) {
+            let free = last.after(self.jittered(random));
             if free > now {
                 (at, slot) = (free, Slot::At(free, Why::Delay));
             }
@@ -274,12 +274,9 @@ mod tests {
         assert_eq!(next(Some(now), due), Slot::Now);
         let early = now.after(Duration::from_millis(2999));
         assert_eq!(next(Some(now), early), Slot::At(due, Why::Delay));
-        // The clock went back by an hour: the delay counts from now.
+        // The clock went back by an hour: nobody waits for it to come round again.
         let back = now.before(Duration::from_secs(3600));
-        assert_eq!(
-            next(Some(now), back),
-            Slot::At(back.after(Duration::from_secs(3)), Why::Delay)
-        );
+        assert_eq!(next(Some(now), back), Slot::Now);
     }
 
     #[test]

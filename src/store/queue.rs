@@ -508,12 +508,11 @@ impl Queue {
             .collect())
     }
 
-    /// Claims up to `limit` rows of one lane that is not ordered, those that are due.
-    pub fn claim_in(&self, lane: &[u8], limit: usize) -> Result<Vec<Claim>> {
+    /// Claims up to `limit` rows of one lane that is not ordered, those that are due by `until`.
+    pub fn claim_in(&self, lane: &[u8], until: Timestamp, limit: usize) -> Result<Vec<Claim>> {
         if self.store.is_degraded() {
             return Err(unavailable());
         }
-        let now = self.clock.now();
         let lane = LaneKey::new(self.number, lane);
         let mut marks = self
             .held
@@ -522,7 +521,7 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner);
         let found = self
             .store
-            .read(|reader| rows(reader, &lane, Order::ByDue, now, limit, &marks))?;
+            .read(|reader| rows(reader, &lane, Order::ByDue, until, limit, &marks))?;
         marks.extend(found.iter().map(|row| row.mark.clone()));
         Ok(found
             .into_iter()

@@ -152,6 +152,7 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
         audience: named.audience,
         settings,
         scheduled_at,
+        restored: None,
     };
     let (address, campaign) = gateway.create_campaign(&session, new).await?;
     let (_, progress) = gateway.campaign(&session, &address.id)?;
@@ -178,7 +179,12 @@ async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// A campaign without its recipients.
-fn brief(session: &Session, id: &RowId, campaign: &Campaign, progress: &Progress) -> Value {
+pub(super) fn brief(
+    session: &Session,
+    id: &RowId,
+    campaign: &Campaign,
+    progress: &Progress,
+) -> Value {
     let message = &campaign.message;
     let media = message.media.as_ref();
     let settings = &campaign.settings;
@@ -216,7 +222,7 @@ fn detail(session: &Session, campaign: &Campaign) -> Option<String> {
     campaign.detail.clone()
 }
 
-fn shown(row: &Row) -> Value {
+pub(super) fn shown(row: &Row) -> Value {
     let state = &row.state;
     let who = row.recipient.as_ref();
     json!({

@@ -115,7 +115,7 @@ fn people(gateway: &Gateway, body: &Object, sheet: Option<Vec<u8>>) -> Result<Op
 }
 
 /// What a body changes of a list. An empty list of recipients empties it.
-fn list_change(body: &Object, people: Option<&Parsed>) -> Result<ListChange> {
+pub(super) fn list_change(body: &Object, people: Option<&Parsed>) -> Result<ListChange> {
     let tags = match body.get("tags") {
         None | Some(Value::Null) => None,
         Some(Value::Array(tags)) => {
@@ -141,7 +141,7 @@ fn list_change(body: &Object, people: Option<&Parsed>) -> Result<ListChange> {
     })
 }
 
-fn brief(session: &Session, id: &RowId, list: &List) -> Value {
+pub(super) fn brief(session: &Session, id: &RowId, list: &List) -> Value {
     json!({
         "id": id, "name": list.name, "description": list.description, "tags": list.tags,
         "recipientCount": list.count, "createdAt": list.created_at.to_string(),

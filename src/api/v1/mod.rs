@@ -1,5 +1,6 @@
 //! The v1 dialect: the REST API of seed 001, with a bearer token per session.
 
+mod backup;
 mod campaign_body;
 mod campaigns;
 mod elements;
@@ -32,6 +33,7 @@ pub fn mount(gateway: &Gateway) -> Mount {
             media::routes(gateway),
             campaigns::routes(gateway),
             lists::routes(gateway),
+            backup::routes(gateway),
             events::routes(gateway),
         ]
         .into_iter()

@@ -23,6 +23,8 @@ pub enum Audience {
     These(Parsed),
     /// The people that a list has now.
     List(RowId),
+    /// These people as a backup tells of them: each with what became of it.
+    Restored(Parsed, Vec<State>),
 }
 
 /// A file of a campaign as a client asks for it.
@@ -49,6 +51,20 @@ pub struct NewCampaign {
     pub settings: Settings,
     /// When it starts by itself.
     pub scheduled_at: Option<Timestamp>,
+    /// Where it stood, when it comes from a backup.
+    pub restored: Option<Restored>,
+}
+
+/// Where a campaign of a backup stood.
+pub struct Restored {
+    /// Its status. One that ran is paused: two servers must not send it.
+    pub status: Status,
+    /// When it was started first.
+    pub started_at: Option<Timestamp>,
+    /// When the last recipient was done.
+    pub completed_at: Option<Timestamp>,
+    /// The file that it showed, which may have to be uploaded again.
+    pub media: Option<MediaPart>,
 }
 
 /// People on their way into the store.
@@ -56,6 +72,7 @@ enum Crowd {
     New {
         rows: Encoded,
         end: u32,
+        states: Vec<State>,
         refused: Vec<State>,
     },
     List(RowId),
@@ -78,7 +95,7 @@ impl Gateway {
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
         let crowd = crowd(new.audience, now)?;
-        let campaign = Campaign {
+        let mut campaign = Campaign {
             roster: Roster(0),
             name: new.name,
             status: if new.scheduled_at.is_some() {
@@ -100,6 +117,15 @@ impl Gateway {
             total: 0,
             detail: None,
         };
+        if let Some(restored) = new.restored {
+            campaign.status = restored.status;
+            campaign.started_at = restored.started_at;
+            campaign.completed_at = restored.completed_at;
+            campaign.message.media = campaign.message.media.or(restored.media);
+            if restored.status == Status::Paused {
+                campaign.detail = Some("restored from a backup; resume it to go on".into());
+            }
+        }
         let (gateway, row_id) = (self.clone(), id.clone());
         let (name, number) = (session.id.clone(), session.number);
         let campaign = self
@@ -226,21 +252,27 @@ pub(super) fn prepare(audience: Audience, now: Timestamp) -> Result<Prepared> {
 fn crowd(audience: Audience, now: Timestamp) -> Result<Crowd> {
     Ok(match audience {
         Audience::List(id) => Crowd::List(id),
-        Audience::These(parsed) => Crowd::New {
-            end: parsed.recipients.len() as u32,
-            rows: roster::encode(parsed.recipients)?,
-            refused: parsed
-                .rejected
-                .into_iter()
-                .map(|row| State {
-                    stage: Stage::Failed,
-                    at: Some(now),
-                    error: Some(row.reason),
-                    input: Some(row.input),
-                    ..State::default()
-                })
-                .collect(),
-        },
+        Audience::These(parsed) => new_crowd(parsed, Vec::new(), now)?,
+        Audience::Restored(parsed, states) => new_crowd(parsed, states, now)?,
+    })
+}
+
+fn new_crowd(parsed: Parsed, states: Vec<State>, now: Timestamp) -> Result<Crowd> {
+    Ok(Crowd::New {
+        end: parsed.recipients.len() as u32,
+        states,
+        rows: roster::encode(parsed.recipients)?,
+        refused: parsed
+            .rejected
+            .into_iter()
+            .map(|row| State {
+                stage: Stage::Failed,
+                at: Some(now),
+                error: Some(row.reason),
+                input: Some(row.input),
+                ..State::default()
+            })
+            .collect(),
     })
 }
 
@@ -253,11 +285,16 @@ fn fill(
     now: Timestamp,
 ) -> Result<Campaign> {
     campaign.roster = roster::number(tx)?;
-    let (end, people, refused) = match crowd {
-        Crowd::New { rows, end, refused } => {
+    let (end, people, states, refused) = match crowd {
+        Crowd::New {
+            rows,
+            end,
+            states,
+            refused,
+        } => {
             roster::write(tx, campaign.roster, rows);
             campaign.list = None;
-            (end, end, refused)
+            (end, end, states, refused)
         }
         Crowd::List(id) => {
             let list = list::get(tx, session, &id)?;
@@ -267,18 +304,30 @@ fn fill(
             roster::copy(tx, list.roster, campaign.roster)?;
             list::note_use(tx, session, &id, now)?;
             campaign.list = Some(id);
-            (roster::end(tx, list.roster)?, list.count, Vec::new())
+            let end = roster::end(tx, list.roster)?;
+            (end, list.count, Vec::new(), Vec::new())
         }
     };
     campaign.total = people + refused.len() as u32;
-    let progress = Progress {
+    let mut progress = Progress {
         end,
+        next: if campaign.status == Status::Completed {
+            end
+        } else {
+            0
+        },
         counts: Counts {
             failed: refused.len() as u32,
             ..Counts::default()
         },
         ..Progress::default()
     };
+    for (place, state) in (0..).zip(&states) {
+        if *state != State::default() {
+            progress.counts.shift(Stage::Pending, state.stage);
+            rows::put_state(tx, campaign.roster, place, state)?;
+        }
+    }
     rows::put_progress(tx, campaign.roster, &progress)?;
     put_refused(tx, campaign.roster, &refused)?;
     Ok(campaign)

@@ -50,6 +50,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// The status of this word.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [
+            Self::Draft,
+            Self::Ready,
+            Self::Sending,
+            Self::Paused,
+            Self::Completed,
+        ];
+        all.into_iter().find(|status| status.word() == word)
+    }
+
     /// The word, as the original program writes it.
     pub fn word(self) -> &'static str {
         match self {
@@ -104,7 +116,7 @@ pub struct Settings {
     pub typing: bool,
 }
 
-/// The longest wait before a retry.
+/// The longest wait before a retry, also when WhatsApp asks to slow down.
 const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 
 impl Settings {
@@ -241,6 +253,19 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The stage of this word.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [
+            Self::Pending,
+            Self::Sending,
+            Self::Sent,
+            Self::Delivered,
+            Self::Read,
+            Self::Failed,
+        ];
+        all.into_iter().find(|stage| stage.word() == word)
+    }
+
     /// The word in answers.
     pub fn word(self) -> &'static str {
         match self {

@@ -30,7 +30,9 @@ impl Gateway {
         limit: usize,
     ) -> Result<Vec<Sample>> {
         let people: Vec<Recipient> = match audience {
-            Audience::These(parsed) => parsed.recipients.into_iter().take(limit).collect(),
+            Audience::These(parsed) | Audience::Restored(parsed, _) => {
+                parsed.recipients.into_iter().take(limit).collect()
+            }
             Audience::List(id) => {
                 let list = self.list(session, &id)?;
                 let page = self

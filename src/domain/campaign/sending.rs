@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::create::media_is_kept;
 use super::run::Live;
-use super::{Campaign, Part, QUEUE, Stage, State, Status, rows};
+use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows};
 use crate::domain::Gateway;
 use crate::domain::draft::{Content, Draft, MAX_TEXT, Media, Sources};
 use crate::domain::media::Source;
@@ -87,7 +87,9 @@ impl Gateway {
         let counted = self.store.read(|read| day_count(read, session))?;
         let pacing = pacing(session, campaign);
         let due = self.retries.due_in(&rows::lane(campaign.roster))?;
-        let again = due.is_some_and(|at| at <= now);
+        // No retry waits longer than that, unless the clock went back since.
+        let latest = now.after(MAX_BACKOFF);
+        let again = due.is_some_and(|at| at <= now || at > latest);
         if !again && progress.next >= progress.end {
             return Ok(due.map_or(Work::Nothing, Work::Later));
         }
@@ -104,7 +106,9 @@ impl Gateway {
             count = count.min(left as usize);
         }
         Ok(if again {
-            Work::Again(self.retries.claim_in(&rows::lane(campaign.roster), count)?)
+            let until = due.filter(|at| *at > latest).unwrap_or(now);
+            let lane = rows::lane(campaign.roster);
+            Work::Again(self.retries.claim_in(&lane, until, count)?)
         } else {
             Work::New(count)
         })
@@ -408,5 +412,3 @@ fn is_passing(error: &Error) -> bool {
         Kind::NotConnected | Kind::Upstream | Kind::UpstreamTimeout | Kind::Unavailable
     )
 }
-
-const _: () = assert!(QUEUE < 64);

@@ -343,3 +343,92 @@ async fn a_hundred_thousand_people_fit() {
         "recipients: at most 100000 recipients"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_goes_into_one_document_and_comes_back_elsewhere() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200002301").await;
+    make(
+        &rig,
+        &token,
+        json!({ "name": "VIP", "tags": ["a"], "recipients": people(24, 3) }),
+    )
+    .await;
+    let done = super::text_campaign(&rig, &token, "{{name}}", &people(24, 2)).await;
+    super::step(&rig, &token, &done, "start").await.expect(200);
+    super::wait_for(&rig, &token, &done, "completed").await;
+    let slow = json!({ "name": "Half", "message": { "content": "{{name}}" }, "recipients": people(25, 3),
+        "settings": { "delayBetweenMessages": 3_000_000, "jitter": 0 } });
+    let half = create(&rig, &token, &slow).await;
+    let half = half["id"].as_str().expect("an id");
+    super::step(&rig, &token, half, "start").await.expect(200);
+    crate::support::eventually("one is sent", || async {
+        let now = super::show(&rig, &token, half).await;
+        (now["statistics"]["sent"] == 1).then_some(())
+    })
+    .await;
+    let numbers = json!({ "numbers": [person(24, 9)] });
+    post(&rig, &token, "/api/v1/suppressions", &numbers)
+        .await
+        .expect(200);
+    let document = get(&rig, &token, "/api/v1/backup").await;
+    let other = rig.pair("other", "6281200002302").await;
+    let mut wrong = document.clone();
+    wrong["campaigns"][0]["status"] = json!("flying");
+    assert_eq!(
+        post(&rig, &other, "/api/v1/restore", &wrong).await.status,
+        400
+    );
+    assert_eq!(
+        post(&rig, &other, "/api/v1/restore", &json!({}))
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        get(&rig, &other, "/api/v1/recipient-lists").await,
+        json!([]),
+        "nothing was made"
+    );
+    let made = post(&rig, &other, "/api/v1/restore", &document)
+        .await
+        .expect(201);
+    assert_eq!(
+        (
+            made["lists"].as_array().map(Vec::len),
+            &made["suppressions"]
+        ),
+        (Some(1), &json!(1))
+    );
+    let campaigns = get(&rig, &other, "/api/v1/campaigns").await;
+    let find = |name: &str| {
+        let all = campaigns.as_array().expect("campaigns").iter();
+        all.clone()
+            .find(|c| c["name"] == name)
+            .expect("it came")
+            .clone()
+    };
+    let promo = find("Promo");
+    assert_eq!(
+        (&promo["status"], &promo["statistics"]["sent"]),
+        (&json!("completed"), &json!(2))
+    );
+    let restored = find("Half");
+    assert_eq!(
+        (&restored["status"], &restored["statistics"]["pending"]),
+        (&json!("paused"), &json!(2))
+    );
+    // It goes on with those who are left, and with nobody else.
+    let id = restored["id"].as_str().expect("an id");
+    let faster = json!({ "settings": { "delayBetweenMessages": 0 } });
+    Call::new(rig.addr(), "PUT", &format!("/api/v1/campaigns/{id}"))
+        .json(&faster)
+        .bearer(&other)
+        .send()
+        .await
+        .expect(200);
+    super::step(&rig, &other, id, "resume").await.expect(200);
+    let end = super::wait_for(&rig, &other, id, "completed").await;
+    super::assert_sums(&end);
+    super::assert_each_once(&rig, 25, 3, |n| format!("Ani {n}")).await;
+}
