@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::terminal_qr;
 use crate::config::Config;
+use crate::domain::media::folder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Method;
 use crate::http::client::{Client, Outgoing, Policy};
@@ -156,19 +157,23 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             format!("cannot write {}: {e}", file.display()),
         )
     };
+    let files = folder::beside(file);
     match made {
         Some(made) => {
             std::fs::copy(&made, file).map_err(cannot)?;
             std::fs::remove_file(&made).map_err(cannot)?;
+            folder::copy_contents(&folder::beside(&made), &files)?;
+            std::fs::remove_dir_all(folder::beside(&made)).map_err(cannot)?;
         }
         None => {
             let disk = store::Disk::File(store_file(config));
             let store = store::Store::open(disk, store::Options::default())?;
             store.backup(file).await?;
             store.close().await;
+            folder::copy_contents(&config.data.join("media"), &files)?;
         }
     }
-    say(&format!("wrote {}", file.display()));
+    say(&format!("wrote {} and {}", file.display(), files.display()));
     Ok(())
 }
 

@@ -105,7 +105,8 @@ fn resident_bytes() -> u64 {
         * 1024
 }
 
-/// Writes a consistent copy of the store beside it: `backups/NAME` in the data folder.
+/// Writes a consistent copy of the store and its files beside it: `backups/NAME` and
+/// `backups/NAME.media` in the data folder.
 ///
 /// The client names no path: only a file name of harmless letters is taken.
 async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
@@ -127,7 +128,7 @@ async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
         .because(e)
     })?;
     let file: PathBuf = folder.join(name);
-    gateway.store.backup(&file).await?;
+    gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });
     Ok(Reply::json(StatusCode::OK, &answer))
 }

@@ -195,7 +195,7 @@ pub(super) fn extend(
     let mut recipients = recipients.into_iter();
     let mut at = first;
     // The last row is filled up, then new ones follow.
-    while at as usize % CHUNK != 0 {
+    while !(at as usize).is_multiple_of(CHUNK) {
         let Some(recipient) = recipients.next() else {
             return Ok(());
         };

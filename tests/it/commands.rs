@@ -104,17 +104,41 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     assert!(paired && shown.contains("Connected as"), "{shown}");
     let (checked, words) = run(&data, &running.listen, &["check"]).await;
     assert!(!checked && words.contains("in use"), "{words}");
+    let upload = Call::new(
+        running.listen.parse().expect("an address"),
+        "POST",
+        "/api/v1/media?sessionId=shop",
+    );
+    let form = crate::files::form(&[crate::files::upload_field("a.pdf", b"%PDF-1.4")]);
+    let upload = upload.master().header("content-type", crate::files::FORM);
+    upload.body(form).send().await.expect(201);
     let copy = folder.path().join("copy.redb");
+    let file = folder
+        .path()
+        .join("copy.redb.media")
+        .join(crate::files::sha256(b"%PDF-1.4"));
     let name = copy.to_str().expect("a path");
     let (copied, words) = run(&data, &running.listen, &["backup", name]).await;
     assert!(copied, "{words}");
     assert!(warung::store::check(&copy).expect("a store").is_empty());
+    assert_eq!(
+        std::fs::read(&file).expect("the file is copied too"),
+        b"%PDF-1.4"
+    );
+    assert_eq!(
+        std::fs::read_dir(data.join("backups"))
+            .expect("a folder")
+            .count(),
+        0
+    );
+    std::fs::remove_file(&file).expect("removed");
     running.child.kill().await.expect("killed");
     let (checked, words) = run(&data, &running.listen, &["check"]).await;
     assert!(checked && words.contains("in order"), "{words}");
     assert!(!run(&data, &running.listen, &["healthcheck"]).await.0);
     let (copied, words) = run(&data, &running.listen, &["backup", name]).await;
     assert!(copied, "also without a running gateway: {words}");
+    assert!(file.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

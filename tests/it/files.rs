@@ -71,6 +71,9 @@ pub fn upload_field<'a>(name: &'a str, bytes: &'a [u8]) -> Field<'a> {
 
 const BOUNDARY: &str = "a-boundary-of-the-tests";
 
+/// The content type of [`form`].
+pub const FORM: &str = "multipart/form-data; boundary=a-boundary-of-the-tests";
+
 /// The bytes of a form.
 pub fn form(fields: &[Field<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
@@ -93,10 +96,9 @@ pub fn form(fields: &[Field<'_>]) -> Vec<u8> {
 
 /// A call that posts a form.
 pub fn form_call(rig: &Rig, path: &str, token: &str, body: Vec<u8>) -> Call {
-    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
     Call::new(rig.addr(), "POST", path)
         .bearer(token)
-        .header("content-type", &content_type)
+        .header("content-type", FORM)
         .body(body)
 }
 

@@ -1,10 +1,11 @@
 //! The files of a session: kept by content, served back only to it, within a quota, for a time.
 
 use std::fs::File;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::Arrived;
+use super::folder::{self, Arrived};
 use super::kind::FileType;
 use super::source::Found;
 use crate::domain::Gateway;
@@ -341,6 +342,17 @@ impl Gateway {
             self.media.remove(gone).await;
         }
         Ok(count)
+    }
+
+    /// Writes a consistent copy of the store to `to`, and of the files that it names beside it.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        // No file comes or goes between the two.
+        let _alone = self.media.change().await;
+        self.store.backup(to).await?;
+        let (from, to) = (self.media.path().to_owned(), folder::beside(to));
+        tokio::task::spawn_blocking(move || folder::copy_contents(&from, &to))
+            .await
+            .map_err(Error::internal)?
     }
 
     /// Removes files that a crash left without a row: the first step of a start.

@@ -140,6 +140,11 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The contents that are in the folder.
     pub(super) fn contents(&self) -> Result<Vec<Hash>> {
         let entries = std::fs::read_dir(&self.path)
@@ -149,6 +154,36 @@ impl Folder {
             .filter_map(|entry| Hash::parse(entry.file_name().to_str()?))
             .collect())
     }
+}
+
+/// Copies all kept files from one folder into another beside a backup of the store. On the same disk
+/// it takes no room: a file never changes, so both may be the same.
+pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
+    let cannot = |e| unusable("the files cannot be copied", e);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
+    made.map_err(cannot)?;
+    if !from.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(from).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        let name = entry.file_name();
+        if name.to_str().and_then(Hash::parse).is_none() {
+            continue;
+        }
+        let copy = to.join(name);
+        if !copy.exists() && std::fs::hard_link(entry.path(), &copy).is_err() {
+            std::fs::copy(entry.path(), copy).map_err(cannot)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the files of a backup go: `copy.redb.media` beside `copy.redb`.
+pub fn beside(backup: &Path) -> PathBuf {
+    let mut name = backup.as_os_str().to_owned();
+    name.push(".media");
+    name.into()
 }
 
 /// Runs file work where it may wait for the disk.
