@@ -110,7 +110,9 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
         "/api/v1/media?sessionId=shop",
     );
     let form = crate::files::form(&[crate::files::upload_field("a.pdf", b"%PDF-1.4")]);
-    let upload = upload.master().header("content-type", crate::files::FORM);
+    let upload = upload
+        .header("x-master-key", &key)
+        .header("content-type", crate::files::FORM);
     upload.body(form).send().await.expect(201);
     let copy = folder.path().join("copy.redb");
     let file = folder
