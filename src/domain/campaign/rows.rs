@@ -177,7 +177,8 @@ pub(in crate::domain) fn moved(
         state.at = Some(now);
     }
     state.error = error.map(str::to_owned);
-    if stage != Stage::Failed {
+    // One that went beside others that were too many says nothing yet.
+    if stage == Stage::Sent && progress.not_before.is_none_or(|at| at <= now) {
         (progress.slowed, progress.not_before) = (0, None);
     }
     put_state(tx, part.roster, part.place, &state)?;

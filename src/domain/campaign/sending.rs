@@ -105,12 +105,17 @@ impl Gateway {
             let left = cap.get().saturating_sub(counted.on(pacing.zone.day(now)));
             count = count.min(left as usize);
         }
-        Ok(if again {
-            let until = due.filter(|at| *at > latest).unwrap_or(now);
-            let lane = rows::lane(campaign.roster);
-            Work::Again(self.retries.claim_in(&lane, until, count)?)
+        if !again {
+            return Ok(Work::New(count));
+        }
+        let until = due.filter(|at| *at > latest).unwrap_or(now);
+        let lane = rows::lane(campaign.roster);
+        let claims = self.retries.claim_in(&lane, until, count)?;
+        // Somebody else holds them: asking again at once would only keep a processor busy.
+        Ok(if claims.is_empty() {
+            Work::Later(now.after(Duration::from_secs(1)))
         } else {
-            Work::New(count)
+            Work::Again(claims)
         })
     }
 
