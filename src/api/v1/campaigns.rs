@@ -93,8 +93,17 @@ pub(super) fn session_of(
     body: Option<&str>,
 ) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
-    match (&who, named(&[request.query("sessionId"), body])?) {
-        (_, Some(id)) => gateway.authorise(&who, &id),
+    one_session(gateway, &who, &[request.query("sessionId"), body])
+}
+
+/// The session of these names, or the token's own.
+pub(super) fn one_session(
+    gateway: &Gateway,
+    who: &Principal,
+    names: &[Option<&str>],
+) -> Result<Arc<Session>> {
+    match (who, named(names)?) {
+        (_, Some(id)) => gateway.authorise(who, &id),
         (Principal::Session(own), None) => Ok(own.clone()),
         (Principal::Master, None) => Err(Error::invalid("sessionId is required")),
     }
@@ -132,11 +141,8 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
     let (body, sheet) = read(request).await?;
-    let session = match (&who, named(&[query.as_deref(), text(&body, "sessionId")?])?) {
-        (_, Some(id)) => gateway.authorise(&who, &id)?,
-        (Principal::Session(own), None) => own.clone(),
-        (Principal::Master, None) => return Err(Error::invalid("sessionId is required")),
-    };
+    let names = [query.as_deref(), text(&body, "sessionId")?];
+    let session = one_session(&gateway, &who, &names)?;
     let name = short_text(&body, "name", 200)?.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
     let Said { content, media } =

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::campaign_body::{MAX_BODY, Object, flag, read, short_text};
-use super::campaigns::{person, session_of, sessions_of};
+use super::campaigns::{one_session, person, session_of, sessions_of};
 use super::route;
-use super::rules::{caller, named, object, text};
+use super::rules::{caller, object, text};
 use super::sessions::success;
 use crate::domain::Gateway;
-use crate::domain::key::Principal;
 use crate::domain::list::{List, ListChange, usable};
 use crate::domain::recipient::{Parsed, Recipient};
 use crate::domain::session::Session;
@@ -186,11 +185,8 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
     let (body, sheet) = read(request).await?;
-    let session = match (&who, named(&[query.as_deref(), text(&body, "sessionId")?])?) {
-        (_, Some(id)) => gateway.authorise(&who, &id)?,
-        (Principal::Session(own), None) => own.clone(),
-        (Principal::Master, None) => return Err(Error::invalid("sessionId is required")),
-    };
+    let names = [query.as_deref(), text(&body, "sessionId")?];
+    let session = one_session(&gateway, &who, &names)?;
     let people = people(&gateway, &body, sheet)?;
     let change = list_change(&body, people.as_ref())?;
     let (id, list) = gateway.create_list(&session, change).await?;

@@ -9,7 +9,7 @@ use super::rules::{caller, named};
 use super::sessions::success;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
-use crate::domain::media::files::MediaFile;
+use crate::domain::media::files::{MediaFile, OpenFile};
 use crate::domain::media::upload::{MAX_UPLOAD, Upload};
 use crate::domain::session::Session;
 use crate::error::{Error, Result};
@@ -123,15 +123,19 @@ async fn fetch(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let id = MediaId::parse(request.param("mediaId"))
         .map_err(|_| Error::not_found("Media not found"))?;
-    let file = gateway.media_file(&session, &id)?;
+    served(&request, gateway.open_media(&session, &id)?)
+}
+
+/// A file, or the part of it that the request asks for.
+pub(super) fn served(request: &Request, file: OpenFile) -> Result<Reply> {
     Reply::file(
-        &request,
+        request,
         FileReply {
             content_type: &file.mime,
             etag: &file.sha256.to_string(),
             name: file.name.as_deref(),
             length: file.size,
-            file: gateway.open_media(&file)?,
+            file: file.file,
         },
     )
 }

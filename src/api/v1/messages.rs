@@ -12,7 +12,7 @@ use crate::domain::draft::{Content, Draft};
 use crate::domain::send::{IdempotencyKey, MAX_BATCH, Outcome};
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{FileReply, Method, Reply, Request, Route, StatusCode};
+use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
 use crate::jid::recipient;
 
@@ -181,16 +181,7 @@ async fn file(gateway: Gateway, request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let id = MessageId::parse(request.param("messageId"))?;
     let file = gateway.message_file(&session, &id).await?;
-    Reply::file(
-        &request,
-        FileReply {
-            content_type: &file.mime,
-            etag: &file.sha256.to_string(),
-            name: file.name.as_deref(),
-            length: file.size,
-            file: file.file,
-        },
-    )
+    super::media::served(&request, file)
 }
 
 async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {

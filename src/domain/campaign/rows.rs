@@ -123,8 +123,7 @@ pub(super) fn delete(
     let key = key(session, id);
     tx.delete(tables::CAMPAIGNS, &key);
     tx.delete(tables::LIVE_CAMPAIGNS, &key);
-    tx.delete(tables::CAMPAIGN_PROGRESS, &lane(campaign.roster));
-    tx.delete_prefix(tables::CAMPAIGN_STATES, &lane(campaign.roster))?;
+    delete_progress(tx, campaign.roster)?;
     roster::delete(tx, campaign.roster)?;
     queue::delete_lane(tx, QUEUE, &lane(campaign.roster))
 }

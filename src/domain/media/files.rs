@@ -38,6 +38,22 @@ impl Record for MediaFile {
     const VERSION: u8 = 1;
 }
 
+/// A file, open.
+pub struct OpenFile {
+    /// The bytes.
+    pub file: File,
+    /// How many there are.
+    pub size: u64,
+    /// Its type.
+    pub mime: String,
+    /// The name it came with.
+    pub name: Option<String>,
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+    /// Its id among the session's files; `None` when there was no room to keep it.
+    pub kept: Option<MediaId>,
+}
+
 /// A file in the media folder.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Blob {
@@ -257,9 +273,20 @@ impl Gateway {
         record::decode(&row)
     }
 
-    /// Opens a stored file.
-    pub fn open_media(&self, file: &MediaFile) -> Result<File> {
-        self.media.open_file(&file.sha256)
+    /// Opens a file of the session.
+    pub fn open_media(&self, session: &Session, id: &MediaId) -> Result<OpenFile> {
+        self.opened(id, self.media_file(session, id)?)
+    }
+
+    pub(super) fn opened(&self, id: &MediaId, file: MediaFile) -> Result<OpenFile> {
+        Ok(OpenFile {
+            file: self.media.open_file(&file.sha256)?,
+            size: file.size,
+            mime: file.mime,
+            name: file.name,
+            sha256: file.sha256,
+            kept: Some(id.clone()),
+        })
     }
 
     /// Files of the session in the order of their ids, those after `after`, and how much all take.

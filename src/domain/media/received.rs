@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::files::OpenFile;
 use super::folder::Arrived;
 use super::kind;
 use crate::domain::Gateway;
@@ -36,27 +37,10 @@ pub struct Held {
     pub kept: Option<MediaId>,
 }
 
-/// A message's file, open.
-pub struct OpenFile {
-    /// The bytes.
-    pub file: File,
-    /// How many there are.
-    pub size: u64,
-    /// Its type.
-    pub mime: String,
-    /// The name it came with.
-    pub name: Option<String>,
-    /// SHA-256 of its bytes.
-    pub sha256: Hash,
-    /// Its id among the session's files; `None` when there was no room to keep it.
-    pub kept: Option<MediaId>,
-}
-
 /// Where a message's file lies, and what is known of it.
 struct Wanted {
     kind: MediaKind,
     pointer: Pointer,
-    mime: String,
     name: Option<String>,
     kept: Option<MediaId>,
 }
@@ -92,14 +76,7 @@ impl Gateway {
         if let Some(kept) = &wanted.kept
             && let Ok(there) = self.media_file(session, kept)
         {
-            return Ok(OpenFile {
-                file: self.open_media(&there)?,
-                size: there.size,
-                mime: wanted.mime,
-                name: wanted.name,
-                sha256: there.sha256,
-                kept: Some(kept.clone()),
-            });
+            return self.opened(kept, there);
         }
         let (arrived, pointer) = self.fetch_file(session, id, message, &wanted).await?;
         let file = File::open(arrived.path()).map_err(Error::internal)?;
@@ -119,7 +96,8 @@ impl Gateway {
         Ok(OpenFile {
             file,
             size: arrived.size,
-            mime: wanted.mime,
+            // What it is, not what a stranger says it is.
+            mime: found.mime().to_owned(),
             name: wanted.name,
             sha256: arrived.hash,
             kept,
@@ -132,7 +110,6 @@ impl Gateway {
             return Ok(Wanted {
                 kind: enclosed.kind,
                 pointer: enclosed.file.pointer.clone(),
-                mime: enclosed.file.mimetype.clone(),
                 name: enclosed.name.clone(),
                 kept: held.kept.clone(),
             });
@@ -152,7 +129,6 @@ impl Gateway {
         Ok(Wanted {
             kind: *kind,
             pointer: uploaded.file.pointer,
-            mime: uploaded.file.mimetype,
             name: file_name.clone(),
             kept: None,
         })
