@@ -22,13 +22,13 @@ const ROUNDS: u32 = 20;
 const ACCOUNT: &str = "6281200000501";
 
 /// A running program and where it listens.
-struct Running {
+pub struct Running {
     child: Child,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
 }
 
 impl Running {
-    async fn start(data: &std::path::Path, network: &Sandbox) -> Self {
+    pub async fn start(data: &std::path::Path, network: &Sandbox) -> Self {
         let mut child = Command::new(program())
             .args([
                 "serve",
@@ -72,11 +72,11 @@ impl Running {
         }
     }
 
-    fn call(&self, method: &str, path: &str) -> Call {
+    pub fn call(&self, method: &str, path: &str) -> Call {
         Call::new(self.addr, method, path).master()
     }
 
-    async fn wait_connected(&self) {
+    pub async fn wait_connected(&self) {
         eventually("the session is connected", || async {
             let row = self
                 .call("GET", "/api/v1/sessions/shop")
@@ -88,13 +88,13 @@ impl Running {
         .await;
     }
 
-    async fn kill(mut self) {
+    pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
     }
 }
 
 /// A small generator: moments need not be unguessable, but differ from run to run.
-fn random(state: &mut u64) -> u64 {
+pub fn random(state: &mut u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
@@ -136,7 +136,8 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kills() {
     running.expect("running").kill().await;
 }
 
-async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
+/// Makes the session `shop` and has this phone scan its QR.
+pub async fn pair_with(running: &Running, network: &Sandbox, phone: &str) {
     let made = running
         .call("POST", "/api/v1/sessions")
         .json(&json!({ "sessionId": "shop" }));
@@ -146,12 +147,16 @@ async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
         .send()
         .await
         .expect(200);
-    let scan = json!({ "qr": qr["qr"], "phone": ACCOUNT });
+    let scan = json!({ "qr": qr["qr"], "phone": phone });
     network
         .control("POST", "/sandbox/scan", &scan)
         .await
         .expect("scanned");
     running.wait_connected().await;
+}
+
+async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
+    pair_with(running, network, ACCOUNT).await;
     let hook = json!({ "sessionId": "shop", "url": sink.url });
     running
         .call("POST", "/api/v1/webhook")
