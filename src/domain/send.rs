@@ -31,6 +31,9 @@ pub const MAX_BATCH: usize = 100;
 /// How long an idempotency key is remembered.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How many chats are written to at the same time.
+const WRITTEN_AT_ONCE: usize = 32;
+
 /// How many messages of a request have their files brought and uploaded at the same time.
 const COMPOSED_AT_ONCE: usize = 4;
 
@@ -203,6 +206,18 @@ pub(super) struct Refusal {
     why: String,
     /// WhatsApp's code, when it was WhatsApp that refused.
     code: Option<String>,
+}
+
+/// A message that could not even be written.
+fn unwritten(session: &Session, error: &Error) -> Refusal {
+    let kind = error.kind();
+    tracing::warn!(session = %session.id, ?kind, "a message could not be written");
+    tracing::debug!(session = %session.id, ?error, "why it could not be written");
+    Refusal {
+        kind,
+        why: error.detail().to_owned(),
+        code: None,
+    }
 }
 
 fn unacknowledged(id: &MessageId) -> String {
@@ -412,31 +427,13 @@ impl Gateway {
         loop {
             let login = session.logins();
             let mut waiting: Vec<(usize, Written)> = Vec::new();
-            for (index, job) in jobs.iter_mut().enumerate() {
-                if job.done.is_some() {
-                    continue;
-                }
-                let Some(link) = session.link() else { break };
-                let file = job.file.as_ref().map(|uploaded| &uploaded.file);
-                let write = link.write(&job.id, &job.to, &job.what, file);
-                let Ok(wrote) = tokio::time::timeout_at(deadline, write).await else {
-                    break;
-                };
+            for (index, wrote) in self.write_all(session, &jobs, deadline).await {
                 match wrote {
                     Ok(written) => waiting.push((index, written)),
-                    Err(error) if error.kind() == ErrorKind::NotConnected => break,
-                    Err(error) => {
-                        let kind = error.kind();
-                        tracing::warn!(session = %session.id, ?kind, "a message could not be written");
-                        tracing::debug!(session = %session.id, ?error, "why it could not be written");
-                        job.done = Some(Err(Refusal {
-                            kind,
-                            why: error.detail().to_owned(),
-                            code: None,
-                        }));
-                    }
+                    Err(error) => jobs[index].done = Some(Err(unwritten(session, &error))),
                 }
             }
+            waiting.sort_by_key(|(index, _)| *index);
             let gone = connection_lost(session, login);
             tokio::pin!(gone);
             let mut waits = true;
@@ -474,6 +471,46 @@ impl Gateway {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+
+    /// Writes the frames that are not done: in order within a chat, several chats at a time. What a
+    /// first message to somebody has to store is fsynced then for many at once.
+    ///
+    /// What a broken connection did not take is left out.
+    async fn write_all(
+        &self,
+        session: &Session,
+        jobs: &[&mut Job],
+        deadline: Instant,
+    ) -> Vec<(usize, Result<Written>)> {
+        let mut chats: Vec<Vec<usize>> = Vec::new();
+        let mut chat_of: HashMap<&Jid, usize> = HashMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            if job.done.is_none() {
+                let chat = *chat_of.entry(&job.to).or_insert_with(|| {
+                    chats.push(Vec::new());
+                    chats.len() - 1
+                });
+                chats[chat].push(index);
+            }
+        }
+        let written = stream::iter(chats).map(|chat| async move {
+            let mut written = Vec::with_capacity(chat.len());
+            for index in chat {
+                let Some(link) = session.link() else { break };
+                let job = &jobs[index];
+                let file = job.file.as_ref().map(|uploaded| &uploaded.file);
+                let write = link.write(&job.id, &job.to, &job.what, file);
+                match tokio::time::timeout_at(deadline, write).await {
+                    Err(_) => break,
+                    Ok(Err(error)) if error.kind() == ErrorKind::NotConnected => break,
+                    Ok(wrote) => written.push((index, wrote)),
+                }
+            }
+            written
+        });
+        let written: Vec<Vec<_>> = written.buffer_unordered(WRITTEN_AT_ONCE).collect().await;
+        written.into_iter().flatten().collect()
     }
 
     /// Records what became of each message and answers it.
@@ -564,17 +601,25 @@ impl Gateway {
                     let mut job = Job::new(id, chat, what.into());
                     if let Outgoing::Media { file, .. } = &job.what {
                         job.file = self.known_upload(session, file)?.map(Arc::new);
+                        job.done = job.file.is_none().then(|| {
+                            Err(Refusal {
+                                kind: ErrorKind::NotFound,
+                                why: "interrupted by a restart, and its file is not kept any more"
+                                    .into(),
+                                code: None,
+                            })
+                        });
                     }
                     job.campaign = campaign.map(|part| *part);
                     // Nobody of a campaign is forgotten; an ordinary message would only surprise.
                     let late = started.since(at) > RESEND_WITHIN && job.campaign.is_none();
-                    job.done = late.then(|| {
-                        Err(Refusal {
+                    if late {
+                        job.done = Some(Err(Refusal {
                             kind: ErrorKind::Conflict,
                             why: "interrupted by a restart and too old to be sent".into(),
                             code: None,
-                        })
-                    });
+                        }));
+                    }
                     jobs.push(job);
                 }
             }

@@ -4,6 +4,9 @@
 //! Absolute figures depend on the machine and on what else it does; the README records one run.
 //! `cargo bench --features sandbox -- memory` runs only the sections whose name holds that word.
 
+mod campaigns;
+mod media;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -26,10 +29,12 @@ fn main() {
     let network = runtime
         .block_on(Sandbox::open(Default::default()))
         .expect("a network");
-    let sections: [(&str, Section); 5] = [
+    let sections: [(&str, Section); 7] = [
         ("start", start_time),
         ("sessions", list_sessions),
         ("messages", messages),
+        ("media", media::media),
+        ("campaigns", campaigns::campaigns),
         ("rest", at_rest),
         ("memory", memory),
     ];
@@ -113,11 +118,24 @@ impl Gateway {
 
     /// Memory that the process holds, in KiB.
     fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it held since [`forget_peak`](Self::forget_peak), in KiB.
+    fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("Linux");
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("a running process");
         let line = status
             .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .find_map(|l| l.strip_prefix(name))
             .expect("a figure");
         line.split_whitespace()
             .next()
@@ -158,7 +176,11 @@ struct Connection {
 
 impl Connection {
     fn ask(&mut self, request: &str) -> Vec<u8> {
-        self.stream.write_all(request.as_bytes()).expect("written");
+        self.ask_bytes(request.as_bytes())
+    }
+
+    fn ask_bytes(&mut self, request: &[u8]) -> Vec<u8> {
+        self.stream.write_all(request).expect("written");
         let mut got = 0;
         loop {
             if got == self.buffer.len() {
@@ -289,7 +311,7 @@ fn pair(bench: &Bench, gateway: &Gateway, session: &str, phone: &str) {
 }
 
 fn wait(done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain");
         std::thread::sleep(Duration::from_millis(5));

@@ -229,11 +229,16 @@ impl Rig {
 
     /// The same, with its store on another disk.
     pub async fn restart_on(&mut self, disk: Option<Disk>) {
-        self.stop().await;
-        let deps = Deps {
+        self.restart_made_of(Deps {
             disk,
             ..Deps::default()
-        };
+        })
+        .await;
+    }
+
+    /// The same, with other parts.
+    pub async fn restart_made_of(&mut self, deps: Deps) {
+        self.stop().await;
         let server = start(&self.config, &self.network, deps).await;
         self.addr = server.local_addr().expect("a TCP address");
         self.server = Some(server);

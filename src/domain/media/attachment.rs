@@ -134,7 +134,12 @@ impl Gateway {
     ) -> Result<Uploaded> {
         let made = {
             // Pictures are worked on one at a time: each may take a hundred megabytes.
-            let _slot = self.picture_work.acquire().await.map_err(Error::internal)?;
+            let _slot = match found.found.family() {
+                Family::Picture => {
+                    Some(self.picture_work.acquire().await.map_err(Error::internal)?)
+                }
+                _ => None,
+            };
             let (path, file_type) = (found.path().to_owned(), found.found);
             tokio::task::spawn_blocking(move || make(path, file_type, kind, keep_original))
                 .await

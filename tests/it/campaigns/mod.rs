@@ -3,6 +3,7 @@
 mod adversity;
 mod kill;
 mod lists;
+mod model;
 mod pacing;
 mod requests;
 mod sending;
