@@ -177,6 +177,12 @@ impl History {
         }
     }
 
+    /// The gateway sleeps by the machine's clock; the clock of this history has gone on since.
+    fn wake(&self) {
+        let server = self.rig.server.as_ref().expect("running");
+        server.gateway().campaigns.wake();
+    }
+
     /// What must hold at any time.
     async fn hold(&self) {
         for n in 0..PEOPLE {
@@ -193,6 +199,7 @@ impl History {
         self.rig.wait_for_status("shop", "CONNECTED").await;
         let done = eventually(&format!("the end of {:?}", self.told), || async {
             let now = show(&self.rig, &self.token, &self.campaign).await;
+            self.wake();
             let next = match (now["status"].as_str(), now["statistics"]["failed"].as_u64()) {
                 (Some("draft"), _) => "start",
                 (Some("paused"), _) => "resume",
@@ -229,6 +236,7 @@ async fn history(case: u64, seed: u64) {
     });
     for _ in 0..STEPS {
         history.deed().await;
+        history.wake();
         history.hold().await;
     }
     history.end().await;
