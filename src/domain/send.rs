@@ -494,17 +494,6 @@ impl Gateway {
                 chats[chat].push(index);
             }
         }
-        let people: Vec<Jid> = chat_of
-            .into_keys()
-            .filter(|to| to.is_person())
-            .cloned()
-            .collect();
-        if let Some(link) = session.link()
-            && people.len() > 1
-        {
-            let prepared = link.prepare(&people);
-            let _ = tokio::time::timeout_at(deadline, prepared).await;
-        }
         let written = stream::iter(chats).map(|chat| async move {
             let mut written = Vec::with_capacity(chat.len());
             for index in chat {

@@ -239,26 +239,6 @@ impl Link {
         })
     }
 
-    /// Fetches at once what the first messages to these people need, instead of for each. What fails
-    /// here is told when the message itself is written.
-    pub async fn prepare(&self, people: &[Jid]) {
-        let people: Vec<_> = people
-            .iter()
-            .filter_map(|jid| convert::to_wire(jid).ok())
-            .collect();
-        let signal = self.client.signal();
-        let prepared = match signal.get_user_devices(&people).await {
-            Ok(devices) => signal.assert_sessions(&devices).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = prepared {
-            tracing::debug!(
-                ?error,
-                "the keys of several people could not be fetched at once"
-            );
-        }
-    }
-
     /// Which of these people WhatsApp knows; one it does not answer for is left out.
     pub async fn on_whatsapp(&self, people: &[Jid]) -> Result<HashMap<Jid, bool>> {
         let asked: Vec<_> = people.iter().map(convert::to_wire).collect::<Result<_>>()?;

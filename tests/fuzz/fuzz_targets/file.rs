@@ -1,0 +1,25 @@
+//! Files of strangers: told by their content, read, prepared.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use warung::domain::media::reader::Reader;
+use warung::domain::media::{film, kind, picture, sound, sticker};
+
+fuzz_target!(|bytes: &[u8]| {
+    let found = kind::sniff_bytes(bytes);
+    let reader = || Reader::of_bytes(bytes);
+    if let Ok(mut whole) = reader() {
+        let _ = kind::sniff_in(&mut whole);
+    }
+    if let Ok(mut whole) = reader() {
+        let _ = sound::inspect_in(&mut whole, found);
+    }
+    if let Ok(mut whole) = reader() {
+        let _ = film::inspect_in(&mut whole);
+    }
+    // Decoding is what takes long: small files find as much.
+    if found.family() == kind::Family::Picture && bytes.len() < 4096 {
+        let _ = picture::prepare_bytes(bytes.to_vec(), found, false);
+        let _ = sticker::make_bytes(bytes.to_vec(), found);
+    }
+});
