@@ -213,7 +213,7 @@ async fn a_claim_is_held_until_its_settlement_is_committed() {
     let rig = Rig::new();
     rig.enqueue("a", Order::ByDue, 0, "a1").await;
     let claim = rig.claim(1).pop().unwrap();
-    let (queue, store) = (rig.queue.clone(), rig.store.clone());
+    let queue = rig.queue.clone();
     // The operation takes the last clone along; the one behind it runs in the same batch.
     let (open_gate, gate) = std::sync::mpsc::channel::<()>();
     let first = rig.write(move |_| {
@@ -222,12 +222,8 @@ async fn a_claim_is_held_until_its_settlement_is_committed() {
     });
     let settled = rig.write(move |tx| done(tx, &claim));
     let behind = rig.write(move |_| queue.claim(1));
-    let gatekeeper = async {
-        while store.stats().queue_depth < 2 {
-            tokio::task::yield_now().await;
-        }
-        open_gate.send(()).unwrap();
-    };
+    // Polled last: all three have been handed to the writer by then.
+    let gatekeeper = async { open_gate.send(()).unwrap() };
     let (_, settled, behind, ()) = tokio::join!(first, settled, behind, gatekeeper);
     assert!(settled && behind.is_empty());
 }
