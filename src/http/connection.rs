@@ -27,8 +27,10 @@ const SHORT: Duration = Duration::from_millis(500);
 /// How much, and how long, a closing connection listens to a client that is still sending.
 ///
 /// Hazard: closing a socket that has unread bytes resets it, and the reset may overtake the answer.
-const LINGER_BYTES: usize = 1024 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
+/// Browsers send a whole file before they look for an answer: one that is somewhat too large must
+/// find it.
+const LINGER_BYTES: usize = 8 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(3);
 
 /// What the requests of one connection share.
 pub(super) struct Connection {

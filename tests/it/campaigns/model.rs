@@ -157,10 +157,7 @@ impl History {
             }
             8 => self.fault(json!({ "loseAcks": true, "count": some })).await,
             9 => self.fault(json!({ "drop": { "now": true } })).await,
-            10 => self.jump(
-                Duration::from_secs(600 * some),
-                random(&mut self.seed.clone()) % 2 == 0,
-            ),
+            10 => self.jump(Duration::from_secs(600 * some), some.is_multiple_of(2)),
             11 => self.restart(false).await,
             12 => self.restart(true).await,
             _ => self.log_out().await,

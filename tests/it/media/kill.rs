@@ -72,7 +72,7 @@ async fn work(
                 promises.lock().await.sent.insert(message, sha256(&bytes));
             }
         }
-        if random(&mut seed) % 3 == 0 {
+        if random(&mut seed).is_multiple_of(3) {
             // It may be deleted and the answer lost: it is promised no more either way.
             promises.lock().await.files.remove(&id);
             let delete = call("DELETE", &format!("/api/v1/media/{id}?sessionId=shop"));
