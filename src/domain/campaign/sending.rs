@@ -93,7 +93,8 @@ impl Gateway {
         if !again && progress.next >= progress.end {
             return Ok(due.map_or(Work::Nothing, Work::Later));
         }
-        if let Some(at) = progress.not_before.filter(|at| *at > now) {
+        let slowed = |at: &Timestamp| *at > now && *at <= latest;
+        if let Some(at) = progress.not_before.filter(slowed) {
             return Ok(Work::Later(at));
         }
         let random = template::seed(u64::from(campaign.roster.0), u64::from(progress.next));
