@@ -1,8 +1,9 @@
 //! Points in time and the clock that names them. The only file that may read the OS clock.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -68,9 +69,22 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// When this version was made: no clock that is right shows an earlier time.
+const MADE: Timestamp = Timestamp::from_secs(1_793_491_200);
+
+/// How long after the machine's start its clock may still wait to be set by the network. A network
+/// that never sets it must not hold anything up for ever.
+const SYNC_PATIENCE: Duration = Duration::from_secs(600);
+
 /// Where the time comes from: the machine, or a test that moves it by hand.
 #[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Option<Arc<Manual>>);
+
+#[derive(Debug, Default)]
+struct Manual {
+    ms: AtomicI64,
+    doubted: AtomicBool,
+}
 
 impl Clock {
     /// The machine's clock.
@@ -80,7 +94,10 @@ impl Clock {
 
     /// A clock that stands at `start` until it is moved.
     pub fn manual(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.as_ms()))))
+        Self(Some(Arc::new(Manual {
+            ms: AtomicI64::new(start.as_ms()),
+            doubted: AtomicBool::new(false),
+        })))
     }
 
     /// The present moment.
@@ -90,7 +107,7 @@ impl Clock {
     )]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(ms) => Timestamp(ms.load(Ordering::SeqCst)),
+            Some(manual) => Timestamp(manual.ms.load(Ordering::SeqCst)),
             None => Timestamp(
                 std::time::SystemTime::now()
                     .duration_since(std::time::UNIX_EPOCH)
@@ -99,17 +116,40 @@ impl Clock {
         }
     }
 
+    /// Why the clock is probably wrong, if it is. A board without a battery starts with the time of
+    /// its last shutdown, or with 1970, until the network has set it.
+    pub fn doubt(&self) -> Option<&'static str> {
+        match &self.0 {
+            Some(manual) => manual
+                .doubted
+                .load(Ordering::SeqCst)
+                .then_some("it is said to be wrong"),
+            None if self.now() < MADE => Some("it shows a time before this program was made"),
+            None if waits_for_network(Path::new("/")) => {
+                Some("the network has not set it since the machine started")
+            }
+            None => None,
+        }
+    }
+
+    /// Makes a manual clock one that is probably wrong, or right again.
+    pub fn set_doubted(&self, doubted: bool) {
+        if let Some(manual) = &self.0 {
+            manual.doubted.store(doubted, Ordering::SeqCst);
+        }
+    }
+
     /// Sets a manual clock, backwards too; the machine's clock cannot be set.
     pub fn set(&self, to: Timestamp) {
-        if let Some(ms) = &self.0 {
-            ms.store(to.as_ms(), Ordering::SeqCst);
+        if let Some(manual) = &self.0 {
+            manual.ms.store(to.as_ms(), Ordering::SeqCst);
         }
     }
 
     /// Moves a manual clock forward; the machine's clock cannot be moved.
     pub fn advance(&self, by: Duration) {
-        if let Some(ms) = &self.0 {
-            ms.fetch_add(
+        if let Some(manual) = &self.0 {
+            manual.ms.fetch_add(
                 i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
                 Ordering::SeqCst,
             );
@@ -117,9 +157,43 @@ impl Clock {
     }
 }
 
+/// Whether the machine started a moment ago and systemd-timesyncd has not set its clock yet. The
+/// file is that service's own sign, and readable where the kernel's is not.
+fn waits_for_network(root: &Path) -> bool {
+    let uptime = std::fs::read_to_string(root.join("proc/uptime")).unwrap_or_default();
+    let seconds = uptime
+        .split_whitespace()
+        .next()
+        .and_then(|s| s.parse::<f64>().ok());
+    let service = root.join("run/systemd/timesync");
+    seconds.is_some_and(|s| s < SYNC_PATIENCE.as_secs_f64())
+        && service.is_dir()
+        && !service.join("synchronized").exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_network_sets_the_clock_of_a_board_that_just_started() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        let waits = || waits_for_network(root.path());
+        file("proc/uptime", "20.11 30.00\n");
+        assert!(!waits(), "no such service");
+        file("run/systemd/timesync/other", "");
+        assert!(waits());
+        file("proc/uptime", "700.00 30.00\n");
+        assert!(!waits(), "not for ever");
+        file("proc/uptime", "20.11 30.00\n");
+        file("run/systemd/timesync/synchronized", "");
+        assert!(!waits());
+    }
 
     #[test]
     fn writes_iso_8601_with_milliseconds() {

@@ -20,6 +20,9 @@ use crate::time::Timestamp;
 /// The longest sleep: after it the clock is read again, which may have been set meanwhile.
 const CLOCK_CHECK: Duration = Duration::from_secs(60);
 
+/// How often a clock that is probably wrong is read again.
+const DOUBT_CHECK: Duration = Duration::from_secs(5);
+
 /// Wakes the loops when something changed for a campaign.
 pub struct Campaigns(watch::Sender<u64>);
 
@@ -89,9 +92,25 @@ async fn run_session(
     let mut changes = gateway.campaigns.watch();
     let mut status = session.watch();
     let mut last = None;
+    let mut doubted = false;
     while !stop.is_cancelled() {
         changes.borrow_and_update();
         status.borrow_and_update();
+        // A schedule, quiet hours and daily limits mean nothing by a clock that is wrong.
+        if let Some(why) = gateway.clock.doubt() {
+            if !doubted {
+                tracing::warn!(session = %session.id, clock = %gateway.clock.now(), why,
+                    "campaigns wait until the clock is right");
+            }
+            doubted = true;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(DOUBT_CHECK) => {}
+            }
+            continue;
+        }
+        doubted = false;
         let until = match gateway.look(&session, &mut last).await {
             Ok(Look::Over) => break,
             Ok(Look::Done) => continue,

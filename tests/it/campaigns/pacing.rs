@@ -105,6 +105,20 @@ async fn a_campaign_starts_at_its_time_and_one_in_the_past_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_probably_wrong_holds_campaigns_back_and_nothing_else() {
+    let paced = Paced::new("6281200002211", MORNING).await;
+    paced.clock.set_doubted(true);
+    let settings = json!({ "delayBetweenMessages": 0 });
+    let past = json!("2020-01-01T00:00:00Z");
+    let id = paced.campaign(49, 3, settings, past).await;
+    paced.sent_exactly(&id, 0).await;
+    paced.clock.set_doubted(false);
+    paced.pass(Duration::ZERO);
+    wait_for(&paced.rig, &paced.token, &id, "completed").await;
+    assert_each_once(&paced.rig, 49, 3, |n| format!("Ani {n}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_delay_is_kept_and_grows_by_its_jitter_at_most() {
     let paced = Paced::new("6281200002202", MORNING).await;
     let id = paced
