@@ -1,7 +1,7 @@
 //! Where the bytes of the store are: a file, or (in tests and the sandbox) a simulated disk.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::ops::Bound;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ impl Disk {
             Self::File(path) => {
                 let probe = beside(path, "probe");
                 let result = private(&probe).and_then(|mut file| {
-                    file.write_all(&[0; 1 << 20])?;
+                    io::copy(&mut io::repeat(0).take(1 << 20), &mut file)?;
                     file.sync_data()
                 });
                 let _ = std::fs::remove_file(&probe);
