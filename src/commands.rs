@@ -15,6 +15,7 @@ use crate::http::Method;
 use crate::http::client::{Client, Outgoing, Policy};
 use crate::server::{Deps, Server, store_file};
 use crate::store;
+use crate::systemd;
 
 /// Writes to standard output; a reader that went away is no error.
 pub fn say(text: &str) {
@@ -102,7 +103,13 @@ fn greet(server: &Server) {
 
 /// Waits for a signal and stops; a second signal ends the program at once.
 async fn wait_and_stop(server: Server) {
-    stop_signal().await;
+    systemd::ready();
+    let watch = systemd::watch(server.gateway().clone());
+    tokio::select! {
+        () = stop_signal() => {}
+        never = watch => match never {},
+    }
+    systemd::stopping();
     tracing::info!("stopping");
     tokio::select! {
         () = server.stop() => {}

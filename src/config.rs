@@ -26,6 +26,8 @@ pub enum Command {
     Backup(PathBuf),
     /// Ask the running instance whether it is well.
     Healthcheck,
+    /// Tell what this host lacks; with a URL, also whether that can be reached.
+    SelfCheck(Option<String>),
     /// Print the usage.
     Help,
     /// Print the version.
@@ -70,6 +72,8 @@ pub struct Config {
     pub allow_private: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
+    /// Certificates (PEM) that are trusted besides the public roots, where connections go out.
+    pub trusted_roots: Option<PathBuf>,
     /// Name servers to ask when the host names none.
     pub dns_servers: Vec<IpAddr>,
     /// Bytes of the store's page cache.
@@ -94,6 +98,8 @@ pub struct Config {
     pub whatsapp_url: Option<String>,
     /// Whether webhooks may go to this machine; set by the sandbox.
     pub webhooks_to_loopback: bool,
+    /// Whether systemd (or who speaks its protocol) started us and wants to be told.
+    pub under_systemd: bool,
 }
 
 impl Default for Config {
@@ -110,6 +116,7 @@ impl Default for Config {
             legacy: Legacy::Auto,
             allow_private: Vec::new(),
             trusted_proxies: Vec::new(),
+            trusted_roots: None,
             dns_servers: Vec::new(),
             store_cache: 8 << 20,
             ack_timeout: Duration::from_secs(20),
@@ -122,6 +129,7 @@ impl Default for Config {
             whatsapp_version: (2, 3000, 1035194821),
             whatsapp_url: None,
             webhooks_to_loopback: false,
+            under_systemd: false,
         }
     }
 }
@@ -149,6 +157,7 @@ usage: warung [COMMAND] [OPTIONS]
   check             verify the store; exit 1 when something is wrong
   backup FILE       write a consistent copy of the store
   healthcheck       exit 0 when the running gateway answers
+  self-check [URL]  tell what this host lacks, and whether URL (a webhook) can be reached
   sandbox           run the gateway on a simulated WhatsApp network (sandbox builds)
   network           run only the simulated WhatsApp network (sandbox builds)
 
@@ -223,6 +232,7 @@ impl Config {
                 port.clone()
             };
         }
+        config.under_systemd = env.contains_key("NOTIFY_SOCKET");
         for (name, value) in env {
             if let Some(name) = name.strip_prefix("WARUNG_") {
                 let name = name.to_ascii_lowercase();
@@ -275,6 +285,7 @@ impl Config {
             }
             "allow_private" => self.allow_private = list().collect(),
             "trusted_proxies" => self.trusted_proxies = list().collect(),
+            "trusted_roots" => self.trusted_roots = Some(value.into()),
             "dns_servers" => {
                 self.dns_servers = list()
                     .map(|s| s.parse().map_err(|_| bad("a list of IP addresses")))
@@ -425,6 +436,8 @@ fn parse_args(
         ["pair", session] => Command::Pair(session.into()),
         ["backup", file] => Command::Backup(file.into()),
         ["healthcheck"] => Command::Healthcheck,
+        ["self-check"] => Command::SelfCheck(None),
+        ["self-check", url] => Command::SelfCheck(Some(url.into())),
         ["pair"] => return Err(Error::invalid("warung pair needs the name of a session")),
         ["backup"] => return Err(Error::invalid("warung backup needs the name of a file")),
         _ => {

@@ -17,8 +17,10 @@ pub mod jid;
 pub mod logging;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod self_check;
 pub mod server;
 pub mod store;
+pub mod systemd;
 pub mod time;
 pub mod wa;
 pub mod worker;

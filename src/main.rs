@@ -42,6 +42,10 @@ async fn run(command: Command, config: Config) -> Result<ExitCode> {
         Command::Pair(session) => commands::pair(&config, &session).await?,
         Command::Backup(file) => commands::backup(&config, &file).await?,
         Command::Healthcheck => commands::healthcheck(&config).await?,
+        Command::SelfCheck(url) => {
+            let works = warung::self_check::run(&config, url.as_deref()).await?;
+            return Ok(ExitCode::from(u8::from(!works)));
+        }
         Command::Help => commands::say(USAGE),
         Command::Version => commands::say(&commands::version()),
     }

@@ -220,15 +220,22 @@ async fn in_time(step: &str, work: impl Future<Output = ()>) {
 }
 
 /// Which addresses each kind of outgoing connection may reach.
-struct Policies {
-    links: Policy,
-    webhooks: Policy,
-    whatsapp: Policy,
+pub(crate) struct Policies {
+    pub(crate) links: Policy,
+    pub(crate) webhooks: Policy,
+    pub(crate) whatsapp: Policy,
 }
 
 impl Policies {
-    fn of(config: &Config) -> Result<Self> {
-        let base = Policy::new(&config.allow_private, &config.dns_servers)?;
+    pub(crate) fn of(config: &Config) -> Result<Self> {
+        let mut base = Policy::new(&config.allow_private, &config.dns_servers)?;
+        if let Some(path) = &config.trusted_roots {
+            let wrong = |why: &dyn std::fmt::Display| {
+                Error::invalid(format!("setting trusted_roots: {}: {why}", path.display()))
+            };
+            let pem = std::fs::read(path).map_err(|e| wrong(&e))?;
+            base = base.with_roots(&pem).map_err(|e| wrong(&e.detail()))?;
+        }
         Ok(Self {
             links: base.clone(),
             webhooks: base
@@ -247,7 +254,7 @@ pub fn store_file(config: &Config) -> PathBuf {
 }
 
 /// A store without its key is no new store: a fresh key would lock its secrets away for ever.
-fn refuse_lost_key(config: &Config) -> Result<()> {
+pub(crate) fn refuse_lost_key(config: &Config) -> Result<()> {
     let key = config.data.join("secret.key");
     if store_file(config).exists() && !key.exists() {
         return Err(Error::new(

@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::names::Names;
 use super::policy::Policy;
-use super::target::Place;
+use super::target::{Place, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long the next address waits for the one before.
@@ -65,6 +65,14 @@ impl Dialer {
     /// Connects to a host by name or address, with TLS for that host or without.
     pub async fn connect(&self, host: &str, port: u16, tls: bool) -> Result<Box<dyn Stream>> {
         self.connect_to(&Place::parse(host)?, port, tls).await
+    }
+
+    /// Tries whether a URL's server can be reached, with TLS when it says `https`; sends nothing.
+    pub async fn reach(&self, target: &Target) -> Result<()> {
+        let tls = target.is_https();
+        self.connect_to(&target.host, target.port, tls)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn connect_to(

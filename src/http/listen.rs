@@ -78,6 +78,21 @@ impl FromStr for Listen {
     }
 }
 
+impl Listen {
+    /// Tries whether it can be listened on, and leaves it free.
+    pub fn try_bind(&self) -> Result<()> {
+        Socket::bind(self).map(drop)
+    }
+
+    /// Whether only this machine reaches it.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix { .. } => true,
+        }
+    }
+}
+
 fn not_understood(text: &str) -> Error {
     Error::invalid(format!(
         "cannot listen on {text:?}: write ADDR:PORT (such as 127.0.0.1:3000) or unix:PATH[:MODE]"

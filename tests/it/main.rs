@@ -21,3 +21,4 @@ mod messages;
 mod operation;
 mod pairing;
 mod power;
+mod service;
