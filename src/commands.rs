@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::terminal_qr;
 use crate::config::Config;
@@ -41,9 +42,10 @@ pub fn version() -> String {
 /// Runs the gateway until it is told to stop.
 pub async fn serve(config: Config) -> Result<()> {
     let server = Server::start(config, Deps::default()).await?;
+    let signals = Signals::catch();
     greet(&server);
     say(&format!("listening on {}", server.url()));
-    wait_and_stop(server).await;
+    wait_and_stop(server, signals).await;
     Ok(())
 }
 
@@ -60,10 +62,11 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
     };
     let server = Server::start(config, deps).await?;
     network.attach(server.qr_finder());
+    let signals = Signals::catch();
     greet(&server);
     say(&format!("listening on {}", server.url()));
     say(&format!("sandbox whatsapp at {}", network.url()));
-    wait_and_stop(server).await;
+    wait_and_stop(server, signals).await;
     network.stop().await;
     Ok(())
 }
@@ -77,8 +80,9 @@ pub async fn network(config: Config) -> Result<()> {
         Options::kept_in(&config.data.join("sandbox.journal")),
     )
     .await?;
+    let mut signals = Signals::catch();
     say(&format!("sandbox whatsapp at {}", network.url()));
-    stop_signal().await;
+    signals.next().await;
     network.stop().await;
     Ok(())
 }
@@ -102,33 +106,46 @@ fn greet(server: &Server) {
 }
 
 /// Waits for a signal and stops; a second signal ends the program at once.
-async fn wait_and_stop(server: Server) {
+async fn wait_and_stop(server: Server, mut signals: Signals) {
     systemd::ready();
-    let watch = systemd::watch(server.gateway().clone());
     tokio::select! {
-        () = stop_signal() => {}
-        never = watch => match never {},
+        () = signals.next() => {}
+        never = systemd::watch(server.gateway().clone()) => match never {},
     }
     systemd::stopping();
     tracing::info!("stopping");
     tokio::select! {
         () = server.stop() => {}
-        () = stop_signal() => tracing::warn!("stopped before everything was finished"),
+        () = signals.next() => tracing::warn!("stopped before everything was finished"),
     }
 }
 
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals cannot be heard; the program runs until it is killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks the program to stop: SIGTERM and SIGINT.
+///
+/// They are caught from here on. It must be before anybody is told that the program runs, or who
+/// stops it at once kills it.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn catch() -> Self {
+        let caught = signal(SignalKind::terminate()).and_then(|terminate| {
+            let interrupt = signal(SignalKind::interrupt())?;
+            Ok((terminate, interrupt))
+        });
+        if let Err(error) = &caught {
+            tracing::error!(%error, "signals cannot be heard; the program runs until it is killed");
+        }
+        Self(caught.ok())
+    }
+
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

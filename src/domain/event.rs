@@ -52,6 +52,11 @@ pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Opti
     }
     let seq = tx.next_seq("events")?;
     tx.put(tables::EVENTS, key(session, seq), record::encode(event)?);
+    tx.put(
+        tables::EVENT_ORDER,
+        seq.to_be_bytes(),
+        session.0.to_be_bytes(),
+    );
     webhook::enqueue(tx, session, &event.event, seq, event.at)?;
     Ok(Some(seq))
 }
@@ -69,6 +74,34 @@ pub fn after(
         .into_iter()
         .map(|(key, value)| Ok((seq_of(&key)?, record::decode(&value)?)))
         .collect()
+}
+
+/// The events of all sessions after `seq`, oldest first.
+pub fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Event)>> {
+    let from = seq.saturating_add(1).to_be_bytes().to_vec();
+    let to = u64::MAX.to_be_bytes().to_vec();
+    let mut events = Vec::new();
+    for (seq, session) in read.range(tables::EVENT_ORDER, from..to, limit, false)? {
+        if let Some(event) = read.get(tables::EVENTS, &[session, seq.clone()].concat())? {
+            events.push((seq_of(&seq)?, record::decode(&event)?));
+        }
+    }
+    Ok(events)
+}
+
+/// Removes an event by its key.
+pub(super) fn remove(tx: &mut Tx, key: &[u8]) -> Result<()> {
+    tx.delete(tables::EVENTS, key);
+    tx.delete(tables::EVENT_ORDER, &seq_of(key)?.to_be_bytes());
+    Ok(())
+}
+
+/// Removes all events of a session.
+pub(super) fn remove_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
+    for (key, _) in tx.prefix(tables::EVENTS, &session.0.to_be_bytes(), None, usize::MAX)? {
+        remove(tx, &key)?;
+    }
+    Ok(())
 }
 
 /// One event by its number.

@@ -160,10 +160,10 @@ pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
         super::webhook::QUEUE,
         &super::webhook::lane(session, "default"),
     )?;
+    super::event::remove_all(tx, session)?;
     for table in [
         tables::MESSAGES,
         tables::OUTBOX,
-        tables::EVENTS,
         tables::WEBHOOKS,
         tables::DELIVERIES,
         tables::IDEMPOTENCY,

@@ -6,8 +6,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::Gateway;
 use super::message::outbox_key_of;
+use super::{Gateway, event};
 use crate::error::Result;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Table, tables};
@@ -88,6 +88,10 @@ impl Gateway {
                         // It may have been written anew since it was read.
                         let row = tx.get(table, key)?;
                         if !row.is_some_and(|row| is_old(&row, before)) {
+                            continue;
+                        }
+                        if table == tables::EVENTS {
+                            event::remove(tx, key)?;
                             continue;
                         }
                         tx.delete(table, key);

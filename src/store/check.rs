@@ -20,7 +20,7 @@ const CACHE_BYTES: usize = 8 << 20;
 /// A rule that spans rows or tables; it adds what it finds wrong.
 type Rule = fn(&Reader, &mut Problems) -> Result<()>;
 
-const RULES: &[Rule] = &[wa_expiries, outbox, super::queue::check];
+const RULES: &[Rule] = &[wa_expiries, outbox, event_order, super::queue::check];
 
 /// What is wrong, in sentences.
 #[derive(Default)]
@@ -96,9 +96,17 @@ fn verify(
     let transaction = database.begin_read().map_err(Failure::from)?;
     match super::schema(&transaction) {
         Some(version) if version == SCHEMA_VERSION => {}
+        Some(version) if version < SCHEMA_VERSION => {
+            sentences.push(format!(
+                "the store is of an older version (schema {version}); the next start of the gateway \
+                 migrates it to schema {SCHEMA_VERSION}"
+            ));
+            return Ok(sentences);
+        }
         Some(version) => {
             sentences.push(format!(
-                "schema {version}; this version knows {SCHEMA_VERSION}"
+                "the store was written by a newer version of this program (schema {version}, this \
+                 one knows up to {SCHEMA_VERSION})"
             ));
             return Ok(sentences);
         }
@@ -157,6 +165,17 @@ fn outbox(reader: &Reader, problems: &mut Problems) -> Result<()> {
             problems.add(tables::OUTBOX, key, "the row that it names is missing");
         }
         Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// The order of events names every event and nothing else.
+fn event_order(reader: &Reader, problems: &mut Problems) -> Result<()> {
+    let (order, events) = (tables::EVENT_ORDER, tables::EVENTS);
+    index(reader, order, events, problems, |key, sid| {
+        Ok(Key::new().tail([sid, key].concat()))
+    })?;
+    index(reader, events, order, problems, |key, _| {
+        Ok(Key::new().tail(&key[4..]))
     })
 }
 

@@ -311,13 +311,17 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
             ErrorKind::Invalid,
             format!(
                 "{name} was written by a newer version of this program (schema {version}, this one \
-                 knows up to {newest}); use that version or restore a backup"
+                 knows up to {newest}); use that version, or restore a backup or the copy \
+                 {name}.schema-{newest} that it kept when it migrated the store"
             ),
         ));
     }
     match disk {
         Disk::File(path) if version < newest => {
-            backup::copy(&transaction, &beside(path, &format!("schema-{version}")))?;
+            let copy = beside(path, &format!("schema-{version}"));
+            tracing::info!(store = name, from = version, to = newest, copy = %copy.display(),
+                "the store is of an older version and is migrated; it is copied first");
+            backup::copy(&transaction, &copy)?;
         }
         _ => {}
     }
@@ -341,22 +345,43 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
     }
     {
         let mut tables = tx::Tables::new(&transaction);
-        let mut changes = tx::Changes::new();
-        for migrate in &migrations[version as usize - 1..] {
-            let mut aftermath = tx::Aftermath::default();
-            migrate(&mut Tx {
-                tables: &tables,
-                changes: &mut changes,
-                aftermath: &mut aftermath,
-            })?;
-            for (table, key, value) in changes.drain() {
-                tables.apply(table, &key, value.as_deref())?;
-            }
+        for migration in &migrations[version as usize - 1..] {
+            migrate(&mut tables, migration)?;
         }
         tables.apply(META, b"application", Some(b"warung"))?;
         tables.apply(META, b"schema", Some(&newest.to_be_bytes()))?;
     }
     transaction.commit().map_err(Failure::from)?;
+    if version < newest {
+        tracing::info!(store = name, schema = newest, "the store is migrated");
+    }
+    Ok(())
+}
+
+/// Runs one migration to its end, stretch by stretch.
+fn migrate(tables: &mut tx::Tables, migration: &Migration) -> Result<()> {
+    let mut changes = tx::Changes::new();
+    let (mut rows, mut after) = (0, None);
+    loop {
+        let mut aftermath = tx::Aftermath::default();
+        let stretch = (migration.stretch)(
+            &mut Tx {
+                tables,
+                changes: &mut changes,
+                aftermath: &mut aftermath,
+            },
+            after,
+        )?;
+        for (table, key, value) in changes.drain() {
+            tables.apply(table, &key, value.as_deref())?;
+        }
+        rows += stretch.rows;
+        after = stretch.last;
+        if after.is_none() {
+            break;
+        }
+    }
+    tracing::info!(rows, "the migration {}", migration.what);
     Ok(())
 }
 

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use super::key::{Key, KeyParts};
+use super::read::Read as _;
 use super::tx::Tx;
 use crate::error::Result;
 
@@ -116,6 +118,8 @@ tables! {
     DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
     /// What happened in a session, in order. `sid, seq` -> record.
     EVENTS = "events/1": [U32, U64] => Versioned(1);
+    /// Index: the events of all sessions in the order of the log. `seq` -> sid (u32).
+    EVENT_ORDER = "event_orders/1": [U64] => Raw;
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
     /// Lists of recipients. `sid, list id` -> record.
@@ -157,11 +161,45 @@ tables! {
 // `Changes` keeps one bit per table.
 const _: () = assert!(COUNT <= 64);
 
-/// Moves the rows from schema `n` to `n + 1`, inside one transaction.
-pub(super) type Migration = fn(&mut Tx) -> Result<()>;
+/// Makes schema `n + 1` out of schema `n`, a stretch of rows at a time so that memory stays bounded;
+/// all of it happens in one redb transaction.
+pub(super) struct Migration {
+    /// What it does, for the log.
+    pub(super) what: &'static str,
+    /// Works on the rows after the one at which the last stretch ended.
+    pub(super) stretch: fn(&mut Tx, after: Option<Vec<u8>>) -> Result<Stretch>,
+}
+
+/// What one stretch of a migration did.
+pub(super) struct Stretch {
+    /// How many rows were looked at.
+    pub(super) rows: u64,
+    /// The last of them; `None` when that was the end.
+    pub(super) last: Option<Vec<u8>>,
+}
 
 /// What to do to a file of an older schema: entry `n - 1` makes schema `n + 1` out of `n`.
-pub(super) const MIGRATIONS: &[Migration] = &[];
+pub(super) const MIGRATIONS: &[Migration] = &[Migration {
+    what: "indexes the events of all sessions by their order",
+    stretch: order_events,
+}];
+
+/// How many rows a stretch takes.
+const STRETCH: usize = 5000;
+
+/// Schema 2 reads the log of all sessions by [`EVENT_ORDER`], and no longer session by session.
+fn order_events(tx: &mut Tx, after: Option<Vec<u8>>) -> Result<Stretch> {
+    let rows = tx.prefix(EVENTS, b"", after.as_deref(), STRETCH)?;
+    for (key, _) in &rows {
+        let mut parts = KeyParts::new(key);
+        let (sid, seq) = (parts.u32()?, parts.u64()?);
+        tx.put(EVENT_ORDER, Key::new().u64(seq), sid.to_be_bytes());
+    }
+    Ok(Stretch {
+        rows: rows.len() as u64,
+        last: rows.into_iter().next_back().map(|(key, _)| key),
+    })
+}
 
 /// The version of the layouts above; a file with a greater one is refused.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32 + 1;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::faults::SimulatedDisk;
-use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, WA, WA_EXPIRY};
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, Stretch, WA, WA_EXPIRY};
 use super::*;
 
 fn simulated() -> (Store, Arc<SimulatedDisk>) {
@@ -304,21 +304,43 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
-    fn rename(tx: &mut Tx) -> Result<()> {
-        let old = tx.get(META, b"old")?.unwrap();
-        tx.delete(META, b"old");
-        tx.put(META, "new", old);
-        Ok(())
+    fn done() -> Result<Stretch> {
+        Ok(Stretch {
+            rows: 1,
+            last: None,
+        })
     }
-    fn double(tx: &mut Tx) -> Result<()> {
-        let value = tx.get(META, b"new")?.unwrap();
-        tx.put(META, "new", [value.clone(), value].concat());
-        Ok(())
-    }
-    fn fail(tx: &mut Tx) -> Result<()> {
-        tx.put(META, "new", "spoiled");
-        Err(Error::internal("no"))
-    }
+    let rename = || Migration {
+        what: "renames",
+        stretch: |tx, _| {
+            let old = tx.get(META, b"old")?.unwrap();
+            tx.delete(META, b"old");
+            tx.put(META, "new", old);
+            done()
+        },
+    };
+    let double = || Migration {
+        what: "doubles, in two stretches",
+        stretch: |tx, after| {
+            let value = tx.get(META, b"new")?.unwrap();
+            if after.is_none() {
+                tx.put(META, "half", value);
+                let last = Some(b"half".to_vec());
+                return Ok(Stretch { rows: 1, last });
+            }
+            let half = tx.get(META, b"half")?.unwrap();
+            tx.delete(META, b"half");
+            tx.put(META, "new", [half, value].concat());
+            done()
+        },
+    };
+    let fail = || Migration {
+        what: "fails",
+        stretch: |tx, _| {
+            tx.put(META, "new", "spoiled");
+            Err(Error::internal("no"))
+        },
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.redb");
     let open = |migrations: &[Migration]| {
@@ -328,15 +350,15 @@ async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
     put(&store, Durability::Sync, "old", "v").await.unwrap();
     store.close().await;
 
-    let store = open(&[rename, double]).unwrap();
+    let store = open(&[rename(), double()]).unwrap();
     assert_eq!(
         (value(&store, "old"), value(&store, "new")),
         (None, Some("vv".into()))
     );
     store.close().await;
 
-    assert!(open(&[rename, double, fail]).is_err());
-    let store = open(&[rename, double]).unwrap();
+    assert!(open(&[rename(), double(), fail()]).is_err());
+    let store = open(&[rename(), double()]).unwrap();
     assert_eq!(
         value(&store, "new").as_deref(),
         Some("vv"),
@@ -344,7 +366,7 @@ async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
     );
     store.close().await;
 
-    let error = open(&[rename]).err().unwrap();
+    let error = open(&[rename()]).err().unwrap();
     assert!(error.detail().contains("newer version"), "{error}");
 
     let copy = folder.path().join("w.redb.schema-1");

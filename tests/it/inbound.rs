@@ -10,7 +10,7 @@ use sha2::Sha256;
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
-use crate::support::{Rig, Sink, eventually};
+use crate::support::{Rig, Sink, eventually, read_events};
 
 const PHONE: &str = "6281299999801";
 
@@ -228,6 +228,48 @@ async fn the_event_stream_goes_on_from_any_event() {
             .unwrap_or_else(|| panic!("{what} in {text}"))
     };
     assert!(at("message 1") < at("message 2") && at("message 2") < at("live"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_key_sees_the_events_of_all_sessions_in_order_until_they_are_deleted() {
+    let mut rig = Rig::new().await;
+    for (session, account) in [("one", "6281200000271"), ("two", "6281200000272")] {
+        rig.pair(session, account).await;
+    }
+    let accounts = ["6281200000271", "6281200000272", "6281200000271"];
+    for (n, account) in accounts.into_iter().enumerate() {
+        phone_sends(&rig, account, &format!("message {n}")).await;
+    }
+    let received = |events: &[Value]| -> Vec<(String, String)> {
+        let texts = events.iter().filter(|e| e["event"] == "message.received");
+        let pair = |e: &Value| {
+            (
+                e["sessionId"].as_str()?.to_owned(),
+                e["data"]["text"].as_str()?.to_owned(),
+            )
+                .into()
+        };
+        texts.filter_map(pair).collect()
+    };
+    let stream = || rig.get("/api/v1/events?lastEventId=0").master();
+    let events = read_events(stream(), |got| received(got).len() == 3).await;
+    let pair = |session: &str, text: &str| (session.to_owned(), text.to_owned());
+    let all = [
+        pair("one", "message 0"),
+        pair("two", "message 1"),
+        pair("one", "message 2"),
+    ];
+    assert_eq!(received(&events), all);
+    let gone = rig.delete("/api/v1/sessions/one").master();
+    gone.send().await.expect(200);
+    let events = read_events(stream(), |got| !received(got).is_empty()).await;
+    assert!(
+        events.iter().all(|event| event["sessionId"] == "two"),
+        "{events:?}"
+    );
+    rig.stop().await;
+    let problems = warung::store::check(&rig.folder.path().join("data/warung.redb"));
+    assert_eq!(problems.expect("checked"), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,3 +22,4 @@ mod operation;
 mod pairing;
 mod power;
 mod service;
+mod upgrade;

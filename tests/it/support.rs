@@ -483,6 +483,25 @@ pub fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_warung").into()
 }
 
+/// Reads an event stream until `done` says that these are enough.
+pub async fn read_events(call: Call, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let mut body = call.open().await.into_body();
+    let (mut text, mut events) = (String::new(), Vec::new());
+    while !done(&events) {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        let frame = frame.unwrap_or_else(|_| panic!("more events: {events:?}"));
+        let frame = frame.expect("the stream goes on").expect("no error");
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));
+        while let Some((line, rest)) = text.split_once('\n') {
+            if let Some(data) = line.strip_prefix("data: ") {
+                events.push(serde_json::from_str(data).expect("JSON"));
+            }
+            text = rest.to_owned();
+        }
+    }
+    events
+}
+
 /// What the person who runs the tests asked for.
 #[expect(clippy::disallowed_methods, reason = "the rule is for the program")]
 pub fn option(name: &str) -> Option<String> {

@@ -136,16 +136,8 @@ async fn changed(session: &mut Option<watch::Receiver<u64>>) {
 
 /// The next events in the log's order, of one session or of all.
 fn page(gateway: &Gateway, only: Option<&Arc<Session>>, after: u64) -> Result<Vec<(u64, Event)>> {
-    let sessions = only.map_or_else(|| gateway.sessions.all(), |one| vec![one.clone()]);
-    let mut events = gateway.store.read(|read| {
-        let mut events = Vec::new();
-        for session in &sessions {
-            events.extend(event::after(read, session.number, after, PAGE)?);
-        }
-        Ok(events)
-    })?;
-    // Each session gave its oldest; the oldest of all of them leave no gap.
-    events.sort_unstable_by_key(|(number, _)| *number);
-    events.truncate(PAGE);
-    Ok(events)
+    gateway.store.read(|read| match only {
+        Some(session) => event::after(read, session.number, after, PAGE),
+        None => event::after_of_all(read, after, PAGE),
+    })
 }

@@ -383,9 +383,7 @@ fn fit(from: (u32, u32), rows: impl Fn(u32, &mut Vec<u8>)) -> Result<RgbaImage> 
     let mut scaled = if smaller {
         scaled
     } else {
-        DynamicImage::ImageRgba8(scaled)
-            .resize_exact(to.0, to.1, FilterType::Triangle)
-            .into_rgba8()
+        image::imageops::resize(&scaled, to.0, to.1, FilterType::Triangle)
     };
     scaled.chunks_exact_mut(4).for_each(divide);
     let mut canvas = RgbaImage::new(SIDE, SIDE);

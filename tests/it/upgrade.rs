@@ -1,0 +1,197 @@
+//! A store of an older version, made by that version (`tests/files/stores/make.sh`), in the hands of
+//! this one; and one of a newer version.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use warung::store::{Disk, Durability, Options, Store, tables};
+
+use crate::support::{Call, eventually, program, read_events};
+
+/// The key under which the fixtures were made.
+const KEY: &str = "a-master-key-of-the-fixture";
+
+/// A program that runs on a folder, and all that it has said so far.
+struct Running {
+    child: Child,
+    addr: std::net::SocketAddr,
+    log: PathBuf,
+}
+
+impl Running {
+    async fn start(folder: &Path, name: &str) -> Self {
+        let log = folder.join(name);
+        let stderr = std::fs::File::create(&log).expect("a log");
+        let mut child = command(folder)
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let said = tokio::time::timeout(Duration::from_secs(30), async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(url) = line.strip_prefix("listening on http://") {
+                    return url.to_owned();
+                }
+            }
+            panic!("{}", std::fs::read_to_string(&log).expect("a log"))
+        });
+        let addr = said.await.expect("in time").parse().expect("an address");
+        Self { child, addr, log }
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call {
+        Call::new(self.addr, method, path).header("x-master-key", KEY)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.call("GET", path).send().await.expect(200)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    async fn stop(mut self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(told.expect("kill runs").success());
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        assert!(ended.expect("in time").expect("it ends").success());
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(program());
+    command
+        .args(["sandbox", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.join("data"))
+        .env("WARUNG_MASTER_KEY", KEY)
+        .kill_on_drop(true);
+    command
+}
+
+async fn unpacked(fixture: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/files/stores")
+        .join(fixture);
+    let unpacking = Command::new("tar")
+        .arg("-xzf")
+        .arg(file)
+        .arg("-C")
+        .arg(folder.path())
+        .status();
+    assert!(unpacking.await.expect("tar runs").success());
+    folder
+}
+
+fn store_file(folder: &Path) -> PathBuf {
+    folder.join("data/warung.redb")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_schema_1_is_copied_migrated_and_loses_nothing() {
+    let folder = unpacked("schema-1.tar.gz").await;
+    let before = std::fs::read(store_file(folder.path())).expect("a store");
+    let old = warung::store::check(&store_file(folder.path())).expect("checked");
+    assert!(
+        old.len() == 1 && old[0].contains("older version"),
+        "{old:?}"
+    );
+
+    let running = Running::start(folder.path(), "first").await;
+    let log = running.log();
+    for part in ["copied first", "indexes the events", "is migrated"] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    for session in ["shop", "clinic"] {
+        eventually(
+            "the session is connected without another pairing",
+            || async {
+                let row = running.get(&format!("/api/v1/sessions/{session}")).await;
+                (row["status"] == "CONNECTED").then_some(())
+            },
+        )
+        .await;
+    }
+    let stream = running.call("GET", "/api/v1/events?lastEventId=0");
+    let received = |event: &&Value| event["event"] == "message.received";
+    let events = read_events(stream, |got| got.iter().filter(received).count() == 3).await;
+    let numbers: Vec<_> = events.iter().map(|event| event["id"].as_u64()).collect();
+    assert!(numbers.is_sorted(), "in the log's order: {numbers:?}");
+    let sessions: BTreeSet<_> = events
+        .iter()
+        .map(|event| event["sessionId"].as_str())
+        .collect();
+    assert_eq!(sessions, BTreeSet::from([Some("clinic"), Some("shop")]));
+    let lists = running.get("/api/v1/recipient-lists?sessionId=shop").await;
+    assert!(lists.to_string().contains("Guests"), "{lists}");
+    let campaigns = running.get("/api/v1/campaigns?sessionId=shop").await;
+    assert!(campaigns.to_string().contains("Opening"), "{campaigns}");
+    let files = running.get("/api/v1/media?sessionId=shop").await;
+    assert!(files.to_string().contains("prices.pdf"), "{files}");
+    let text = json!({ "to": "6281200000101", "type": "text", "text": { "body": "after" } });
+    let sent = running
+        .call("POST", "/api/v1/messages?sessionId=shop")
+        .json(&text);
+    assert_eq!(sent.send().await.expect(200)[0]["status"], "success");
+    let phone = running.get("/sandbox/phones/6281200000101/messages").await;
+    let bodies: Vec<_> = phone
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|m| &m["text"])
+        .collect();
+    assert_eq!(bodies, ["before 1", "after"]);
+    running.stop().await;
+
+    let problems = warung::store::check(&store_file(folder.path())).expect("checked");
+    assert!(problems.is_empty(), "{problems:?}");
+    let copy = folder.path().join("data/warung.redb.schema-1");
+    let kept = warung::store::check(&copy).expect("the copy is a store of the old version");
+    assert_eq!(kept, old);
+    assert_ne!(
+        std::fs::read(store_file(folder.path())).expect("a store"),
+        before
+    );
+
+    let again = Running::start(folder.path(), "second").await;
+    assert!(!again.log().contains("migrat"), "{}", again.log());
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
+    let folder = unpacked("schema-1.tar.gz").await;
+    let path = store_file(folder.path());
+    let store = Store::open(Disk::File(path.clone()), Options::default()).expect("opened");
+    store
+        .write(Durability::Sync, |tx| {
+            tx.put(tables::META, *b"schema", 99u32.to_be_bytes());
+            Ok(())
+        })
+        .await
+        .expect("written");
+    store.close().await;
+    drop(store);
+    let started = command(folder.path()).output();
+    let output = tokio::time::timeout(Duration::from_secs(30), started).await;
+    let output = output.expect("in time").expect("it runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        words.contains("newer version") && words.contains("schema 99"),
+        "{words}"
+    );
+    let problems = warung::store::check(&path).expect("checked");
+    assert!(
+        problems.len() == 1 && problems[0].contains("newer version"),
+        "{problems:?}"
+    );
+}
