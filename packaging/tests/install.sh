@@ -19,7 +19,7 @@ ok() { echo "ok - $*"; }
 die() { echo "not ok - $*" >&2; [ ! -e "$work/out" ] || sed 's/^/    /' "$work/out" >&2; exit 1; }
 
 # install.sh under each shell that it has to run in; its output is in $work/out.
-shell=sh
+shell="sh"
 install() { "$shell" "$installer" "$@" >"$work/out" 2>&1; }
 says() { grep -q -- "$1" "$work/out" || die "the message should hold: $1"; }
 refused() {
@@ -84,7 +84,7 @@ for shell in dash bash; do
     [ "$(stat -c %a "$bin/warung")" = 755 ] || die "wrong mode"
     tidy "$bin"
 done
-shell=sh
+shell="sh"
 ok "a good release over http from this machine is installed, under dash and bash"
 
 "$bin/warung" --version >/dev/null
