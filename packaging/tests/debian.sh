@@ -202,8 +202,9 @@ boot() {
     systemd-nspawn --quiet --directory "$debian" --register=no --keep-unit --private-network \
         --console=pipe --boot </dev/null >"$work/log" 2>&1 &
     machine=$!
-    until_true booted
+    until_true settled && booted
 }
+settled() { ! kill -0 "$machine" 2>/dev/null || booted; }
 if ! boot; then
     echo "# systemd cannot be booted here: $(tail -n 1 "$work/log")"
     echo "# only the part without systemd was tried"

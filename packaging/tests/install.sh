@@ -96,6 +96,18 @@ ok "an upgrade puts a new file in the old one's place"
 WARUNG_URL=file://$good install --bin "$bin" || die "WARUNG_URL=file:// is refused"
 ok "a release in a folder, named by WARUNG_URL"
 
+# The other downloader and the other checker, where they are.
+mkdir "$work/tools"
+for tool in sh uname id mktemp rm mkdir mv cp chmod sed grep gzip tar env wget shasum; do
+    ! command -v $tool >/dev/null || ln -s "$(command -v $tool)" "$work/tools/$tool"
+done
+if [ -e "$work/tools/wget" ] && [ -e "$work/tools/shasum" ]; then
+    real_path=$PATH
+    PATH=$work/tools install --url "$url" --bin "$bin" || die "refused with wget and shasum"
+    PATH=$real_path
+    ok "wget and shasum instead of curl and sha256sum"
+fi
+
 mkdir "$work/plain"
 cp "$binary" "$work/plain/${file%.tar.gz}"
 (cd "$work/plain" && sha256sum -- * >SHA256SUMS)
