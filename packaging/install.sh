@@ -1,0 +1,214 @@
+#!/bin/sh
+# Installs Warung, or a newer version over an older one. Run it with --help.
+#
+# Everything stands in functions: a download of this script that breaks off does nothing.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: install.sh [--url URL] [--bin FOLDER] [--systemd | --uninstall]
+
+  --url URL       folder of a release, which holds SHA256SUMS and the files that it lists
+                  (https://..., file:///...; WARUNG_URL)
+  --bin FOLDER    where the program goes (default /usr/local/bin for root, else ~/.local/bin)
+  --systemd       install and start the service too (root)
+  --uninstall     remove program and service; settings and data stay
+
+The file for this processor is downloaded and compared with SHA256SUMS. An installed program is
+replaced only when the new one runs.
+TEXT
+}
+
+fail() {
+    echo "install.sh: $*" >&2
+    exit 1
+}
+
+# Copies $1 (a name below the URL) to the file $2.
+fetch() {
+    case $url in
+        file:///*) cp -- "${url#file://}/$1" "$2" ;;
+        # A server that hands over to plain http is refused, too.
+        *) if command -v curl >/dev/null; then
+               curl --fail --silent --show-error --location --proto "=$scheme" \
+                   --connect-timeout 20 --speed-limit 1 --speed-time 60 --output "$2" "$url/$1"
+           elif command -v wget >/dev/null; then
+               wget --quiet --max-redirect=0 --timeout=20 --output-document="$2" "$url/$1"
+           else
+               fail "curl or wget is needed"
+           fi ;;
+    esac || fail "cannot get $url/$1"
+}
+
+check_url() {
+    url=${url%/}
+    scheme=https
+    case $url in
+        '') fail "say where the release is: --url https://... (or WARUNG_URL)" ;;
+        *@*) fail "no user names in the URL: $url" ;;
+        https://?* | file:///*) ;;
+        # For a trial on this machine.
+        http://127.0.0.1:[0-9]* | http://127.0.0.1/*) scheme=http ;;
+        *) fail "https:// or file:/// only: $url" ;;
+    esac
+}
+
+# The first part of the names of this processor's files.
+processor() {
+    [ "$(uname -s)" = Linux ] || fail "there are builds for Linux only, this is $(uname -s)"
+    case $(uname -m) in
+        x86_64 | amd64) echo x86_64 ;;
+        aarch64 | arm64) echo aarch64 ;;
+        armv7* | armv8l) echo armv7 ;;
+        armv6*) echo arm ;;
+        *) fail "there is no build for this processor: $(uname -m)" ;;
+    esac
+}
+
+# The name that SHA256SUMS has for processor $1; packed files before plain ones, musl before gnu.
+listed() {
+    for ending in .tar.gz ''; do
+        for libc in musl gnu; do
+            name="warung-[0-9A-Za-z.+~-]*-$1-unknown-linux-${libc}[a-z]*$ending"
+            found=$(sed -n "s/^[0-9a-f]\{64\} [ *]\($name\)\$/\1/p" "$temporary/SHA256SUMS")
+            case $found in
+                '') ;;
+                *"
+"*) fail "SHA256SUMS lists several versions for this processor; give the URL of one release" ;;
+                *) echo "$found"; return ;;
+            esac
+        done
+    done
+    fail "the release has no file for this processor ($1)"
+}
+
+verify() {
+    grep -- " [ *]$1\$" "$temporary/SHA256SUMS" >"$temporary/sum"
+    if command -v sha256sum >/dev/null; then
+        (cd "$temporary" && sha256sum -c sum >/dev/null 2>&1)
+    elif command -v shasum >/dev/null; then
+        (cd "$temporary" && shasum -a 256 -c sum >/dev/null 2>&1)
+    else
+        fail "sha256sum or shasum is needed"
+    fi || fail "$1 is not the file that SHA256SUMS lists: damaged or tampered with; nothing was changed"
+}
+
+# Leaves the new program in $temporary/warung.
+download() {
+    kind=$(processor)
+    fetch SHA256SUMS "$temporary/SHA256SUMS"
+    file=$(listed "$kind")
+    echo "getting $file"
+    fetch "$file" "$temporary/$file"
+    verify "$file"
+    case $file in
+        *.tar.gz) gzip -dc "$temporary/$file" | (cd "$temporary" && tar xf -)
+                  unpacked=$temporary/${file%.tar.gz}
+                  mv "$unpacked/warung" "$temporary/warung" || fail "$file holds no program" ;;
+        *) unpacked=
+           mv "$temporary/$file" "$temporary/warung" ;;
+    esac
+    chmod 755 "$temporary/warung"
+    # The gateway takes every WARUNG_ name for a setting, WARUNG_URL too: it gets none.
+    new=$(env -i "$temporary/warung" --version 2>&1) || new=
+    case $new in
+        'warung '*) ;;
+        *) fail "$file does not run on this machine; nothing was changed" ;;
+    esac
+}
+
+check_systemd() {
+    [ "$(id -u)" = 0 ] || fail "--systemd needs root"
+    [ -d /run/systemd/system ] || fail "--systemd: systemd does not run here"
+    for unit in /usr/lib/systemd/system/warung.service /lib/systemd/system/warung.service; do
+        [ ! -e "$unit" ] || fail "--systemd: the service is there from a package; upgrade that"
+    done
+}
+
+# Puts unit and settings in place.
+add_service() {
+    mkdir -p /etc/warung
+    [ -e /etc/warung/warung.toml ] || install -m 644 "$unpacked/warung.toml" /etc/warung/warung.toml
+    sed "s|/usr/bin/warung|$bin/warung|" "$unpacked/warung.service" >"$temporary/unit"
+    install -m 644 "$temporary/unit" /etc/systemd/system/warung.service
+    systemctl daemon-reload
+    systemctl enable --quiet warung
+}
+
+install_program() {
+    check_url
+    [ -z "$systemd" ] || check_systemd
+    mkdir -p "$bin"
+    [ ! -d "$bin/warung" ] || fail "$bin/warung is a folder"
+    # Beside the program: /tmp may be on another disk, or forbid to run programs.
+    temporary=$(mktemp -d "$bin/.warung-install.XXXXXX")
+    trap 'rm -rf "$temporary"' EXIT
+    trap 'exit 1' HUP INT TERM
+    download
+    [ -z "$systemd" ] || [ -n "$unpacked" ] || fail "--systemd: $file holds no unit"
+    [ ! -e "$bin/warung" ] || cp -p "$bin/warung" "$temporary/before"
+    mv -f "$temporary/warung" "$bin/warung"
+    echo "installed $new as $bin/warung"
+    if [ -n "$systemd" ]; then
+        add_service
+        systemctl restart warung || take_back
+    fi
+    advise
+}
+
+# The service does not start with the new program: the one from before runs on.
+take_back() {
+    [ -e "$temporary/before" ] || fail "the service did not start: journalctl -u warung"
+    mv -f "$temporary/before" "$bin/warung"
+    systemctl restart warung || true
+    fail "the service did not start; the program from before is back: journalctl -u warung"
+}
+
+advise() {
+    if [ -n "$systemd" ]; then
+        echo "it listens on 127.0.0.1:3000; settings: /etc/warung/warung.toml"
+        echo "master key: /var/lib/warung/master.key, and once in: journalctl -u warung"
+        return
+    fi
+    case :$PATH: in
+        *":$bin:"*) echo "start it: warung serve" ;;
+        *) echo "start it: $bin/warung serve   ($bin is not in PATH)" ;;
+    esac
+    echo "it prints a master key on its first start and keeps it in warung-data/master.key"
+}
+
+uninstall() {
+    if [ "$(id -u)" = 0 ] && [ -e /etc/systemd/system/warung.service ]; then
+        [ ! -d /run/systemd/system ] || systemctl disable --now --quiet warung
+        rm -f /etc/systemd/system/warung.service
+        [ ! -d /run/systemd/system ] || systemctl daemon-reload
+        echo "removed the service; kept: /etc/warung, /var/lib/warung"
+    fi
+    [ -e "$bin/warung" ] || fail "there is no $bin/warung"
+    rm -f "$bin/warung"
+    echo "removed $bin/warung; data folders stay"
+}
+
+main() {
+    url=${WARUNG_URL:-} bin='' systemd='' remove=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --url | --bin)
+                [ $# -ge 2 ] || fail "$1 needs a value"
+                if [ "$1" = --url ]; then url=$2; else bin=$2; fi
+                shift ;;
+            --systemd) systemd=yes ;;
+            --uninstall) remove=yes ;;
+            --help | -h) usage; exit 0 ;;
+            *) usage >&2; fail "unknown option: $1" ;;
+        esac
+        shift
+    done
+    if [ -z "$bin" ]; then
+        if [ "$(id -u)" = 0 ]; then bin=/usr/local/bin; else bin=${HOME:?}/.local/bin; fi
+    fi
+    case $bin in /*) ;; *) bin=$PWD/$bin ;; esac
+    if [ -n "$remove" ]; then uninstall; else install_program; fi
+}
+
+main "$@"
