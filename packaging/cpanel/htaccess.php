@@ -1,0 +1,27 @@
+# BEGIN warung
+# Gives everything below this folder to proxy.php, which passes it on to the gateway.
+# Apache hides this header from PHP unless told otherwise.
+<IfModule mod_setenvif.c>
+  SetEnvIfNoCase Authorization "(.+)" HTTP_AUTHORIZATION=$1
+</IfModule>
+# An upload is passed on as it comes, not taken apart. (For PHP as a module of Apache; .user.ini
+# says the same to the other kinds of PHP.)
+<IfModule mod_php.c>
+  php_flag enable_post_data_reading off
+</IfModule>
+<IfModule mod_php7.c>
+  php_flag enable_post_data_reading off
+</IfModule>
+<IfModule mod_rewrite.c>
+  RewriteEngine On
+  # Once the domain has its certificate, take the # away: tokens do not belong on plain http.
+  #RewriteCond %{HTTPS} !=on
+  #RewriteRule ^ - [F]
+  # The certificate's renewal looks here.
+  RewriteCond %{REQUEST_URI} !^/\.well-known/
+  RewriteRule ^ - [E=HTTP_AUTHORIZATION:%{HTTP:Authorization}]
+  RewriteCond %{REQUEST_URI} !^/\.well-known/
+  RewriteCond %{ENV:REDIRECT_STATUS} ^$
+  RewriteRule ^ proxy.php [L]
+</IfModule>
+# END warung
