@@ -20,7 +20,7 @@ const PASSENGER = typeof PhusionPassenger !== 'undefined';
 // Headers that concern one connection only, or that a client must not set.
 const NOT_PASSED_ON = new Set([
   'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te',
-  'trailer', 'transfer-encoding', 'upgrade', 'host', 'forwarded', 'via', 'x-real-ip',
+  'trailer', 'transfer-encoding', 'upgrade', 'expect', 'host', 'forwarded', 'via', 'x-real-ip',
 ]);
 
 // Where the gateway listens, from its settings file: the user may change it.
@@ -64,7 +64,7 @@ function requestHeaders(req) {
   if (client) headers['x-forwarded-for'] = client;
   headers['x-forwarded-proto'] = PASSENGER && req.headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
   if (req.headers.host) headers['x-forwarded-host'] = req.headers.host;
-  // Without it Node would frame a body of unknown length only for some methods.
+  // A body of unknown length goes on in pieces, whatever the method.
   if (req.headers['transfer-encoding']) headers['transfer-encoding'] = 'chunked';
   return headers;
 }
@@ -99,7 +99,9 @@ function handle(req, res) {
     } catch (error) {
       return refuse(res, 503, 'The gateway is not installed: no settings in ' + HOME);
     }
-    upstream = http.request(Object.assign(to, { method: req.method, path: url, headers: requestHeaders(req) }));
+    // No connection is kept: the gateway may close an idle one just as a POST is written to it.
+    const how = { agent: false, method: req.method, path: url, headers: requestHeaders(req) };
+    upstream = http.request(Object.assign(to, how));
     upstream.setTimeout(SILENCE, () => upstream.destroy(Object.assign(new Error('silent'), { code: 'SILENT' })));
     upstream.on('response', (answer) => {
       res.writeHead(answer.statusCode, passable(answer.headers));

@@ -26,7 +26,7 @@ plain_path() {
 absolute() {
   case $1 in
     /*) echo "$1" ;;
-    *) echo "$HOME/$1" ;;
+    *) echo "$(cd "$HOME" && pwd -P)/$1" ;;
   esac
 }
 
@@ -50,7 +50,7 @@ read_options() {
   case $wanted in
     '' | socket) ;;
     *[!0-9]*) die "--port needs a number" ;;
-    *) [ "$wanted" -ge 1024 ] && [ "$wanted" -le 65535 ] || die "--port: 1024 to 65535" ;;
+    *) if [ "$wanted" -lt 1024 ] || [ "$wanted" -gt 65535 ]; then die "--port: 1024 to 65535"; fi ;;
   esac
   case $front in
     '') [ -z "$public" ] || front=proxy ;;
@@ -68,7 +68,7 @@ check_place() {
   done
   plain_path "$home"
   case $home/ in
-    */public_html/* | */www/* | */htdocs/*) die "$home lies in a web folder: everybody could fetch your keys" ;;
+    */public_html/* | */htdocs/*) die "$home lies in a web folder: everybody could fetch your keys" ;;
   esac
 }
 
@@ -167,6 +167,7 @@ put_program() {
   elif [ -f "$binary" ] && ! cmp -s "$binary" "$bin"; then
     "$home/update.sh" "$binary"
   fi
+  chmod 700 "$bin"
 }
 
 record() {
@@ -256,7 +257,9 @@ next_steps() {
 }
 
 main() {
-  home=$HOME/warung
+  home=$(cd "$HOME" && pwd -P)/warung
+  # It may be a link to somewhere else.
+  [ ! -d "$home" ] || home=$(cd "$home" && pwd -P)
   # shellcheck source=daemon.sh
   . "$here/daemon.sh"
   read_options "$@"

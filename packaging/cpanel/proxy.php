@@ -48,13 +48,14 @@ function request_headers(): array
             $headers[strtolower(strtr(substr($name, 5), '_', '-'))] = $value;
         }
     }
-    if (!isset($headers['authorization']) && isset($_SERVER['REDIRECT_HTTP_AUTHORIZATION'])) {
+    if (empty($headers['authorization']) && isset($_SERVER['REDIRECT_HTTP_AUTHORIZATION'])) {
         $headers['authorization'] = $_SERVER['REDIRECT_HTTP_AUTHORIZATION'];
     }
     if (isset($_SERVER['CONTENT_TYPE'])) {
         $headers['content-type'] = $_SERVER['CONTENT_TYPE'];
     }
     $https = !empty($_SERVER['HTTPS']) && strtolower($_SERVER['HTTPS']) !== 'off';
+    // Empty, these keep curl from adding its own.
     $lines = ['Expect:', 'Accept:'];
     foreach ($headers as $name => $value) {
         $own = in_array($name, NOT_PASSED_ON, true) || strncmp($name, 'x-forwarded', 11) === 0;
@@ -62,7 +63,6 @@ function request_headers(): array
             $lines[] = "$name: $value";
         }
     }
-    // A line "Accept:" keeps curl from adding its own; the client's follows it if there is one.
     $lines[] = 'X-Forwarded-For: ' . $_SERVER['REMOTE_ADDR'];
     $lines[] = 'X-Forwarded-Proto: ' . ($https ? 'https' : 'http');
     if (preg_match('/^[A-Za-z0-9.:\[\]-]+$/', $_SERVER['HTTP_HOST'] ?? '')) {
@@ -124,12 +124,14 @@ function pass_on(): void
         curl_setopt($curl, CURLOPT_UNIX_SOCKET_PATH, preg_replace('/:[0-7]{3,4}$/', '', substr(LISTEN, 5)));
     }
     attach_body($curl, $method);
+    if ($method === 'HEAD') {
+        curl_setopt($curl, CURLOPT_NOBODY, true);
+    }
     $head = [];
     $begun = false;
     $stream = false;
     curl_setopt_array($curl, [
         CURLOPT_CUSTOMREQUEST => $method,
-        CURLOPT_NOBODY => $method === 'HEAD',
         CURLOPT_HTTPHEADER => request_headers(),
         CURLOPT_PROTOCOLS => CURLPROTO_HTTP,
         CURLOPT_PROXY => '',
@@ -166,6 +168,7 @@ function pass_on(): void
 
 ini_set('display_errors', '0');
 ini_set('default_charset', '');
+ini_set('default_mimetype', '');
 ini_set('zlib.output_compression', '0');
 set_time_limit(SECONDS + 20);
 while (ob_get_level() > 0) {

@@ -48,7 +48,7 @@ main() {
   # On the same file system, so that the swap is one rename.
   cp "$1" "$bin.new"
   chmod 700 "$bin.new"
-  version=$("$bin.new" --version 2>/dev/null 9>&-) || {
+  version=$(timeout 20 env -i "$bin.new" --version 2>/dev/null 9>&-) || {
     rm -f "$bin.new"
     die "$1 does not run on this machine; nothing was changed"
   }

@@ -23,12 +23,13 @@ read_starts() {
   [ "$age" -ge 0 ] || age=$settled
 }
 
-# Seconds from one start to the next after so many short runs: none, 60, 120, 240, 480, 600.
+# Seconds from one start to the next after so many short runs: none, 60, 120, 240, 480. It stays
+# below $settled, or the wait itself would look like a long run.
 pause_after() {
   if [ "$1" -le 1 ]; then
     echo 0
-  elif [ "$1" -ge 6 ]; then
-    echo 600
+  elif [ "$1" -ge 5 ]; then
+    echo 480
   else
     pause=30 n=1
     while [ "$n" -lt "$1" ]; do
