@@ -4,14 +4,6 @@
 <IfModule mod_setenvif.c>
   SetEnvIfNoCase Authorization "(.+)" HTTP_AUTHORIZATION=$1
 </IfModule>
-# An upload is passed on as it comes, not taken apart. (For PHP as a module of Apache; .user.ini
-# says the same to the other kinds of PHP.)
-<IfModule mod_php.c>
-  php_flag enable_post_data_reading off
-</IfModule>
-<IfModule mod_php7.c>
-  php_flag enable_post_data_reading off
-</IfModule>
 <IfModule mod_rewrite.c>
   RewriteEngine On
   # Once the domain has its certificate, take the # away: tokens do not belong on plain http.

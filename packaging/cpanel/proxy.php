@@ -1,6 +1,6 @@
 <?php
 // Passes a request of this folder on to the Warung gateway of the same account.
-// Bodies go through in pieces, never whole in memory. Event streams do not pass: each one would
+// Bodies go through in pieces, never whole in memory; PHP keeps uploads in files of its own. Event streams do not pass: each one would
 // hold a PHP process for as long as it is open.
 
 const LISTEN = '@LISTEN@';
@@ -39,6 +39,48 @@ function target(): string
     return substr($uri, strlen($base));
 }
 
+/** Whether PHP has taken the body apart already. (A .user.ini comes too late to forbid it.) */
+function is_form(): bool
+{
+    return $_SERVER['REQUEST_METHOD'] === 'POST'
+        && stripos($_SERVER['CONTENT_TYPE'] ?? '', 'multipart/form-data') === 0
+        && ini_get('enable_post_data_reading');
+}
+
+/** A form's fields and files, for curl to put together again. */
+function form(): array
+{
+    if (!$_POST && !$_FILES) {
+        refuse(413, 'This is more than PHP takes here: raise post_max_size and upload_max_filesize');
+    }
+    $form = [];
+    foreach ($_POST as $name => $value) {
+        add_field($form, (string) $name, $value);
+    }
+    foreach ($_FILES as $name => $file) {
+        if (is_array($file['error'])) {
+            refuse(400, 'Only one file per field passes through PHP');
+        }
+        if ($file['error'] === UPLOAD_ERR_OK) {
+            $form[$name] = new CURLFile($file['tmp_name'], $file['type'], $file['name']);
+        } elseif ($file['error'] !== UPLOAD_ERR_NO_FILE) {
+            refuse(413, 'PHP did not take the file: raise upload_max_filesize');
+        }
+    }
+    return $form;
+}
+
+function add_field(array &$form, string $name, $value): void
+{
+    if (!is_array($value)) {
+        $form[$name] = $value;
+        return;
+    }
+    foreach ($value as $key => $item) {
+        add_field($form, "{$name}[$key]", $item);
+    }
+}
+
 /** The client's headers as curl wants them. */
 function request_headers(): array
 {
@@ -51,7 +93,7 @@ function request_headers(): array
     if (empty($headers['authorization']) && isset($_SERVER['REDIRECT_HTTP_AUTHORIZATION'])) {
         $headers['authorization'] = $_SERVER['REDIRECT_HTTP_AUTHORIZATION'];
     }
-    if (isset($_SERVER['CONTENT_TYPE'])) {
+    if (isset($_SERVER['CONTENT_TYPE']) && !is_form()) {
         $headers['content-type'] = $_SERVER['CONTENT_TYPE'];
     }
     $https = !empty($_SERVER['HTTPS']) && strtolower($_SERVER['HTTPS']) !== 'off';
@@ -72,7 +114,7 @@ function request_headers(): array
 }
 
 /** Gives curl the request's body, where there is one. */
-function attach_body($curl, string $method): void
+function attach_body($curl): void
 {
     $length = $_SERVER['CONTENT_LENGTH'] ?? '';
     if ($length === '' && isset($_SERVER['HTTP_TRANSFER_ENCODING'])) {
@@ -81,17 +123,25 @@ function attach_body($curl, string $method): void
     if ((int) $length === 0) {
         return;
     }
-    $taken = stripos($_SERVER['CONTENT_TYPE'] ?? '', 'multipart/') === 0 && ini_get('enable_post_data_reading');
-    if ($taken && $method === 'POST') {
-        refuse(501, 'PHP takes uploads apart here: set enable_post_data_reading = Off in .user.ini '
-            . '(it may take five minutes to be seen)');
+    if (is_form()) {
+        curl_setopt($curl, CURLOPT_POSTFIELDS, form());
+        return;
     }
     $body = fopen('php://input', 'rb');
+    $first = (string) fread($body, 8192);
+    if ($first === '') {
+        refuse(413, 'This is more than PHP takes here: raise post_max_size');
+    }
     curl_setopt_array($curl, [
         CURLOPT_UPLOAD => true,
         CURLOPT_INFILESIZE => (int) $length,
-        CURLOPT_READFUNCTION => function ($curl, $unused, int $most) use ($body): string {
-            return (string) fread($body, $most);
+        CURLOPT_READFUNCTION => function ($curl, $unused, int $most) use ($body, &$first): string {
+            if ($first === '') {
+                return (string) fread($body, $most);
+            }
+            $piece = substr($first, 0, $most);
+            $first = (string) substr($first, $most);
+            return $piece;
         },
     ]);
 }
@@ -123,7 +173,7 @@ function pass_on(): void
     if ($unix) {
         curl_setopt($curl, CURLOPT_UNIX_SOCKET_PATH, preg_replace('/:[0-7]{3,4}$/', '', substr(LISTEN, 5)));
     }
-    attach_body($curl, $method);
+    attach_body($curl);
     if ($method === 'HEAD') {
         curl_setopt($curl, CURLOPT_NOBODY, true);
     }
