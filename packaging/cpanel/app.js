@@ -48,7 +48,8 @@ function passable(headers) {
   const named = String(headers.connection || '').toLowerCase().split(',').map((s) => s.trim());
   const out = {};
   for (const name of Object.keys(headers)) {
-    if (!NOT_PASSED_ON.has(name) && !named.includes(name)) out[name] = headers[name];
+    // Passenger adds names that begin with "!": they are for this process only.
+    if (!NOT_PASSED_ON.has(name) && !named.includes(name) && !name.startsWith('!')) out[name] = headers[name];
   }
   return out;
 }
@@ -58,11 +59,11 @@ function requestHeaders(req) {
   for (const name of Object.keys(headers)) {
     if (name.startsWith('x-forwarded')) delete headers[name];
   }
-  // Under Passenger the other end is the web server, and only the last address is its word.
-  const told = String(req.headers['x-forwarded-for'] || '').split(',').pop().trim();
-  const client = PASSENGER ? told : req.socket.remoteAddress;
-  if (client) headers['x-forwarded-for'] = client;
-  headers['x-forwarded-proto'] = PASSENGER && req.headers['x-forwarded-proto'] === 'https' ? 'https' : 'http';
+  // Under Passenger the other end is the web server. What it says about https cannot be told from
+  // what a client says.
+  const told = req.headers['!~passenger-client-address'] || String(req.headers['x-forwarded-for'] || '').split(',').pop().trim();
+  headers['x-forwarded-for'] = (PASSENGER ? told : req.socket.remoteAddress) || 'unknown';
+  if (!PASSENGER) headers['x-forwarded-proto'] = 'http';
   if (req.headers.host) headers['x-forwarded-host'] = req.headers.host;
   // A body of unknown length goes on in pieces, whatever the method.
   if (req.headers['transfer-encoding']) headers['transfer-encoding'] = 'chunked';

@@ -103,6 +103,7 @@ write_apache_config() {
   for name in mpm_event authz_core authz_host mime dir alias env setenvif headers rewrite proxy proxy_http proxy_fcgi; do
     echo "LoadModule ${name}_module $modules/mod_$name.so"
   done
+  [ ! -e $modules/mod_passenger.so ] || echo "LoadModule passenger_module $modules/mod_passenger.so"
   cat <<CONF
 ServerRoot $work/apache
 PidFile $work/apache/pid
@@ -132,8 +133,27 @@ TypesConfig /etc/mime.types
   SetHandler "proxy:fcgi://127.0.0.1:$php_port"
 </FilesMatch>
 ProxyFCGIBackendType GENERIC
+<IfModule passenger_module>
+  PassengerRoot /usr/lib/ruby/vendor_ruby/phusion_passenger/locations.ini
+  PassengerInstanceRegistryDir $work/apache
+  PassengerDisableSecurityUpdateCheck on
+  PassengerDisableAnonymousTelemetry on
+  PassengerLogFile $work/apache/error.log
+</IfModule>
 <VirtualHost *:$web_port>
   DocumentRoot $home/public_html
+  # As cPanel's Application Manager writes it.
+  <IfModule passenger_module>
+    <Location /app>
+      PassengerBaseURI /app
+      PassengerAppRoot $home/warung-node
+      PassengerAppType node
+      PassengerStartupFile app.js
+      PassengerNodejs /usr/bin/node
+      PassengerUser $user
+      SetEnv WARUNG_COMMAND sandbox
+    </Location>
+  </IfModule>
 </VirtualHost>
 <VirtualHost *:$root_port>
   DocumentRoot $home/domain
@@ -290,6 +310,15 @@ check_front node "$node"
 [ "$(curl -sN --max-time 20 "$node/api/v1/events?lastEventId=0" -H "X-Master-Key: $key" | head -c 5 | wc -c)" = 5 ]
 ok "node: sends, passes tokens, status codes, files of 9 MB and the event stream"
 
+passenger=$web/app
+if [ -e /usr/lib/apache2/modules/mod_passenger.so ]; then
+  until_true 30 curl -sf "$passenger/health" || fail "nothing answers under Passenger"
+  check_front passenger "$passenger"
+  ok "passenger: sends, passes tokens, status codes and files of 9 MB"
+else
+  ok "passenger: skipped, libapache2-mod-passenger is not installed"
+fi
+
 # --- What the fronts say about the client ---------------------------------------------------------------
 cat >"$work/echo.js" <<'JS'
 require('http').createServer((req, res) => {
@@ -329,7 +358,21 @@ for front in "proxy $web/echo" "php $web/echo-php" "node http://127.0.0.1:$echo_
   ok "$name: method, path, query, body and credentials are passed on; claims about the client are replaced"
 done
 
+if [ -e /usr/lib/apache2/modules/mod_passenger.so ]; then
+  # The Node front reads the settings anew for each request.
+  cp "$warung/warung.toml" "$work/toml"
+  cat "$home/echo/warung.toml" >"$warung/warung.toml"
+  curl -sS --max-time 20 "$passenger/a%20b?x=1" -H 'Authorization: Bearer t' \
+    -H 'X-Forwarded-For: 6.6.6.6' -H 'X-Forwarded-Proto: https' >"$work/echoed"
+  cat "$work/toml" >"$warung/warung.toml"
+  jq -e '.url == "/a%20b?x=1" and (.headers | .authorization == "Bearer t" and ."x-forwarded-for" == "127.0.0.1"
+    and (has("x-forwarded-proto") or has("!~passenger-envvars") | not))' "$work/echoed" >/dev/null || fail "passenger passes on: $(cat "$work/echoed")"
+  ok "passenger: the base address is taken off, claims about the client are replaced"
+fi
+
 # --- Crash and the minute check -----------------------------------------------------------------------
+# Those that were killed and not yet reaped do not count.
+gateways_are() { [ "$(ps -o stat=,comm= -u "$user" | grep -c '^[^Z].* warung$')" = "$1" ]; }
 is_new() { ctl status && [ "$(pid)" != "$1" ]; }
 before=$(pid)
 kill -KILL "$before"
@@ -339,7 +382,7 @@ ok "php: 503 while the gateway is down"
 for _ in 1 2 3 4 5; do watchdog & checks+=($!); done
 wait "${checks[@]}"
 until_true 30 is_new "$before" || fail "the minute check did not start it"
-[ "$(pgrep -c -u "$user" -x warung)" = 1 ]
+gateways_are 1
 ok "five checks at once start one gateway after kill -9"
 sends "$web/wa" 'after the crash'
 ok "after kill -9 the session is connected and sends"
@@ -438,19 +481,27 @@ ok "the proxy front over a socket is refused with a reason"
 # --- Remove ----------------------------------------------------------------------------------------------
 before=$(pid)
 as_user "$warung/remove.sh" >/dev/null
-[ ! -e "/proc/$before" ]
+until_true 5 test ! -e "/proc/$before"
 [ "$(ls -A "$warung")" = data ] || fail "left: $(ls -A "$warung")"
 [ "$(crontab -l -u "$user" | grep -v '^#')" = '5 4 * * * /bin/true # the own line' ]
 cmp "$work/own.htaccess" "$home/public_html/wa/.htaccess"
 for path in public_html/php warung-node domain/.htaccess; do refused test -e "$home/$path"; done
 ok "remove: nothing is left but the data and what was the user's own"
-as_user "$kit/install.sh" --binary "$binary" --front php --public public_html/php >/dev/null
+mkdir -m 755 "$work/refusing"
+printf '#!/bin/sh\necho "you are not allowed to use this program" >&2\nexit 1\n' >"$work/refusing/crontab"
+chmod 755 "$work/refusing/crontab"
+as_user PATH="$work/refusing:/usr/bin:/bin" "$kit/install.sh" --binary "$binary" --front php --public public_html/php \
+  >/dev/null 2>"$work/refused"
+grep -q 'NOT in your crontab' "$work/refused"
+grep -qF "* * * * * $warung/watchdog.sh" "$work/refused"
+crontab -l -u "$user" | grep -qxF '5 4 * * * /bin/true # the own line'
+ok "install: where crontab refuses it says which lines to add where, and changes none"
 grep -q '^# mine' "$warung/warung.toml"
 [ "$(cat "$warung/data/master.key")" = "$key" ]
 sends "$web/php" 'installed again'
 ok "installed again over the kept data, the session is connected and sends"
 as_user "$warung/remove.sh" --purge >/dev/null
 refused test -e "$warung"
-refused pgrep -u "$user" -x warung
+until_true 5 gateways_are 0
 ok "remove --purge leaves nothing"
 echo "all passed in $SECONDS s"
