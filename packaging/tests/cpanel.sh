@@ -188,7 +188,8 @@ is_connected() {
 }
 send() {
   call "$1" POST '/api/v1/messages?sessionId=shop' -H 'Content-Type: application/json' \
-    -d "{\"to\":\"6281234567890\",\"type\":\"text\",\"text\":{\"body\":\"$2\"}}" >/dev/null
+    -d "{\"to\":\"6281234567890\",\"type\":\"text\",\"text\":{\"body\":\"$2\"}}" >"$work/body" ||
+    fail "sending through $1: $(cat "$work/body")"
 }
 has_arrived() {
   call "$1" GET /sandbox/phones/6281234567890/messages | jq -e --arg t "$2" 'map(select(.text == $t)) | length == 1'
@@ -372,7 +373,9 @@ fi
 
 # --- Crash and the minute check -----------------------------------------------------------------------
 # Those that were killed and not yet reaped do not count.
-gateways_are() { [ "$(ps -o stat=,comm= -u "$user" | grep -c '^[^Z].* warung$')" = "$1" ]; }
+gateways_are() {
+  [ "$(ps -o stat=,comm= -u "$user" | awk '$1 !~ /^Z/ && $2 == "warung"' | wc -l)" = "$1" ]
+}
 is_new() { ctl status && [ "$(pid)" != "$1" ]; }
 before=$(pid)
 kill -KILL "$before"
