@@ -35,6 +35,12 @@ function gateway() {
   return { host: listen.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(listen.slice(colon + 1)) };
 }
 
+// A connection for each request: the gateway may close an idle one just as a POST is written to it.
+// It is this side that closes: Node ends a request by an empty write, which fails on a Unix socket
+// that the gateway has closed already, and the answer would be lost.
+const oneRequest = new http.Agent({ keepAlive: true });
+oneRequest.keepSocketAlive = () => false;
+
 let lastStart = 0;
 function startGateway() {
   if (Date.now() - lastStart < START_PAUSE) return;
@@ -100,8 +106,7 @@ function handle(req, res) {
     } catch (error) {
       return refuse(res, 503, 'The gateway is not installed: no settings in ' + HOME);
     }
-    // No connection is kept: the gateway may close an idle one just as a POST is written to it.
-    const how = { agent: false, method: req.method, path: url, headers: requestHeaders(req) };
+    const how = { agent: oneRequest, method: req.method, path: url, headers: requestHeaders(req) };
     upstream = http.request(Object.assign(to, how));
     upstream.setTimeout(SILENCE, () => upstream.destroy(Object.assign(new Error('silent'), { code: 'SILENT' })));
     upstream.on('response', (answer) => {
@@ -115,6 +120,7 @@ function handle(req, res) {
       const down = error.code === 'ECONNREFUSED' || error.code === 'ENOENT';
       if (down) startGateway();
       if (down && mayRetry && Date.now() < deadline) return void setTimeout(() => gone || attempt(), 250);
+      console.error('warung: no answer from the gateway: ' + error.message);
       refuse(res, 503, down ? 'The gateway is being started: try again' : 'The gateway went away: try again');
     });
     if (hasBody) req.pipe(upstream);

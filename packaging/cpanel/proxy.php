@@ -211,6 +211,7 @@ function pass_on(): void
         refuse(501, 'Event streams do not pass through PHP: use webhooks, or the proxy front');
     }
     if (!$passed && !$begun) {
+        error_log('warung: no answer from the gateway: ' . curl_error($curl));
         $waited = curl_errno($curl) === CURLE_OPERATION_TIMEDOUT && curl_getinfo($curl, CURLINFO_REQUEST_SIZE) > 0;
         refuse($waited ? 504 : 503, $waited ? 'The gateway did not answer in time' : 'The gateway does not run now');
     }
