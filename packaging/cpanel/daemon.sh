@@ -12,7 +12,7 @@ settings=$home/warung.toml
 data=$home/data
 run=$home/run
 log=$home/log/warung.log
-# Hosts count memory per account. The gateway needs about 200 MB of address space, far less of memory.
+# Hosts count memory per account. This bounds a runaway process; a usual one stays far below.
 memory_kb=${WARUNG_MEMORY_KB:-786432}
 # Only the kit's own test chooses another command, the simulated network's.
 command=${WARUNG_COMMAND:-serve}
