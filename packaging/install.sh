@@ -9,7 +9,7 @@ usage() {
 usage: install.sh [--url URL] [--bin FOLDER] [--systemd | --uninstall]
 
   --url URL       folder of a release, which holds SHA256SUMS and the files that it lists
-                  (https://..., file:///...; WARUNG_URL)
+                  (https://..., file:///...; INSTALL_URL)
   --bin FOLDER    where the program goes (default /usr/local/bin for root, else ~/.local/bin)
   --systemd       install and start the service too (root)
   --uninstall     remove program and service; settings and data stay
@@ -44,7 +44,7 @@ check_url() {
     url=${url%/}
     scheme=https
     case $url in
-        '') fail "say where the release is: --url https://... (or WARUNG_URL)" ;;
+        '') fail "say where the release is: --url https://... (or INSTALL_URL)" ;;
         *@*) fail "no user names in the URL: $url" ;;
         https://?* | file:///*) ;;
         # For a trial on this machine.
@@ -109,7 +109,7 @@ download() {
            mv "$temporary/$file" "$temporary/warung" ;;
     esac
     chmod 755 "$temporary/warung"
-    # The gateway takes every WARUNG_ name for a setting, WARUNG_URL too: it gets none.
+    # Whatever settings the environment holds are not tried here.
     new=$(env -i "$temporary/warung" --version 2>&1) || new=
     case $new in
         'warung '*) ;;
@@ -190,7 +190,7 @@ uninstall() {
 }
 
 main() {
-    url=${WARUNG_URL:-} bin='' systemd='' remove=''
+    url=${INSTALL_URL:-} bin='' systemd='' remove=''
     while [ $# -gt 0 ]; do
         case $1 in
             --url | --bin)

@@ -14,6 +14,8 @@ use crate::domain::media::folder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Method;
 use crate::http::client::{Client, Outgoing, Policy};
+#[cfg(feature = "sandbox")]
+use crate::server::make_folder;
 use crate::server::{Deps, Server, store_file};
 use crate::store;
 use crate::systemd;
@@ -53,6 +55,7 @@ pub async fn serve(config: Config) -> Result<()> {
 #[cfg(feature = "sandbox")]
 pub async fn sandbox(mut config: Config) -> Result<()> {
     use crate::sandbox::{Options, Sandbox};
+    make_folder(&config.data)?;
     let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox.journal"))).await?;
     config.whatsapp_url = Some(network.url());
     config.webhooks_to_loopback = true;
@@ -75,6 +78,7 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
 #[cfg(feature = "sandbox")]
 pub async fn network(config: Config) -> Result<()> {
     use crate::sandbox::{Options, Sandbox};
+    make_folder(&config.data)?;
     let network = Sandbox::serve(
         &config.listen,
         Options::kept_in(&config.data.join("sandbox.journal")),
@@ -291,15 +295,15 @@ impl Running {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        // Hazard: on a shared machine a stranger may hold the port while the gateway is down.
+        if !store::is_in_use(&self.store) {
+            return Err(Error::new(
+                ErrorKind::Upstream,
+                format!("no gateway runs on {}", self.store.display()),
+            ));
+        }
         let mut headers = vec![("content-type".into(), "application/json".into())];
         if path != "/health" {
-            // Hazard: on a shared machine a stranger may hold the port while the gateway is down.
-            if !store::is_in_use(&self.store) {
-                return Err(Error::new(
-                    ErrorKind::Upstream,
-                    format!("no gateway runs on {}", self.store.display()),
-                ));
-            }
             headers.push(("x-master-key".into(), self.key.clone()));
         }
         let request = Outgoing {

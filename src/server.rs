@@ -269,7 +269,7 @@ pub(crate) fn refuse_lost_key(config: &Config) -> Result<()> {
 }
 
 /// Makes the data folder, for its owner only.
-fn make_folder(path: &std::path::Path) -> Result<()> {
+pub(crate) fn make_folder(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -24,15 +24,6 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Asks for more time to start: a migration may take minutes on a slow card.
-pub fn wait(time: Duration, why: &str) {
-    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
-        NotifyState::ExtendTimeoutUsec(micros),
-        NotifyState::Status(why),
-    ]);
-}
-
 /// Shows how the sessions are, for ever, and gives signs of life as often as the unit's `WatchdogSec` asks.
 ///
 /// A sign is given only when the runtime runs this task and the store's writer answers. A disk that

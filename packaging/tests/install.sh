@@ -93,8 +93,8 @@ install --url "$url" --bin "$bin" || die "no second installation"
 [ "$(stat -c %i "$bin/warung")" != "$before" ] || die "the file was written over in place"
 ok "an upgrade puts a new file in the old one's place"
 
-WARUNG_URL=file://$good install --bin "$bin" || die "WARUNG_URL=file:// is refused"
-ok "a release in a folder, named by WARUNG_URL"
+INSTALL_URL=file://$good install --bin "$bin" || die "INSTALL_URL=file:// is refused"
+ok "a release in a folder, named by INSTALL_URL"
 
 # The other downloader and the other checker, where they are.
 mkdir "$work/tools"
@@ -188,7 +188,7 @@ refused "Linux only" --url "file://$good" --bin "$bin"
 kept "another system is named"
 PATH=$real_path
 
-unset WARUNG_URL
+unset INSTALL_URL
 refused "say where the release is" --bin "$bin"
 for wrong in http://example.invalid/r ftp://127.0.0.1/r http://127.0.0.1.example.invalid/ \
     http://127.0.0.1:80@example.invalid/ file://relative; do
@@ -209,7 +209,7 @@ kept "an installer that breaks off before its last line does nothing"
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$work/home"
     chown 65533:65533 "$work/home"
-    (cd / && env -i HOME="$work/home" PATH="$PATH" WARUNG_URL="file://$good" \
+    (cd / && env -i HOME="$work/home" PATH="$PATH" INSTALL_URL="file://$good" \
         setpriv --reuid 65533 --regid 65533 --clear-groups sh <"$installer") >"$work/out" 2>&1 || die "not for an ordinary user"
     home=$work/home/.local/bin
     [ "$(stat -c %u "$home/warung")" = 65533 ] || die "wrong owner"

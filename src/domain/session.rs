@@ -1093,7 +1093,15 @@ impl Gateway {
         let mut closing = tokio::task::JoinSet::new();
         for session in self.sessions.all() {
             let gateway = self.clone();
-            closing.spawn(async move { gateway.close(&session).await });
+            closing.spawn(async move {
+                gateway.close(&session).await;
+                // Whoever waits for it to connect need not wait any longer.
+                session.change(|status| {
+                    if status.state == State::Connecting {
+                        status.state = State::Disconnected;
+                    }
+                });
+            });
         }
         while closing.join_next().await.is_some() {}
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
@@ -134,6 +135,7 @@ impl Acks {
 pub struct Link {
     client: Arc<Library>,
     running: Mutex<Option<BotHandle>>,
+    closing: CancellationToken,
     acks: Arc<Acks>,
     clock: Clock,
 }
@@ -148,6 +150,7 @@ impl Link {
             acks: acks.clone(),
             client: client_slot.clone(),
         };
+        let closing = CancellationToken::new();
         let (a, b, c) = options.version;
         let bot = Bot::builder()
             .with_backend(options.backend)
@@ -155,6 +158,7 @@ impl Link {
                 dialer: options.dialer,
                 endpoint: options.endpoint,
                 signals: options.signals,
+                closing: closing.clone(),
             })
             .with_http_client(LibraryHttp(options.http))
             .with_version((a, b, c))
@@ -182,6 +186,7 @@ impl Link {
         Ok(Self {
             client,
             running: Mutex::new(Some(running)),
+            closing,
             acks,
             clock: options.clock,
         })
@@ -301,6 +306,7 @@ impl Link {
 
     /// Closes the connection and stops; the pairing stays.
     pub async fn close(&self) {
+        self.closing.cancel();
         self.client.disconnect().await;
         self.wait_until_stopped().await;
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 use tokio_websockets::ClientBuilder;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
@@ -30,6 +31,8 @@ pub(super) struct Transports {
     pub(super) dialer: Dialer,
     pub(super) endpoint: Endpoint,
     pub(super) signals: UnboundedSender<Signal>,
+    /// Cancelled when the session is closed: an attempt may have minutes of patience left.
+    pub(super) closing: CancellationToken,
 }
 
 #[async_trait::async_trait]
@@ -37,7 +40,11 @@ impl TransportFactory for Transports {
     async fn create_transport(
         &self,
     ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
-        match self.connect().await {
+        let connected = self.closing.run_until_cancelled(self.connect()).await;
+        let Some(connected) = connected else {
+            anyhow::bail!("the session is being closed");
+        };
+        match connected {
             Ok(connected) => Ok(connected),
             Err(error) => {
                 let _ = self.signals.send(Signal::Unreachable(format!("{error}")));

@@ -62,7 +62,10 @@ struct Gateway {
 
 impl Gateway {
     fn start(bench: &Bench, data: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_warung"))
+        // Another build can be measured: the static one of a release, say.
+        let program = std::env::var("BENCH_PROGRAM");
+        let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_warung"));
+        let mut child = Command::new(program)
             .args([
                 "serve",
                 "--listen",

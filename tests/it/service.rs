@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixDatagram};
 use tokio::process::{Child, Command};
 
+use warung::sandbox::Sandbox;
+
 use crate::support::program;
 
 /// What a supervisor is told, in the order of arrival.
@@ -78,9 +80,7 @@ async fn systemd_is_told_when_it_serves_that_it_lives_and_that_it_stops() {
     for _ in 0..3 {
         supervisor.hears("WATCHDOG=1").await;
     }
-    let id = child.id().expect("it runs").to_string();
-    let killed = Command::new("kill").args(["-TERM", &id]).status().await;
-    assert!(killed.expect("kill runs").success());
+    terminate(&child).await;
     supervisor.hears("STOPPING=1").await;
     let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
     assert!(ended.expect("in time").expect("it ends").success());
@@ -206,4 +206,53 @@ async fn certificates_of_the_operators_own_are_trusted_when_they_are_readable() 
     std::fs::set_permissions(&roots, readable).expect("set");
     let (works, text) = run(folder.path(), &words).await;
     assert!(works, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_at_once_while_whatsapp_does_not_answer() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let running = crate::kill::Running::start(&data, &network).await;
+    crate::kill::pair_with(&running, &network, "6281200000911").await;
+    running.kill().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("ws://{}/ws/chat", silent.local_addr().expect("an address"));
+    let mut child = Command::new(program())
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--whatsapp-url",
+            &url,
+            "--data",
+        ])
+        .arg(&data)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program starts");
+    let called = tokio::time::timeout(Duration::from_secs(30), silent.accept()).await;
+    let _held = called.expect("in time").expect("it connects");
+    terminate(&child).await;
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().expect("piped");
+    let reading = tokio::io::AsyncReadExt::read_to_string(stderr, &mut said);
+    tokio::time::timeout(Duration::from_secs(60), reading)
+        .await
+        .expect("it ends")
+        .expect("text");
+    assert!(child.wait().await.expect("it ends").success());
+    // Each step that has to be cut off says so.
+    assert!(
+        said.contains("stopping") && !said.contains("in time"),
+        "{said}"
+    );
+}
+
+async fn terminate(child: &Child) {
+    let id = child.id().expect("it runs").to_string();
+    let told = Command::new("kill").args(["-TERM", &id]).status().await;
+    assert!(told.expect("kill runs").success());
 }
