@@ -125,3 +125,17 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn international_names_are_taken_in_both_their_forms() {
+        let policy = Policy::new(&[], &[]).expect("a policy");
+        let host = |url: &str| Target::parse(url, &policy).expect("taken").host;
+        let ascii = Place::Name("xn--mnchen-3ya.example.com".into());
+        assert_eq!(host("https://xn--mnchen-3ya.example.com/hook"), ascii);
+        assert_eq!(host("https://M\u{fc}nchen.example.com./hook"), ascii);
+    }
+}
