@@ -26,6 +26,8 @@ for pair; do
     chmod 755 "$stage/$name/warung"
     cp "$root/LICENSE" "$root/README.md" "$root/CHANGELOG.md" "$root/packaging/install.sh" \
         "$root/packaging/systemd/warung.service" "$root/packaging/debian/warung.toml" "$stage/$name/"
+    cp -R "$root/packaging/cpanel" "$root/packaging/container" "$stage/$name/"
+    rm -f "$stage/$name/cpanel/.shellcheckrc"
     # Times, order and owners are fixed, so that the same binary makes the same file.
     tar -C "$stage" --create --sort name --format ustar --numeric-owner --owner 0 --group 0 \
         --mtime "@${SOURCE_DATE_EPOCH:-0}" --mode 'u=rwX,go=rX' "$name" \

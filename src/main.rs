@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
-        .max_blocking_threads(8)
+        .max_blocking_threads(16)
         .thread_stack_size(2 << 20)
         .enable_all()
         .build();

@@ -14,7 +14,10 @@ binary=$1 folder=$2
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 cp "$binary" "$stage/warung"
-cp "$here/../../LICENSE" "$stage/LICENSE"
+# In a release it lies beside this folder, in the sources above it.
+license=$here/../LICENSE
+[ -e "$license" ] || license=$here/../../LICENSE
+cp "$license" "$stage/LICENSE"
 mkdir "$stage/data"
 
 # Times are fixed, so that the same binary makes the same image.

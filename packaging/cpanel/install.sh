@@ -31,7 +31,9 @@ absolute() {
 }
 
 read_options() {
+  # In a release the program lies beside the kit's folder.
   binary=$here/warung wanted='' front='' public=''
+  [ -e "$binary" ] || binary=$here/../warung
   while [ $# -gt 0 ]; do
     case $1 in
       --socket) wanted=socket; shift; continue ;;

@@ -104,10 +104,11 @@ empty_root() { # NAME PROGRAM
   cp "$2" "$1/warung"
   echo 'nameserver 127.0.0.1' >"$1/etc/resolv.conf"
 }
+chroot=$(command -v chroot)
 common=(--allow-private 127.0.0.0/8 --data /data)
 
 empty_root plain "$release"
-check() { env -i chroot plain /warung self-check https://hooks.example.org/ "${common[@]}" "$@" || true; }
+check() { env -i "$chroot" plain /warung self-check https://hooks.example.org/ "${common[@]}" "$@" || true; }
 said=$(check)
 grep -q '^ok   data ' <<<"$said" || fail "$said"
 grep -q '^FAIL url .*certificate' <<<"$said" || fail "an unknown root was trusted: $said"
@@ -118,22 +119,22 @@ said=$(check --trusted-roots /data/root.pem)
 grep -q '^ok   url ' <<<"$said" || fail "$said"
 ok "it resolves a name and verifies the certificate of its server"
 
-env -i chroot plain /warung serve --listen 127.0.0.1:3001 "${common[@]}" >plain.log 2>&1 &
+env -i "$chroot" plain /warung serve --listen 127.0.0.1:3001 "${common[@]}" >plain.log 2>&1 &
 gateway=$!
 until_true 10 grep -q '^listening on' plain.log || fail "the release build does not serve"
 curl -sSf http://127.0.0.1:3001/health | grep -q ok
 curl -sSf http://127.0.0.1:3001/docs | grep -q '</html>'
-env -i chroot plain /warung healthcheck --listen 127.0.0.1:3001 "${common[@]}"
+env -i "$chroot" plain /warung healthcheck --listen 127.0.0.1:3001 "${common[@]}"
 kill $gateway
 wait $gateway || fail "the release build does not stop cleanly"
-env -i chroot plain /warung check "${common[@]}" | grep -q 'in order'
+env -i "$chroot" plain /warung check "${common[@]}" | grep -q 'in order'
 ok "the release build serves, answers its healthcheck, and stops"
 
 empty_root tried "$sandbox"
 mkdir tried/data
 cp root.pem tried/data/root.pem
 key=a-master-key-of-the-test
-env -i WARUNG_MASTER_KEY=$key chroot tried /warung sandbox --listen 127.0.0.1:3002 "${common[@]}" \
+env -i WARUNG_MASTER_KEY=$key "$chroot" tried /warung sandbox --listen 127.0.0.1:3002 "${common[@]}" \
   --trusted-roots /data/root.pem >tried.log 2>&1 &
 gateway=$!
 until_true 10 grep -q '^listening on' tried.log || fail "the sandbox build does not serve"

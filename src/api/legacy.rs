@@ -91,8 +91,12 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
         }
         Legacy::Open => true,
         Legacy::Token => false,
+        // Where proxies are trusted there is one, also when it adds no header of its own.
         Legacy::Auto => {
-            request.peer().listener_loopback && !request.via_proxy() && !from_web_page(request)
+            request.peer().listener_loopback
+                && gateway.config.trusted_proxies.is_empty()
+                && !request.via_proxy()
+                && !from_web_page(request)
         }
     };
     let carries = request.bearer().is_some() || request.header("x-master-key").is_some();

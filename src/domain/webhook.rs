@@ -294,44 +294,37 @@ impl Gateway {
             .await
     }
 
-    /// The newest deliveries of a session, newest first.
-    pub fn deliveries(
+    /// The newest deliveries of a session, newest first; those of one state when it is given.
+    pub async fn deliveries(
         &self,
         number: SessionNumber,
-        state: Option<&str>,
+        state: Option<String>,
         limit: usize,
     ) -> Result<Vec<(String, Delivery)>> {
-        let from = number.0.to_be_bytes().to_vec();
-        let mut to = after_prefix(number);
-        let mut found = Vec::new();
-        // Dead letters may lie far below the newest deliveries: page after page is looked at.
-        while found.len() < limit {
-            let page = from.clone()..to.clone();
-            let rows = self
-                .store
-                .read(|read| read.range(tables::DELIVERIES, page, PAGE, true))?;
-            let Some((last, _)) = rows.last() else { break };
-            to.clone_from(last);
-            self.keep_deliveries(rows, state, limit, &mut found)?;
-        }
-        Ok(found)
-    }
-
-    fn keep_deliveries(
-        &self,
-        rows: Vec<(Vec<u8>, Vec<u8>)>,
-        state: Option<&str>,
-        limit: usize,
-        found: &mut Vec<(String, Delivery)>,
-    ) -> Result<()> {
-        for (key, value) in rows {
-            let delivery: Delivery = record::decode(&value)?;
-            if state.is_none_or(|s| s == delivery.state) && found.len() < limit {
-                let webhook = String::from_utf8_lossy(key.get(12..).unwrap_or_default());
-                found.push((format!("{}-{webhook}", delivery.event_id), delivery));
-            }
-        }
-        Ok(())
+        // Dead letters may lie far below the newest deliveries: page after page is looked at, and
+        // not where others wait for it.
+        self.store
+            .read_slow(move |read| {
+                let from = number.0.to_be_bytes().to_vec();
+                let mut to = after_prefix(number);
+                let mut found = Vec::new();
+                while found.len() < limit {
+                    let rows = read.range(tables::DELIVERIES, from.clone()..to, PAGE, true)?;
+                    let Some((last, _)) = rows.last() else { break };
+                    to = last.clone();
+                    for (key, value) in rows {
+                        let delivery: Delivery = record::decode(&value)?;
+                        let wanted = state.as_ref().is_none_or(|s| *s == delivery.state);
+                        if wanted && found.len() < limit {
+                            let webhook =
+                                String::from_utf8_lossy(key.get(12..).unwrap_or_default());
+                            found.push((format!("{}-{webhook}", delivery.event_id), delivery));
+                        }
+                    }
+                }
+                Ok(found)
+            })
+            .await
     }
 
     /// Puts a dead letter back into the queue, at the end of its lane.

@@ -172,13 +172,14 @@ impl Request {
         &self.connection.peer
     }
 
-    /// Whether a proxy says that it passed this on. A client can claim it too: use it to refuse,
-    /// never to allow.
+    /// Whether a proxy says that it passed this on, or speaks HTTP/1.0 as proxies do that were told
+    /// nothing else. A client can claim it too: use it to refuse, never to allow.
     pub fn via_proxy(&self) -> bool {
-        self.head.headers().keys().any(|name| {
-            let name = name.as_str();
-            matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded")
-        })
+        self.head.version() == hyper::Version::HTTP_10
+            || self.head.headers().keys().any(|name| {
+                let name = name.as_str();
+                matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded")
+            })
     }
 
     /// The client's address: the peer's or, behind trusted proxies, the nearest one in

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use whatsapp_rust::download::DownloadParams;
 use whatsapp_rust::error::ErrorChainExt as _;
 use whatsapp_rust::features::{MediaRetryResult, MediaReuploadRequest};
@@ -77,6 +78,15 @@ pub struct CameIn<'a> {
     pub sender: Option<&'a Jid>,
 }
 
+/// How many files of all sessions travel at once. The library keeps a thread for blocking work busy
+/// for the whole way of a file, slow as the line may be; `main.rs` has more of them, because reads
+/// of the store, uploads over HTTP and pictures need some too.
+static TRAVELLING: Semaphore = Semaphore::const_new(6);
+
+async fn place() -> Result<SemaphorePermit<'static>> {
+    TRAVELLING.acquire().await.map_err(Error::internal)
+}
+
 impl Link {
     /// Seals a file into `sealed`, which lies at `path`, and uploads it. Memory does not grow with
     /// the file.
@@ -105,6 +115,7 @@ impl Link {
             path: path.to_owned(),
             length,
         };
+        let _place = place().await?;
         let response = self
             .client()
             .upload_stream(source, info, media_type)
@@ -145,6 +156,7 @@ impl Link {
             pointer.length,
             convert::media_type(kind),
         );
+        let _place = place().await?;
         let fetched = self
             .client()
             .download_from_params_to_writer(&params, Limited { file: into, most })

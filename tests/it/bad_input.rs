@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{MASTER, Rig};
+use crate::support::{Call, MASTER, Rig};
 
 /// What no field may be.
 fn wrong_values() -> Vec<Value> {
@@ -399,4 +399,45 @@ async fn webhooks_go_only_where_they_may() {
         .await
         .expect(200);
     assert!(shown["url"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_body_is_read_for_somebody_without_a_credential() {
+    let rig = Rig::new().await;
+    // What everybody may ask, and the legacy sends, which are open to this machine.
+    let public = [
+        "GET /",
+        "GET /docs",
+        "GET /favicon.ico",
+        "GET /health",
+        "GET /ready",
+        "GET /api/v1/sessions",
+        "POST /api/send-message",
+        "POST /api/message",
+        "POST /api/v1/legacy/send-message",
+        "POST /api/v1/legacy/message",
+    ];
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let (mut tried, mut open) = (0, Vec::new());
+    for mount in warung::api::mounts(gateway) {
+        for route in &mount.routes {
+            let (method, path) = route.name();
+            let path = format!("{}{path}", mount.prefix);
+            let name = format!("{method} {path}");
+            if public.contains(&name.as_str()) {
+                continue;
+            }
+            let path = path.replace(['{', '}', '*'], "");
+            let call = Call::new(rig.addr(), method.as_str(), &path)
+                .header("content-type", "application/json")
+                .body("this is no JSON");
+            let status = call.send().await.status;
+            if status != 401 {
+                open.push(format!("{name}: {status}"));
+            }
+            tried += 1;
+        }
+    }
+    assert_eq!(open, Vec::<String>::new());
+    assert!(tried > 50, "{tried}");
 }

@@ -1,6 +1,8 @@
 //! The legacy sends: open on loopback as documented, and closed wherever strangers may reach them.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use warung::config::Legacy;
 
 use crate::support::{Call, Rig};
@@ -113,11 +115,33 @@ async fn a_request_that_came_through_a_proxy_needs_a_token() {
             "{header}"
         );
     }
+    // As a proxy asks that was told nothing but where to go.
+    let text = body.to_string();
+    let head =
+        "POST /api/send-message HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length:";
+    let request = format!("{head} {}\r\n\r\n{text}", text.len());
+    let mut stream = TcpStream::connect(rig.addr()).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    assert!(answer.starts_with("HTTP/1.0 401"), "{answer}");
     let call = rig
         .post("/api/send-message", &body)
         .header("x-forwarded-for", "10.0.0.9")
         .bearer(&token);
     assert_eq!(call.send().await.expect(200)["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_proxies_are_trusted_a_token_is_always_needed() {
+    let rig = Rig::with(|config| config.trusted_proxies = vec!["10.0.0.9".into()]).await;
+    rig.pair("putra", "6281200000412").await;
+    let body = json!({ "sessionId": "putra", "number": "6281299999612", "message": "x" });
+    let call = rig.post("/api/send-message", &body);
+    assert_eq!(
+        call.send().await.expect(401)["message"],
+        "No token provided"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

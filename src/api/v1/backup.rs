@@ -8,7 +8,7 @@ use super::campaign_body::{MAX_BODY, Object, message, scheduled_at, settings, sh
 use super::campaigns::{brief, person, session_of, shown};
 use super::lists::{self, list_change};
 use super::route;
-use super::rules::{object, text};
+use super::rules::{caller, object, text};
 use crate::domain::Gateway;
 use crate::domain::campaign::create::{Audience, NewCampaign, Restored};
 use crate::domain::campaign::{MediaPart, Stage, State, Status};
@@ -138,6 +138,7 @@ fn joined(rows: &[Value], before: usize) -> Result<String> {
 
 /// Makes everything of a document anew, under new ids. All of it is read before anything is made.
 async fn restore(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
     let body = object(&mut request).await?;
     let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
     if body.get("version").and_then(Value::as_u64) != Some(VERSION) {

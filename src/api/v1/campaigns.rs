@@ -475,6 +475,7 @@ async fn overdue(gateway: Gateway, request: Request) -> Result<Reply> {
 
 /// What the first recipients would read.
 async fn preview(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    super::rules::caller(&gateway, &request)?;
     let body = super::rules::object(&mut request).await?;
     let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
     let Said { content, .. } =

@@ -419,6 +419,7 @@ async fn suppressed(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 async fn suppress(gateway: Gateway, mut request: Request) -> Result<Reply> {
+    caller(&gateway, &request)?;
     let body = object(&mut request).await?;
     let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
     let country = gateway.config.default_country_code.as_deref();

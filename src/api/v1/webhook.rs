@@ -126,7 +126,8 @@ async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
         Some(_) => return Err(Error::invalid("limit must be a number from 1 to 500")),
     };
     let rows: Vec<Value> = gateway
-        .deliveries(session.number, state, limit)?
+        .deliveries(session.number, state.map(str::to_owned), limit)
+        .await?
         .into_iter()
         .map(|(id, d)| {
             json!({

@@ -1,5 +1,8 @@
 //! What a campaign's owner does with it: start, pause, resume, try again, change, delete.
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
 use super::create::{self, Audience, NewMedia};
 use super::{Campaign, QUEUE, Settings, Stage, Status, rows};
 use crate::domain::Gateway;
@@ -246,17 +249,21 @@ fn take_up(
     Ok((count, next))
 }
 
-/// Whether a campaign that has not ended shows the file with this key.
-pub(in crate::domain) fn uses(read: &impl Read, file: &[u8]) -> Result<bool> {
-    let (session, media) = file.split_at(4);
-    for (_, row) in read.prefix(tables::CAMPAIGNS, session, None, usize::MAX)? {
-        let campaign: Campaign = record::decode(&row)?;
-        let shown = campaign.message.media.as_ref();
+/// The keys of the files that campaigns show which have not ended: those of the session whose number
+/// is given, or with an empty prefix those of all.
+pub(in crate::domain) fn files_in_use(
+    read: &impl Read,
+    session: &[u8],
+) -> Result<HashSet<Vec<u8>>> {
+    let mut files = HashSet::new();
+    read.for_each_prefix(tables::CAMPAIGNS, session, |key, row| {
+        let campaign: Campaign = record::decode(row)?;
         if campaign.status != Status::Completed
-            && shown.is_some_and(|part| part.id.as_str().as_bytes() == media)
+            && let Some(part) = campaign.message.media
         {
-            return Ok(true);
+            files.insert([&key[..4], part.id.as_str().as_bytes()].concat());
         }
-    }
-    Ok(false)
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(files)
 }

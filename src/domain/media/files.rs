@@ -162,10 +162,11 @@ fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Res
         return Err(full());
     }
     let rows = tx.prefix(tables::MEDIA, &session.0.to_be_bytes(), None, usize::MAX)?;
+    let in_use = campaign::control::files_in_use(tx, &session.0.to_be_bytes())?;
     let mut received = Vec::new();
     for (row, value) in rows {
         let file: MediaFile = record::decode(&value)?;
-        if file.received && !campaign::control::uses(tx, &row)? {
+        if file.received && !in_use.contains(&row) {
             received.push((file.at, row, file.size));
         }
     }
@@ -321,7 +322,7 @@ impl Gateway {
                 if !tx.exists(tables::MEDIA, &row)? {
                     return Err(Error::not_found("Media not found"));
                 }
-                if campaign::control::uses(tx, &row)? {
+                if campaign::control::files_in_use(tx, &row[..4])?.contains(&row) {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         "The file is part of a campaign that has not ended",
@@ -357,9 +358,10 @@ impl Gateway {
             let gone = self
                 .store
                 .write(Durability::Sync, move |tx| {
+                    let in_use = campaign::control::files_in_use(tx, b"")?;
                     let mut gone = Vec::new();
                     for row in &rows {
-                        if !campaign::control::uses(tx, row)? {
+                        if !in_use.contains(row) {
                             gone.extend(take(tx, row)?);
                         }
                     }

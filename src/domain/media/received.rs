@@ -28,6 +28,9 @@ pub const QUEUE: u8 = 2;
 /// How often such a download is tried before it is given up; the file can still be asked for.
 const ATTEMPTS: u32 = 8;
 
+/// How long a download waits for the session to be connected.
+const WAITS_FOR_CONNECTION: Duration = Duration::from_secs(24 * 3600);
+
 /// The file of a message that arrived, and where it is kept since it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -57,6 +60,14 @@ pub(in crate::domain) fn enqueue(
 }
 
 impl Gateway {
+    /// Whether a received file is tried for once more: a few times, and while the session is not
+    /// connected, which is not the file's fault, for a day.
+    fn is_tried_again(&self, error: &Error, attempts: u32, arrived: Timestamp) -> bool {
+        let waits = error.kind() == ErrorKind::NotConnected
+            && self.clock.now().since(arrived) < WAITS_FOR_CONNECTION;
+        waits || is_passing(error) && attempts + 1 < ATTEMPTS
+    }
+
     /// The file of a message, fetched and opened when it is not here yet.
     pub async fn message_file(&self, session: &Session, id: &MessageId) -> Result<OpenFile> {
         let (row, message) = self.message_row(session, id)?;
@@ -216,7 +227,7 @@ impl Gateway {
                 self.publish(&session, "message.media", data).await;
                 self.settle_download(claim).await
             }
-            Err(error) if is_passing(&error) && claim.attempts + 1 < ATTEMPTS => {
+            Err(error) if self.is_tried_again(&error, claim.attempts, message.at) => {
                 tracing::debug!(session = %session.id, ?error, "a file is fetched later");
                 let wait = Duration::from_secs(10 << claim.attempts.min(10));
                 let when = self.clock.now().after(wait);
