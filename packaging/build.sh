@@ -14,7 +14,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=${CARGO_TARGET_DIR:-target}
-registry=${CARGO_HOME:-$HOME/.cargo}/registry/src
 host=$(rustc -vV | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- "$host"
 
@@ -27,10 +26,7 @@ build() { # TARGET CARGO_ARGUMENTS...
     std=("-Zbuild-std=std,panic_unwind")
     export RUSTC_BOOTSTRAP=1
   fi
-  # Which folder the sources lay in while it was built is nobody's business.
-  "${command[@]}" --locked --config packaging/release.toml \
-    --config "target.$target.rustflags=['--remap-path-prefix=$registry=crates']" \
-    --target "$target" "${std[@]}" "$@"
+  "${command[@]}" --locked --config packaging/release.toml --target "$target" "${std[@]}" "$@"
 }
 
 judge() { # FILE

@@ -211,3 +211,28 @@ if [ $command = sandbox ]; then
 fi
 ok "a new container on the same volume goes on"
 stop
+
+# --- README's lines, in the folder of a release; podman answers to docker's name ------------------
+
+[ $command = serve ] && [ -d "$work/store" ] || exit 0
+printed=$(sed -n '/<!-- try: container -->/,/^```$/p' "$root/README.md" | sed '/^<!--/d; /^```/d')
+[ -n "$printed" ] || die "README.md has no such lines"
+mkdir "$work/bin" "$work/release"
+cp "$1" "$work/release/warung"
+cp -R "$root/packaging/container" "$root/LICENSE" "$work/release/"
+# There is no network here to publish a port on.
+cat >"$work/bin/docker" <<SHIM
+#!/bin/bash
+podman=(${podman[*]@Q})
+case \$1 in
+    build) exec "\${podman[@]}" build --isolation chroot --format docker "\${@:2}" ;;
+    run) options="\${*:2}"
+         exec "\${podman[@]}" run --network none --no-healthcheck ${limits[*]@Q} \${options/-p 127.0.0.1:3000:3000/} ;;
+    *) exec "\${podman[@]}" "\$@" ;;
+esac
+SHIM
+chmod +x "$work/bin/docker"
+(cd "$work/release" && PATH=$work/bin:$PATH bash -euc "$printed") >"$work/log" 2>&1 || die "what README.md prints fails"
+until_true says_listening || die "it does not listen"
+output | grep -q '^  [0-9a-f]\{64\}$' || die "its log does not show the master key"
+ok "README's lines build the image, run it, and show the master key"

@@ -219,8 +219,15 @@ follow() { pid=$(pgrep --parent "$leader" --full '^/usr/bin/warung ' | head -n 1
 active() { [ "$(run systemctl is-active warung)" = active ] && healthy && follow; }
 up() { until_true active || { journal; die "the service is not up"; }; }
 
-install_deb 1
+# As README.md prints it, for root.
+printed=$(sed -n '/<!-- try: debian -->/,/^```$/p' "$root/README.md" | sed '/^<!--/d; /^```/d; s/^sudo //')
+[ -n "$printed" ] || die "README.md has no such lines"
+mkdir "$debian/root/printed"
+cp "$work/warung-1.deb" "$debian/root/printed/warung_1.deb"
+run HOME=/root sh -euc "cd /root/printed; $printed" >"$work/log" 2>&1 || die "what README.md prints fails: $printed"
+grep -qx '[0-9a-f]\{64\}' "$work/log" || die "it does not show the master key"
 up
+ok "systemd: README's lines install and start it, and show the master key"
 [ "$(run systemctl is-enabled warung)" = enabled ] || die "not enabled"
 [ "$(awk '/^Uid:/ {print $2}' "/proc/$pid/status")" -ge 61184 ] || die "not a user of its own"
 [ "$(run stat -L -c %a $state)" = 700 ] || die "the data is open to others"
@@ -238,6 +245,24 @@ restarted() { follow && [ "$pid" != "$before" ] && active; }
 until_true restarted || { journal; die "not started again"; }
 has_session shop
 ok "systemd: killed, it comes back with its data"
+
+# Two seconds in the place of the unit's two minutes.
+run mkdir -p /etc/systemd/system/warung.service.d
+printf '[Service]\nWatchdogSec=2\n' >"$debian/etc/systemd/system/warung.service.d/quick.conf"
+run systemctl daemon-reload
+run systemctl restart warung
+up
+before=$pid
+kill -STOP "$pid"
+until_true restarted || { journal; die "it fell silent and was not started again"; }
+has_session shop
+journal
+grep -qi 'watchdog timeout' "$work/log" || die "something else started it again"
+rm -r "$debian/etc/systemd/system/warung.service.d"
+run systemctl daemon-reload
+run systemctl restart warung
+up
+ok "systemd: when it falls silent, the watchdog starts it again"
 
 before=$(main_pid)
 echo 'max_sessions = 7' >>"$debian$config"
