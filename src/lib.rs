@@ -10,6 +10,7 @@ pub mod bytes64;
 pub mod commands;
 pub mod config;
 pub mod domain;
+mod embedded;
 pub mod error;
 pub mod http;
 pub mod ids;

@@ -7,9 +7,9 @@ use crate::domain::Gateway;
 use crate::error::{Error, Result};
 use crate::http::{Method, Reply, Request, Route, assets};
 
-#[derive(RustEmbed)]
-#[folder = "assets/"]
-struct Assets;
+// Derives `RustEmbed` for the folder `assets/` as build.rs packed it.
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+embed_assets! { struct Assets; }
 
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     vec![

@@ -23,6 +23,7 @@ pub mod template;
 pub mod vault;
 pub mod webhook;
 pub mod zone;
+mod zone_rules;
 
 use std::sync::Arc;
 

@@ -4,9 +4,10 @@
 use std::fmt;
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::zone_rules;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -36,7 +37,10 @@ impl Zone {
     /// Reads a zone's name in any case, or an offset of at most 14 hours (`+07:00`, `+0700`, `+07`).
     pub fn parse(name: &str) -> Result<Self> {
         let name = name.trim();
-        if matches!(name, "Z" | "z") {
+        if ["Z", "UTC"]
+            .iter()
+            .any(|utc| name.eq_ignore_ascii_case(utc))
+        {
             return Ok(Self::utc());
         }
         if let Some(offset) = offset(name) {
@@ -47,11 +51,12 @@ impl Zone {
                 rules: TimeZone::fixed(offset),
             });
         }
-        let rules = TimeZoneDatabase::bundled().get(name).ok();
-        let known = rules.and_then(|rules| Some((rules.iana_name()?.to_owned(), rules)));
-        match known {
-            Some((name, rules)) if !rules.is_unknown() => Ok(Self { name, rules }),
-            _ => {
+        match zone_rules::find(name) {
+            Some((name, rules)) => Ok(Self {
+                name: name.to_owned(),
+                rules,
+            }),
+            None => {
                 let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
                 Err(Error::invalid(format!("unknown time zone: {shown}")))
             }
@@ -208,6 +213,9 @@ mod tests {
             ("Z", "UTC"),
         ] {
             assert_eq!(Zone::parse(name).expect(name).name(), known);
+        }
+        for utc in ["utc", "Utc", "z"] {
+            assert_eq!(Zone::parse(utc).expect(utc), Zone::utc());
         }
         let noon = at("2026-01-01T18:30:00Z");
         for name in ["Asia/Jakarta", "+07:00"] {

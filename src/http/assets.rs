@@ -1,23 +1,32 @@
-//! Files that are embedded in the program.
+//! Files that are embedded in the program, packed (`name.zz`, by `build.rs`) or as they are. Whoever
+//! takes the encoding `deflate` gets a packed file as it lies there.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use rust_embed::RustEmbed;
 
 use super::{Reply, Request, StatusCode};
+use crate::embedded::unpack;
 
 /// The embedded file as an answer, or 304 when the client has it already.
 pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
-    let file = E::get(path)?;
-    let mut tag = String::with_capacity(34);
+    let packed = E::get(&format!("{path}.zz"));
+    let is_packed = packed.is_some();
+    let file = packed.or_else(|| E::get(path))?;
+    let sent_packed = is_packed && request.header("accept-encoding").is_some_and(takes_deflate);
+    let hash = file.metadata.sha256_hash();
+    let mut tag = String::with_capacity(36);
     tag.push('"');
-    for byte in &file.metadata.sha256_hash()[..16] {
+    for byte in &hash[..16] {
         // Writing to a string does not fail.
         let _ = write!(tag, "{byte:02x}");
     }
-    tag.push('"');
+    // What is encoded otherwise has another tag (RFC 9110, 8.8.3.3).
+    tag.push_str(if sent_packed { "-z\"" } else { "\"" });
     let known = request
         .header("if-none-match")
         .is_some_and(|tags| is_named(tags, &tag));
@@ -28,7 +37,16 @@ pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => bytes.into(),
         };
-        Reply::bytes(content_type(path), bytes)
+        let typed = |bytes| Reply::bytes(content_type(path), bytes);
+        match (is_packed, sent_packed) {
+            (true, false) => typed(unpacked(hash, &bytes)),
+            (true, true) => typed(bytes).header("content-encoding", "deflate"),
+            (false, _) => typed(bytes),
+        }
+    };
+    let reply = match is_packed {
+        true => reply.header("vary", "accept-encoding"),
+        false => reply,
     };
     // A browser may keep the file and must ask whether it still holds: the name does not change
     // with the content.
@@ -37,6 +55,25 @@ pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
             .header("etag", tag)
             .header("cache-control", "no-cache"),
     )
+}
+
+/// A packed file for those who do not take it packed. It is kept, or each of many slow readers would
+/// hold memory of its own; browsers do not ask for it.
+fn unpacked(hash: [u8; 32], packed: &[u8]) -> Bytes {
+    static KEPT: Mutex<BTreeMap<[u8; 32], Bytes>> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let plain = kept
+        .entry(hash)
+        .or_insert_with(|| unpack(packed).into_boxed_slice().into());
+    plain.clone()
+}
+
+/// Whether `Accept-Encoding` names `deflate`, and not with the weight 0 (RFC 9110, 12.5.3).
+fn takes_deflate(accepted: &str) -> bool {
+    accepted.split(',').any(|part| {
+        let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
+        coding.trim().eq_ignore_ascii_case("deflate") && weight.contains(|c| matches!(c, '1'..='9'))
+    })
 }
 
 /// Whether `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
@@ -72,6 +109,28 @@ fn content_type(path: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knows_who_takes_a_packed_file() {
+        for takes in [
+            "deflate",
+            "gzip, deflate, br",
+            "br;q=1.0, Deflate ; q=0.5",
+            "deflate;q=0.001",
+        ] {
+            assert!(takes_deflate(takes), "{takes}");
+        }
+        for refuses in [
+            "",
+            "gzip",
+            "*",
+            "identity",
+            "deflate;q=0",
+            "deflate; q=0.000, gzip",
+        ] {
+            assert!(!takes_deflate(refuses), "{refuses}");
+        }
+    }
 
     #[test]
     fn knows_a_tag_among_others() {

@@ -101,6 +101,38 @@ async fn the_page_is_served_with_a_tag_and_works_without_a_network() {
         let again = rig.get(path).header("if-none-match", &tag).send().await;
         assert_eq!((again.status, again.body.len()), (304, 0));
     }
+    // Who takes it packed gets it so, under a tag of its own; both are the page of the source.
+    let plain = rig.get("/docs").send().await;
+    let asks = "gzip, deflate, br";
+    let packed = rig
+        .get("/docs")
+        .header("accept-encoding", asks)
+        .send()
+        .await;
+    assert_eq!(plain.body, PAGE);
+    assert_eq!(packed.headers["content-encoding"], "deflate");
+    assert!(packed.body.len() * 3 < PAGE.len(), "{}", packed.body.len());
+    assert_eq!(
+        fdeflate::decompress_to_vec(&packed.body).ok(),
+        Some(PAGE.into())
+    );
+    assert!(!plain.headers.contains_key("content-encoding"));
+    assert_ne!(packed.headers["etag"], plain.headers["etag"]);
+    for page in [&plain, &packed] {
+        assert_eq!(page.headers["vary"], "accept-encoding");
+        assert_eq!(page.headers["content-length"], page.body.len().to_string());
+    }
+    let tag = packed.headers["etag"].clone();
+    let again = rig.get("/docs").header("accept-encoding", asks);
+    let again = again.header("if-none-match", &tag).send().await;
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    assert_eq!(
+        (&again.headers["etag"], again.headers["vary"].as_str()),
+        (&tag, "accept-encoding")
+    );
+    let icon = rig.get("/favicon.ico").send().await;
+    assert_eq!(icon.headers["content-type"], "image/svg+xml");
+    assert_eq!(icon.body, include_str!("../../assets/favicon.svg"));
     for foreign in ["src=\"http", "href=\"//", "@import", "<script"] {
         assert!(!PAGE.contains(foreign), "{foreign}");
     }
