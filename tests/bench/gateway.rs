@@ -63,6 +63,7 @@ struct Gateway {
 impl Gateway {
     fn start(bench: &Bench, data: &std::path::Path) -> Self {
         // Another build can be measured: the static one of a release, say.
+        #[expect(clippy::disallowed_methods, reason = "the rule is for the program")]
         let program = std::env::var("BENCH_PROGRAM");
         let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_warung"));
         let mut child = Command::new(program)
