@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
-use crate::http::names::Names;
+use crate::http::dns::Names;
 
 pub(super) struct NameServer {
     port: u16,
