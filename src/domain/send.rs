@@ -580,65 +580,72 @@ impl Gateway {
         }
     }
 
-    /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id.
+    /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id. What
+    /// belongs to a campaign goes back to it.
     pub(super) async fn resend_interrupted(&self, session: &Arc<Session>) {
         let ids = session.take_interrupted();
-        let started = self.clock.now();
-        let read = self.store.read(|read| {
-            let mut jobs = Vec::new();
-            for id in ids {
-                if let Some((
-                    _,
-                    Message {
-                        chat,
-                        sent: Some(what),
-                        at,
-                        campaign,
-                        ..
-                    },
-                )) = message::own(read, session.number, &id)?
-                {
-                    let mut job = Job::new(id, chat, what.into());
-                    if let Outgoing::Media { file, .. } = &job.what {
-                        job.file = self.known_upload(session, file)?.map(Arc::new);
-                        job.done = job.file.is_none().then(|| {
-                            Err(Refusal {
-                                kind: ErrorKind::NotFound,
-                                why: "interrupted by a restart, and its file is not kept any more"
-                                    .into(),
-                                code: None,
-                            })
-                        });
-                    }
-                    job.campaign = campaign.map(|part| *part);
-                    // Nobody of a campaign is forgotten; an ordinary message would only surprise.
-                    let late = started.since(at) > RESEND_WITHIN && job.campaign.is_none();
-                    if late {
-                        job.done = Some(Err(Refusal {
-                            kind: ErrorKind::Conflict,
-                            why: "interrupted by a restart and too old to be sent".into(),
-                            code: None,
-                        }));
-                    }
-                    jobs.push(job);
-                }
-            }
-            Ok(jobs)
-        });
-        let outcome = match read {
-            Ok(jobs) if jobs.is_empty() => return,
-            Ok(mut jobs) => {
-                tracing::info!(session = %session.id, count = jobs.len(), "sending what a restart interrupted");
+        if ids.is_empty() {
+            return;
+        }
+        tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
+        let outcome = match self.interrupted_jobs(session, ids) {
+            Ok((mut jobs, of_campaigns)) => {
+                // The campaign sends them, if it still runs, when it may, to those who still want it.
+                let returned = self.settle(session, of_campaigns, None).await;
                 self.deliver(session, jobs.iter_mut().collect()).await;
-                self.settle(session, jobs.into_iter().map(Ok).collect(), None)
-                    .await
-                    .map(|_| ())
+                let jobs = jobs.into_iter().map(Ok).collect();
+                self.settle(session, jobs, None).await.and(returned)
             }
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
             tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
         }
+    }
+
+    /// What is to be sent again after a crash, and the messages of campaigns.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the second goes to `settle` as it is"
+    )]
+    fn interrupted_jobs(
+        &self,
+        session: &Session,
+        ids: Vec<MessageId>,
+    ) -> Result<(Vec<Job>, Vec<Result<Job, Outcome>>)> {
+        let now = self.clock.now();
+        self.store.read(|read| {
+            let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
+            for id in ids {
+                let Some((_, row)) = message::own(read, session.number, &id)? else {
+                    continue;
+                };
+                let Some(what) = row.sent else { continue };
+                let mut job = Job::new(id, row.chat, what.into());
+                if let Some(part) = row.campaign {
+                    job.campaign = Some(*part);
+                    of_campaigns.push(Ok(job));
+                    continue;
+                }
+                let given_up = |kind, why: &str| {
+                    let (why, code) = (why.to_owned(), None);
+                    Some(Err(Refusal { kind, why, code }))
+                };
+                if let Outgoing::Media { file, .. } = &job.what {
+                    job.file = self.known_upload(session, file)?.map(Arc::new);
+                    if job.file.is_none() {
+                        let why = "interrupted by a restart, and its file is not kept any more";
+                        job.done = given_up(ErrorKind::NotFound, why);
+                    }
+                }
+                if now.since(row.at) > RESEND_WITHIN {
+                    let why = "interrupted by a restart and too old to be sent";
+                    job.done = given_up(ErrorKind::Conflict, why);
+                }
+                jobs.push(job);
+            }
+            Ok((jobs, of_campaigns))
+        })
     }
 }
 

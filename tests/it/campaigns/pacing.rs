@@ -10,7 +10,7 @@ use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
 /// 2026-11-21 08:00 in Jakarta.
-const MORNING: Timestamp = Timestamp::from_secs(1_795_222_800);
+pub(super) const MORNING: Timestamp = Timestamp::from_secs(1_795_222_800);
 
 struct Paced {
     rig: Rig,
