@@ -10,7 +10,9 @@ use warung::store::faults::SimulatedDisk;
 use warung::time::Clock;
 
 use super::pacing::MORNING;
-use super::{assert_each_once, assert_sums, create, people, person, show, step, wait_for};
+use super::{
+    assert_each_once, assert_sums, create, people, person, show, step, text_campaign, wait_for,
+};
 use crate::support::{Rig, eventually};
 
 const PEOPLE: u32 = 3;
@@ -197,4 +199,46 @@ async fn what_is_back_at_night_waits_and_who_wrote_stop_gets_no_more() {
         (cut.repeated().await == u64::from(PEOPLE) - 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_is_cut_short_leaves_nobody_waiting_in_a_completed_campaign() {
+    let disk = SimulatedDisk::new();
+    let on = |disk: &Arc<SimulatedDisk>| Some(Disk::Simulated(disk.clone()));
+    let mut rig = Rig::on(on(&disk), |_| {}).await;
+    let token = rig.pair("shop", "6281200002605").await;
+    let stop = json!({ "numbers": [person(84, 0), person(84, 1)] });
+    let stop = rig.post("/api/v1/suppressions", &stop);
+    stop.bearer(&token).send().await.expect(200);
+    let id = text_campaign(&rig, &token, "{{name}}", &people(84, 2)).await;
+    step(&rig, &token, &id, "start").await.expect(200);
+    let done = wait_for(&rig, &token, &id, "completed").await;
+    assert_eq!(done["statistics"]["failed"], 2);
+    rig.stop().await;
+    faults(
+        &rig,
+        "POST",
+        &json!({ "connectFailure": { "reason": 503 } }),
+    )
+    .await;
+    for operations in 0.. {
+        let cut = disk.crash();
+        rig.restart_on(on(&cut)).await;
+        cut.fail_after(operations);
+        let retry = step(&rig, &token, &id, "retry").await;
+        let after = cut.crash();
+        rig.restart_on(on(&after)).await;
+        let now = show(&rig, &token, &id).await;
+        assert!(
+            now["status"] == "sending" || now["statistics"]["failed"] == 2,
+            "cut after {operations} operations: {} {}",
+            now["status"],
+            now["statistics"]
+        );
+        if retry.status == 200 {
+            assert_eq!(now["status"], "sending");
+            return;
+        }
+        assert!(operations < 500, "it ends at last");
+    }
 }
