@@ -155,6 +155,8 @@ pub(super) struct Job {
     /// Whether the client asked for it; the head of an album was not.
     asked: bool,
     pub(super) done: Option<Result<(), Refusal>>,
+    /// Whether all the time passed on a connection that held, without an answer.
+    unheard: bool,
 }
 
 impl Job {
@@ -170,6 +172,7 @@ impl Job {
                 };
                 Some((missed, why))
             }
+            None if self.unheard => Some((Missed::Unheard, unacknowledged(&self.id))),
             None => Some((Missed::Unknown, unacknowledged(&self.id))),
         };
         Sent {
@@ -235,6 +238,7 @@ impl Job {
             campaign: None,
             asked: true,
             done: None,
+            unheard: false,
         }
     }
 
@@ -458,7 +462,14 @@ impl Gateway {
                     }),
                 });
             }
-            if jobs.iter().all(|job| job.done.is_some()) || Instant::now() >= deadline {
+            if jobs.iter().all(|job| job.done.is_some()) {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let held = session.is_connected() && session.logins() == login;
+                for job in jobs {
+                    job.unheard = held;
+                }
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -238,7 +238,7 @@ fn take_up(
         progress.counts.shift(Stage::Failed, Stage::Pending);
         progress.waiting += 1;
         state.stage = Stage::Pending;
-        state.tries = 0;
+        (state.tries, state.unheard) = (0, 0);
         rows::put_state(tx, campaign.roster, place, &state)?;
         due.push((now, place.to_be_bytes()));
     }

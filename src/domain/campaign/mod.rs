@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::draft::MediaKind;
 use super::pacing::Pacing;
 use super::roster::{Place, Roster};
+use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
 use crate::time::Timestamp;
@@ -292,9 +293,19 @@ pub struct State {
     pub error: Option<String>,
     /// How often it was tried.
     pub tries: u32,
+    /// How often WhatsApp took it without ever acknowledging it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unheard: u32,
+    /// The day on whose cap it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Day>,
     /// What stood in a row that was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Record for State {

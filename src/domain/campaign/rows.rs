@@ -20,6 +20,13 @@ const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long nothing goes after WhatsApp asked to slow down, the first time; doubled each time after.
 const SLOWED: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long the next try waits after nobody knows what became of one; doubled for each that WhatsApp
+/// took and said nothing of.
+const UNHEARD: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How often a message is handed to a WhatsApp that says nothing of it.
+const MOST_UNHEARD: u32 = 10;
+
 pub(super) fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
     [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
 }
@@ -198,8 +205,10 @@ pub(in crate::domain) enum Missed {
     Refused(String),
     /// WhatsApp refused it because too many were sent.
     TooMany(String),
-    /// Nobody knows whether it arrived.
+    /// Nobody knows whether it arrived: something came in between.
     Unknown,
+    /// Nobody knows whether it arrived: nothing came in between, and WhatsApp said nothing.
+    Unheard,
 }
 
 /// A recipient's message was not sent. Answers whether it will be tried again; otherwise it has
@@ -240,10 +249,17 @@ pub(in crate::domain) fn missed(
             }
             progress.not_before.unwrap_or(until)
         }
-        Missed::Unknown => {
+        Missed::Unknown | Missed::Unheard => {
+            if matches!(missed, Missed::Unheard) {
+                state.unheard += 1;
+                if state.unheard >= MOST_UNHEARD {
+                    put_state(tx, part.roster, part.place, &state)?;
+                    return Ok(false);
+                }
+            }
             state.error = Some("not acknowledged yet; it is sent again with the same id".into());
             state.tries = state.tries.saturating_sub(1);
-            now.after(std::time::Duration::from_secs(1))
+            now.after(UNHEARD * 2u32.pow(state.unheard.saturating_sub(1)))
         }
     };
     progress.counts.shift(Stage::Sending, Stage::Pending);
