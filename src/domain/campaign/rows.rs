@@ -279,6 +279,7 @@ pub(in crate::domain) fn missed(
 }
 
 /// Writes the progress, and an event about it when the last one is old enough or this is the end.
+/// Receipts come long after the end: they are no end of their own.
 pub(super) fn tell(
     tx: &mut Tx,
     gateway: &Gateway,
@@ -288,13 +289,17 @@ pub(super) fn tell(
     progress: &mut Progress,
     now: Timestamp,
 ) -> Result<Option<u64>> {
-    let over = progress.counts.pending(campaign.total) + progress.counts.sending == 0;
+    let is_over = |counts: &Counts| counts.pending(campaign.total) + counts.sending == 0;
     let quiet = progress
         .told_at
         .is_some_and(|at| now.since(at) < TOLD_EVERY && at <= now);
-    if quiet && !over {
-        put_progress(tx, campaign.roster, progress)?;
-        return Ok(None);
+    if quiet {
+        let before = self::progress(tx, campaign.roster)?.counts;
+        let ends = is_over(&progress.counts) && !is_over(&before);
+        if !ends {
+            put_progress(tx, campaign.roster, progress)?;
+            return Ok(None);
+        }
     }
     progress.told_at = Some(now);
     put_progress(tx, campaign.roster, progress)?;
