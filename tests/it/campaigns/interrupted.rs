@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use warung::server::Deps;
 use warung::store::Disk;
 use warung::store::faults::SimulatedDisk;
@@ -199,6 +200,19 @@ async fn what_is_back_at_night_waits_and_who_wrote_stop_gets_no_more() {
         (cut.repeated().await == u64::from(PEOPLE) - 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_messages_are_kept_is_not_forgotten() {
+    let cut = Cut::new("6281200002604", 83, json!({ "delayBetweenMessages": 0 })).await;
+    cut.pass(Duration::from_secs(30 * 24 * 3600));
+    let gateway = cut.rig.server.as_ref().expect("running").gateway();
+    let swept = gateway.forget_old(&CancellationToken::new()).await;
+    swept.expect("swept");
+    cut.connect().await;
+    cut.settled().await;
+    cut.pass(Duration::from_secs(1));
+    cut.ends(83).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
