@@ -43,6 +43,9 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
 const RESEND_WITHIN: Duration = Duration::from_secs(3600);
 
+/// The note of a message whose outcome could not be stored.
+const UNSTORED: &str = "this result could not be stored, and may be told otherwise later";
+
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -324,7 +327,7 @@ impl Gateway {
                 .collect(),
         )
         .await;
-        self.settle(session, jobs, row_key).await
+        Ok(self.settle(session, jobs, row_key).await)
     }
 
     /// Whether the session can send. One that is on its way back is waited for a moment: a client
@@ -524,13 +527,14 @@ impl Gateway {
         written.into_iter().flatten().collect()
     }
 
-    /// Records what became of each message and answers it.
+    /// Records what became of each message and answers it, also when it cannot be recorded: a
+    /// message that went must not be answered as an error, or its client would send it once more.
     pub(super) async fn settle(
         &self,
         session: &Arc<Session>,
         jobs: Vec<Result<Job, Outcome>>,
         row_key: Option<Vec<u8>>,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut steps = Vec::new();
         let mut campaigns = false;
@@ -551,22 +555,30 @@ impl Gateway {
         }
         let (gateway, inner) = (self.clone(), session.clone());
         let (now, kept) = (self.clock.now(), outcomes.clone());
-        self.record(Durability::Lazy, move |tx| {
-            let newest = settle_rows(tx, &gateway, &inner, &steps, now)?;
-            if let Some(row_key) = row_key
-                && let Some(row) = tx.get(tables::IDEMPOTENCY, &row_key)?
-            {
-                let mut remembered: Remembered = record::decode(&row)?;
-                remembered.outcomes = Some(kept);
-                tx.put(tables::IDEMPOTENCY, row_key, record::encode(&remembered)?);
+        let recorded = self
+            .record(Durability::Lazy, move |tx| {
+                let newest = settle_rows(tx, &gateway, &inner, &steps, now)?;
+                if let Some(row_key) = row_key
+                    && let Some(row) = tx.get(tables::IDEMPOTENCY, &row_key)?
+                {
+                    let mut remembered: Remembered = record::decode(&row)?;
+                    remembered.outcomes = Some(kept);
+                    tx.put(tables::IDEMPOTENCY, row_key, record::encode(&remembered)?);
+                }
+                Ok(((), newest))
+            })
+            .await;
+        if let Err(error) = recorded {
+            tracing::error!(session = %session.id, ?error, "what became of messages could not be stored");
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.id.is_some()) {
+                let told = outcome.note.take().map(|note| note + "; ");
+                outcome.note = Some(told.unwrap_or_default() + UNSTORED);
             }
-            Ok(((), newest))
-        })
-        .await?;
+        }
         if campaigns {
             self.campaigns.wake();
         }
-        Ok(outcomes)
+        outcomes
     }
 
     /// Gives up what a crash interrupted.
@@ -599,18 +611,17 @@ impl Gateway {
             return;
         }
         tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
-        let outcome = match self.interrupted_jobs(session, ids) {
+        match self.interrupted_jobs(session, ids) {
             Ok((mut jobs, of_campaigns)) => {
                 // The campaign sends them, if it still runs, when it may, to those who still want it.
-                let returned = self.settle(session, of_campaigns, None).await;
+                self.settle(session, of_campaigns, None).await;
                 self.deliver(session, jobs.iter_mut().collect()).await;
                 let jobs = jobs.into_iter().map(Ok).collect();
-                self.settle(session, jobs, None).await.and(returned)
+                self.settle(session, jobs, None).await;
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
+            Err(error) => {
+                tracing::error!(session = %session.id, ?error, "interrupted messages cannot be read");
+            }
         }
     }
 

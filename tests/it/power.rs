@@ -102,3 +102,32 @@ async fn a_second_process_on_the_same_folder_is_told_so() {
     let text = error.err().expect("refused").to_string();
     assert!(text.contains("warung.redb"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_is_answered_as_sent_though_it_cannot_be_written_down() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", "6281200000702").await;
+    rig.send_text("shop", &token, CUSTOMER, "warm").await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "delayAcks": 5000 }))
+        .await;
+    let message = json!({ "to": CUSTOMER, "type": "text", "text": { "body": "sent" } });
+    let call = rig.post("/api/v1/messages?sessionId=shop", &message);
+    let sending = tokio::spawn(call.bearer(&token).send());
+    rig.wait_for_received(CUSTOMER, 2).await;
+    disk.fail_after(0);
+    let write = json!({ "numbers": ["6281299990702"] });
+    eventually("writes fail", || async {
+        let write = rig.post("/api/v1/suppressions", &write).bearer(&token);
+        (write.send().await.status == 503).then_some(())
+    })
+    .await;
+    assert!(!sending.is_finished(), "the acknowledgement is on its way");
+    let result = sending.await.expect("it ends").expect(200)[0].clone();
+    assert_eq!(result["status"], "success", "{result}");
+    assert!(
+        result["note"].as_str().expect("a note").contains("stored"),
+        "{result}"
+    );
+    disk.heal();
+}
