@@ -352,6 +352,11 @@ impl Gateway {
         let sources = &sources;
         let composed = drafts.into_iter().zip(ids).map(|(draft, id)| async move {
             let (to, album) = (draft.to.clone(), album_of(&draft));
+            if let Some(id) = &id
+                && let Some(job) = self.stored_job(session, id)
+            {
+                return (album, Ok(job));
+            }
             let job = match self.compose(session, draft, sources).await {
                 Ok(composed) => {
                     let id = id.unwrap_or_else(|| self.ids.message_id());
@@ -365,6 +370,22 @@ impl Gateway {
             .buffered(COMPOSED_AT_ONCE)
             .collect()
             .await
+    }
+
+    /// The message that an earlier try of the same request stored under this id. Composed anew it
+    /// would not be the same: a poll's votes are sealed with the secret that it was first sent with.
+    fn stored_job(&self, session: &Session, id: &MessageId) -> Option<Job> {
+        let stored = self
+            .store
+            .read(|read| message::own(read, session.number, id));
+        let row = stored.ok().flatten()?.1;
+        let mut job = Job::new(id.clone(), row.chat, row.sent?.into());
+        if row.progress.is_some_and(|now| now >= Progress::Sent) {
+            job.done = Some(Ok(()));
+        } else if let Outgoing::Media { file, .. } = &job.what {
+            job.file = Some(Arc::new(self.known_upload(session, file).ok().flatten()?));
+        }
+        Some(job)
     }
 
     fn remembered(&self, key: &IdempotencyKey, row: &[u8]) -> Result<Option<Remembered>> {
@@ -408,7 +429,8 @@ impl Gateway {
                 },
             )
         });
-        let rows = jobs.iter().flatten().map(|job| job.rows(number, now));
+        let to_go = jobs.iter().flatten().filter(|job| job.done.is_none());
+        let rows = to_go.map(|job| job.rows(number, now));
         let rows: Vec<JobRows> = rows.collect::<Result<_>>()?;
         if rows.is_empty() && remembered.is_none() {
             return Ok(());
@@ -758,6 +780,8 @@ fn with_album_heads(jobs: Vec<(Option<usize>, Result<Job, Outcome>)>) -> Vec<Res
                 let head = Outgoing::Album { images, videos };
                 let mut head = Job::new(id.clone(), job.to.clone(), head.into());
                 head.asked = false;
+                // It went before its files did.
+                head.done = job.done.is_some().then_some(Ok(()));
                 all.push(Ok(head));
             }
         }
