@@ -820,7 +820,8 @@ pub fn not_connected(session: &Session) -> Error {
 fn refusal(code: &str) -> String {
     let words = match code {
         "463" => "the account may not write to new contacts for now",
-        "429" | "479" => "too many messages; wait before sending more",
+        "429" => "too many messages; wait before sending more",
+        "479" => "the message, or whom it is for, has a form that WhatsApp does not take",
         "401" | "403" => "the account may not send this",
         "404" => "the recipient does not exist",
         _ => "WhatsApp refused the message",
