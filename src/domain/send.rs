@@ -17,7 +17,7 @@ use super::media::Uploaded;
 use super::message::{self, Message, Step};
 use super::session::{Session, State, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{MessageId, SessionNumber, hex};
+use crate::ids::{MessageId, RowId, SessionNumber, hex};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -647,6 +647,35 @@ impl Gateway {
         }
     }
 
+    /// Gives what nobody settled back to its campaign. Answers whether there was anything.
+    ///
+    /// Hazard: for the loop that sends the campaign only, between its messages.
+    pub(super) async fn return_unsettled(
+        &self,
+        session: &Arc<Session>,
+        campaign: &RowId,
+    ) -> Result<bool> {
+        let ids = self
+            .store
+            .read(|read| message::in_outbox(read, session.number))?;
+        let (_, of_campaigns) = self.interrupted_jobs(session, ids)?;
+        let is_part = |job: &&Job| {
+            job.campaign
+                .as_ref()
+                .is_some_and(|p| p.campaign == *campaign)
+        };
+        let jobs = of_campaigns.iter().flatten().filter(is_part);
+        let steps: Vec<_> = jobs.map(Job::step).collect();
+        if steps.is_empty() {
+            return Ok(false);
+        }
+        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
+        self.record(Durability::Lazy, move |tx| {
+            Ok((true, settle_rows(tx, &gateway, &inner, &steps, now)?))
+        })
+        .await
+    }
+
     /// What is to be sent again after a crash, and the messages of campaigns.
     #[expect(
         clippy::type_complexity,
@@ -708,10 +737,12 @@ fn settle_rows(
 ) -> Result<Option<u64>> {
     let mut newest = None;
     for sent in steps {
-        tx.delete(
-            tables::OUTBOX,
-            &message::outbox_key(session.number, &sent.id),
-        );
+        let outbox = message::outbox_key(session.number, &sent.id);
+        if sent.failure.is_some() && !tx.exists(tables::OUTBOX, &outbox)? {
+            // Somebody else settled it, and may have put it back to be tried again.
+            continue;
+        }
+        tx.delete(tables::OUTBOX, &outbox);
         if let Some((missed, _)) = &sent.failure
             && let Some((_, row)) = message::own(tx, session.number, &sent.id)?
             && let Some(part) = &row.campaign

@@ -3,9 +3,9 @@
 //! How it works: the people lie in a [`roster`](super::roster), and [`Progress`] holds the place of the
 //! first that was not begun. A [`State`] row is written when a recipient is begun, in the transaction
 //! that also stores the message under its id; from then on the message carries the campaign's
-//! [`Part`], and whatever moves the message (acknowledgements, receipts, a resend after a crash)
-//! moves the recipient in the same transaction. What is to be tried again waits in the due-queue,
-//! always with the id it was first sent with: WhatsApp's clients show one message per id.
+//! [`Part`], and whatever moves the message (acknowledgements, receipts) moves the recipient in the
+//! same transaction. What is to be tried again, also after a crash, waits in the due-queue, always
+//! with the id it was first sent with: WhatsApp's clients show one message per id.
 //!
 //! Invariants:
 //! - the work per message does not depend on the size of the campaign;

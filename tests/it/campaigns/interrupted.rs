@@ -256,3 +256,40 @@ async fn a_retry_that_is_cut_short_leaves_nobody_waiting_in_a_completed_campaign
         assert!(operations < 500, "it ends at last");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_room_again() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", "6281200002606").await;
+    for n in 0..PEOPLE {
+        let path = format!("/sandbox/phones/{}", person(85, n));
+        let silent = json!({ "receipts": "none" });
+        rig.sandbox("PUT", &path, &silent).await;
+    }
+    let other = "6281299992606";
+    rig.send_text("shop", &token, other, "warm").await;
+    faults(&rig, "POST", &json!({ "delayAcks": 5000, "count": 4 })).await;
+    let id = text_campaign(&rig, &token, "{{name}}", &people(85, PEOPLE)).await;
+    step(&rig, &token, &id, "start").await.expect(200);
+    for n in 0..PEOPLE {
+        rig.wait_for_received(&person(85, n), 1).await;
+    }
+    let (session, text) = (token.clone(), json!({ "body": "last" }));
+    let body = json!({ "to": other, "type": "text", "text": text });
+    let last = rig.post("/api/v1/messages?sessionId=shop", &body);
+    let last = tokio::spawn(last.bearer(&session).send());
+    rig.wait_for_received(other, 2).await;
+    disk.fail_after(0);
+    // It is acknowledged after those of the campaign.
+    let last = last.await.expect("it ends").expect(200)[0].clone();
+    assert!(last["note"].is_string(), "it could not be stored: {last}");
+    assert_eq!(
+        show(&rig, &token, &id).await["statistics"]["sending"],
+        PEOPLE
+    );
+    disk.heal();
+    let done = wait_for(&rig, &token, &id, "completed").await;
+    assert_eq!(done["statistics"]["sent"], PEOPLE, "{}", done["statistics"]);
+    assert_each_once(&rig, 85, PEOPLE, |n| format!("Ani {n}")).await;
+}
