@@ -81,25 +81,29 @@ impl Gateway {
             if old.is_empty() {
                 continue;
             }
-            gone += old.len();
-            self.store
+            gone += self
+                .store
                 .write(Durability::Lazy, move |tx| {
+                    let mut gone = 0;
                     for key in &old {
                         // It may have been written anew since it was read.
                         let row = tx.get(table, key)?;
                         if !row.is_some_and(|row| is_old(&row, before)) {
                             continue;
                         }
-                        if table == tables::EVENTS {
-                            event::remove(tx, key)?;
+                        // Somebody waits to hear what becomes of a message that is still to go.
+                        if table == tables::MESSAGES
+                            && tx.exists(tables::OUTBOX, outbox_key_of(key))?
+                        {
                             continue;
                         }
-                        tx.delete(table, key);
-                        if table == tables::MESSAGES {
-                            tx.delete(tables::OUTBOX, outbox_key_of(key));
+                        gone += 1;
+                        match table {
+                            tables::EVENTS => event::remove(tx, key)?,
+                            _ => tx.delete(table, key),
                         }
                     }
-                    Ok(())
+                    Ok(gone)
                 })
                 .await?;
         }

@@ -17,7 +17,7 @@ use super::media::Uploaded;
 use super::message::{self, Message, Step};
 use super::session::{Session, State, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{MessageId, SessionNumber, hex};
+use crate::ids::{MessageId, RowId, SessionNumber, hex};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -42,6 +42,9 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
 const RESEND_WITHIN: Duration = Duration::from_secs(3600);
+
+/// The note of a message whose outcome could not be stored.
+const UNSTORED: &str = "this result could not be stored, and may be told otherwise later";
 
 /// What became of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +158,8 @@ pub(super) struct Job {
     /// Whether the client asked for it; the head of an album was not.
     asked: bool,
     pub(super) done: Option<Result<(), Refusal>>,
+    /// Whether all the time passed on a connection that held, without an answer.
+    unheard: bool,
 }
 
 impl Job {
@@ -170,6 +175,7 @@ impl Job {
                 };
                 Some((missed, why))
             }
+            None if self.unheard => Some((Missed::Unheard, unacknowledged(&self.id))),
             None => Some((Missed::Unknown, unacknowledged(&self.id))),
         };
         Sent {
@@ -235,6 +241,7 @@ impl Job {
             campaign: None,
             asked: true,
             done: None,
+            unheard: false,
         }
     }
 
@@ -320,7 +327,7 @@ impl Gateway {
                 .collect(),
         )
         .await;
-        self.settle(session, jobs, row_key).await
+        Ok(self.settle(session, jobs, row_key).await)
     }
 
     /// Whether the session can send. One that is on its way back is waited for a moment: a client
@@ -345,6 +352,11 @@ impl Gateway {
         let sources = &sources;
         let composed = drafts.into_iter().zip(ids).map(|(draft, id)| async move {
             let (to, album) = (draft.to.clone(), album_of(&draft));
+            if let Some(id) = &id
+                && let Some(job) = self.stored_job(session, id)
+            {
+                return (album, Ok(job));
+            }
             let job = match self.compose(session, draft, sources).await {
                 Ok(composed) => {
                     let id = id.unwrap_or_else(|| self.ids.message_id());
@@ -358,6 +370,22 @@ impl Gateway {
             .buffered(COMPOSED_AT_ONCE)
             .collect()
             .await
+    }
+
+    /// The message that an earlier try of the same request stored under this id. Composed anew it
+    /// would not be the same: a poll's votes are sealed with the secret that it was first sent with.
+    fn stored_job(&self, session: &Session, id: &MessageId) -> Option<Job> {
+        let stored = self
+            .store
+            .read(|read| message::own(read, session.number, id));
+        let row = stored.ok().flatten()?.1;
+        let mut job = Job::new(id.clone(), row.chat, row.sent?.into());
+        if row.progress.is_some_and(|now| now >= Progress::Sent) {
+            job.done = Some(Ok(()));
+        } else if let Outgoing::Media { file, .. } = &job.what {
+            job.file = Some(Arc::new(self.known_upload(session, file).ok().flatten()?));
+        }
+        Some(job)
     }
 
     fn remembered(&self, key: &IdempotencyKey, row: &[u8]) -> Result<Option<Remembered>> {
@@ -401,7 +429,8 @@ impl Gateway {
                 },
             )
         });
-        let rows = jobs.iter().flatten().map(|job| job.rows(number, now));
+        let to_go = jobs.iter().flatten().filter(|job| job.done.is_none());
+        let rows = to_go.map(|job| job.rows(number, now));
         let rows: Vec<JobRows> = rows.collect::<Result<_>>()?;
         if rows.is_empty() && remembered.is_none() {
             return Ok(());
@@ -458,7 +487,14 @@ impl Gateway {
                     }),
                 });
             }
-            if jobs.iter().all(|job| job.done.is_some()) || Instant::now() >= deadline {
+            if jobs.iter().all(|job| job.done.is_some()) {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let held = session.is_connected() && session.logins() == login;
+                for job in jobs {
+                    job.unheard = held;
+                }
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -513,13 +549,14 @@ impl Gateway {
         written.into_iter().flatten().collect()
     }
 
-    /// Records what became of each message and answers it.
+    /// Records what became of each message and answers it, also when it cannot be recorded: a
+    /// message that went must not be answered as an error, or its client would send it once more.
     pub(super) async fn settle(
         &self,
         session: &Arc<Session>,
         jobs: Vec<Result<Job, Outcome>>,
         row_key: Option<Vec<u8>>,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut steps = Vec::new();
         let mut campaigns = false;
@@ -540,22 +577,30 @@ impl Gateway {
         }
         let (gateway, inner) = (self.clone(), session.clone());
         let (now, kept) = (self.clock.now(), outcomes.clone());
-        self.record(Durability::Lazy, move |tx| {
-            let newest = settle_rows(tx, &gateway, &inner, &steps, now)?;
-            if let Some(row_key) = row_key
-                && let Some(row) = tx.get(tables::IDEMPOTENCY, &row_key)?
-            {
-                let mut remembered: Remembered = record::decode(&row)?;
-                remembered.outcomes = Some(kept);
-                tx.put(tables::IDEMPOTENCY, row_key, record::encode(&remembered)?);
+        let recorded = self
+            .record(Durability::Lazy, move |tx| {
+                let newest = settle_rows(tx, &gateway, &inner, &steps, now)?;
+                if let Some(row_key) = row_key
+                    && let Some(row) = tx.get(tables::IDEMPOTENCY, &row_key)?
+                {
+                    let mut remembered: Remembered = record::decode(&row)?;
+                    remembered.outcomes = Some(kept);
+                    tx.put(tables::IDEMPOTENCY, row_key, record::encode(&remembered)?);
+                }
+                Ok(((), newest))
+            })
+            .await;
+        if let Err(error) = recorded {
+            tracing::error!(session = %session.id, ?error, "what became of messages could not be stored");
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.id.is_some()) {
+                let told = outcome.note.take().map(|note| note + "; ");
+                outcome.note = Some(told.unwrap_or_default() + UNSTORED);
             }
-            Ok(((), newest))
-        })
-        .await?;
+        }
         if campaigns {
             self.campaigns.wake();
         }
-        Ok(outcomes)
+        outcomes
     }
 
     /// Gives up what a crash interrupted.
@@ -580,65 +625,100 @@ impl Gateway {
         }
     }
 
-    /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id.
+    /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id. What
+    /// belongs to a campaign goes back to it.
     pub(super) async fn resend_interrupted(&self, session: &Arc<Session>) {
         let ids = session.take_interrupted();
-        let started = self.clock.now();
-        let read = self.store.read(|read| {
-            let mut jobs = Vec::new();
-            for id in ids {
-                if let Some((
-                    _,
-                    Message {
-                        chat,
-                        sent: Some(what),
-                        at,
-                        campaign,
-                        ..
-                    },
-                )) = message::own(read, session.number, &id)?
-                {
-                    let mut job = Job::new(id, chat, what.into());
-                    if let Outgoing::Media { file, .. } = &job.what {
-                        job.file = self.known_upload(session, file)?.map(Arc::new);
-                        job.done = job.file.is_none().then(|| {
-                            Err(Refusal {
-                                kind: ErrorKind::NotFound,
-                                why: "interrupted by a restart, and its file is not kept any more"
-                                    .into(),
-                                code: None,
-                            })
-                        });
-                    }
-                    job.campaign = campaign.map(|part| *part);
-                    // Nobody of a campaign is forgotten; an ordinary message would only surprise.
-                    let late = started.since(at) > RESEND_WITHIN && job.campaign.is_none();
-                    if late {
-                        job.done = Some(Err(Refusal {
-                            kind: ErrorKind::Conflict,
-                            why: "interrupted by a restart and too old to be sent".into(),
-                            code: None,
-                        }));
-                    }
-                    jobs.push(job);
-                }
-            }
-            Ok(jobs)
-        });
-        let outcome = match read {
-            Ok(jobs) if jobs.is_empty() => return,
-            Ok(mut jobs) => {
-                tracing::info!(session = %session.id, count = jobs.len(), "sending what a restart interrupted");
-                self.deliver(session, jobs.iter_mut().collect()).await;
-                self.settle(session, jobs.into_iter().map(Ok).collect(), None)
-                    .await
-                    .map(|_| ())
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
+        if ids.is_empty() {
+            return;
         }
+        tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
+        match self.interrupted_jobs(session, ids) {
+            Ok((mut jobs, of_campaigns)) => {
+                // The campaign sends them, if it still runs, when it may, to those who still want it.
+                self.settle(session, of_campaigns, None).await;
+                self.deliver(session, jobs.iter_mut().collect()).await;
+                let jobs = jobs.into_iter().map(Ok).collect();
+                self.settle(session, jobs, None).await;
+            }
+            Err(error) => {
+                tracing::error!(session = %session.id, ?error, "interrupted messages cannot be read");
+            }
+        }
+    }
+
+    /// Gives what nobody settled back to its campaign. Answers whether there was anything.
+    ///
+    /// Hazard: for the loop that sends the campaign only, between its messages.
+    pub(super) async fn return_unsettled(
+        &self,
+        session: &Arc<Session>,
+        campaign: &RowId,
+    ) -> Result<bool> {
+        let ids = self
+            .store
+            .read(|read| message::in_outbox(read, session.number))?;
+        let (_, of_campaigns) = self.interrupted_jobs(session, ids)?;
+        let is_part = |job: &&Job| {
+            job.campaign
+                .as_ref()
+                .is_some_and(|p| p.campaign == *campaign)
+        };
+        let jobs = of_campaigns.iter().flatten().filter(is_part);
+        let steps: Vec<_> = jobs.map(Job::step).collect();
+        if steps.is_empty() {
+            return Ok(false);
+        }
+        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
+        self.record(Durability::Lazy, move |tx| {
+            Ok((true, settle_rows(tx, &gateway, &inner, &steps, now)?))
+        })
+        .await
+    }
+
+    /// What is to be sent again after a crash, and the messages of campaigns.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the second goes to `settle` as it is"
+    )]
+    fn interrupted_jobs(
+        &self,
+        session: &Session,
+        ids: Vec<MessageId>,
+    ) -> Result<(Vec<Job>, Vec<Result<Job, Outcome>>)> {
+        let now = self.clock.now();
+        self.store.read(|read| {
+            let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
+            for id in ids {
+                let Some((_, row)) = message::own(read, session.number, &id)? else {
+                    continue;
+                };
+                let Some(what) = row.sent else { continue };
+                let mut job = Job::new(id, row.chat, what.into());
+                if let Some(part) = row.campaign {
+                    job.campaign = Some(*part);
+                    of_campaigns.push(Ok(job));
+                    continue;
+                }
+                let given_up = |kind, why: &str| {
+                    let (why, code) = (why.to_owned(), None);
+                    Some(Err(Refusal { kind, why, code }))
+                };
+                if let Outgoing::Media { file, .. } = &job.what {
+                    job.file = self.known_upload(session, file)?.map(Arc::new);
+                    if job.file.is_none() {
+                        let why = "interrupted by a restart, and its file is not kept any more";
+                        job.done = given_up(ErrorKind::NotFound, why);
+                    }
+                }
+                if now.since(row.at) > RESEND_WITHIN {
+                    let why = "interrupted by a restart and too old to be sent";
+                    job.done = given_up(ErrorKind::Conflict, why);
+                }
+                jobs.push(job);
+            }
+            Ok((jobs, of_campaigns))
+        })
     }
 }
 
@@ -657,10 +737,12 @@ fn settle_rows(
 ) -> Result<Option<u64>> {
     let mut newest = None;
     for sent in steps {
-        tx.delete(
-            tables::OUTBOX,
-            &message::outbox_key(session.number, &sent.id),
-        );
+        let outbox = message::outbox_key(session.number, &sent.id);
+        if sent.failure.is_some() && !tx.exists(tables::OUTBOX, &outbox)? {
+            // Somebody else settled it, and may have put it back to be tried again.
+            continue;
+        }
+        tx.delete(tables::OUTBOX, &outbox);
         if let Some((missed, _)) = &sent.failure
             && let Some((_, row)) = message::own(tx, session.number, &sent.id)?
             && let Some(part) = &row.campaign
@@ -729,6 +811,8 @@ fn with_album_heads(jobs: Vec<(Option<usize>, Result<Job, Outcome>)>) -> Vec<Res
                 let head = Outgoing::Album { images, videos };
                 let mut head = Job::new(id.clone(), job.to.clone(), head.into());
                 head.asked = false;
+                // It went before its files did.
+                head.done = job.done.is_some().then_some(Ok(()));
                 all.push(Ok(head));
             }
         }
@@ -767,7 +851,8 @@ pub fn not_connected(session: &Session) -> Error {
 fn refusal(code: &str) -> String {
     let words = match code {
         "463" => "the account may not write to new contacts for now",
-        "429" | "479" => "too many messages; wait before sending more",
+        "429" => "too many messages; wait before sending more",
+        "479" => "the message, or whom it is for, has a form that WhatsApp does not take",
         "401" | "403" => "the account may not send this",
         "404" => "the recipient does not exist",
         _ => "WhatsApp refused the message",

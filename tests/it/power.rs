@@ -102,3 +102,91 @@ async fn a_second_process_on_the_same_folder_is_told_so() {
     let text = error.err().expect("refused").to_string();
     assert!(text.contains("warung.redb"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_is_answered_as_sent_though_it_cannot_be_written_down() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", "6281200000702").await;
+    rig.send_text("shop", &token, CUSTOMER, "warm").await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "delayAcks": 5000 }))
+        .await;
+    let message = json!({ "to": CUSTOMER, "type": "text", "text": { "body": "sent" } });
+    let call = rig.post("/api/v1/messages?sessionId=shop", &message);
+    let sending = tokio::spawn(call.bearer(&token).send());
+    rig.wait_for_received(CUSTOMER, 2).await;
+    disk.fail_after(0);
+    let write = json!({ "numbers": ["6281299990702"] });
+    eventually("writes fail", || async {
+        let write = rig.post("/api/v1/suppressions", &write).bearer(&token);
+        (write.send().await.status == 503).then_some(())
+    })
+    .await;
+    assert!(!sending.is_finished(), "the acknowledgement is on its way");
+    let result = sending.await.expect("it ends").expect(200)[0].clone();
+    assert_eq!(result["status"], "success", "{result}");
+    assert!(
+        result["note"].as_str().expect("a note").contains("stored"),
+        "{result}"
+    );
+    disk.heal();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_is_asked_for_again_after_the_power_went_is_the_same_poll() {
+    let disk = SimulatedDisk::new();
+    let mut rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", "6281200000703").await;
+    let phone = "6281299990703";
+    rig.sandbox(
+        "PUT",
+        &format!("/sandbox/phones/{phone}"),
+        &json!({ "receipts": "none" }),
+    )
+    .await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "loseAcks": true }))
+        .await;
+    let poll = json!({ "to": phone, "type": "poll",
+        "poll": { "question": "Kapan?", "options": ["Senin", "Selasa"] } });
+    let ask = |rig: &Rig| {
+        let call = rig.post("/api/v1/messages?sessionId=shop", &poll);
+        call.bearer(&token).header("idempotency-key", "poll-1")
+    };
+    let first = tokio::spawn(ask(&rig).try_send());
+    let id = rig.wait_for_received(phone, 1).await[0]["id"].clone();
+    disk.fail_after(0);
+    let disk = disk.crash();
+    rig.stop().await;
+    first.await.expect("it ends");
+    let faults = rig
+        .network
+        .control("DELETE", "/sandbox/faults", &Value::Null);
+    faults.await.expect("none");
+    rig.restart_on(Some(Disk::Simulated(disk))).await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    let path = format!(
+        "/api/v1/messages/{}?sessionId=shop",
+        id.as_str().expect("an id")
+    );
+    let show = || async { rig.get(&path).bearer(&token).send().await.expect(200) };
+    eventually("it went again", || async {
+        (show().await["delivery"] == "sent").then_some(())
+    })
+    .await;
+    let again = ask(&rig).send().await.expect(200)[0].clone();
+    assert_eq!(again["status"], "success", "{again}");
+    assert_eq!(again["messageId"], id);
+    let vote = json!({ "messageId": id, "options": ["Selasa"] });
+    rig.sandbox("POST", &format!("/sandbox/phones/{phone}/vote"), &vote)
+        .await;
+    eventually("the vote can be opened", || async {
+        let row = show().await;
+        (row["poll"]["options"][1]["votes"] == 1).then_some(())
+    })
+    .await;
+    let stats = rig.stats().await;
+    assert_eq!(
+        stats["duplicates"], 1,
+        "only the restart sent it again: {stats}"
+    );
+}

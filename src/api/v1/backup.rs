@@ -302,6 +302,6 @@ fn state(row: &Object) -> Result<State> {
             .and_then(Value::as_u64)
             .unwrap_or(0)
             .min(100) as u32,
-        input: None,
+        ..State::default()
     })
 }

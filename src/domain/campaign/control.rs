@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::create::{self, Audience, NewMedia};
 use super::{Campaign, QUEUE, Settings, Stage, Status, rows};
@@ -38,6 +39,11 @@ fn conflict(text: &'static str) -> Error {
 }
 
 impl Gateway {
+    fn kept(&self, session: &Session) -> Result<Arc<Session>> {
+        let kept = self.sessions.by_number(session.number);
+        kept.ok_or_else(|| Error::not_found("Session not found"))
+    }
+
     /// Moves a campaign to the status that `next` decides on.
     async fn move_campaign(
         &self,
@@ -45,10 +51,7 @@ impl Gateway {
         id: &RowId,
         next: impl FnOnce(&mut Campaign) -> Result<Status> + Send + 'static,
     ) -> Result<Campaign> {
-        let session = self
-            .sessions
-            .by_number(session.number)
-            .ok_or_else(|| Error::not_found("Session not found"))?;
+        let session = self.kept(session)?;
         let (gateway, id) = (self.clone(), id.clone());
         let moved = self
             .record(Durability::Sync, move |tx| {
@@ -109,23 +112,14 @@ impl Gateway {
 
     /// Takes up again all recipients that failed, except refused rows. Answers how many.
     pub async fn retry_campaign(&self, session: &Session, id: &RowId) -> Result<usize> {
-        let campaign = self
-            .store
-            .read(|read| rows::get(read, session.number, id))?;
-        if !matches!(
-            campaign.status,
-            Status::Sending | Status::Paused | Status::Completed
-        ) {
-            return Err(conflict("Campaign was not started"));
-        }
+        let session = self.kept(session)?;
         let mut count = 0;
         let mut from = 0;
         loop {
-            let (id, number, now) = (id.clone(), session.number, self.clock.now());
+            let (gateway, session, id) = (self.clone(), session.clone(), id.clone());
             let (more, next) = self
-                .store
-                .write(Durability::Sync, move |tx| {
-                    take_up(tx, number, &id, from, now)
+                .record(Durability::Sync, move |tx| {
+                    take_up(tx, &gateway, &session, &id, from)
                 })
                 .await?;
             count += more;
@@ -133,13 +127,6 @@ impl Gateway {
                 Some(next) => from = next,
                 None => break,
             }
-        }
-        if count > 0 && campaign.status == Status::Completed {
-            self.move_campaign(session, id, |campaign| {
-                campaign.completed_at = None;
-                Ok(Status::Sending)
-            })
-            .await?;
         }
         self.campaigns.wake();
         Ok(count)
@@ -216,15 +203,29 @@ impl Gateway {
     }
 }
 
-/// Puts some failed recipients back into the queue. Answers how many, and where to go on.
+/// Puts some failed recipients back into the queue. Answers how many, where to go on, and the
+/// number of the event.
+///
+/// Invariant: nobody waits in a completed campaign, so it runs again from the same transaction on.
+#[expect(
+    clippy::type_complexity,
+    reason = "an answer, and what `record` asks for"
+)]
 fn take_up(
     tx: &mut Tx,
-    session: crate::ids::SessionNumber,
+    gateway: &Gateway,
+    session: &Session,
     id: &RowId,
     from: u32,
-    now: Timestamp,
-) -> Result<(usize, Option<u32>)> {
-    let campaign = rows::get(tx, session, id)?;
+) -> Result<((usize, Option<u32>), Option<u64>)> {
+    let mut campaign = rows::get(tx, session.number, id)?;
+    if !matches!(
+        campaign.status,
+        Status::Sending | Status::Paused | Status::Completed
+    ) {
+        return Err(conflict("Campaign was not started"));
+    }
+    let now = gateway.clock.now();
     let mut progress = rows::progress(tx, campaign.roster)?;
     let states = rows::states(tx, campaign.roster, from, RETRIED_AT_ONCE)?;
     let next = match states.last() {
@@ -239,14 +240,19 @@ fn take_up(
         progress.counts.shift(Stage::Failed, Stage::Pending);
         progress.waiting += 1;
         state.stage = Stage::Pending;
-        state.tries = 0;
+        (state.tries, state.unheard) = (0, 0);
         rows::put_state(tx, campaign.roster, place, &state)?;
         due.push((now, place.to_be_bytes()));
     }
     let count = due.len();
     queue::enqueue_all(tx, QUEUE, &rows::lane(campaign.roster), Order::ByDue, due)?;
     rows::put_progress(tx, campaign.roster, &progress)?;
-    Ok((count, next))
+    let mut told = None;
+    if campaign.status == Status::Completed && progress.waiting > 0 {
+        campaign.completed_at = None;
+        told = rows::change_status(tx, gateway, session, id, &mut campaign, Status::Sending)?;
+    }
+    Ok(((count, next), told))
 }
 
 /// The keys of the files that campaigns show which have not ended: those of the session whose number

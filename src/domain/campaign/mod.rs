@@ -3,9 +3,9 @@
 //! How it works: the people lie in a [`roster`](super::roster), and [`Progress`] holds the place of the
 //! first that was not begun. A [`State`] row is written when a recipient is begun, in the transaction
 //! that also stores the message under its id; from then on the message carries the campaign's
-//! [`Part`], and whatever moves the message (acknowledgements, receipts, a resend after a crash)
-//! moves the recipient in the same transaction. What is to be tried again waits in the due-queue,
-//! always with the id it was first sent with: WhatsApp's clients show one message per id.
+//! [`Part`], and whatever moves the message (acknowledgements, receipts) moves the recipient in the
+//! same transaction. What is to be tried again, also after a crash, waits in the due-queue, always
+//! with the id it was first sent with: WhatsApp's clients show one message per id.
 //!
 //! Invariants:
 //! - the work per message does not depend on the size of the campaign;
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::draft::MediaKind;
 use super::pacing::Pacing;
 use super::roster::{Place, Roster};
+use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
 use crate::time::Timestamp;
@@ -292,9 +293,19 @@ pub struct State {
     pub error: Option<String>,
     /// How often it was tried.
     pub tries: u32,
+    /// How often WhatsApp took it without ever acknowledging it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unheard: u32,
+    /// The day on whose cap it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Day>,
     /// What stood in a row that was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Record for State {

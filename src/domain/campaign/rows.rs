@@ -20,6 +20,13 @@ const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long nothing goes after WhatsApp asked to slow down, the first time; doubled each time after.
 const SLOWED: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long the next try waits after nobody knows what became of one; doubled for each that WhatsApp
+/// took and said nothing of.
+const UNHEARD: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How often a message is handed to a WhatsApp that says nothing of it.
+const MOST_UNHEARD: u32 = 10;
+
 pub(super) fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
     [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
 }
@@ -198,8 +205,10 @@ pub(in crate::domain) enum Missed {
     Refused(String),
     /// WhatsApp refused it because too many were sent.
     TooMany(String),
-    /// Nobody knows whether it arrived.
+    /// Nobody knows whether it arrived: something came in between.
     Unknown,
+    /// Nobody knows whether it arrived: nothing came in between, and WhatsApp said nothing.
+    Unheard,
 }
 
 /// A recipient's message was not sent. Answers whether it will be tried again; otherwise it has
@@ -240,10 +249,17 @@ pub(in crate::domain) fn missed(
             }
             progress.not_before.unwrap_or(until)
         }
-        Missed::Unknown => {
+        Missed::Unknown | Missed::Unheard => {
+            if matches!(missed, Missed::Unheard) {
+                state.unheard += 1;
+                if state.unheard >= MOST_UNHEARD {
+                    put_state(tx, part.roster, part.place, &state)?;
+                    return Ok(false);
+                }
+            }
             state.error = Some("not acknowledged yet; it is sent again with the same id".into());
             state.tries = state.tries.saturating_sub(1);
-            now.after(std::time::Duration::from_secs(1))
+            now.after(UNHEARD * 2u32.pow(state.unheard.saturating_sub(1)))
         }
     };
     progress.counts.shift(Stage::Sending, Stage::Pending);
@@ -263,6 +279,7 @@ pub(in crate::domain) fn missed(
 }
 
 /// Writes the progress, and an event about it when the last one is old enough or this is the end.
+/// Receipts come long after the end: they are no end of their own.
 pub(super) fn tell(
     tx: &mut Tx,
     gateway: &Gateway,
@@ -272,13 +289,17 @@ pub(super) fn tell(
     progress: &mut Progress,
     now: Timestamp,
 ) -> Result<Option<u64>> {
-    let over = progress.counts.pending(campaign.total) + progress.counts.sending == 0;
+    let is_over = |counts: &Counts| counts.pending(campaign.total) + counts.sending == 0;
     let quiet = progress
         .told_at
         .is_some_and(|at| now.since(at) < TOLD_EVERY && at <= now);
-    if quiet && !over {
-        put_progress(tx, campaign.roster, progress)?;
-        return Ok(None);
+    if quiet {
+        let before = self::progress(tx, campaign.roster)?.counts;
+        let ends = is_over(&progress.counts) && !is_over(&before);
+        if !ends {
+            put_progress(tx, campaign.roster, progress)?;
+            return Ok(None);
+        }
     }
     progress.told_at = Some(now);
     put_progress(tx, campaign.roster, progress)?;

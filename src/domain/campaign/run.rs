@@ -201,6 +201,12 @@ impl Gateway {
             if !session.is_connected() {
                 continue;
             }
+            // What this loop hands over it waits for. Whoever is in between now was left there by a
+            // crash, or by a disk on which the outcome could not be stored.
+            let left = one.progress.counts.sending > 0;
+            if left && self.return_unsettled(session, &one.id).await? {
+                return Ok(Look::Done);
+            }
             match self.next_work(session, &one, now)? {
                 Work::Nothing => {}
                 Work::Later(at) => wait_until(at),

@@ -138,7 +138,7 @@ impl Gateway {
         }
         self.deliver(session, jobs.iter_mut().collect()).await;
         self.settle(session, jobs.into_iter().map(Ok).collect(), None)
-            .await?;
+            .await;
         Ok(())
     }
 
@@ -346,7 +346,7 @@ fn mark(
     now: Timestamp,
 ) -> Result<(Vec<crate::ids::MessageId>, Option<u64>)> {
     let mut progress = rows::progress(tx, campaign.roster)?;
-    let zone = pacing(session, campaign).zone;
+    let today = pacing(session, campaign).zone.day(now);
     let mut counted = day_count(tx, session)?;
     let mut ids = ids.into_iter();
     let mut gone = Vec::new();
@@ -368,7 +368,11 @@ fn mark(
             (Some(message), _) => {
                 progress.counts.shift(Stage::Pending, Stage::Sending);
                 progress.last_sent = Some(now);
-                counted = counted.plus_one(zone.day(now));
+                // Tried again, it is still one message of the day.
+                if state.counted != Some(today) {
+                    counted = counted.plus_one(today);
+                    state.counted = Some(today);
+                }
                 state.stage = Stage::Sending;
                 state.message = Some(message);
                 state.tries += 1;

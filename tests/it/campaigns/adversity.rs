@@ -240,3 +240,19 @@ async fn a_campaign_whose_file_is_gone_says_so_and_waits() {
     );
     assert_eq!(paused["statistics"]["pending"], 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_message_is_of_a_wrong_form_holds_up_nobody() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200002109").await;
+    let malformed = json!({ "refuse": { "code": 479 }, "to": person(19, 0) });
+    fault(&rig, malformed).await;
+    let id = text_campaign(&rig, &token, "{{name}}", &people(19, 60)).await;
+    step(&rig, &token, &id, "start").await.expect(200);
+    let done = wait_for(&rig, &token, &id, "completed").await;
+    assert_sums(&done);
+    assert_eq!(done["statistics"]["sent"], 59);
+    let why = done["recipients"][0]["error"].as_str().expect("words");
+    assert!(why.contains("code 479"), "{why}");
+    assert!(!why.contains("too many"), "it is no matter of pace: {why}");
+}

@@ -3,7 +3,7 @@
 //! again, everybody was written to once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -120,6 +120,27 @@ impl History {
             .await;
     }
 
+    /// The disk fails after so many more deeds of its own, and is mended.
+    async fn disk_fails(&mut self, after: u64) {
+        self.told.push(format!("the disk fails after {after}"));
+        self.disk.fail_after(after);
+        self.write_answers(503).await;
+        self.disk.heal();
+        self.write_answers(200).await;
+    }
+
+    async fn write_answers(&mut self, status: u16) {
+        // Who is listed already needs no write.
+        let stranger = AtomicU64::new(random(&mut self.seed) % 1_000_000_000);
+        eventually(&format!("a write is answered {status}"), || async {
+            let n = stranger.fetch_add(1, Ordering::SeqCst);
+            let stranger = json!({ "numbers": [format!("6290{n:010}")] });
+            let write = self.rig.post("/api/v1/suppressions", &stranger);
+            (write.bearer(&self.token).send().await.status == status).then_some(())
+        })
+        .await;
+    }
+
     async fn log_out(&mut self) {
         self.told.push("logout".into());
         let path = format!("/sandbox/phones/{ACCOUNT}/logout");
@@ -142,7 +163,7 @@ impl History {
 
     async fn deed(&mut self) {
         let some = 1 + random(&mut self.seed) % 6;
-        match random(&mut self.seed) % 14 {
+        match random(&mut self.seed) % 15 {
             0 | 1 => self.ask("start").await,
             2 => self.ask("pause").await,
             3 | 4 => self.ask("resume").await,
@@ -163,6 +184,7 @@ impl History {
             10 => self.jump(Duration::from_secs(18_000 * some), true),
             11 => self.restart(false).await,
             12 => self.restart(true).await,
+            13 => self.disk_fails(some).await,
             _ => self.log_out().await,
         }
     }
@@ -191,12 +213,28 @@ impl History {
         }
     }
 
+    /// Waits for the session; one that could not read its keys from a failing disk is started by hand.
+    async fn connected(&self) {
+        let path = "/api/v1/sessions/shop";
+        eventually(&format!("the session after {:?}", self.told), || async {
+            let row = self.rig.get(path).master().send().await.expect(200);
+            let detail = row["detail"].as_str().unwrap_or_default();
+            if detail.contains("cannot be read") {
+                let path = format!("{path}/reconnect");
+                let call = self.rig.post(&path, &json!({})).bearer(&self.token);
+                call.send().await.expect(200);
+            }
+            (row["status"] == "CONNECTED").then_some(())
+        })
+        .await;
+    }
+
     /// All is well again: everybody is written to, once.
     async fn end(mut self) {
         self.rig
             .sandbox("DELETE", "/sandbox/faults", &Value::Null)
             .await;
-        self.rig.wait_for_status("shop", "CONNECTED").await;
+        self.connected().await;
         let done = eventually(&format!("the end of {:?}", self.told), || async {
             let now = show(&self.rig, &self.token, &self.campaign).await;
             self.wake();

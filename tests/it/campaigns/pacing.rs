@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{assert_each_once, create, people, show, step, wait_for};
+use super::{assert_each_once, create, people, person, show, step, wait_for};
 use crate::support::{Call, Rig, eventually};
+use warung::config::Config;
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
 /// 2026-11-21 08:00 in Jakarta.
-const MORNING: Timestamp = Timestamp::from_secs(1_795_222_800);
+pub(super) const MORNING: Timestamp = Timestamp::from_secs(1_795_222_800);
 
 struct Paced {
     rig: Rig,
@@ -20,12 +21,16 @@ struct Paced {
 
 impl Paced {
     async fn new(account: &str, start: Timestamp) -> Self {
+        Self::with(account, start, |_| {}).await
+    }
+
+    async fn with(account: &str, start: Timestamp, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Clock::manual(start);
         let deps = Deps {
             clock: clock.clone(),
             ..Deps::default()
         };
-        let rig = Rig::made_of(deps, |_| {}).await;
+        let rig = Rig::made_of(deps, change).await;
         let token = rig.pair("shop", account).await;
         Self { rig, clock, token }
     }
@@ -215,4 +220,60 @@ async fn a_clock_that_goes_back_stops_nothing_for_long() {
         .set(Timestamp::from_secs(MORNING.as_secs() - 30 * 24 * 3600));
     paced.pass(Duration::from_secs(60));
     wait_for(&paced.rig, &paced.token, &id, "completed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_is_never_acknowledged_counts_once_a_day_and_is_given_up() {
+    let impatient = |config: &mut Config| config.ack_timeout = Duration::from_millis(500);
+    let paced = Paced::with("6281200002206", MORNING, impatient).await;
+    let put = Call::new(paced.rig.addr(), "PUT", "/api/v1/sessions/shop/settings");
+    let limits = json!({ "dailyCap": 2, "timezone": "Asia/Jakarta" });
+    put.json(&limits)
+        .bearer(&paced.token)
+        .send()
+        .await
+        .expect(200);
+    let path = format!("/sandbox/phones/{}", person(53, 0));
+    let silent = json!({ "receipts": "none" });
+    paced.rig.sandbox("PUT", &path, &silent).await;
+    let lost = json!({ "loseAcks": true, "to": person(53, 0) });
+    paced.rig.sandbox("POST", "/sandbox/faults", &lost).await;
+    let settings = json!({ "delayBetweenMessages": 0, "timezone": "Asia/Jakarta" });
+    let start = |block: u32| {
+        let (paced, settings) = (&paced, settings.clone());
+        async move {
+            let id = paced.campaign(block, 1, settings, Value::Null).await;
+            let started = step(&paced.rig, &paced.token, &id, "start").await;
+            started.expect(200);
+            id
+        }
+    };
+    let ends = |id: String| {
+        let paced = &paced;
+        async move {
+            eventually("the end", || async {
+                paced.pass(Duration::from_secs(5));
+                let now = show(&paced.rig, &paced.token, &id).await;
+                (now["status"] == "completed").then_some(now)
+            })
+            .await
+        }
+    };
+    let given_up = ends(start(53).await).await;
+    let row = &given_up["recipients"][0];
+    assert_eq!(row["status"], "failed", "{row}");
+    let why = row["error"].as_str().expect("words");
+    assert!(why.contains("may still arrive"), "{why}");
+    assert!(
+        paced.clock.now() < MORNING.after(Duration::from_secs(12 * 3600)),
+        "it is still the same day"
+    );
+    // The first counts as one of the two of this day, however often it was tried.
+    let second = ends(start(54).await).await;
+    assert_eq!(second["statistics"]["sent"], 1, "{}", second["statistics"]);
+    let third = start(55).await;
+    paced.sent_exactly(&third, 0).await;
+    paced.pass(Duration::from_secs(24 * 3600));
+    ends(third).await;
+    assert_each_once(&paced.rig, 55, 1, |n| format!("Ani {n}")).await;
 }

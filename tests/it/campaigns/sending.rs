@@ -7,7 +7,7 @@ use super::{
     wait_for,
 };
 use crate::files::{file, uploaded};
-use crate::support::{Rig, Sink, eventually};
+use crate::support::{Rig, Sink, eventually, read_events};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_people_get_a_picture_and_their_own_words_once() {
@@ -83,6 +83,43 @@ async fn progress_is_told_and_receipts_move_the_rows() {
     let status = sink.wait_for("campaign.status", 2).await;
     let words: Vec<&Value> = status.iter().map(|s| &s["data"]["status"]).collect();
     assert_eq!(words, ["sending", "completed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_after_the_end_are_told_no_faster_than_before_it() {
+    let deps = warung::server::Deps {
+        clock: warung::time::Clock::manual(warung::time::Timestamp::from_secs(1_800_000_000)),
+        ..Default::default()
+    };
+    let rig = Rig::made_of(deps, |_| {}).await;
+    let token = rig.pair("shop", "6281200002007").await;
+    for n in 0..20 {
+        let path = format!("/sandbox/phones/{}", person(8, n));
+        rig.sandbox("PUT", &path, &json!({ "receipts": "read" }))
+            .await;
+    }
+    let id = text_campaign(&rig, &token, "{{name}}", &people(8, 20)).await;
+    step(&rig, &token, &id, "start").await.expect(200);
+    wait_for(&rig, &token, &id, "completed").await;
+    eventually("read by all", || async {
+        let now = show(&rig, &token, &id).await;
+        (now["statistics"]["read"] == 20).then_some(())
+    })
+    .await;
+    let last = rig.send_text("shop", &token, "6281299992007", "end").await;
+    let log = rig.get("/api/v1/events?sessionId=shop&lastEventId=0");
+    let events = read_events(log.bearer(&token), |events| {
+        events.iter().any(|e| e["data"]["id"] == last["messageId"])
+    })
+    .await;
+    let told: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["event"] == "campaign.progress")
+        .map(|event| &event["data"]["statistics"])
+        .collect();
+    // The clock stands: the first, and the end.
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1]["sent"], 20, "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
