@@ -32,10 +32,7 @@ impl Settings {
         for line in text.lines() {
             let mut words = words(line, &['#', ';']);
             match words.next() {
-                Some("nameserver") => {
-                    let server = words.next().and_then(address);
-                    settings.servers.extend(server);
-                }
+                Some("nameserver") => settings.servers.extend(words.next().and_then(address)),
                 // Whichever comes last counts.
                 Some("domain" | "search") => {
                     let domains = words.map(|word| word.trim_matches('.').to_ascii_lowercase());
@@ -51,9 +48,7 @@ impl Settings {
     }
 
     fn option(&mut self, word: &str) {
-        let Some((option, number)) = word.split_once(':') else {
-            return;
-        };
+        let (option, number) = word.split_once(':').unwrap_or_default();
         let Ok(number) = number.parse::<u32>() else {
             return;
         };

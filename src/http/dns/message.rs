@@ -20,10 +20,8 @@ const CNAME: u16 = 5;
 
 const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
-const AUTHORITATIVE: u16 = 0x0400;
 const TRUNCATED: u16 = 0x0200;
 const RECURSION_DESIRED: u16 = 0x0100;
-const RECURSION_AVAILABLE: u16 = 0x0080;
 
 /// Which addresses are asked for; the number is the record's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,10 +102,7 @@ impl Question {
         if flags & TRUNCATED != 0 {
             return Some(Answer::Cut);
         }
-        // A server that neither knows nor asks others has said nothing, however politely.
-        let idle = records == 0 && flags & (AUTHORITATIVE | RECURSION_AVAILABLE) == 0;
         Some(match flags & 0xf {
-            0 if idle => Answer::Failed,
             0 => self.addresses(reader, records).unwrap_or(Answer::Cut),
             3 => Answer::Unknown,
             _ => Answer::Failed,
@@ -153,10 +148,10 @@ impl Question {
     }
 
     fn address(&self, content: &[u8]) -> Option<IpAddr> {
-        match self.family {
-            Family::V4 => <[u8; 4]>::try_from(content).ok().map(IpAddr::from),
-            Family::V6 => <[u8; 16]>::try_from(content).ok().map(IpAddr::from),
-        }
+        Some(match self.family {
+            Family::V4 => <[u8; 4]>::try_from(content).ok()?.into(),
+            Family::V6 => <[u8; 16]>::try_from(content).ok()?.into(),
+        })
     }
 }
 
@@ -173,15 +168,17 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
     fn word(&mut self) -> Option<u16> {
-        let taken = self.take(2)?;
-        Some(u16::from_be_bytes(taken.try_into().ok()?))
+        self.array().map(u16::from_be_bytes)
     }
 
     /// Seconds; with the highest bit set they mean none (RFC 2181, section 8).
     fn ttl(&mut self) -> Option<u32> {
-        let taken = self.take(4)?;
-        let seconds = u32::from_be_bytes(taken.try_into().ok()?);
+        let seconds = self.array().map(u32::from_be_bytes)?;
         Some(if seconds >> 31 == 0 { seconds } else { 0 })
     }
 

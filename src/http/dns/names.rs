@@ -1,6 +1,7 @@
 //! From a name to its addresses: the machine's files, then its name servers, one after the other.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// at every request, and what never changes once in a while.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Addresses and how long they are kept, or why there are none.
+type Known = Result<(Vec<IpAddr>, Duration), &'static str>;
+const UNKNOWN: &str = "there is no such name";
+const SILENT: &str = "no name server answered";
 
 /// The resolver. It reads the machine's files again for every name: at boot the network may come
 /// after us.
@@ -70,12 +76,13 @@ impl Names {
             cache.place(&configuration, &name, Instant::now())
         };
         let search = || async {
-            let late = Found {
-                addresses: Err("the name servers did not answer in time"),
-                until: Instant::now(),
-            };
             let searching = self.search(&configuration, &name);
-            timeout(PATIENCE, searching).await.unwrap_or(late)
+            let done = timeout(PATIENCE, searching).await.unwrap_or(Err(SILENT));
+            let kept = done.as_ref().map_or(Duration::ZERO, |(_, kept)| *kept);
+            Found {
+                addresses: done.map(|(addresses, _)| addresses),
+                until: Instant::now() + kept,
+            }
         };
         let found = place.get_or_init(search).await;
         found.addresses.clone().map_err(|reason| {
@@ -84,54 +91,38 @@ impl Names {
         })
     }
 
-    /// Asks for every name that is meant, until one has addresses.
-    async fn search(&self, configuration: &str, name: &str) -> Found {
-        let mut settings = Settings::parse(configuration);
-        if settings.servers.is_empty() {
-            settings.servers = self.fallback.to_vec();
-        }
-        if settings.servers.is_empty() {
-            // As C libraries do.
-            settings.servers.push(Ipv4Addr::LOCALHOST.into());
-        }
-        let mut reason = "there is no such name";
+    /// Asks for every name that is meant, until one has addresses: where one search fails, the next
+    /// may succeed, as a server inside need not know the outside.
+    async fn search(&self, configuration: &str, name: &str) -> Known {
+        let settings = Settings::parse(configuration);
+        let mut known = Err(UNKNOWN);
         for full in settings.full_names(name) {
-            match self.ask_all(&settings, &full).await {
-                Ok(Some((addresses, kept))) => {
-                    return Found {
-                        addresses: Ok(addresses),
-                        until: Instant::now() + kept,
-                    };
-                }
-                Ok(None) => {}
-                // The next may be known all the same: a server inside need not know the outside.
-                Err(failure) => reason = failure,
+            known = self.ask_all(&settings, &full).await;
+            if known.is_ok() {
+                break;
             }
         }
-        Found {
-            addresses: Err(reason),
-            until: Instant::now(),
-        }
+        known
     }
 
-    /// Asks every server in turn and then again, until one knows. `None` is known to be none.
-    async fn ask_all(
-        &self,
-        settings: &Settings,
-        name: &str,
-    ) -> Result<Option<(Vec<IpAddr>, Duration)>, &'static str> {
+    /// Asks every server in turn and then again, until one knows.
+    async fn ask_all(&self, settings: &Settings, name: &str) -> Known {
+        // Where nobody is named, this machine, as C libraries do.
+        let local = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+        let named = [&settings.servers[..], &self.fallback, &local];
+        let servers = named.into_iter().find(|servers| !servers.is_empty());
         for _ in 0..settings.tries {
-            for ip in &settings.servers {
+            for ip in servers.into_iter().flatten() {
                 let server = SocketAddr::new(*ip, self.port);
                 let one = |family| ask_for(server, name, family, settings.patience);
                 // One family that fails costs the other at most the rest of this try.
                 let (v4, v6) = tokio::join!(one(Family::V4), one(Family::V6));
                 if let Some(known) = together(v4, v6) {
-                    return Ok(known);
+                    return known;
                 }
             }
         }
-        Err("no name server answered")
+        Err(SILENT)
     }
 }
 
@@ -146,22 +137,16 @@ async fn ask_for(server: SocketAddr, name: &str, family: Family, patience: Durat
     let Some(question) = Question::new(id, name, family) else {
         return Answer::Unknown;
     };
-    match timeout(patience, ask(server, &question)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            tracing::debug!(%server, %error, "a name server cannot be asked");
-            Answer::Failed
-        }
-        Err(_) => {
-            tracing::debug!(%server, "a name server did not answer in time");
-            Answer::Failed
-        }
-    }
+    let asking = timeout(patience, ask(server, &question)).await;
+    let answer = asking.map_err(io::Error::from).flatten();
+    answer.unwrap_or_else(|error| {
+        tracing::debug!(%server, %error, "a name server did not answer");
+        Answer::Failed
+    })
 }
 
-/// What both answers say together, and how long it is kept; `None` when another server has to be
-/// asked.
-fn together(v4: Answer, v6: Answer) -> Option<Option<(Vec<IpAddr>, Duration)>> {
+/// What both answers say together; `None` when another server has to be asked.
+fn together(v4: Answer, v6: Answer) -> Option<Known> {
     let unknown = [&v4, &v6].contains(&&Answer::Unknown);
     let (mut addresses, mut seconds, mut complete) = (Vec::new(), u32::MAX, true);
     for answer in [v4, v6] {
@@ -177,7 +162,7 @@ fn together(v4: Answer, v6: Answer) -> Option<Option<(Vec<IpAddr>, Duration)>> {
         }
     }
     if addresses.is_empty() {
-        return (unknown || complete).then_some(None);
+        return (unknown || complete).then_some(Err(UNKNOWN));
     }
     let kept = match seconds {
         // Only for whoever asked (RFC 1035, section 3.2.1).
@@ -186,5 +171,5 @@ fn together(v4: Answer, v6: Answer) -> Option<Option<(Vec<IpAddr>, Duration)>> {
         _ if !complete => SHORTEST,
         _ => Duration::from_secs(seconds.into()).clamp(SHORTEST, LONGEST),
     };
-    Some(Some((addresses, kept)))
+    Some(Ok((addresses, kept)))
 }
