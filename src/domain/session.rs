@@ -483,9 +483,7 @@ impl Gateway {
             let jitter = Duration::from_millis(u64::from(self.ids.bytes::<1>()[0]) / 8);
             self.tasks.spawn(async move {
                 tokio::time::sleep(jitter).await;
-                if let Err(error) = gateway.start(&session).await {
-                    tracing::error!(session = %session.id, ?error, "the session could not be started");
-                }
+                gateway.start_until_it_runs(&session).await;
                 session
                     .wait_until(Duration::from_secs(10), |s| s.state != State::Connecting)
                     .await;
@@ -571,11 +569,26 @@ impl Gateway {
     /// Starts a session unless it runs, and does not wait for it.
     pub fn start_in_background(&self, session: &Arc<Session>) {
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move {
-            if let Err(error) = gateway.start(&session).await {
-                tracing::error!(session = %session.id, ?error, "the session could not be started");
+        self.tasks
+            .spawn(async move { gateway.start_until_it_runs(&session).await });
+    }
+
+    /// Starts a session; while the store cannot be read, again and again.
+    async fn start_until_it_runs(&self, session: &Arc<Session>) {
+        let mut seconds = 1;
+        while let Err(error) = self.start(session).await {
+            tracing::error!(session = %session.id, ?error, "the session could not be started");
+            if error.kind() != ErrorKind::Unavailable {
+                return;
             }
-        });
+            for _ in 0..seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if self.tasks.is_closed() {
+                    return;
+                }
+            }
+            seconds = (seconds * 2).min(60);
+        }
     }
 
     /// Starts a session unless it runs.

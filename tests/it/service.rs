@@ -69,6 +69,8 @@ async fn systemd_is_told_when_it_serves_that_it_lives_and_that_it_stops() {
         folder.path(),
         &[
             "healthcheck",
+            "--data",
+            "data",
             "--listen",
             &format!("unix:{}", folder.path().join("socket").display()),
         ],

@@ -218,12 +218,6 @@ impl History {
         let path = "/api/v1/sessions/shop";
         eventually(&format!("the session after {:?}", self.told), || async {
             let row = self.rig.get(path).master().send().await.expect(200);
-            let detail = row["detail"].as_str().unwrap_or_default();
-            if detail.contains("cannot be read") {
-                let path = format!("{path}/reconnect");
-                let call = self.rig.post(&path, &json!({})).bearer(&self.token);
-                call.send().await.expect(200);
-            }
             (row["status"] == "CONNECTED").then_some(())
         })
         .await;
