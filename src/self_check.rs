@@ -350,3 +350,29 @@ fn explain(error: &Error) -> String {
     };
     text + advice
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_probably_wrong_is_a_failure() {
+        let manual = Clock::manual(Timestamp::from_secs(0));
+        assert_eq!(clock(&manual).0, Mark::Good);
+        manual.set_doubted(true);
+        let Finding(mark, _, text) = clock(&manual);
+        assert!(mark == Mark::Bad && text.contains("1970-01-01"), "{text}");
+    }
+
+    #[test]
+    fn little_memory_is_worth_a_note() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mark = |text: &str| {
+            std::fs::write(file.path(), text).expect("written");
+            memory(file.path()).0
+        };
+        assert_eq!(mark("MemTotal: 9\nMemAvailable:   524288 kB\n"), Mark::Good);
+        assert_eq!(mark("MemAvailable:   20000 kB\n"), Mark::Note);
+        assert_eq!(mark("nothing"), Mark::Note);
+    }
+}

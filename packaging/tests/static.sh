@@ -120,6 +120,28 @@ said=$(check --trusted-roots /data/root.pem)
 grep -q '^ok   url ' <<<"$said" || fail "$said"
 ok "it resolves a name and verifies the certificate of its server"
 
+# What may be wrong with a host, and is told.
+finds() { # PATTERN ARGUMENTS...: the self-check says so
+  local pattern=$1
+  shift
+  said=$(check "$@")
+  grep -q "$pattern" <<<"$said" || fail "no line like $pattern: $said"
+}
+finds '^FAIL whatsapp .*resolved'
+finds '^FAIL listen ' --listen 127.0.0.1:443
+finds '^FAIL listen ' --listen 192.0.2.1:3000
+mkdir plain/small
+mount -t tmpfs -o size=1m none plain/small
+finds '^FAIL disk ' --data /small
+mount -o remount,ro plain/small
+finds '^FAIL data ' --data /small
+umount plain/small
+rmdir plain/small
+echo 'nameserver 127.0.0.9' >plain/etc/resolv.conf
+finds '^FAIL url .*resolv.conf'
+echo 'nameserver 127.0.0.1' >plain/etc/resolv.conf
+ok "the self-check finds: no WhatsApp, port taken, no such address, disk full, folder not writable, no name server"
+
 env -i "$chroot" plain /warung serve --listen 127.0.0.1:3001 "${common[@]}" >plain.log 2>&1 &
 gateway=$!
 until_true 10 grep -q '^listening on' plain.log || fail "the release build does not serve"
