@@ -23,7 +23,8 @@ build() { # TARGET CARGO_ARGUMENTS...
   local command=(cargo build) std=()
   [ "$target" = "$host" ] || command=(cargo zigbuild)
   if [ -n "${BUILD_STD-}" ]; then
-    std=("-Zbuild-std=std,panic_unwind")
+    # Then zig brings what a ready standard library would: the C library's start files and libunwind.
+    std=("-Zbuild-std=std,panic_unwind" --config "target.$target.rustflags=['-Clink-self-contained=no']")
     export RUSTC_BOOTSTRAP=1
   fi
   "${command[@]}" --locked --config packaging/release.toml --target "$target" "${std[@]}" "$@"
