@@ -1,10 +1,11 @@
 //! Misfortunes on demand: cut connections, lost answers, refusals, bans.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::cdn::Pace;
@@ -22,7 +23,7 @@ pub struct Fault {
     /// Connections end without a word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop: Option<Cut>,
-    /// Answers to messages come this many milliseconds late.
+    /// Answers to messages come this many milliseconds late, or when faults are taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay_acks: Option<u64>,
     /// Messages are delivered, but their answers are lost.
@@ -210,6 +211,8 @@ pub(super) struct Faults {
     /// Whether there is any; most of the time there is none.
     any: AtomicBool,
     active: Mutex<Vec<Active>>,
+    /// Told when they are taken back: what was only late comes at once then.
+    cleared: Arc<Notify>,
 }
 
 struct Active {
@@ -310,6 +313,15 @@ impl Active {
 }
 
 impl Faults {
+    /// Waits for a delay, or until the misfortunes are taken back.
+    pub(super) fn wait(&self, delay: Duration) -> impl Future<Output = ()> + use<> {
+        let cleared = self.cleared.clone().notified_owned();
+        async move {
+            // The end of the wait is all that matters, not its reason.
+            let _ = tokio::time::timeout(delay, cleared).await;
+        }
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut Vec<Active>) -> T) -> T {
         let mut active = self
             .active
@@ -610,6 +622,7 @@ impl Network {
     pub fn clear_faults(&self, id: Option<u64>) {
         self.faults
             .with(|all| all.retain(|active| id.is_some_and(|id| active.shown.id != id)));
+        self.faults.cleared.notify_waiters();
     }
 
     /// The open sockets of certain companions.

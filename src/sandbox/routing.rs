@@ -71,9 +71,9 @@ impl Network {
             socket.sever();
         } else if fate.lose_ack {
         } else if let Some(delay) = fate.delay {
-            let socket = socket.clone();
+            let (socket, late) = (socket.clone(), self.faults.wait(delay));
             tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
+                late.await;
                 socket.send(answer);
             });
         } else {

@@ -109,7 +109,7 @@ async fn what_went_is_answered_as_sent_though_it_cannot_be_written_down() {
     let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
     let token = rig.pair("shop", "6281200000702").await;
     rig.send_text("shop", &token, CUSTOMER, "warm").await;
-    rig.sandbox("POST", "/sandbox/faults", &json!({ "delayAcks": 5000 }))
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "delayAcks": 18_000 }))
         .await;
     let message = json!({ "to": CUSTOMER, "type": "text", "text": { "body": "sent" } });
     let call = rig.post("/api/v1/messages?sessionId=shop", &message);
@@ -123,6 +123,7 @@ async fn what_went_is_answered_as_sent_though_it_cannot_be_written_down() {
     })
     .await;
     assert!(!sending.is_finished(), "the acknowledgement is on its way");
+    rig.sandbox("DELETE", "/sandbox/faults", &json!({})).await;
     let result = sending.await.expect("it ends").expect(200)[0].clone();
     assert_eq!(result["status"], "success", "{result}");
     assert!(

@@ -269,7 +269,8 @@ async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_roo
     }
     let other = "6281299992606";
     rig.send_text("shop", &token, other, "warm").await;
-    faults(&rig, "POST", &json!({ "delayAcks": 5000, "count": 4 })).await;
+    let late = json!({ "delayAcks": 18_000, "count": 4 });
+    faults(&rig, "POST", &late).await;
     let id = text_campaign(&rig, &token, "{{name}}", &people(85, PEOPLE)).await;
     step(&rig, &token, &id, "start").await.expect(200);
     for n in 0..PEOPLE {
@@ -281,7 +282,14 @@ async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_roo
     let last = tokio::spawn(last.bearer(&session).send());
     rig.wait_for_received(other, 2).await;
     disk.fail_after(0);
-    // It is acknowledged after those of the campaign.
+    let write = json!({ "numbers": ["6281299990706"] });
+    eventually("writes fail", || async {
+        let write = rig.post("/api/v1/suppressions", &write).bearer(&token);
+        (write.send().await.status == 503).then_some(())
+    })
+    .await;
+    // Now all of them are acknowledged.
+    faults(&rig, "DELETE", &json!({})).await;
     let last = last.await.expect("it ends").expect(200)[0].clone();
     assert!(last["note"].is_string(), "it could not be stored: {last}");
     assert_eq!(
