@@ -35,12 +35,21 @@ async fn health(_: Gateway, _: Request) -> Result<Reply> {
 /// Requests that need the store would succeed.
 async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
     if gateway.store.stats().degraded {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "The store cannot be written now",
-        ));
+        let detail = match waiting_for_store(&gateway) {
+            0 => "The store cannot be written now".to_owned(),
+            count => format!(
+                "The store cannot be written now; {count} messages that arrived wait for it"
+            ),
+        };
+        return Err(Error::new(ErrorKind::Unavailable, detail));
     }
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ready" })))
+}
+
+/// How many messages have arrived that cannot be stored yet.
+fn waiting_for_store(gateway: &Gateway) -> usize {
+    let links = gateway.sessions.all().into_iter().filter_map(|s| s.link());
+    links.map(|link| link.waiting_for_store()).sum()
 }
 
 fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
@@ -88,6 +97,7 @@ async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
         ("store_written_bytes_total", store.bytes_written),
         ("store_queue_depth", store.queue_depth as u64),
         ("store_degraded", u64::from(store.degraded)),
+        ("inbound_waiting", waiting_for_store(&gateway) as u64),
         ("events_total", *gateway.newest_event.borrow()),
         ("resident_bytes", resident_bytes()),
     ] {

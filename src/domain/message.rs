@@ -1,5 +1,7 @@
 //! Stored messages: what was said in a chat, by whom, and how far ours have come.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -109,6 +111,28 @@ pub(super) fn own(
         }
     }
     Ok(None)
+}
+
+/// Whether a message with this id is stored that this sender wrote, or we on another device.
+pub(super) fn is_stored(
+    read: &impl Read,
+    session: SessionNumber,
+    id: &MessageId,
+    sender: &Jid,
+) -> Result<bool> {
+    let sender = sender.to_string();
+    let prefix = id_prefix(session, id);
+    let mut found = false;
+    read.for_each_prefix(tables::MESSAGES, &prefix, |key, _| {
+        let writer = key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
+        found = writer.is_empty() || writer == sender.as_bytes();
+        Ok(if found {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    Ok(found)
 }
 
 /// Moves a message of ours forward, never back, and records the event. Answers its number.

@@ -609,7 +609,12 @@ impl Gateway {
             let (gateway, session) = (gateway.clone(), inbox_session.clone());
             Box::pin(async move { gateway.receive(&session, messages).await })
         });
+        let (store, number) = (self.store.clone(), session.number);
+        let stored: crate::wa::Stored = Arc::new(move |id, sender| {
+            store.read(|read| message::is_stored(read, number, id, sender))
+        });
         let opened = Link::open(Options {
+            stored,
             backend: Backend::new(self.store.clone(), session.number.0, self.clock.clone()),
             endpoint: self.endpoint.clone(),
             dialer: self.dialer.clone(),

@@ -28,6 +28,8 @@ pub struct Fault {
     pub delay_acks: Option<u64>,
     /// Messages are delivered, but their answers are lost.
     pub lose_acks: bool,
+    /// What companions say of messages they got never arrives: they get them again at the next login.
+    pub lose_receipts: bool,
     /// Messages are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refuse: Option<Refuse>,
@@ -377,6 +379,17 @@ impl Faults {
         fate
     }
 
+    /// Whether a receipt of this companion is lost.
+    pub(super) fn loses_receipt(&self, from: Address) -> bool {
+        !self.quiet()
+            && self.with(|active| {
+                active
+                    .iter_mut()
+                    .filter(|one| one.shown.fault.lose_receipts && one.concerns(from))
+                    .any(|one| one.hit())
+            })
+    }
+
     /// Whether the connection ends with this stanza.
     pub(super) fn ends_with_frame(&self, from: Address) -> bool {
         if self.quiet() {
@@ -548,6 +561,7 @@ impl Network {
             .is_some_and(|drop| drop.after_messages.is_some() || drop.after_frames.is_some())
             || fault.delay_acks.is_some()
             || fault.lose_acks
+            || fault.lose_receipts
             || fault.refuse.is_some()
             || fault.rate_limit.is_some()
             || fault.connect_failure.is_some()

@@ -394,6 +394,9 @@ impl Network {
         let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
             return;
         };
+        if self.faults.loses_receipt(from) {
+            return;
+        }
         socket.send(Arc::new(ack(node, "receipt", self.now().as_secs()).build()));
         let kind = text(node, "type");
         let mut ids = vec![id.to_string()];

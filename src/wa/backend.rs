@@ -27,6 +27,7 @@ use whatsapp_rust::wacore::store::traits::{
     SignalStore, TcTokenEntry, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
 
+use super::arriving::Arriving;
 use crate::error::{Error, Result as OurResult};
 use crate::store::tables::{WA, WA_EXPIRY};
 use crate::store::{Durability, Key, KeyParts, Read, Reader, Record, Store, Tx, decode, encode};
@@ -109,12 +110,39 @@ pub struct Backend {
     store: Store,
     sid: u32,
     clock: Clock,
+    /// What is on its way to the disk; nothing where no connection is made.
+    arriving: Option<Arc<Arriving>>,
 }
 
 impl Backend {
     /// The storage of session number `sid`.
     pub fn new(store: Store, sid: u32, clock: Clock) -> Self {
-        Self { store, sid, clock }
+        Self {
+            store,
+            sid,
+            clock,
+            arriving: None,
+        }
+    }
+
+    /// The same storage, whose ratchets wait for the rows of the messages that moved them.
+    pub(super) fn behind(self, arriving: Arc<Arriving>) -> Self {
+        Self {
+            arriving: Some(arriving),
+            ..self
+        }
+    }
+
+    /// Whether the store takes no writes now.
+    pub(super) fn fails(&self) -> bool {
+        self.store.is_degraded()
+    }
+
+    /// Waits until the rows of the messages that may have moved a ratchet are on the disk.
+    async fn wait_for_arriving(&self) {
+        if let Some(arriving) = &self.arriving {
+            arriving.until_stored().await;
+        }
     }
 
     /// The key of a row; its last part is to be added.
@@ -380,11 +408,13 @@ impl SignalStore for Backend {
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
+        self.wait_for_arriving().await;
         let row = self.key(Kind::Session).tail(address);
         self.put(Durability::Sync, row, versioned(session)).await
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
+        self.wait_for_arriving().await;
         let row = |(address, session): &(Arc<str>, Bytes)| {
             (self.key(Kind::Session).tail(&**address), versioned(session))
         };
@@ -520,11 +550,13 @@ impl SignalStore for Backend {
     }
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> Result<()> {
+        self.wait_for_arriving().await;
         let row = self.key(Kind::SenderKey).tail(address);
         self.put(Durability::Sync, row, versioned(record)).await
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Result<()> {
+        self.wait_for_arriving().await;
         let row = |(address, record): &(Arc<str>, Bytes)| {
             (
                 self.key(Kind::SenderKey).tail(&**address),
@@ -1038,7 +1070,15 @@ impl ProtocolStore for Backend {
         id: &str,
     ) -> Result<Option<Vec<u8>>> {
         let key = self.message_key(Kind::PendingInbound, chat, sender, id);
-        self.get(&key, |value| Ok(stored(value)?.1))
+        let pending = self.get(&key, |value| Ok(stored(value)?.1))?;
+        // The library asks about duplicates only, and acknowledges one that is not pending.
+        if let (None, Some(arriving)) = (&pending, &self.arriving) {
+            arriving.settle(id);
+            arriving
+                .ask_unless_stored(chat, sender, id)
+                .map_err(failed)?;
+        }
+        Ok(pending)
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
@@ -1052,19 +1092,24 @@ impl ProtocolStore for Backend {
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
-        let now = self.now();
-        let row = |row: &PendingInboundRow<'_>| {
-            let key = self.message_key(Kind::PendingInbound, row.chat, row.sender, row.id);
-            (key, row.message.to_vec())
+        let Some(arriving) = &self.arriving else {
+            return self.put_pending(rows).await.map_err(failed);
         };
-        let rows: Vec<_> = rows.iter().map(row).collect();
-        self.write(Durability::Sync, move |tx| {
-            for (key, message) in rows {
-                put_stored(tx, key, now, &message)?;
+        for row in rows {
+            arriving.storing(row.id);
+        }
+        let mut persistence = arriving.persist();
+        let mut stored = Ok(());
+        while let Err(error) = self.put_pending(rows).await {
+            stored = persistence.wait(error).await;
+            if stored.is_err() {
+                break;
             }
-            Ok(())
-        })
-        .await
+        }
+        for row in rows {
+            arriving.settle(row.id);
+        }
+        stored.map_err(failed)
     }
 
     /// A message that comes back after a crash is recognised by the hook.
@@ -1084,6 +1129,22 @@ impl ProtocolStore for Backend {
 }
 
 impl Backend {
+    async fn put_pending(&self, rows: &[PendingInboundRow<'_>]) -> OurResult<()> {
+        let now = self.now();
+        let row = |row: &PendingInboundRow<'_>| {
+            let key = self.message_key(Kind::PendingInbound, row.chat, row.sender, row.id);
+            (key, row.message.to_vec())
+        };
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        let put = move |tx: &mut Tx| {
+            for (key, message) in rows {
+                put_stored(tx, key, now, &message)?;
+            }
+            Ok(())
+        };
+        self.store.write(Durability::Sync, put).await
+    }
+
     fn message_key(&self, kind: Kind, chat: &str, sender: &str, id: &str) -> Key {
         self.key(kind)
             .escaped(chat.as_bytes())

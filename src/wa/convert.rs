@@ -2,12 +2,15 @@
 
 mod media;
 
+use std::sync::Arc;
+
 use whatsapp_rust::buffa::MessageField;
+use whatsapp_rust::chrono::DateTime;
 use whatsapp_rust::wacore::proto_helpers::MessageExt;
 use whatsapp_rust::wacore::types::events::InboundMessage;
-use whatsapp_rust::wacore::types::message::MessageSource;
-use whatsapp_rust::wacore_binary as wire;
-use whatsapp_rust::waproto::whatsapp as wa;
+use whatsapp_rust::wacore::types::message::{MessageInfo, MessageSource};
+use whatsapp_rust::wacore_binary::{self as wire, JidExt as _};
+use whatsapp_rust::waproto::{self, whatsapp as wa};
 
 pub(super) use self::media::media_type;
 pub use self::media::{Voting, open_vote};
@@ -228,6 +231,64 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
             })
             .unwrap_or_default(),
     })
+}
+
+/// The messages that the account's own phone sent again because we had asked for them; they are
+/// inside of its answer.
+///
+/// The library tells them too, but past the durability hook: what it tells may be lost in a crash.
+pub(super) fn resent(answer: &InboundMessage) -> Vec<InboundMessage> {
+    let source = &answer.info.source;
+    if !source.is_from_me || source.sender.device != 0 {
+        return Vec::new();
+    }
+    let protocol = answer.message.protocol_message.as_option();
+    let Some(results) = protocol
+        .and_then(|p| p.peer_data_operation_request_response_message.as_option())
+        .map(|response| &response.peer_data_operation_result)
+    else {
+        return Vec::new();
+    };
+    results
+        .iter()
+        .filter_map(|one| one.placeholder_message_resend_response.as_option())
+        .filter_map(|one| one.web_message_info_bytes.as_deref())
+        .filter_map(|bytes| sent_before(bytes, &answer.info.source.sender))
+        .collect()
+}
+
+/// A message as the phone keeps it.
+fn sent_before(bytes: &[u8], own: &wire::Jid) -> Option<InboundMessage> {
+    let mut kept = waproto::codec::web_message_info_decode(bytes).ok()?;
+    let message = kept.message.take()?;
+    let key = kept.key.as_option()?;
+    let chat: wire::Jid = key.remote_jid.as_deref()?.parse().ok()?;
+    let is_from_me = key.from_me.unwrap_or(false);
+    let sender = match key.participant.as_deref() {
+        Some(participant) => participant.parse().ok()?,
+        None if is_from_me => own.to_non_ad(),
+        None => chat.clone(),
+    };
+    let at = i64::try_from(kept.message_timestamp.unwrap_or(0)).ok()?;
+    let info = MessageInfo {
+        id: key.id.clone()?,
+        source: MessageSource {
+            is_group: chat.is_group(),
+            chat,
+            sender,
+            is_from_me,
+            ..Default::default()
+        },
+        push_name: kept.push_name.clone().unwrap_or_default(),
+        timestamp: DateTime::from_timestamp(at, 0)?,
+        ..Default::default()
+    };
+    Some(
+        InboundMessage::builder()
+            .message(Arc::new(message))
+            .info(Arc::new(info))
+            .build(),
+    )
 }
 
 /// The chat's name: a person's by number when the number is known.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use whatsapp_rust::bot::{Bot, BotHandle};
@@ -16,9 +16,13 @@ use whatsapp_rust::wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, InboundMessage, LoggedOut,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore_binary::{JidExt as _, Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
-use whatsapp_rust::{Client as Library, SendOptions, anyhow};
+use whatsapp_rust::{
+    Client as Library, NodeBuilder, RawNodeLease, RetryRequestOptions, SendOptions, anyhow,
+};
 
+use super::arriving::{Arriving, Missing, Stored};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
@@ -57,6 +61,8 @@ pub struct Options {
     pub device_name: String,
     /// Stores what arrives.
     pub inbox: Inbox,
+    /// Whether a message that arrives again is stored.
+    pub stored: Stored,
     /// Hears everything else, in order.
     pub signals: UnboundedSender<Signal>,
     /// The time.
@@ -138,6 +144,9 @@ pub struct Link {
     closing: CancellationToken,
     acks: Arc<Acks>,
     clock: Clock,
+    arriving: Arc<Arriving>,
+    /// Shows us each stanza before it is worked on.
+    _stanzas: RawNodeLease,
 }
 
 impl Link {
@@ -145,15 +154,20 @@ impl Link {
     pub async fn open(options: Options) -> Result<Self> {
         let acks = Arc::new(Acks::default());
         let client_slot = Arc::new(Mutex::new(Weak::<Library>::new()));
+        let closing = CancellationToken::new();
+        let (missing, to_ask) = mpsc::unbounded_channel();
+        let arriving = Arc::new(Arriving::new(options.stored, missing, closing.clone()));
+        let backend = options.backend.behind(arriving.clone());
         let listener = Listener {
             signals: options.signals.clone(),
             acks: acks.clone(),
             client: client_slot.clone(),
+            arriving: arriving.clone(),
+            backend: backend.clone(),
         };
-        let closing = CancellationToken::new();
         let (a, b, c) = options.version;
         let bot = Bot::builder()
-            .with_backend(options.backend)
+            .with_backend(backend)
             .with_transport_factory(Transports {
                 dialer: options.dialer,
                 endpoint: options.endpoint,
@@ -169,7 +183,10 @@ impl Link {
             )
             .skip_history_sync()
             .with_wanted_pre_key_count(PRE_KEYS)
-            .with_inbound_durability_hook(Hook(options.inbox))
+            .with_inbound_durability_hook(Hook {
+                inbox: options.inbox,
+                arriving: arriving.clone(),
+            })
             .with_event_handler(listener)
             .build()
             .await
@@ -182,9 +199,13 @@ impl Link {
             })?;
         let client = bot.client();
         *client_slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&client);
+        let stanzas = client.acquire_raw_node_forwarding();
+        tokio::spawn(ask_again(Arc::downgrade(&client), to_ask));
         let running = bot.spawn();
         Ok(Self {
             client,
+            arriving,
+            _stanzas: stanzas,
             running: Mutex::new(Some(running)),
             closing,
             acks,
@@ -311,6 +332,11 @@ impl Link {
         self.wait_until_stopped().await;
     }
 
+    /// How many writes of messages that arrived wait for a store that fails.
+    pub fn waiting_for_store(&self) -> usize {
+        self.arriving.waiting()
+    }
+
     /// Drops the connection and makes it anew at once.
     pub async fn reconnect(&self) {
         self.client.reconnect_immediately().await;
@@ -370,17 +396,67 @@ fn send_failure(error: &whatsapp_rust::send::SendError) -> Error {
     Error::new(kind, detail).because(format!("{error:?}"))
 }
 
+/// Asks for the messages that came twice and have no row: their writers' devices, and our phone.
+async fn ask_again(client: Weak<Library>, mut missing: UnboundedReceiver<Missing>) {
+    while let Some(message) = missing.recv().await {
+        let Some(client) = client.upgrade() else {
+            return;
+        };
+        let id = message.id.clone();
+        tracing::warn!(%id, "a message that WhatsApp delivered again was never stored; asking for it");
+        let stanza = stanza_of(message, &client);
+        let asked = client
+            .request_message_retry(&stanza.as_node_ref(), RetryRequestOptions::new())
+            .await;
+        if let Err(error) = asked {
+            // It stays unacknowledged, so that the next connection begins anew.
+            tracing::warn!(%id, ?error, "the message could not be asked for");
+        }
+    }
+}
+
+/// The head of the stanza that brought a message.
+fn stanza_of(message: Missing, client: &Library) -> Node {
+    let Missing { chat, sender, id } = message;
+    let now = client.persistence_manager().get_device_snapshot();
+    let ours = [now.pn.as_ref(), now.lid.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|own| own.user == sender.user);
+    let stanza = NodeBuilder::new("message").attr("id", id.to_string());
+    let stanza = if chat.is_group() || chat.is_broadcast_list() || chat.is_status_broadcast() {
+        stanza.attr("from", chat).attr("participant", sender)
+    } else if ours {
+        stanza.attr("from", sender).attr("recipient", chat)
+    } else {
+        stanza.attr("from", sender)
+    };
+    stanza.build()
+}
+
 /// Stores decrypted messages before WhatsApp is told.
-struct Hook(Inbox);
+struct Hook {
+    inbox: Inbox,
+    arriving: Arc<Arriving>,
+}
 
 #[async_trait::async_trait]
 impl InboundDurabilityHook for Hook {
     async fn on_messages(&self, _: Arc<Library>, batch: &[InboundMessage]) -> anyhow::Result<()> {
-        let messages: Vec<Incoming> = batch.iter().filter_map(convert::incoming).collect();
-        if messages.len() < batch.len() {
+        let resent = batch.iter().flat_map(convert::resent).collect::<Vec<_>>();
+        let messages: Vec<Incoming> = batch
+            .iter()
+            .chain(&resent)
+            .filter_map(convert::incoming)
+            .collect();
+        if messages.len() < batch.len() + resent.len() {
             tracing::warn!("a message without a legal id or address was left out");
         }
-        (self.0)(messages).await.map_err(anyhow::Error::new)
+        let mut persistence = self.arriving.persist();
+        while let Err(error) = (self.inbox)(messages.clone()).await {
+            persistence.wait(error).await?;
+        }
+        Ok(())
     }
 }
 
@@ -389,9 +465,21 @@ struct Listener {
     signals: UnboundedSender<Signal>,
     acks: Arc<Acks>,
     client: Arc<Mutex<Weak<Library>>>,
+    arriving: Arc<Arriving>,
+    backend: Backend,
 }
 
 impl Listener {
+    /// Notes what comes, before anybody works on it.
+    fn hear(&self, stanza: &NodeRef<'_>) {
+        if self.arriving.hear(stanza, self.backend.fails())
+            && let Some(client) = self.client()
+        {
+            tracing::warn!("the store fails and more messages come than can be held; reconnecting");
+            tokio::spawn(async move { client.reconnect_immediately().await });
+        }
+    }
+
     fn tell(&self, signal: Signal) {
         // A closed channel means that the session is being removed.
         let _ = self.signals.send(signal);
@@ -431,6 +519,8 @@ impl Listener {
 impl EventHandler for Listener {
     fn handle_event(&self, event: Arc<Event>) {
         match &*event {
+            Event::RawNode(stanza) => self.hear(stanza.get()),
+            Event::UndecryptableMessage(message) => self.arriving.settle(&message.info.id),
             Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
                 let verdict = match &ack.error {
                     None => Verdict::Taken,

@@ -1,5 +1,6 @@
 //! The WhatsApp boundary: the only place, besides the sandbox, that names the library.
 
+mod arriving;
 pub mod backend;
 mod convert;
 mod http;
@@ -8,5 +9,6 @@ pub mod media;
 pub mod message;
 mod transport;
 
+pub use arriving::Stored;
 pub use convert::{Voting, open_vote, said_by};
 pub use transport::Endpoint;

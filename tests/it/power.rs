@@ -95,6 +95,99 @@ async fn a_failing_disk_is_an_error_the_client_sees_and_it_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_while_the_disk_fails_is_told_when_it_works_again() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", ACCOUNT).await;
+    let sink = Sink::new().await;
+    let hook = json!({ "sessionId": "shop", "url": sink.url });
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    let writers: Vec<String> = (0..5).map(|n| format!("628129999071{n}")).collect();
+    let write = async |writer: &str, text: String| {
+        let path = format!("/sandbox/phones/{writer}/messages");
+        rig.sandbox("POST", &path, &json!({ "to": ACCOUNT, "text": text }))
+            .await;
+    };
+    for writer in &writers {
+        write(writer, format!("before, by {writer}")).await;
+    }
+    sink.wait_for("message.received", writers.len()).await;
+    disk.fail_after(0);
+    for n in 0..3 {
+        for writer in &writers {
+            write(writer, format!("{n}, by {writer}")).await;
+        }
+    }
+    eventually("the store known to fail, and what waits for it", || async {
+        let answer = rig.get("/ready").send().await;
+        let words = String::from_utf8_lossy(&answer.body).into_owned();
+        (answer.status == 503 && words.contains("wait for it")).then_some(())
+    })
+    .await;
+    disk.heal();
+    // No new connection is needed: what waited is told.
+    sink.wait_for("message.received", 4 * writers.len()).await;
+    rig.assert_all_understood().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
+    let mut rig = Rig::new().await;
+    let token = rig.pair("shop", ACCOUNT).await;
+    let path = format!("/sandbox/phones/{CUSTOMER}/messages");
+    let write = json!({ "to": ACCOUNT, "text": "before" });
+    rig.sandbox("POST", &path, &write).await;
+    rig.send_text("shop", &token, CUSTOMER, "an answer").await;
+    rig.sandbox("POST", "/sandbox/faults", &json!({ "loseReceipts": true }))
+        .await;
+    let sent = rig
+        .sandbox(
+            "POST",
+            &path,
+            &json!({ "to": ACCOUNT, "text": "not to be lost" }),
+        )
+        .await;
+    let id = sent["id"].as_str().expect("an id").to_owned();
+    let told = format!("/api/v1/messages/{id}?sessionId=shop");
+    eventually("it is stored", || async {
+        let answer = rig.get(&told).bearer(&token).send().await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    rig.stop().await;
+    // What a crash leaves between the library's write of the ratchet and ours of the message.
+    let disk = Disk::File(rig.config.data.join("warung.redb"));
+    let store = store::Store::open(disk, store::Options::default()).expect("the store opens");
+    let wanted = id.clone();
+    store
+        .write(store::Durability::Sync, move |tx| {
+            use store::Read as _;
+            for (key, _) in tx.prefix(store::tables::MESSAGES, b"", None, usize::MAX)? {
+                if String::from_utf8_lossy(&key).contains(&wanted) {
+                    tx.delete(store::tables::MESSAGES, &key);
+                }
+            }
+            Ok(())
+        })
+        .await
+        .expect("the row is gone");
+    store.close().await;
+    rig.sandbox("DELETE", "/sandbox/faults", &Value::Null).await;
+    rig.restart().await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    let row = eventually("it is stored again", || async {
+        let answer = rig.get(&told).bearer(&token).send().await;
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await;
+    assert!(row.to_string().contains("not to be lost"), "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_folder_is_told_so() {
     let rig = Rig::new().await;
     let file = rig.config.data.join("warung.redb");

@@ -543,3 +543,128 @@ async fn a_disk_that_fails_is_an_error_of_every_call() {
         .is_err()
     );
 }
+
+/// A backend whose ratchets wait for messages; what is asked for again comes out of the channel.
+struct Watched {
+    rig: Rig,
+    backend: Backend,
+    arriving: Arc<Arriving>,
+    missing: tokio::sync::mpsc::UnboundedReceiver<crate::wa::arriving::Missing>,
+}
+
+impl Watched {
+    fn new(stored: bool) -> Self {
+        let rig = Rig::new();
+        let (tell, missing) = tokio::sync::mpsc::unbounded_channel();
+        let closing = tokio_util::sync::CancellationToken::new();
+        let arriving = Arc::new(Arriving::new(
+            Arc::new(move |_, _| Ok(stored)),
+            tell,
+            closing,
+        ));
+        let backend = rig.backend(1).behind(Arc::clone(&arriving));
+        Self {
+            rig,
+            backend,
+            arriving,
+            missing,
+        }
+    }
+}
+
+const WRITER: &str = "6281200000009@s.whatsapp.net";
+
+fn stanza(id: &str) -> whatsapp_rust::wacore_binary::Node {
+    whatsapp_rust::NodeBuilder::new("message")
+        .attr("id", id.to_owned())
+        .attr("from", WRITER)
+        .build()
+}
+
+#[tokio::test]
+async fn a_ratchet_waits_for_the_row_of_the_message_that_moved_it() {
+    let watched = Watched::new(true);
+    let node = stanza("A1");
+    assert!(!watched.arriving.hear(&node.as_node_ref(), false));
+    watched.arriving.storing("A1");
+    let backend = watched.backend.clone();
+    let ratchet = tokio::spawn(async move { backend.put_session("a", b"moved").await });
+    let other = watched.rig.backend(1);
+    // Whatever else is written meanwhile, the ratchet is not.
+    for _ in 0..20 {
+        other.put_identity("x", [0; 32]).await.unwrap();
+        assert!(!other.has_session("a").await.unwrap());
+    }
+    let backend = watched.backend.clone();
+    backend
+        .store_pending_inbound("c", WRITER, "A1", b"words")
+        .await
+        .unwrap();
+    ratchet.await.unwrap().unwrap();
+    assert!(other.has_session("a").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_message_that_is_never_stored_does_not_hold_ratchets_for_ever() {
+    let watched = Watched::new(true);
+    let node = stanza("A1");
+    watched.arriving.hear(&node.as_node_ref(), false);
+    watched.backend.put_session("a", b"moved").await.unwrap();
+    let waited_at_whatsapp = whatsapp_rust::NodeBuilder::new("message")
+        .attr("id", "A2")
+        .attr("offline", "1")
+        .build();
+    assert!(
+        !watched
+            .arriving
+            .hear(&waited_at_whatsapp.as_node_ref(), true)
+    );
+}
+
+#[tokio::test]
+async fn a_duplicate_is_acknowledged_only_when_its_message_is_stored() {
+    let mut lost = Watched::new(false);
+    let answer = lost.backend.get_pending_inbound(WRITER, WRITER, "A1").await;
+    assert!(answer.is_err(), "the library acknowledges what is no error");
+    let asked = lost.missing.try_recv().expect("it is asked for");
+    assert_eq!(asked.id.as_str(), "A1");
+    assert_eq!(asked.sender.to_string(), WRITER);
+    let mut kept = Watched::new(true);
+    let answer = kept.backend.get_pending_inbound(WRITER, WRITER, "A1").await;
+    assert_eq!(answer.unwrap(), None);
+    assert!(kept.missing.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_message_that_arrives_waits_for_a_disk_that_fails() {
+    let watched = Watched::new(true);
+    watched.rig.disk.fail_after(0);
+    let backend = watched.backend.clone();
+    let storing = tokio::spawn(async move {
+        backend
+            .store_pending_inbound("c", WRITER, "A1", b"words")
+            .await
+    });
+    while watched.arriving.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    watched.rig.disk.heal();
+    storing.await.unwrap().unwrap();
+    assert_eq!(watched.arriving.waiting(), 0);
+    let row = watched.backend.get_pending_inbound("c", WRITER, "A1").await;
+    assert_eq!(row.unwrap().as_deref(), Some(&b"words"[..]));
+}
+
+#[test]
+fn too_many_that_cannot_be_stored_ask_for_a_new_connection() {
+    let watched = Watched::new(true);
+    let heard = (0..3000)
+        .map(|n| {
+            watched
+                .arriving
+                .hear(&stanza(&format!("A{n}")).as_node_ref(), true)
+        })
+        .filter(|too_many| *too_many)
+        .count();
+    assert_eq!(heard, 3);
+}
