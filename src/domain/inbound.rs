@@ -74,7 +74,8 @@ fn words(what: &Said) -> Option<String> {
     match what {
         Said::Text(text) => Some(text.clone()),
         Said::Edit { body, .. } => Some(body.clone()),
-        Said::Other { caption } => caption.clone(),
+        Said::Special { text, .. } => text.clone(),
+        Said::Other { caption, .. } => caption.clone(),
         Said::Media(enclosed) => enclosed.caption.clone(),
         Said::Poll { question, .. } => Some(question.clone()),
         Said::Reaction { emoji, .. } => Some(emoji.clone()),
@@ -93,7 +94,7 @@ fn opt_out(
     let (Said::Text(text), Some(number)) = (&incoming.what, &incoming.person.number) else {
         return Ok(None);
     };
-    if incoming.from_me || incoming.chat.is_group() {
+    if incoming.from_me || !incoming.chat.is_person() {
         return Ok(None);
     }
     let now = gateway.clock.now();
@@ -108,7 +109,11 @@ fn opt_out(
 /// The file of a message, for the time when somebody asks for it.
 fn held(what: &Said) -> Option<Box<Held>> {
     match what {
-        Said::Media(enclosed) => Some(Box::new(Held {
+        Said::Media(enclosed)
+        | Said::Special {
+            file: Some(enclosed),
+            ..
+        } => Some(Box::new(Held {
             enclosed: (**enclosed).clone(),
             kept: None,
         })),
@@ -126,7 +131,15 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
     let (name, more) = match &incoming.what {
         Said::Nothing | Said::Vote(_) => return None,
         Said::Text(text) => ("message.received", json!({ "text": text })),
-        Said::Other { caption } => ("message.received", json!({ "text": caption })),
+        Said::Special { text, what, file } => {
+            let file = file.as_deref().map(|file| json!({ "media": described(file) }));
+            let told = merged(json!({ "text": text }), json!(what));
+            ("message.received", merged(told, file.unwrap_or_default()))
+        }
+        Said::Other { caption, raw, size } => (
+            "message.received",
+            json!({ "text": caption, "raw": raw, "rawSize": size }),
+        ),
         Said::Media(enclosed) => (
             "message.received",
             json!({ "text": enclosed.caption, "media": described(enclosed) }),
@@ -160,6 +173,13 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
         data["type"] = json!(incoming.kind);
         data["quotedId"] = json!(incoming.quoted);
         data["mentions"] = json!(incoming.mentions);
+        data["mentionsAll"] = json!(incoming.mentions_all);
+        if let Some(inner) = incoming.inner {
+            data["innerType"] = json!(inner);
+        }
+        if let Some(target) = &incoming.comments_on {
+            data["commentsOn"] = json!(target);
+        }
     }
     Some((name, merged(data, more)))
 }

@@ -23,7 +23,8 @@
 //!   a picture's measures and thumbnail are made from it); `location` (`[latitude, longitude]` or
 //!   `{"latitude", "longitude", "name", "address"}`); `contact` or `contacts` (`{"name", "phone" or
 //!   "vcard"}`); `poll` (`{"name", "options", "selectable"}`); `album` (`{"images", "videos"}`); and
-//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds).
+//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds). Or `{"to",
+//!   "protobuf"}`: base64 of a serialized message, which is encrypted and sent as it is.
 //! - `GET .../sent`: what the phone sent and what became of it, with the votes in its polls.
 //! - `POST .../vote {"messageId", "options"}`: a vote, which replaces the one before.
 //! - `POST .../read`, `typing`, `react`, `edit`, `revoke`, `call`, `contacts`, `logout`,

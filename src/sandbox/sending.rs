@@ -11,7 +11,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::waproto::whatsapp::message::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-    AppStateSyncKeyShare, ProtocolMessage,
+    AppStateSyncKeyShare, ProtocolMessage, SenderKeyDistributionMessage,
 };
 use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
@@ -32,6 +32,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) id: &'a str,
     pub(super) chat: &'a Chat,
     pub(super) message: &'a Message,
+    /// The same as it is encrypted, which may hold what nobody can read.
+    pub(super) body: &'a [u8],
     /// Marks an edit (`1`) or a revocation (`7`) for the server.
     pub(super) edit: Option<&'static str>,
 }
@@ -59,24 +61,48 @@ impl Network {
         mut message: Message,
         edit: Option<&'static str>,
     ) -> Result<String> {
+        let context = message.message_context_info.as_option().cloned();
+        message.message_context_info = MessageField::some(MessageContextInfo {
+            message_secret: Some(random::bytes::<32>().to_vec()),
+            ..context.unwrap_or_default()
+        });
+        let body = message.encode_to_vec();
+        self.send_body_from_phone(from, chat, &message, &body, edit)
+    }
+
+    /// A phone sends these bytes, whatever they are; answers the message's id.
+    pub(super) fn send_bytes_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        body: &[u8],
+    ) -> Result<String> {
+        let message = Message::decode_from_slice(body).unwrap_or_default();
+        self.send_body_from_phone(from, chat, &message, body, None)
+    }
+
+    fn send_body_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        message: &Message,
+        body: &[u8],
+        edit: Option<&'static str>,
+    ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
         {
             return Err(Error::not_found("the receiver has no WhatsApp"));
         }
         let id = random::message_id();
-        let context = message.message_context_info.as_option().cloned();
-        message.message_context_info = MessageField::some(MessageContextInfo {
-            message_secret: Some(random::bytes::<32>().to_vec()),
-            ..context.unwrap_or_default()
-        });
         let phone = self.directory.phone(from);
-        phone.remember_sent(&id, chat, &message);
+        phone.remember_sent(&id, chat, body);
         self.counters.message(self.now());
         let outgoing = Outgoing {
             id: &id,
             chat,
-            message: &message,
+            message,
+            body,
             edit,
         };
         match chat {
@@ -92,7 +118,7 @@ impl Network {
         to: Number,
         outgoing: &Outgoing<'_>,
     ) -> Result<()> {
-        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
         for device in self
             .devices_of(to)
             .filter(|device| *device != Address::phone(from))
@@ -189,7 +215,7 @@ impl Network {
             .flat_map(|member| self.devices_of(member))
             .filter(|device| *device != sender)
             .collect();
-        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
         let phone = self.directory.phone(from);
         let (sealed, key, news) = phone
             .seal_for_group(list, &devices, &plain)
@@ -197,7 +223,8 @@ impl Network {
         for device in devices {
             let mut parts = Vec::new();
             if news.contains(&device) {
-                parts.push(self.seal(from, device, &key_message(list, self.form, &key))?);
+                let key = MessageUtils::encode_and_pad(&key_message(list, self.form, &key));
+                parts.push(self.seal(from, device, &key)?);
             }
             parts.push(Sealed {
                 kind: "skmsg",
@@ -314,7 +341,8 @@ impl Network {
     /// The phone tells a companion something that is for the machinery only.
     pub(super) fn send_peer_message(self: &Arc<Self>, to: Address, message: &Message) {
         let id = random::message_id();
-        let plain = MessageUtils::encode_and_pad(message);
+        let body = message.encode_to_vec();
+        let plain = MessageUtils::pad_message_v2(body.clone());
         // A companion that has published no keys asks again later.
         let Ok(sealed) = self.seal(to.number, to, &plain) else {
             return;
@@ -322,11 +350,12 @@ impl Network {
         let chat = Chat::Person(to.number);
         self.directory
             .phone(to.number)
-            .remember_sent(&id, &chat, message);
+            .remember_sent(&id, &chat, &body);
         let outgoing = Outgoing {
             id: &id,
             chat: &chat,
             message,
+            body: &body,
             edit: None,
         };
         let stanza = NodeBuilder::new("message")
@@ -383,14 +412,13 @@ impl Network {
         else {
             return;
         };
-        let Ok(message) = Message::decode_from_slice(&body) else {
-            return;
-        };
+        let message = Message::decode_from_slice(&body).unwrap_or_default();
         phone.forget_session(to);
         let outgoing = Outgoing {
             id,
             chat: &chat,
             message: &message,
+            body: &body,
             edit: None,
         };
         match &chat {
@@ -398,18 +426,19 @@ impl Network {
                 let plain = if to.number == from && chat != Chat::Person(from) {
                     self.own_copy(&outgoing)
                 } else {
-                    MessageUtils::encode_and_pad(&message)
+                    MessageUtils::pad_message_v2(body.to_vec())
                 };
                 if let Ok(sealed) = self.seal(from, to, &plain) {
                     self.pass_on(from, to, &outgoing, sealed, count);
                 }
             }
             list => {
-                let mut message = message.clone();
+                // What is appended to a protobuf is merged into it.
+                let mut plain = body.to_vec();
                 if let Some(key) = phone.group_key(list) {
-                    message.sender_key_distribution_message = key_part(list, self.form, &key);
+                    plain.extend(key_message(list, self.form, &key).encode_to_vec());
                 }
-                let plain = MessageUtils::encode_and_pad(&message);
+                let plain = MessageUtils::pad_message_v2(plain);
                 if let Ok(sealed) = self.seal(from, to, &plain) {
                     self.pass_on_in_list(from, to, &outgoing, vec![sealed]);
                 }
@@ -418,24 +447,14 @@ impl Network {
     }
 }
 
-fn key_part(
-    list: &Chat,
-    form: Form,
-    key: &[u8],
-) -> MessageField<whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage> {
-    MessageField::some(
-        whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage {
+fn key_message(list: &Chat, form: Form, key: &[u8]) -> Message {
+    Message {
+        sender_key_distribution_message: MessageField::some(SenderKeyDistributionMessage {
             group_id: Some(list.jid(form).to_string()),
             axolotl_sender_key_distribution_message: Some(key.to_vec()),
-        },
-    )
-}
-
-fn key_message(list: &Chat, form: Form, key: &[u8]) -> Vec<u8> {
-    MessageUtils::encode_and_pad(&Message {
-        sender_key_distribution_message: key_part(list, form, key),
+        }),
         ..Default::default()
-    })
+    }
 }
 
 /// What the server is told of a poll.

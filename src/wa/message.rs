@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::special::Special;
 use crate::bytes64::Bytes64;
 use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
@@ -300,12 +301,29 @@ pub struct Incoming {
     pub push_name: String,
     /// The first key of the message object, as the original program names types.
     pub kind: &'static str,
+    /// The same of what its wrapper holds, when it has one.
+    pub inner: Option<&'static str>,
     /// What it says.
     pub what: Said,
+    /// The message that it comments on.
+    pub comments_on: Option<MessageId>,
     /// The message it answers.
     pub quoted: Option<MessageId>,
     /// Who is mentioned.
     pub mentions: Vec<Jid>,
+    /// Whether everybody is mentioned without being named.
+    pub mentions_all: bool,
+    /// When the messages of its chat disappear, as far as it tells.
+    pub timer: Option<Timer>,
+}
+
+/// After how long the messages of a chat disappear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Seconds; 0 is never.
+    pub seconds: u32,
+    /// When that was chosen, in seconds since 1970.
+    pub set: i64,
 }
 
 /// What a message that arrived says.
@@ -347,10 +365,23 @@ pub enum Said {
     },
     /// An answer to a poll, still sealed.
     Vote(Box<SealedVote>),
-    /// Something else, with its caption.
+    /// Something of a rarer kind.
+    Special {
+        /// Its words.
+        text: Option<String>,
+        /// What it is.
+        what: Box<Special>,
+        /// The file that it shows.
+        file: Option<Box<Enclosed>>,
+    },
+    /// Something that is not understood, told so that it is not lost.
     Other {
         /// Words beside it.
         caption: Option<String>,
+        /// The message itself, unless it is very large.
+        raw: Option<Bytes64>,
+        /// How many bytes it has.
+        size: usize,
     },
     /// Bookkeeping between devices that no person sees.
     Nothing,

@@ -6,6 +6,7 @@ mod http;
 pub mod link;
 pub mod media;
 pub mod message;
+pub mod special;
 mod transport;
 
 pub use convert::{Voting, open_vote, said_by};
