@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Gateway;
+use super::chat;
 use super::event;
 use super::media::received::{self, Held};
 use super::message::{self, Message};
@@ -34,7 +35,9 @@ impl Gateway {
                 }
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
                 let key = message::key(session.number, &incoming.id, &incoming.chat, sender);
-                if tx.exists(tables::MESSAGES, &key)? {
+                if let Some(row) = tx.get(tables::MESSAGES, &key)?
+                    && !record::decode::<Message>(&row)?.unread
+                {
                     continue;
                 }
                 let row = Message {
@@ -46,9 +49,11 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: held(&incoming.what),
+                    unread: false,
                     campaign: None,
                 };
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);
+                chat::note_timer(tx, session.number, incoming)?;
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
@@ -132,7 +137,9 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
         Said::Nothing | Said::Vote(_) => return None,
         Said::Text(text) => ("message.received", json!({ "text": text })),
         Said::Special { text, what, file } => {
-            let file = file.as_deref().map(|file| json!({ "media": described(file) }));
+            let file = file
+                .as_deref()
+                .map(|file| json!({ "media": described(file) }));
             let told = merged(json!({ "text": text }), json!(what));
             ("message.received", merged(told, file.unwrap_or_default()))
         }
@@ -185,7 +192,7 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
 }
 
 /// Where a message came from, as every event about one tells it.
-fn about(incoming: &Incoming) -> Value {
+pub(super) fn about(incoming: &Incoming) -> Value {
     json!({
         "id": incoming.id,
         "from": incoming.chat,

@@ -59,6 +59,8 @@ pub struct Draft {
     pub view_once: bool,
     /// After how many seconds it disappears.
     pub ephemeral: Option<u32>,
+    /// Who gets a story: a phone shows it to nobody else.
+    pub readers: Vec<String>,
     /// A whole message as bytes, in place of all the above: base64 of what is encrypted as it is.
     pub protobuf: Option<String>,
 }
@@ -134,7 +136,8 @@ impl Network {
                 ..Default::default()
             };
         }
-        self.send_from_phone(number, &chat, message, None)
+        let readers: Result<Vec<_>> = draft.readers.iter().map(|one| self.number(one)).collect();
+        self.send_to_readers(number, &chat, message, &readers?)
     }
 
     fn compose(&self, draft: &Draft, context: Option<ContextInfo>) -> Result<Message> {

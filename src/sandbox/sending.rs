@@ -36,6 +36,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) body: &'a [u8],
     /// Marks an edit (`1`) or a revocation (`7`) for the server.
     pub(super) edit: Option<&'static str>,
+    /// Who reads it besides the members of the chat: those for whom a story is.
+    pub(super) readers: &'a [Number],
 }
 
 impl Network {
@@ -58,16 +60,23 @@ impl Network {
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
-        mut message: Message,
+        message: Message,
         edit: Option<&'static str>,
     ) -> Result<String> {
-        let context = message.message_context_info.as_option().cloned();
-        message.message_context_info = MessageField::some(MessageContextInfo {
-            message_secret: Some(random::bytes::<32>().to_vec()),
-            ..context.unwrap_or_default()
-        });
-        let body = message.encode_to_vec();
-        self.send_body_from_phone(from, chat, &message, &body, edit)
+        let (message, body) = with_secret(message);
+        self.send_body_from_phone(from, chat, (&message, &body), edit, &[])
+    }
+
+    /// The same, and to people who are no members of the chat: the readers of a story.
+    pub(super) fn send_to_readers(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        message: Message,
+        readers: &[Number],
+    ) -> Result<String> {
+        let (message, body) = with_secret(message);
+        self.send_body_from_phone(from, chat, (&message, &body), None, readers)
     }
 
     /// A phone sends these bytes, whatever they are; answers the message's id.
@@ -78,16 +87,16 @@ impl Network {
         body: &[u8],
     ) -> Result<String> {
         let message = Message::decode_from_slice(body).unwrap_or_default();
-        self.send_body_from_phone(from, chat, &message, body, None)
+        self.send_body_from_phone(from, chat, (&message, body), None, &[])
     }
 
     fn send_body_from_phone(
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
-        message: &Message,
-        body: &[u8],
+        (message, body): (&Message, &[u8]),
         edit: Option<&'static str>,
+        readers: &[Number],
     ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
@@ -104,6 +113,7 @@ impl Network {
             message,
             body,
             edit,
+            readers,
         };
         match chat {
             Chat::Person(to) => self.send_direct(from, *to, &outgoing)?,
@@ -212,6 +222,7 @@ impl Network {
         let devices: Vec<_> = self
             .members_of(list, from)?
             .into_iter()
+            .chain(outgoing.readers.iter().copied())
             .flat_map(|member| self.devices_of(member))
             .filter(|device| *device != sender)
             .collect();
@@ -357,6 +368,7 @@ impl Network {
             message,
             body: &body,
             edit: None,
+            readers: &[],
         };
         let stanza = NodeBuilder::new("message")
             .attr("id", id.as_str())
@@ -420,6 +432,7 @@ impl Network {
             message: &message,
             body: &body,
             edit: None,
+            readers: &[],
         };
         match &chat {
             Chat::Person(_) => {
@@ -445,6 +458,17 @@ impl Network {
             }
         }
     }
+}
+
+/// The message as the real clients send it, with a secret for the votes and answers to it.
+fn with_secret(mut message: Message) -> (Message, Vec<u8>) {
+    let context = message.message_context_info.as_option().cloned();
+    message.message_context_info = MessageField::some(MessageContextInfo {
+        message_secret: Some(random::bytes::<32>().to_vec()),
+        ..context.unwrap_or_default()
+    });
+    let body = message.encode_to_vec();
+    (message, body)
 }
 
 fn key_message(list: &Chat, form: Form, key: &[u8]) -> Message {

@@ -5,18 +5,16 @@ mod media;
 mod special;
 
 use whatsapp_rust::buffa::MessageField;
-use whatsapp_rust::waproto::codec;
 use whatsapp_rust::wacore::types::events::InboundMessage;
 use whatsapp_rust::wacore::types::message::{MessageInfo, MessageSource};
 use whatsapp_rust::wacore_binary as wire;
+use whatsapp_rust::waproto::codec;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use self::kinds::{base, context_of, is_bookkeeping, is_internal, kind_of};
 pub(super) use self::media::media_type;
 pub use self::media::{Voting, open_vote};
-use super::message::{
-    Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Timer,
-};
+use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Shown, Timer};
 use crate::bytes64::Bytes64;
 use crate::error::{Error, Result};
 use crate::ids::MessageId;
@@ -196,12 +194,57 @@ fn context_info(
             .or(own)
             .or_else(|| (!to.is_group()).then_some(to));
         context.participant = writer.map(Jid::to_string);
-        context.quoted_message = MessageField::some(wa::Message {
+        context.quoted_message = MessageField::some(quoted(quote));
+    }
+    Some(context)
+}
+
+/// The message that an answer shows above itself.
+fn quoted(quote: &Quote) -> wa::Message {
+    match quote.shown.as_deref() {
+        Some(Shown::File(shown)) => {
+            let beside = media::Beside {
+                mimetype: None,
+                file_name: shown.name.as_deref(),
+                caption: shown.caption.as_deref(),
+                context: MessageField::none(),
+            };
+            media::enclosing(shown.kind, &shown.file, beside)
+        }
+        Some(Shown::Place(place)) => media::location(place, MessageField::none()),
+        Some(Shown::Cards(cards)) => media::contacts(cards, MessageField::none()),
+        None => wa::Message {
             conversation: Some(quote.text.clone()),
+            ..Default::default()
+        },
+    }
+}
+
+/// Has a message of ours disappear as the messages of its chat do.
+pub(super) fn expire(message: &mut wa::Message, timer: Timer) {
+    if let Some(wrapper) = message.document_with_caption_message.as_option_mut() {
+        return expire(wrapper.message.get_or_insert_default(), timer);
+    }
+    if let Some(text) = message.conversation.take() {
+        message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
+            text: Some(text),
             ..Default::default()
         });
     }
-    Some(context)
+    macro_rules! expire {
+        ($($field:ident),+ $(,)?) => {
+            $(if let Some(m) = message.$field.as_option_mut() {
+                let context = m.context_info.get_or_insert_default();
+                context.expiration = Some(timer.seconds);
+                context.ephemeral_setting_timestamp = Some(timer.set);
+            })+
+        };
+    }
+    expire! {
+        extended_text_message, image_message, video_message, document_message, audio_message,
+        sticker_message, location_message, contact_message, contacts_array_message,
+        poll_creation_message, poll_creation_message_v3, album_message,
+    }
 }
 
 /// The largest message of an unknown kind that is told as it is.
@@ -270,11 +313,7 @@ pub(super) fn heading(info: &MessageInfo) -> Option<Incoming> {
 
 /// What a message tells of the time after which its chat's messages disappear. Nobody may date it
 /// after the message itself, or no later change would count.
-fn timer_of(
-    body: &wa::Message,
-    context: Option<&wa::ContextInfo>,
-    at: Timestamp,
-) -> Option<Timer> {
+fn timer_of(body: &wa::Message, context: Option<&wa::ContextInfo>, at: Timestamp) -> Option<Timer> {
     use wa::message::protocol_message::Type;
     let (seconds, set) = match body.protocol_message.as_option() {
         Some(change) if change.r#type == Some(Type::EPHEMERAL_SETTING) => (
@@ -413,6 +452,7 @@ mod tests {
             id: MessageId::parse("ABC").expect("an id"),
             sender: Some(jid("6281234567890@s.whatsapp.net")),
             text: "hi".into(),
+            shown: None,
         };
         let what = Outgoing::Text {
             body: "yes".into(),

@@ -271,6 +271,20 @@ pub struct Quote {
     pub sender: Option<Jid>,
     /// Its words, as far as we know them.
     pub text: String,
+    /// What it shows besides words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Box<Shown>>,
+}
+
+/// What a message that is answered shows above the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shown {
+    /// A file.
+    File(Enclosed),
+    /// A place.
+    Place(Place),
+    /// People's cards.
+    Cards(Vec<Card>),
 }
 
 /// One person by both of the names WhatsApp may give them.
@@ -459,6 +473,37 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
+/// A message that arrived and could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it comes from; it says nothing.
+    pub heading: Incoming,
+    /// Why.
+    pub why: WhyUnread,
+}
+
+/// Why a message could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyUnread {
+    /// It could not be decrypted; its sender is asked to send it again.
+    Undecryptable,
+    /// It may be looked at once, on the phone only.
+    ViewOnce,
+    /// It is not for linked devices.
+    ElsewhereOnly,
+}
+
+impl WhyUnread {
+    /// The word in events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Undecryptable => "undecryptable",
+            Self::ViewOnce => "viewOnce",
+            Self::ElsewhereOnly => "elsewhereOnly",
+        }
+    }
+}
+
 /// What happens on a connection besides messages, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
@@ -509,6 +554,8 @@ pub enum Signal {
     Refused(String),
     /// A receipt.
     Receipt(Receipt),
+    /// Somebody wrote what could not be read.
+    Unread(Box<Unread>),
     /// Somebody calls.
     Call {
         /// The call's id.
@@ -534,6 +581,8 @@ pub enum Signal {
         participants: Vec<Jid>,
         /// The group's new name.
         subject: Option<String>,
+        /// After how many seconds its messages disappear from now on; 0 is never.
+        timer: Option<u32>,
         /// When.
         at: Timestamp,
     },

@@ -15,6 +15,7 @@ mod files;
 mod golden;
 mod inbound;
 mod kill;
+mod kinds;
 mod legacy;
 mod media;
 mod messages;

@@ -169,9 +169,8 @@ fn interactive(m: &InteractiveMessage) -> Read {
         _ => None,
     };
     let flow_buttons = |buttons: &[NativeFlowButton]| -> Vec<Choice> {
-        let read = |b: &NativeFlowButton| {
-            flow_choices(b.name.as_deref(), b.button_params_json.as_deref())
-        };
+        let read =
+            |b: &NativeFlowButton| flow_choices(b.name.as_deref(), b.button_params_json.as_deref());
         buttons.iter().flat_map(read).collect()
     };
     let options = match &m.interactive_message {
@@ -395,7 +394,8 @@ fn trade(body: &wa::Message) -> Option<Said> {
         let product = Special::Product(product.unwrap_or_default());
         return Some(special(m.body.clone().or(title), product));
     }
-    let words = |note: &MessageField<wa::Message>| Some(super::words(note.as_option()?)?.to_owned());
+    let words =
+        |note: &MessageField<wa::Message>| Some(super::words(note.as_option()?)?.to_owned());
     if let Some(m) = body.request_payment_message.as_option() {
         let payment = Payment {
             amount1000: m.amount1000,
