@@ -4,6 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use warung::server::Deps;
+use warung::time::{Clock, Timestamp};
+
 use crate::support::{Rig, Sink, eventually};
 
 const PHONE: &str = "6281299999811";
@@ -519,4 +522,110 @@ async fn an_edited_caption_is_told() {
     let data = told(&sink, "message.edited", &id).await;
     assert_eq!(data["messageId"], "3EB0DD");
     assert_eq!(data["text"], "baru");
+}
+
+/// What a phone writes, in words.
+async fn sends_text(rig: &Rig, to: &str, text: &str) -> String {
+    let path = format!("/sandbox/phones/{PHONE}/messages");
+    let sent = rig.sandbox("POST", &path, &json!({ "to": to, "text": text }));
+    sent.await["id"].as_str().expect("an id").to_owned()
+}
+
+/// A rig whose clock the test moves, with a session that tells a sink what it receives.
+async fn with_clock(account: &str) -> (Rig, Sink, Clock) {
+    let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+    let deps = Deps {
+        clock: clock.clone(),
+        ..Deps::default()
+    };
+    let rig = Rig::made_of(deps, |_| {}).await;
+    let sink = Sink::new().await;
+    let token = rig.pair("shop", account).await;
+    let set = json!({ "sessionId": "shop", "url": sink.url });
+    let answer = rig.post("/api/v1/webhook", &set).bearer(&token);
+    answer.send().await.expect(200);
+    (rig, sink, clock)
+}
+
+/// Lets messages that could not be read be given up.
+fn lose_patience(rig: &Rig, clock: &Clock) {
+    clock.advance(warung::domain::unread::PATIENCE);
+    let server = rig.server.as_ref().expect("running");
+    server.gateway().unread.wake();
+}
+
+/// Waits until so many messages that could not be read are waited for.
+async fn waited_for(rig: &Rig, count: usize) {
+    eventually(&format!("{count} unread"), || async {
+        let server = rig.server.as_ref().expect("running");
+        let due = server.gateway().unread.next_due().expect("readable");
+        (usize::from(due.is_some()) == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_stays_unreadable_is_told_once() {
+    let account = "6281200000821";
+    let (mut rig, sink, clock) = with_clock(account).await;
+    // No client can make a message of this.
+    let id = sends_bytes(&rig, account, &[0x0a, 0xff]).await;
+    waited_for(&rig, 1).await;
+    assert!(
+        sink.got()
+            .await
+            .iter()
+            .all(|d| d.json()["data"]["id"] != id.as_str())
+    );
+    lose_patience(&rig, &clock);
+    let data = told(&sink, "message.received", &id).await;
+    assert_eq!(data["type"], "unreadable", "{data}");
+    assert_eq!(data["reason"], "undecryptable");
+    assert_eq!(data["text"], Value::Null);
+    assert_eq!(data["from"], format!("{PHONE}@s.whatsapp.net"));
+    let deps = Deps {
+        clock: clock.clone(),
+        ..Deps::default()
+    };
+    rig.restart_made_of(deps).await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    lose_patience(&rig, &clock);
+    let last = sends_text(&rig, account, "terakhir").await;
+    told(&sink, "message.received", &last).await;
+    let got = sink.got().await;
+    let of_it = got.iter().filter(|d| d.json()["data"]["id"] == id.as_str());
+    assert_eq!(of_it.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_at_the_second_try_is_never_told_as_unreadable() {
+    let account = "6281200000822";
+    let (rig, sink, clock) = with_clock(account).await;
+    let garble = json!({ "garble": true, "phone": account, "count": 1 });
+    rig.sandbox("POST", "/sandbox/faults", &garble).await;
+    let id = sends_text(&rig, account, "sampai").await;
+    let data = told(&sink, "message.received", &id).await;
+    assert_eq!(data["text"], "sampai");
+    lose_patience(&rig, &clock);
+    waited_for(&rig, 0).await;
+    let got = sink.got().await;
+    let of_it = got.iter().filter(|d| d.json()["data"]["id"] == id.as_str());
+    assert_eq!(of_it.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_late_takes_the_place_of_what_could_not_be_read() {
+    let account = "6281200000823";
+    let (rig, sink, clock) = with_clock(account).await;
+    // The phone's first copy is spoilt, and so are those that it sends again.
+    let garble = json!({ "garble": true, "phone": account, "count": 2 });
+    rig.sandbox("POST", "/sandbox/faults", &garble).await;
+    let id = sends_text(&rig, account, "akhirnya").await;
+    eventually("the words", || async {
+        lose_patience(&rig, &clock);
+        let got = sink.got().await;
+        let mut events = got.iter().map(|delivered| delivered.json());
+        events.find(|e| e["data"]["id"] == id.as_str() && e["data"]["text"] == "akhirnya")
+    })
+    .await;
 }

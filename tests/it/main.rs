@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod baileys;
 mod campaigns;
+mod chats;
 mod commands;
 mod docs;
 mod fences;
