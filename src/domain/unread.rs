@@ -16,7 +16,7 @@ use super::message::{self, Message};
 use super::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
-use crate::jid::{Jid, Server};
+use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -49,7 +49,7 @@ impl Gateway {
     pub(super) async fn note_unread(&self, session: &Session, unread: &Unread) {
         let heading = &unread.heading;
         // Nobody waits for a story, nor for what the owner wrote himself.
-        if heading.from_me || heading.chat.server() == Server::Broadcast {
+        if heading.from_me || heading.chat.is_status() {
             return;
         }
         let mut data = about(heading);
