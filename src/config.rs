@@ -92,6 +92,8 @@ pub struct Config {
     pub max_media_bytes: u64,
     /// How the linked device is called on the phone.
     pub device_name: String,
+    /// Whether accounts look online while they are connected, so that their phones do not ring.
+    pub show_online: bool,
     /// The version of WhatsApp Web that the client says it is.
     pub whatsapp_version: (u32, u32, u32),
     /// Another WhatsApp server; only in sandbox builds, only on loopback.
@@ -126,6 +128,7 @@ impl Default for Config {
             media_quota: 1 << 30,
             max_media_bytes: 100 << 20,
             device_name: "Warung".into(),
+            show_online: false,
             whatsapp_version: (2, 3000, 1035194821),
             whatsapp_url: None,
             webhooks_to_loopback: false,
@@ -304,6 +307,7 @@ impl Config {
             "media_quota" => self.media_quota = count()?.max(1 << 20) as u64,
             "max_media_bytes" => self.max_media_bytes = count()?.max(1 << 20) as u64,
             "device_name" => self.device_name = value.into(),
+            "show_online" => self.show_online = value.parse().map_err(|_| bad("true or false"))?,
             "whatsapp_version" => {
                 let parts: Vec<u32> = value
                     .split('.')

@@ -98,6 +98,11 @@ impl Jid {
         matches!(self.server, Server::User | Server::Lid)
     }
 
+    /// Whether it is the status feed, where stories are.
+    pub fn is_status(&self) -> bool {
+        self.server == Server::Broadcast && self.user == "status"
+    }
+
     /// The phone number, when the address shows it.
     pub fn number(&self) -> Option<&str> {
         (self.server == Server::User).then_some(self.user.as_str())

@@ -14,7 +14,7 @@ use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
-use crate::domain::{Gateway, Parts, webhook};
+use crate::domain::{Gateway, Parts, unread, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
@@ -106,6 +106,7 @@ impl Server {
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
             downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
+            unread: Queue::new(&store, unread::QUEUE, deps.clock.clone()),
             media: Folder::open(&config.data, deps.ids.clone())?,
             uploads: Default::default(),
             campaigns: Default::default(),
@@ -159,6 +160,8 @@ impl Server {
         ));
         self.workers
             .spawn(worker::download::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(worker::unread::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(campaign::run::run(gateway.clone(), stop.clone()));
         self.workers

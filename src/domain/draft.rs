@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
 pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
-use crate::wa::message::{Context, Outgoing, Quote};
+use crate::wa::message::{Context, Enclosed, Outgoing, Quote, Shown};
 
 /// The longest text, in UTF-16 units, as the original program counts.
 pub const MAX_TEXT: usize = 4096;
@@ -314,8 +314,43 @@ impl Gateway {
             .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
         Ok(Quote {
             id,
+            shown: self.shown(session, &message)?.map(Box::new),
             sender: message.sender,
             text: message.text.unwrap_or_default(),
+        })
+    }
+
+    /// What a message shows besides words, for an answer to it. What may be looked at once only is
+    /// not shown again.
+    fn shown(&self, session: &Session, message: &Message) -> Result<Option<Shown>> {
+        if let Some(held) = &message.enclosed {
+            let shown = (!held.enclosed.view_once).then(|| Shown::File(held.enclosed.clone()));
+            return Ok(shown);
+        }
+        Ok(match &message.sent {
+            Some(Outgoing::Media {
+                file,
+                kind,
+                mimetype,
+                file_name,
+                caption,
+                ..
+            }) => self.known_upload(session, file)?.map(|uploaded| {
+                let mut file = uploaded.file;
+                if let Some(mimetype) = mimetype {
+                    file.mimetype.clone_from(mimetype);
+                }
+                Shown::File(Enclosed {
+                    kind: *kind,
+                    file,
+                    name: file_name.clone(),
+                    caption: caption.clone(),
+                    view_once: false,
+                })
+            }),
+            Some(Outgoing::Location { place, .. }) => Some(Shown::Place(place.clone())),
+            Some(Outgoing::Contacts { cards, .. }) => Some(Shown::Cards(cards.clone())),
+            _ => None,
         })
     }
 

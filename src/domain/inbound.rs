@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Gateway;
+use super::chat;
 use super::event;
 use super::media::received::{self, Held};
 use super::message::{self, Message};
@@ -34,7 +35,9 @@ impl Gateway {
                 }
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
                 let key = message::key(session.number, &incoming.id, &incoming.chat, sender);
-                if tx.exists(tables::MESSAGES, &key)? {
+                if let Some(row) = tx.get(tables::MESSAGES, &key)?
+                    && !record::decode::<Message>(&row)?.unread
+                {
                     continue;
                 }
                 let row = Message {
@@ -46,9 +49,11 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: held(&incoming.what),
+                    unread: false,
                     campaign: None,
                 };
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);
+                chat::note_timer(tx, session.number, incoming)?;
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
@@ -74,7 +79,8 @@ fn words(what: &Said) -> Option<String> {
     match what {
         Said::Text(text) => Some(text.clone()),
         Said::Edit { body, .. } => Some(body.clone()),
-        Said::Other { caption } => caption.clone(),
+        Said::Special { text, .. } => text.clone(),
+        Said::Other { caption, .. } => caption.clone(),
         Said::Media(enclosed) => enclosed.caption.clone(),
         Said::Poll { question, .. } => Some(question.clone()),
         Said::Reaction { emoji, .. } => Some(emoji.clone()),
@@ -93,7 +99,7 @@ fn opt_out(
     let (Said::Text(text), Some(number)) = (&incoming.what, &incoming.person.number) else {
         return Ok(None);
     };
-    if incoming.from_me || incoming.chat.is_group() {
+    if incoming.from_me || !incoming.chat.is_person() {
         return Ok(None);
     }
     let now = gateway.clock.now();
@@ -108,7 +114,11 @@ fn opt_out(
 /// The file of a message, for the time when somebody asks for it.
 fn held(what: &Said) -> Option<Box<Held>> {
     match what {
-        Said::Media(enclosed) => Some(Box::new(Held {
+        Said::Media(enclosed)
+        | Said::Special {
+            file: Some(enclosed),
+            ..
+        } => Some(Box::new(Held {
             enclosed: (**enclosed).clone(),
             kept: None,
         })),
@@ -126,7 +136,17 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
     let (name, more) = match &incoming.what {
         Said::Nothing | Said::Vote(_) => return None,
         Said::Text(text) => ("message.received", json!({ "text": text })),
-        Said::Other { caption } => ("message.received", json!({ "text": caption })),
+        Said::Special { text, what, file } => {
+            let file = file
+                .as_deref()
+                .map(|file| json!({ "media": described(file) }));
+            let told = merged(json!({ "text": text }), json!(what));
+            ("message.received", merged(told, file.unwrap_or_default()))
+        }
+        Said::Other { caption, raw, size } => (
+            "message.received",
+            json!({ "text": caption, "raw": raw, "rawSize": size }),
+        ),
         Said::Media(enclosed) => (
             "message.received",
             json!({ "text": enclosed.caption, "media": described(enclosed) }),
@@ -160,12 +180,19 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
         data["type"] = json!(incoming.kind);
         data["quotedId"] = json!(incoming.quoted);
         data["mentions"] = json!(incoming.mentions);
+        data["mentionsAll"] = json!(incoming.mentions_all);
+        if let Some(inner) = incoming.inner {
+            data["innerType"] = json!(inner);
+        }
+        if let Some(target) = &incoming.comments_on {
+            data["commentsOn"] = json!(target);
+        }
     }
     Some((name, merged(data, more)))
 }
 
 /// Where a message came from, as every event about one tells it.
-fn about(incoming: &Incoming) -> Value {
+pub(super) fn about(incoming: &Incoming) -> Value {
     json!({
         "id": incoming.id,
         "from": incoming.chat,

@@ -38,6 +38,9 @@ pub struct Message {
     /// The file of a message that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclosed: Option<Box<Held>>,
+    /// Whether it could not be read, so that what comes later under its id takes its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// The campaign that it is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Box<Part>>,
@@ -176,6 +179,7 @@ pub(super) struct Step<'a> {
 pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
     let prefix = session.0.to_be_bytes();
     queue::delete_lane(tx, received::QUEUE, &prefix)?;
+    queue::delete_lane(tx, super::unread::QUEUE, &prefix)?;
     for (lane, _) in tx.prefix(tables::WEBHOOKS, &prefix, None, 100)? {
         queue::delete_lane(tx, super::webhook::QUEUE, &lane)?;
     }
@@ -193,6 +197,7 @@ pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
         tables::IDEMPOTENCY,
         tables::UPLOADS,
         tables::POLL_VOTES,
+        tables::CHATS,
     ] {
         tx.delete_prefix(table, &prefix)?;
     }

@@ -1,6 +1,7 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod campaign;
+mod chat;
 pub mod draft;
 pub mod event;
 pub mod inbound;
@@ -20,6 +21,7 @@ pub mod session;
 pub mod sheet;
 pub mod suppression;
 pub mod template;
+pub mod unread;
 pub mod vault;
 pub mod webhook;
 pub mod zone;
@@ -79,6 +81,8 @@ pub struct Parts {
     pub picture_work: Semaphore,
     /// Downloads of received files that wait.
     pub downloads: Queue,
+    /// Messages that could not be read and may still come.
+    pub unread: Queue,
     /// Wakes the loops that send campaigns.
     pub campaigns: campaign::run::Campaigns,
     /// Recipients of campaigns that are to be tried again.

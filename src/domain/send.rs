@@ -256,6 +256,7 @@ impl Job {
             progress: Some(Progress::Sending),
             refusal: None,
             enclosed: None,
+            unread: false,
             campaign: self.campaign.clone().map(Box::new),
         };
         Ok(JobRows {
@@ -530,13 +531,24 @@ impl Gateway {
                 chats[chat].push(index);
             }
         }
+        let names: Vec<&Jid> = chat_of.into_keys().collect();
+        let timers = &self.timers(session, &names);
         let written = stream::iter(chats).map(|chat| async move {
             let mut written = Vec::with_capacity(chat.len());
+            let to = &jobs[chat[0]].to;
+            let mut timer = timers.get(to).copied();
+            if timer.is_none() && to.is_group() {
+                let asked = self.ask_group_timer(session, to);
+                timer = tokio::time::timeout_at(deadline, asked)
+                    .await
+                    .ok()
+                    .flatten();
+            }
             for index in chat {
                 let Some(link) = session.link() else { break };
                 let job = &jobs[index];
                 let file = job.file.as_ref().map(|uploaded| &uploaded.file);
-                let write = link.write(&job.id, &job.to, &job.what, file);
+                let write = link.write(&job.id, &job.to, &job.what, file, timer);
                 match tokio::time::timeout_at(deadline, write).await {
                     Err(_) => break,
                     Ok(Err(error)) if error.kind() == ErrorKind::NotConnected => break,

@@ -28,7 +28,7 @@ use crate::store::{Durability, Read, tables};
 use crate::time::Timestamp;
 use crate::wa::backend::{self, Backend};
 use crate::wa::link::{Link, Options};
-use crate::wa::message::Signal;
+use crate::wa::message::{Signal, Timer};
 
 /// How many sessions connect at the same time after a start.
 const CONNECTING_AT_ONCE: usize = 8;
@@ -621,6 +621,7 @@ impl Gateway {
             http: self.media_client.clone(),
             version: self.config.whatsapp_version,
             device_name: self.config.device_name.clone(),
+            show_online: self.config.show_online,
             inbox,
             signals,
             clock: self.clock.clone(),
@@ -744,14 +745,21 @@ impl Gateway {
                 action,
                 participants,
                 subject,
+                timer,
                 at,
             } => {
+                if let Some(seconds) = timer {
+                    let set = at.as_secs();
+                    self.note_group_timer(session, &group, Timer { seconds, set })
+                        .await;
+                }
                 let data = json!({
                     "id": group, "action": action, "by": by, "participants": participants,
                     "subject": subject, "timestamp": at.as_secs(),
                 });
                 self.publish(session, "group.update", data).await;
             }
+            Signal::Unread(unread) => self.note_unread(session, &unread).await,
             Signal::Receipt(_) => {}
         }
     }
@@ -935,6 +943,7 @@ impl Gateway {
             }
             // Another account may be paired next: it must not send what this one did not finish.
             gateway.fail_interrupted(&session).await;
+            gateway.forget_chats(&session).await;
             if let Err(error) = backend::delete_all(&gateway.store, session.number.0).await {
                 tracing::error!(session = %session.id, ?error, "old keys could not be removed");
             }

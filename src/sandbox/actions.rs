@@ -66,6 +66,8 @@ pub struct CompanionView {
     pub platform: String,
     /// Whether it is connected.
     pub connected: bool,
+    /// Whether it makes its owner look online.
+    pub available: bool,
     /// How many stanzas wait for its confirmation.
     pub waiting: usize,
     /// How many one-time prekeys it has left at the server.
@@ -84,6 +86,7 @@ impl Network {
                     device: *device,
                     platform: companion.platform.clone(),
                     connected: companion.socket.is_some(),
+                    available: companion.available,
                     waiting: companion.outbox.len(),
                     prekeys: companion
                         .keys

@@ -20,6 +20,10 @@ pub(super) struct Content {
     pub(super) sha256: Option<String>,
     pub(super) mentions: Vec<String>,
     pub(super) quoted_id: Option<String>,
+    /// What is quoted, as it is shown above the answer.
+    pub(super) quoted_kind: Option<&'static str>,
+    /// After how many seconds it disappears.
+    pub(super) expiration: Option<u32>,
 }
 
 /// What a message does.
@@ -255,6 +259,9 @@ impl Content {
         if let Some(context) = context {
             self.mentions = context.mentioned_jid.clone();
             self.quoted_id = context.stanza_id.clone();
+            let quoted = context.quoted_message.as_option();
+            self.quoted_kind = quoted.map(|quoted| describe(quoted).kind);
+            self.expiration = context.expiration;
         }
         self
     }

@@ -10,7 +10,7 @@
 //! - `GET .../messages`: what the phone received, each message an object; `GET .../copies`: what its
 //!   companions sent. Besides `id from device chat timestamp type text caption mimetype fileName
 //!   size sha256 opened mentions quotedId edited revoked fromMe reactions` there are, where they
-//!   apply, `width height seconds voice gifPlayback animated viewOnce albumId`,
+//!   apply, `quotedType expiration width height seconds voice gifPlayback animated viewOnce albumId`,
 //!   `decoded: {"format", "width", "height", "animated"}` (what the phone sees in the file),
 //!   `thumbnail: {"size", "width", "height"}`, `location: {"latitude", "longitude", "name",
 //!   "address"}`, `contacts: [{"name", "vcard"}]`, `poll: {"name", "options", "selectable",
@@ -23,7 +23,8 @@
 //!   a picture's measures and thumbnail are made from it); `location` (`[latitude, longitude]` or
 //!   `{"latitude", "longitude", "name", "address"}`); `contact` or `contacts` (`{"name", "phone" or
 //!   "vcard"}`); `poll` (`{"name", "options", "selectable"}`); `album` (`{"images", "videos"}`); and
-//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds).
+//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds); a story
+//!   (`"to": "status@broadcast"`) with its `readers`. Or `{"to", "protobuf"}`: base64 of a serialized message, which is encrypted and sent as it is.
 //! - `GET .../sent`: what the phone sent and what became of it, with the votes in its polls.
 //! - `POST .../vote {"messageId", "options"}`: a vote, which replaces the one before.
 //! - `POST .../read`, `typing`, `react`, `edit`, `revoke`, `call`, `contacts`, `logout`,

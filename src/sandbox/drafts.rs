@@ -16,6 +16,7 @@ use whatsapp_rust::waproto::whatsapp::{
 };
 
 use super::attachments::Attachment;
+use super::base64;
 use super::chat::Chat;
 use super::network::Network;
 use super::number::{Address, Number};
@@ -58,6 +59,10 @@ pub struct Draft {
     pub view_once: bool,
     /// After how many seconds it disappears.
     pub ephemeral: Option<u32>,
+    /// Who gets a story: a phone shows it to nobody else.
+    pub readers: Vec<String>,
+    /// A whole message as bytes, in place of all the above: base64 of what is encrypted as it is.
+    pub protobuf: Option<String>,
 }
 
 /// A place, in short or in full.
@@ -110,6 +115,11 @@ impl Network {
     pub fn send(self: &Arc<Self>, phone: &str, to: &str, draft: &Draft) -> Result<String> {
         let number = self.number(phone)?;
         let chat = self.chat(to)?;
+        if let Some(bytes) = &draft.protobuf {
+            let bytes = base64::decode(bytes);
+            let bytes = bytes.ok_or_else(|| Error::invalid("protobuf is not base64"))?;
+            return self.send_bytes_from_phone(number, &chat, &bytes);
+        }
         let context = self.context(number, &chat, draft)?;
         let mut message = self.compose(draft, context)?;
         if let Some(album) = &draft.album_id {
@@ -126,7 +136,8 @@ impl Network {
                 ..Default::default()
             };
         }
-        self.send_from_phone(number, &chat, message, None)
+        let readers: Result<Vec<_>> = draft.readers.iter().map(|one| self.number(one)).collect();
+        self.send_to_readers(number, &chat, message, &readers?)
     }
 
     fn compose(&self, draft: &Draft, context: Option<ContextInfo>) -> Result<Message> {

@@ -154,6 +154,8 @@ impl Entry {
                 view.sha256 = content.sha256;
                 view.mentions = content.mentions;
                 view.quoted_id = content.quoted_id;
+                view.quoted_type = content.quoted_kind;
+                view.expiration = content.expiration;
             }
             Says::Reaction { id, sign } => {
                 view.kind = "reaction";
@@ -211,6 +213,12 @@ pub struct ReceivedMessage {
     pub mentions: Vec<String>,
     /// The message that is answered or reacted to.
     pub quoted_id: Option<String>,
+    /// What is shown of the message that is answered: its type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quoted_type: Option<&'static str>,
+    /// After how many seconds it disappears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<u32>,
     /// The width of a picture, film or sticker, as the message says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,

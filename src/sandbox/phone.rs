@@ -353,7 +353,7 @@ impl Phone {
     }
 
     /// Keeps a message in case a receiver asks for it once more.
-    pub(super) fn remember_sent(&self, id: &str, chat: &Chat, message: &Message) {
+    pub(super) fn remember_sent(&self, id: &str, chat: &Chat, body: &[u8]) {
         let mut state = self.lock();
         if state.sent.len() == KEPT_SENT
             && let Some(oldest) = state.sent.pop_front()
@@ -366,7 +366,7 @@ impl Phone {
             place,
             id: id.into(),
             chat: chat.clone(),
-            body: message.encode_to_vec().into(),
+            body: body.into(),
             delivered: false,
             read: false,
             reactions: Vec::new(),

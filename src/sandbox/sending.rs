@@ -11,7 +11,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::waproto::whatsapp::message::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-    AppStateSyncKeyShare, ProtocolMessage,
+    AppStateSyncKeyShare, ProtocolMessage, SenderKeyDistributionMessage,
 };
 use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
@@ -32,8 +32,12 @@ pub(super) struct Outgoing<'a> {
     pub(super) id: &'a str,
     pub(super) chat: &'a Chat,
     pub(super) message: &'a Message,
+    /// The same as it is encrypted, which may hold what nobody can read.
+    pub(super) body: &'a [u8],
     /// Marks an edit (`1`) or a revocation (`7`) for the server.
     pub(super) edit: Option<&'static str>,
+    /// Who reads it besides the members of the chat: those for whom a story is.
+    pub(super) readers: &'a [Number],
 }
 
 impl Network {
@@ -56,8 +60,43 @@ impl Network {
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
-        mut message: Message,
+        message: Message,
         edit: Option<&'static str>,
+    ) -> Result<String> {
+        let (message, body) = with_secret(message);
+        self.send_body_from_phone(from, chat, (&message, &body), edit, &[])
+    }
+
+    /// The same, and to people who are no members of the chat: the readers of a story.
+    pub(super) fn send_to_readers(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        message: Message,
+        readers: &[Number],
+    ) -> Result<String> {
+        let (message, body) = with_secret(message);
+        self.send_body_from_phone(from, chat, (&message, &body), None, readers)
+    }
+
+    /// A phone sends these bytes, whatever they are; answers the message's id.
+    pub(super) fn send_bytes_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        body: &[u8],
+    ) -> Result<String> {
+        let message = Message::decode_from_slice(body).unwrap_or_default();
+        self.send_body_from_phone(from, chat, (&message, body), None, &[])
+    }
+
+    fn send_body_from_phone(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
+        (message, body): (&Message, &[u8]),
+        edit: Option<&'static str>,
+        readers: &[Number],
     ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
@@ -65,19 +104,16 @@ impl Network {
             return Err(Error::not_found("the receiver has no WhatsApp"));
         }
         let id = random::message_id();
-        let context = message.message_context_info.as_option().cloned();
-        message.message_context_info = MessageField::some(MessageContextInfo {
-            message_secret: Some(random::bytes::<32>().to_vec()),
-            ..context.unwrap_or_default()
-        });
         let phone = self.directory.phone(from);
-        phone.remember_sent(&id, chat, &message);
+        phone.remember_sent(&id, chat, body);
         self.counters.message(self.now());
         let outgoing = Outgoing {
             id: &id,
             chat,
-            message: &message,
+            message,
+            body,
             edit,
+            readers,
         };
         match chat {
             Chat::Person(to) => self.send_direct(from, *to, &outgoing)?,
@@ -92,7 +128,7 @@ impl Network {
         to: Number,
         outgoing: &Outgoing<'_>,
     ) -> Result<()> {
-        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
         for device in self
             .devices_of(to)
             .filter(|device| *device != Address::phone(from))
@@ -186,10 +222,11 @@ impl Network {
         let devices: Vec<_> = self
             .members_of(list, from)?
             .into_iter()
+            .chain(outgoing.readers.iter().copied())
             .flat_map(|member| self.devices_of(member))
             .filter(|device| *device != sender)
             .collect();
-        let plain = MessageUtils::encode_and_pad(outgoing.message);
+        let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
         let phone = self.directory.phone(from);
         let (sealed, key, news) = phone
             .seal_for_group(list, &devices, &plain)
@@ -197,7 +234,8 @@ impl Network {
         for device in devices {
             let mut parts = Vec::new();
             if news.contains(&device) {
-                parts.push(self.seal(from, device, &key_message(list, self.form, &key))?);
+                let key = MessageUtils::encode_and_pad(&key_message(list, self.form, &key));
+                parts.push(self.seal(from, device, &key)?);
             }
             parts.push(Sealed {
                 kind: "skmsg",
@@ -314,7 +352,8 @@ impl Network {
     /// The phone tells a companion something that is for the machinery only.
     pub(super) fn send_peer_message(self: &Arc<Self>, to: Address, message: &Message) {
         let id = random::message_id();
-        let plain = MessageUtils::encode_and_pad(message);
+        let body = message.encode_to_vec();
+        let plain = MessageUtils::pad_message_v2(body.clone());
         // A companion that has published no keys asks again later.
         let Ok(sealed) = self.seal(to.number, to, &plain) else {
             return;
@@ -322,12 +361,14 @@ impl Network {
         let chat = Chat::Person(to.number);
         self.directory
             .phone(to.number)
-            .remember_sent(&id, &chat, message);
+            .remember_sent(&id, &chat, &body);
         let outgoing = Outgoing {
             id: &id,
             chat: &chat,
             message,
+            body: &body,
             edit: None,
+            readers: &[],
         };
         let stanza = NodeBuilder::new("message")
             .attr("id", id.as_str())
@@ -383,33 +424,34 @@ impl Network {
         else {
             return;
         };
-        let Ok(message) = Message::decode_from_slice(&body) else {
-            return;
-        };
+        let message = Message::decode_from_slice(&body).unwrap_or_default();
         phone.forget_session(to);
         let outgoing = Outgoing {
             id,
             chat: &chat,
             message: &message,
+            body: &body,
             edit: None,
+            readers: &[],
         };
         match &chat {
             Chat::Person(_) => {
                 let plain = if to.number == from && chat != Chat::Person(from) {
                     self.own_copy(&outgoing)
                 } else {
-                    MessageUtils::encode_and_pad(&message)
+                    MessageUtils::pad_message_v2(body.to_vec())
                 };
                 if let Ok(sealed) = self.seal(from, to, &plain) {
                     self.pass_on(from, to, &outgoing, sealed, count);
                 }
             }
             list => {
-                let mut message = message.clone();
+                // What is appended to a protobuf is merged into it.
+                let mut plain = body.to_vec();
                 if let Some(key) = phone.group_key(list) {
-                    message.sender_key_distribution_message = key_part(list, self.form, &key);
+                    plain.extend(key_message(list, self.form, &key).encode_to_vec());
                 }
-                let plain = MessageUtils::encode_and_pad(&message);
+                let plain = MessageUtils::pad_message_v2(plain);
                 if let Ok(sealed) = self.seal(from, to, &plain) {
                     self.pass_on_in_list(from, to, &outgoing, vec![sealed]);
                 }
@@ -418,24 +460,25 @@ impl Network {
     }
 }
 
-fn key_part(
-    list: &Chat,
-    form: Form,
-    key: &[u8],
-) -> MessageField<whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage> {
-    MessageField::some(
-        whatsapp_rust::waproto::whatsapp::message::SenderKeyDistributionMessage {
-            group_id: Some(list.jid(form).to_string()),
-            axolotl_sender_key_distribution_message: Some(key.to_vec()),
-        },
-    )
+/// The message as the real clients send it, with a secret for the votes and answers to it.
+fn with_secret(mut message: Message) -> (Message, Vec<u8>) {
+    let context = message.message_context_info.as_option().cloned();
+    message.message_context_info = MessageField::some(MessageContextInfo {
+        message_secret: Some(random::bytes::<32>().to_vec()),
+        ..context.unwrap_or_default()
+    });
+    let body = message.encode_to_vec();
+    (message, body)
 }
 
-fn key_message(list: &Chat, form: Form, key: &[u8]) -> Vec<u8> {
-    MessageUtils::encode_and_pad(&Message {
-        sender_key_distribution_message: key_part(list, form, key),
+fn key_message(list: &Chat, form: Form, key: &[u8]) -> Message {
+    Message {
+        sender_key_distribution_message: MessageField::some(SenderKeyDistributionMessage {
+            group_id: Some(list.jid(form).to_string()),
+            axolotl_sender_key_distribution_message: Some(key.to_vec()),
+        }),
         ..Default::default()
-    })
+    }
 }
 
 /// What the server is told of a poll.

@@ -112,6 +112,8 @@ tables! {
     LIVE_CAMPAIGNS = "live_campaigns/1": [U32, Tail] => Raw;
     /// How many campaign messages a session sent on its last day. `sid` -> record.
     DAY_COUNTS = "day_counts/1": [U32] => Versioned(1);
+    /// What is remembered of chats. `sid, chat` -> record.
+    CHATS = "chats/1": [U32, Tail] => Versioned(1);
     /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
     DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.

@@ -1,20 +1,23 @@
 //! Between the library's types and ours. Pure functions, no I/O.
 
+mod kinds;
 mod media;
-
-use std::sync::Arc;
+mod resent;
+mod special;
 
 use whatsapp_rust::buffa::MessageField;
-use whatsapp_rust::chrono::DateTime;
-use whatsapp_rust::wacore::proto_helpers::MessageExt;
 use whatsapp_rust::wacore::types::events::InboundMessage;
 use whatsapp_rust::wacore::types::message::{MessageInfo, MessageSource};
-use whatsapp_rust::wacore_binary::{self as wire, JidExt as _};
-use whatsapp_rust::waproto::{self, whatsapp as wa};
+use whatsapp_rust::wacore_binary as wire;
+use whatsapp_rust::waproto::codec;
+use whatsapp_rust::waproto::whatsapp as wa;
 
+use self::kinds::{base, context_of, is_bookkeeping, is_internal, kind_of};
 pub(super) use self::media::media_type;
 pub use self::media::{Voting, open_vote};
-use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said};
+pub(super) use self::resent::resent;
+use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Shown, Timer};
+use crate::bytes64::Bytes64;
 use crate::error::{Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
@@ -193,32 +196,85 @@ fn context_info(
             .or(own)
             .or_else(|| (!to.is_group()).then_some(to));
         context.participant = writer.map(Jid::to_string);
-        context.quoted_message = MessageField::some(wa::Message {
-            conversation: Some(quote.text.clone()),
-            ..Default::default()
-        });
+        context.quoted_message = MessageField::some(quoted(quote));
     }
     Some(context)
 }
 
+/// The message that an answer shows above itself.
+fn quoted(quote: &Quote) -> wa::Message {
+    match quote.shown.as_deref() {
+        Some(Shown::File(shown)) => {
+            let beside = media::Beside {
+                mimetype: None,
+                file_name: shown.name.as_deref(),
+                caption: shown.caption.as_deref(),
+                context: MessageField::none(),
+            };
+            media::enclosing(shown.kind, &shown.file, beside)
+        }
+        Some(Shown::Place(place)) => media::location(place, MessageField::none()),
+        Some(Shown::Cards(cards)) => media::contacts(cards, MessageField::none()),
+        None => wa::Message {
+            conversation: Some(quote.text.clone()),
+            ..Default::default()
+        },
+    }
+}
+
+/// Has a message of ours disappear as the messages of its chat do.
+pub(super) fn expire(message: &mut wa::Message, timer: Timer) {
+    if let Some(wrapper) = message.document_with_caption_message.as_option_mut() {
+        return expire(wrapper.message.get_or_insert_default(), timer);
+    }
+    if let Some(text) = message.conversation.take() {
+        message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
+            text: Some(text),
+            ..Default::default()
+        });
+    }
+    macro_rules! expire {
+        ($($field:ident),+ $(,)?) => {
+            $(if let Some(m) = message.$field.as_option_mut() {
+                let context = m.context_info.get_or_insert_default();
+                context.expiration = Some(timer.seconds);
+                context.ephemeral_setting_timestamp = Some(timer.set);
+            })+
+        };
+    }
+    expire! {
+        extended_text_message, image_message, video_message, document_message, audio_message,
+        sticker_message, location_message, contact_message, contacts_array_message,
+        poll_creation_message, poll_creation_message_v3, album_message,
+    }
+}
+
+/// The largest message of an unknown kind that is told as it is.
+const MAX_RAW: usize = 64 * 1024;
+
 /// A message that arrived, or `None` when its id or addresses make no sense.
 pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
-    let info = &inbound.info;
-    let source = &info.source;
-    let id = MessageId::parse(&info.id).ok()?;
-    let sender = from_wire(&source.sender)?;
-    let body = inbound.message.get_base_message();
-    let context = context_of(body);
+    let heading = heading(&inbound.info)?;
+    let whole = &*inbound.message;
+    let base = base(whole);
+    let context = context_of(base.body);
+    let mut what = said(base.body);
+    match &mut what {
+        Said::Media(enclosed) => enclosed.view_once |= base.view_once,
+        Said::Other { raw, size, .. } => {
+            *size = codec::message_encoded_len(whole);
+            *raw = (*size <= MAX_RAW).then(|| Bytes64(codec::message_to_vec(whole)));
+        }
+        _ => {}
+    }
+    let (kind, inner) = (kind_of(whole), kind_of(base.body));
+    let comment = base.commented.or(inbound.info.comment_target.as_ref());
     Some(Incoming {
-        id,
-        chat: chat_of(source)?,
-        person: person_of(&source.sender, source.sender_alt.as_ref()),
-        sender,
-        from_me: source.is_from_me,
-        at: Timestamp::from_secs(info.timestamp.timestamp()),
-        push_name: info.push_name.clone(),
-        kind: kind_of(&inbound.message),
-        what: said(body),
+        kind,
+        inner: (inner != kind).then_some(inner),
+        timer: timer_of(base.body, context, heading.at),
+        what,
+        comments_on: comment.and_then(id_in),
         quoted: context
             .and_then(|c| c.stanza_id.as_deref())
             .and_then(|id| MessageId::parse(id).ok()),
@@ -230,65 +286,50 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
                     .collect()
             })
             .unwrap_or_default(),
+        mentions_all: context.and_then(|c| c.non_jid_mentions).unwrap_or_default() > 0,
+        ..heading
     })
 }
 
-/// The messages that the account's own phone sent again because we had asked for them; they are
-/// inside of its answer.
-///
-/// The library tells them too, but past the durability hook: what it tells may be lost in a crash.
-pub(super) fn resent(answer: &InboundMessage) -> Vec<InboundMessage> {
-    let source = &answer.info.source;
-    if !source.is_from_me || source.sender.device != 0 {
-        return Vec::new();
-    }
-    let protocol = answer.message.protocol_message.as_option();
-    let Some(results) = protocol
-        .and_then(|p| p.peer_data_operation_request_response_message.as_option())
-        .map(|response| &response.peer_data_operation_result)
-    else {
-        return Vec::new();
-    };
-    results
-        .iter()
-        .filter_map(|one| one.placeholder_message_resend_response.as_option())
-        .filter_map(|one| one.web_message_info_bytes.as_deref())
-        .filter_map(|bytes| sent_before(bytes, &answer.info.source.sender))
-        .collect()
+/// Where a message comes from, whatever it says; `None` when its id or addresses make no sense.
+pub(super) fn heading(info: &MessageInfo) -> Option<Incoming> {
+    let source = &info.source;
+    Some(Incoming {
+        id: MessageId::parse(&info.id).ok()?,
+        chat: chat_of(source)?,
+        person: person_of(&source.sender, source.sender_alt.as_ref()),
+        sender: from_wire(&source.sender)?,
+        from_me: source.is_from_me,
+        at: Timestamp::from_secs(info.timestamp.timestamp()),
+        push_name: info.push_name.clone(),
+        kind: "unknown",
+        inner: None,
+        what: Said::Nothing,
+        comments_on: None,
+        quoted: None,
+        mentions: Vec::new(),
+        mentions_all: false,
+        timer: None,
+    })
 }
 
-/// A message as the phone keeps it.
-fn sent_before(bytes: &[u8], own: &wire::Jid) -> Option<InboundMessage> {
-    let mut kept = waproto::codec::web_message_info_decode(bytes).ok()?;
-    let message = kept.message.take()?;
-    let key = kept.key.as_option()?;
-    let chat: wire::Jid = key.remote_jid.as_deref()?.parse().ok()?;
-    let is_from_me = key.from_me.unwrap_or(false);
-    let sender = match key.participant.as_deref() {
-        Some(participant) => participant.parse().ok()?,
-        None if is_from_me => own.to_non_ad(),
-        None => chat.clone(),
+/// What a message tells of the time after which its chat's messages disappear. Nobody may date it
+/// after the message itself, or no later change would count.
+fn timer_of(body: &wa::Message, context: Option<&wa::ContextInfo>, at: Timestamp) -> Option<Timer> {
+    use wa::message::protocol_message::Type;
+    let (seconds, set) = match body.protocol_message.as_option() {
+        Some(change) if change.r#type == Some(Type::EPHEMERAL_SETTING) => (
+            change.ephemeral_expiration.unwrap_or_default(),
+            change.ephemeral_setting_timestamp,
+        ),
+        _ => {
+            let context = context?;
+            (context.expiration?, context.ephemeral_setting_timestamp)
+        }
     };
-    let at = i64::try_from(kept.message_timestamp.unwrap_or(0)).ok()?;
-    let info = MessageInfo {
-        id: key.id.clone()?,
-        source: MessageSource {
-            is_group: chat.is_group(),
-            chat,
-            sender,
-            is_from_me,
-            ..Default::default()
-        },
-        push_name: kept.push_name.clone().unwrap_or_default(),
-        timestamp: DateTime::from_timestamp(at, 0)?,
-        ..Default::default()
-    };
-    Some(
-        InboundMessage::builder()
-            .message(Arc::new(message))
-            .info(Arc::new(info))
-            .build(),
-    )
+    let at = at.as_secs();
+    let set = set.map_or(at, |set| set.min(at));
+    Some(Timer { seconds, set })
 }
 
 /// The chat's name: a person's by number when the number is known.
@@ -316,119 +357,72 @@ pub(super) fn person_of(jid: &wire::Jid, alt: Option<&wire::Jid>) -> Person {
     }
 }
 
-fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
-    macro_rules! first {
-        ($($field:ident),+ $(,)?) => {
-            $(if let Some(m) = body.$field.as_option() {
-                return m.context_info.as_option();
-            })+
-        };
-    }
-    first! {
-        extended_text_message, image_message, video_message, document_message, audio_message,
-        sticker_message, location_message, contact_message, contacts_array_message,
-        poll_creation_message, poll_creation_message_v3,
-    }
-    None
-}
-
 /// What the bytes of a decrypted message say, and its type; `None` when they are no message.
 pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
     let message = <wa::Message as whatsapp_rust::buffa::Message>::decode_from_slice(bytes).ok()?;
-    Some((kind_of(&message), said(message.get_base_message())))
+    Some((kind_of(&message), said(base(&message).body)))
 }
 
 /// The id in a key that names another message.
 fn target(key: &MessageField<wa::MessageKey>) -> Option<MessageId> {
-    let key = key.as_option()?;
+    id_in(key.as_option()?)
+}
+
+fn id_in(key: &wa::MessageKey) -> Option<MessageId> {
     MessageId::parse(key.id.as_deref()?).ok()
 }
 
+/// The words of a message: itself, or below its file.
+fn words(message: &wa::Message) -> Option<&str> {
+    let body = base(message).body;
+    if let Some(text) = body.conversation.as_deref().filter(|text| !text.is_empty()) {
+        return Some(text);
+    }
+    if let Some(m) = body.extended_text_message.as_option() {
+        return m.text.as_deref();
+    }
+    media::caption(body)
+}
+
+/// What a message says; one that is not understood is still told as [`Said::Other`].
 fn said(body: &wa::Message) -> Said {
-    if let Some(reaction) = body.reaction_message.as_option() {
-        return target(&reaction.key).map_or(Said::Nothing, |target| Said::Reaction {
-            target,
-            emoji: reaction.text.clone().unwrap_or_default(),
-        });
+    if let Some(reaction) = body.reaction_message.as_option()
+        && let Some(target) = target(&reaction.key)
+    {
+        let emoji = reaction.text.clone().unwrap_or_default();
+        return Said::Reaction { target, emoji };
     }
     if let Some(change) = body.protocol_message.as_option() {
         use wa::message::protocol_message::Type;
-        return match (change.r#type, target(&change.key)) {
-            (Some(Type::Revoke), Some(target)) => Said::Revoke { target },
+        if is_bookkeeping(change) {
+            return Said::Nothing;
+        }
+        match (change.r#type, target(&change.key)) {
+            (Some(Type::Revoke), Some(target)) => return Said::Revoke { target },
             (Some(Type::MessageEdit), Some(target)) => {
-                let body = change
-                    .edited_message
-                    .as_option()
-                    .and_then(|m| m.text_content());
-                Said::Edit {
-                    target,
-                    body: body.unwrap_or_default().to_owned(),
-                }
+                let body = change.edited_message.as_option().and_then(words);
+                let body = body.unwrap_or_default().to_owned();
+                return Said::Edit { target, body };
             }
-            _ => Said::Nothing,
-        };
+            _ => {}
+        }
     }
-    if let Some(text) = body.text_content() {
+    let text = body.conversation.as_deref().filter(|text| !text.is_empty());
+    let extended = body.extended_text_message.as_option();
+    if let Some(text) = text.or_else(|| extended?.text.as_deref()) {
         return Said::Text(text.to_owned());
     }
-    if let Some(said) = media::said(body) {
+    if let Some(said) = media::said(body).or_else(|| special::said(body)) {
         return said;
     }
-    match kind_of(body) {
-        "senderKeyDistributionMessage" | "messageContextInfo" | "unknown" => Said::Nothing,
-        _ => Said::Other {
-            caption: body.get_caption().map(str::to_owned),
-        },
+    if is_internal(kind_of(body)) {
+        return Said::Nothing;
     }
-}
-
-/// The first key of the message object, in the spelling that Baileys and so the original use.
-/// Distribution messages and context ride beside the content and do not name it.
-pub(super) fn kind_of(message: &wa::Message) -> &'static str {
-    macro_rules! first {
-        ($($field:ident => $name:literal),+ $(,)?) => {
-            $(if message.$field.is_set() { return $name; })+
-        };
+    Said::Other {
+        caption: words(body).map(str::to_owned),
+        raw: None,
+        size: 0,
     }
-    if message.conversation.is_some() {
-        return "conversation";
-    }
-    first! {
-        extended_text_message => "extendedTextMessage",
-        image_message => "imageMessage",
-        video_message => "videoMessage",
-        audio_message => "audioMessage",
-        document_message => "documentMessage",
-        document_with_caption_message => "documentWithCaptionMessage",
-        sticker_message => "stickerMessage",
-        location_message => "locationMessage",
-        live_location_message => "liveLocationMessage",
-        contact_message => "contactMessage",
-        contacts_array_message => "contactsArrayMessage",
-        ptv_message => "ptvMessage",
-        album_message => "albumMessage",
-        reaction_message => "reactionMessage",
-        protocol_message => "protocolMessage",
-        edited_message => "editedMessage",
-        poll_creation_message => "pollCreationMessage",
-        poll_creation_message_v3 => "pollCreationMessageV3",
-        poll_update_message => "pollUpdateMessage",
-        ephemeral_message => "ephemeralMessage",
-        view_once_message => "viewOnceMessage",
-        view_once_message_v2 => "viewOnceMessageV2",
-        buttons_response_message => "buttonsResponseMessage",
-        list_response_message => "listResponseMessage",
-        template_button_reply_message => "templateButtonReplyMessage",
-        group_invite_message => "groupInviteMessage",
-        order_message => "orderMessage",
-        product_message => "productMessage",
-        event_message => "eventMessage",
-        pin_in_chat_message => "pinInChatMessage",
-        keep_in_chat_message => "keepInChatMessage",
-        sender_key_distribution_message => "senderKeyDistributionMessage",
-        message_context_info => "messageContextInfo",
-    }
-    "unknown"
 }
 
 #[cfg(test)]
@@ -460,6 +454,7 @@ mod tests {
             id: MessageId::parse("ABC").expect("an id"),
             sender: Some(jid("6281234567890@s.whatsapp.net")),
             text: "hi".into(),
+            shown: None,
         };
         let what = Outgoing::Text {
             body: "yes".into(),

@@ -13,9 +13,11 @@ use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::call::CallAction;
 use whatsapp_rust::wacore::types::events::{
-    ConnectFailureReason, Event, EventHandler, InboundMessage, LoggedOut,
+    ConnectFailureReason, DecryptFailMode, Event, EventHandler, InboundMessage, LoggedOut,
+    UnavailableType, UndecryptableMessage,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore_binary::Jid as WireJid;
 use whatsapp_rust::wacore_binary::{JidExt as _, Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use whatsapp_rust::{
@@ -26,7 +28,9 @@ use super::arriving::{Arriving, Missing, Stored};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
-use super::message::{Attachment, Incoming, Outgoing, Progress, Receipt, Signal};
+use super::message::{
+    Attachment, Incoming, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread,
+};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer};
@@ -59,6 +63,8 @@ pub struct Options {
     pub version: (u32, u32, u32),
     /// How the phone's list of linked devices calls us.
     pub device_name: String,
+    /// Whether the account looks online while it is connected.
+    pub show_online: bool,
     /// Stores what arrives.
     pub inbox: Inbox,
     /// Whether a message that arrives again is stored.
@@ -164,6 +170,7 @@ impl Link {
             client: client_slot.clone(),
             arriving: arriving.clone(),
             backend: backend.clone(),
+            show_online: options.show_online,
         };
         let (a, b, c) = options.version;
         let bot = Bot::builder()
@@ -198,6 +205,8 @@ impl Link {
                 .because(format!("{e:?}"))
             })?;
         let client = bot.client();
+        // What is received is stored, whether the account looks online or not.
+        client.set_force_active_delivery_receipts(true);
         *client_slot.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&client);
         let stanzas = client.acquire_raw_node_forwarding();
         tokio::spawn(ask_again(Arc::downgrade(&client), to_ask));
@@ -221,10 +230,17 @@ impl Link {
         to: &Jid,
         what: &Outgoing,
         file: Option<&Attachment>,
+        timer: Option<Timer>,
     ) -> Result<Written> {
         let wire_to = convert::to_wire(to)?;
+        if to.is_person() && !self.is_there(&wire_to).await {
+            return Err(Error::not_found("the number is not on WhatsApp"));
+        }
         let own = self.own_jid();
-        let message = convert::message(to, what, file, own.as_ref(), self.clock.now())?;
+        let mut message = convert::message(to, what, file, own.as_ref(), self.clock.now())?;
+        if let Some(timer) = timer.filter(|timer| timer.seconds > 0) {
+            convert::expire(&mut message, timer);
+        }
         let verdict = self.acks.expect(id);
         let written = Written {
             verdict,
@@ -240,6 +256,33 @@ impl Link {
             Ok(_) => Ok(written),
             Err(error) => Err(send_failure(&error)),
         }
+    }
+
+    /// Whether a person is on WhatsApp, as far as it says. Somebody whose devices are known costs no
+    /// question; the devices of others are asked for now instead of by the sending itself.
+    async fn is_there(&self, person: &WireJid) -> bool {
+        let (signal, contacts) = (self.client.signal(), self.client.contacts());
+        let devices = signal.get_user_devices(std::slice::from_ref(person)).await;
+        if devices.is_ok_and(|devices| !devices.is_empty()) {
+            return true;
+        }
+        let asked = contacts.is_on_whatsapp(std::slice::from_ref(person)).await;
+        // Without an answer the message goes, and has its own answer.
+        !asked.is_ok_and(|answer| {
+            let mut answer = answer.iter().peekable();
+            answer.peek().is_some() && answer.all(|one| !one.is_registered)
+        })
+    }
+
+    /// When the messages of a group disappear; `None` when they stay.
+    pub async fn group_timer(&self, group: &Jid) -> Result<Option<u32>> {
+        let wire_group = convert::to_wire(group)?;
+        let meta = self.client.groups().get_metadata(&wire_group).await;
+        let meta = meta.map_err(|e| {
+            Error::new(ErrorKind::Upstream, "WhatsApp does not show this group")
+                .because(format!("{e:?}"))
+        })?;
+        Ok(meta.ephemeral.and_then(|chosen| chosen.expiration))
     }
 
     /// Asks WhatsApp for the eight characters that the phone's owner types to pair.
@@ -467,7 +510,11 @@ struct Listener {
     client: Arc<Mutex<Weak<Library>>>,
     arriving: Arc<Arriving>,
     backend: Backend,
+    show_online: bool,
 }
+
+/// How long after a change of the account's name the library has surely said that it is online.
+const NAME_SETTLES: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Listener {
     /// Notes what comes, before anybody works on it.
@@ -506,7 +553,22 @@ impl Listener {
         });
     }
 
+    /// Takes back that the account is online, which the library says at each login and when the
+    /// account's name changes: a phone whose owner is online elsewhere does not ring.
+    fn look_offline(&self, after: std::time::Duration) {
+        let (Some(client), false) = (self.client(), self.show_online) else {
+            return;
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            if let Err(error) = client.presence().set_unavailable().await {
+                tracing::debug!(%error, "the account may look online");
+            }
+        });
+    }
+
     fn connected(&self) {
+        self.look_offline(std::time::Duration::ZERO);
         let Some(client) = self.client() else { return };
         self.tell(Signal::Connected {
             number: client.pn().map(|jid| jid.user.to_string()),
@@ -546,7 +608,15 @@ impl EventHandler for Listener {
             )),
             Event::PairPasskeyRequest(_) => self.tell(Signal::PasskeyAsked),
             Event::Connected(_) => self.connected(),
-            Event::SelfPushNameUpdated(update) => self.tell(Signal::Named(update.new_name.clone())),
+            Event::SelfPushNameUpdated(update) => {
+                self.look_offline(NAME_SETTLES);
+                self.tell(Signal::Named(update.new_name.clone()));
+            }
+            Event::UndecryptableMessage(message) => {
+                if let Some(unread) = unread_of(message) {
+                    self.tell(Signal::Unread(Box::new(unread)));
+                }
+            }
             Event::Disconnected(d) => self.tell(Signal::Disconnected(d.reason.to_string())),
             Event::LoggedOut(out) => self.tell(Signal::LoggedOut(logout_reason(out))),
             Event::StreamReplaced(_) => self.tell(Signal::Replaced),
@@ -592,6 +662,21 @@ fn logout_reason(out: &LoggedOut) -> String {
     }
 }
 
+/// A message that could not be read. One that its sender wants to be passed over is none: it is a
+/// sign or a change, of which people see nothing either.
+fn unread_of(message: &UndecryptableMessage) -> Option<Unread> {
+    if message.decrypt_fail_mode == DecryptFailMode::Hide {
+        return None;
+    }
+    let why = match &message.unavailable_type {
+        UnavailableType::ViewOnce => WhyUnread::ViewOnce,
+        other if other.is_unrecoverable_fanout() => WhyUnread::ElsewhereOnly,
+        _ => WhyUnread::Undecryptable,
+    };
+    let heading = convert::heading(&message.info)?;
+    Some(Unread { heading, why })
+}
+
 fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option<Receipt> {
     let progress = match receipt.r#type {
         ReceiptType::Delivered => Progress::Delivered,
@@ -614,6 +699,10 @@ fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option
 
 fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> Option<Signal> {
     use whatsapp_rust::wacore::stanza::groups::GroupNotificationAction as Action;
+    let timer = match &update.action {
+        Action::Ephemeral { expiration, .. } => Some(*expiration),
+        _ => None,
+    };
     let (participants, subject) = match &update.action {
         Action::Add { participants, .. }
         | Action::Remove { participants, .. }
@@ -636,6 +725,7 @@ fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> O
             .filter_map(|p| convert::from_wire(p.phone_number.as_ref().unwrap_or(&p.jid)))
             .collect(),
         subject,
+        timer,
         at: Timestamp::from_secs(update.timestamp.timestamp()),
     })
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::special::Special;
 use crate::bytes64::Bytes64;
 use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
@@ -270,6 +271,20 @@ pub struct Quote {
     pub sender: Option<Jid>,
     /// Its words, as far as we know them.
     pub text: String,
+    /// What it shows besides words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Box<Shown>>,
+}
+
+/// What a message that is answered shows above the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shown {
+    /// A file.
+    File(Enclosed),
+    /// A place.
+    Place(Place),
+    /// People's cards.
+    Cards(Vec<Card>),
 }
 
 /// One person by both of the names WhatsApp may give them.
@@ -300,12 +315,29 @@ pub struct Incoming {
     pub push_name: String,
     /// The first key of the message object, as the original program names types.
     pub kind: &'static str,
+    /// The same of what its wrapper holds, when it has one.
+    pub inner: Option<&'static str>,
     /// What it says.
     pub what: Said,
+    /// The message that it comments on.
+    pub comments_on: Option<MessageId>,
     /// The message it answers.
     pub quoted: Option<MessageId>,
     /// Who is mentioned.
     pub mentions: Vec<Jid>,
+    /// Whether everybody is mentioned without being named.
+    pub mentions_all: bool,
+    /// When the messages of its chat disappear, as far as it tells.
+    pub timer: Option<Timer>,
+}
+
+/// After how long the messages of a chat disappear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Seconds; 0 is never.
+    pub seconds: u32,
+    /// When that was chosen, in seconds since 1970.
+    pub set: i64,
 }
 
 /// What a message that arrived says.
@@ -347,10 +379,23 @@ pub enum Said {
     },
     /// An answer to a poll, still sealed.
     Vote(Box<SealedVote>),
-    /// Something else, with its caption.
+    /// Something of a rarer kind.
+    Special {
+        /// Its words.
+        text: Option<String>,
+        /// What it is.
+        what: Box<Special>,
+        /// The file that it shows.
+        file: Option<Box<Enclosed>>,
+    },
+    /// Something that is not understood, told so that it is not lost.
     Other {
         /// Words beside it.
         caption: Option<String>,
+        /// The message itself, unless it is very large.
+        raw: Option<Bytes64>,
+        /// How many bytes it has.
+        size: usize,
     },
     /// Bookkeeping between devices that no person sees.
     Nothing,
@@ -428,6 +473,37 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
+/// A message that arrived and could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it comes from; it says nothing.
+    pub heading: Incoming,
+    /// Why.
+    pub why: WhyUnread,
+}
+
+/// Why a message could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyUnread {
+    /// It could not be decrypted; its sender is asked to send it again.
+    Undecryptable,
+    /// It may be looked at once, on the phone only.
+    ViewOnce,
+    /// It is not for linked devices.
+    ElsewhereOnly,
+}
+
+impl WhyUnread {
+    /// The word in events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Undecryptable => "undecryptable",
+            Self::ViewOnce => "viewOnce",
+            Self::ElsewhereOnly => "elsewhereOnly",
+        }
+    }
+}
+
 /// What happens on a connection besides messages, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
@@ -478,6 +554,8 @@ pub enum Signal {
     Refused(String),
     /// A receipt.
     Receipt(Receipt),
+    /// Somebody wrote what could not be read.
+    Unread(Box<Unread>),
     /// Somebody calls.
     Call {
         /// The call's id.
@@ -503,6 +581,8 @@ pub enum Signal {
         participants: Vec<Jid>,
         /// The group's new name.
         subject: Option<String>,
+        /// After how many seconds its messages disappear from now on; 0 is never.
+        timer: Option<u32>,
         /// When.
         at: Timestamp,
     },

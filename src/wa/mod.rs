@@ -7,6 +7,7 @@ mod http;
 pub mod link;
 pub mod media;
 pub mod message;
+pub mod special;
 mod transport;
 
 pub use arriving::Stored;

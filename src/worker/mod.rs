@@ -2,4 +2,5 @@
 
 pub mod download;
 pub mod retention;
+pub mod unread;
 pub mod webhook;

@@ -262,6 +262,8 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
         &body.poll_creation_message,
         &body.poll_creation_message_v2,
         &body.poll_creation_message_v3,
+        &body.poll_creation_message_v5,
+        &body.poll_creation_message_v6,
     ];
     if let Some(m) = polls.into_iter().find_map(|poll| poll.as_option()) {
         return Some(Said::Poll {
@@ -285,7 +287,7 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
 }
 
 /// The file in a message, when what is needed to open it is all there.
-fn enclosed(body: &wa::Message) -> Option<Enclosed> {
+pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
     macro_rules! enclosed {
         ($m:expr, $kind:expr, $usual:literal, $thumbnail:expr, $look:expr) => {{
             let m = $m;
@@ -310,7 +312,7 @@ fn enclosed(body: &wa::Message) -> Option<Enclosed> {
                     },
                 },
                 name: None,
-                caption: body_caption(body),
+                caption: caption(body).map(str::to_owned),
                 view_once: false,
             })
         }};
@@ -377,11 +379,17 @@ fn enclosed(body: &wa::Message) -> Option<Enclosed> {
     enclosed!(m, MediaKind::Sticker, "image/webp", &None, look)
 }
 
-fn body_caption(body: &wa::Message) -> Option<String> {
-    use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
-    body.get_caption()
-        .filter(|caption| !caption.is_empty())
-        .map(str::to_owned)
+/// The words below a file.
+pub(super) fn caption(body: &wa::Message) -> Option<&str> {
+    let videos = [&body.video_message, &body.ptv_message];
+    let caption = if let Some(m) = body.image_message.as_option() {
+        &m.caption
+    } else if let Some(m) = videos.into_iter().find_map(|m| m.as_option()) {
+        &m.caption
+    } else {
+        &body.document_message.as_option()?.caption
+    };
+    caption.as_deref().filter(|caption| !caption.is_empty())
 }
 
 fn thumbnail(bytes: &Option<Vec<u8>>) -> Option<Bytes64> {

@@ -1,0 +1,119 @@
+//! What is remembered of a chat: after how long its messages disappear.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Gateway;
+use super::session::{Session, is_kept};
+use crate::error::Result;
+use crate::ids::SessionNumber;
+use crate::jid::Jid;
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Tx, tables};
+use crate::wa::message::{Incoming, Timer};
+
+/// One chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Chat {
+    timer: Timer,
+}
+
+impl Record for Chat {
+    const VERSION: u8 = 1;
+}
+
+fn key(session: SessionNumber, chat: &Jid) -> Vec<u8> {
+    let mut key = session.0.to_be_bytes().to_vec();
+    key.extend_from_slice(chat.to_string().as_bytes());
+    key
+}
+
+fn timer(read: &impl Read, session: SessionNumber, chat: &Jid) -> Result<Option<Timer>> {
+    let row = read.get(tables::CHATS, &key(session, chat))?;
+    Ok(match row {
+        Some(row) => Some(record::decode::<Chat>(&row)?.timer),
+        None => None,
+    })
+}
+
+/// Remembers a timer, unless a later one is known.
+fn note(tx: &mut Tx, session: SessionNumber, chat: &Jid, new: Timer) -> Result<()> {
+    let known = timer(tx, session, chat)?;
+    if known.is_none_or(|known| known != new && known.set <= new.set) {
+        let row = record::encode(&Chat { timer: new })?;
+        tx.put(tables::CHATS, key(session, chat), row);
+    }
+    Ok(())
+}
+
+/// Remembers what a message tells of its chat's timer. In groups only the group itself counts: a
+/// member could have our messages disappear, or stay.
+pub(super) fn note_timer(tx: &mut Tx, session: SessionNumber, incoming: &Incoming) -> Result<()> {
+    let Some(timer) = incoming.timer.filter(|_| incoming.chat.is_person()) else {
+        return Ok(());
+    };
+    note(tx, session, &incoming.chat, timer)?;
+    // We may write to either of a person's names.
+    match &incoming.person.lid {
+        Some(lid) if !incoming.from_me && *lid != incoming.chat => note(tx, session, lid, timer),
+        _ => Ok(()),
+    }
+}
+
+impl Gateway {
+    /// The timers of these chats, as far as they are known.
+    pub(super) fn timers(&self, session: &Session, chats: &[&Jid]) -> HashMap<Jid, Timer> {
+        let known = self.store.read(|read| {
+            let mut known = HashMap::new();
+            for chat in chats {
+                if let Some(timer) = timer(read, session.number, chat)? {
+                    known.insert((*chat).clone(), timer);
+                }
+            }
+            Ok(known)
+        });
+        known.unwrap_or_else(|error| {
+            tracing::error!(session = %session.id, ?error, "the timers of chats cannot be read");
+            HashMap::new()
+        })
+    }
+
+    /// Asks a group that was never asked before after how long its messages disappear.
+    pub(super) async fn ask_group_timer(&self, session: &Session, group: &Jid) -> Option<Timer> {
+        let seconds = session.link()?.group_timer(group).await.ok()?;
+        // Whatever is told of it later is newer.
+        let timer = Timer {
+            seconds: seconds.unwrap_or_default(),
+            set: 0,
+        };
+        self.note_group_timer(session, group, timer).await;
+        Some(timer)
+    }
+
+    /// Forgets what is known of chats: another account may use the session next.
+    pub(super) async fn forget_chats(&self, session: &Session) {
+        let number = session.number;
+        let forgotten = self.store.write(Durability::Sync, move |tx| {
+            tx.delete_prefix(tables::CHATS, &number.0.to_be_bytes())
+                .map(|_| ())
+        });
+        if let Err(error) = forgotten.await {
+            tracing::error!(session = %session.id, ?error, "old chats could not be forgotten");
+        }
+    }
+
+    /// Remembers after how long the messages of a group disappear.
+    pub(super) async fn note_group_timer(&self, session: &Session, group: &Jid, timer: Timer) {
+        let (id, number, chat) = (session.id.clone(), session.number, group.clone());
+        let written = self.store.write(Durability::Lazy, move |tx| {
+            if is_kept(tx, id.as_str(), number)? {
+                note(tx, number, &chat, timer)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = written.await {
+            tracing::error!(session = %session.id, ?error, "a group's timer could not be stored");
+        }
+    }
+}
