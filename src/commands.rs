@@ -159,6 +159,9 @@ pub fn check(config: &Config) -> Result<ExitCode> {
     let problems = store::check(&file)?;
     if problems.is_empty() {
         say(&format!("{} is in order", file.display()));
+        let space = store::space(&file)?;
+        let (size, free) = (space.file >> 20, space.free() >> 20);
+        say(&format!("it has {size} MiB, {free} MiB of them free"));
         return Ok(ExitCode::SUCCESS);
     }
     problems.iter().for_each(|problem| say(problem));

@@ -14,14 +14,14 @@ use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
-use crate::domain::{Gateway, Parts, unread, webhook};
+use crate::domain::{Gateway, Parts, event, retention, unread, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
 use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
 use crate::{api, worker};
 
@@ -88,6 +88,7 @@ impl Server {
             ..Options::default()
         };
         let store = Store::open(disk, options)?;
+        deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
         let (host, port, path) = config.whatsapp_server()?;
@@ -104,13 +105,28 @@ impl Server {
             ..Limits::default()
         };
         let gateway = Gateway::new(Parts {
-            deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
-            downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
-            unread: Queue::new(&store, unread::QUEUE, deps.clock.clone()),
+            deliveries: Queue::new(
+                &store,
+                webhook::QUEUE,
+                deps.clock.clone(),
+                webhook::LONGEST_WAIT,
+            ),
+            downloads: Queue::new(
+                &store,
+                received::QUEUE,
+                deps.clock.clone(),
+                received::LONGEST_WAIT,
+            ),
+            unread: Queue::new(&store, unread::QUEUE, deps.clock.clone(), unread::PATIENCE),
             media: Folder::open(&config.data, deps.ids.clone())?,
             uploads: Default::default(),
             campaigns: Default::default(),
-            retries: Queue::new(&store, campaign::QUEUE, deps.clock.clone()),
+            retries: Queue::new(
+                &store,
+                campaign::QUEUE,
+                deps.clock.clone(),
+                campaign::MAX_BACKOFF,
+            ),
             picture_work: Semaphore::new(1),
             link_client: Client::new(policies.links)?,
             store,
@@ -166,6 +182,8 @@ impl Server {
             .spawn(campaign::run::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::retention::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(worker::removal::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();
         self.workers
             .spawn(async move { gateway.start_paired_sessions().await });
@@ -284,6 +302,14 @@ pub(crate) fn make_folder(path: &std::path::Path) -> Result<()> {
                 format!("the data folder {} cannot be made: {e}", path.display()),
             )
         })
+}
+
+/// The time that the last run believed; the newest event's when it did not say.
+fn last_known_time(store: &Store) -> Result<Option<Timestamp>> {
+    store.read(|read| {
+        let noted = retention::noted_time(read)?;
+        noted.map_or_else(|| event::newest_time(read), |at| Ok(Some(at)))
+    })
 }
 
 /// Leaves a gap in the events' numbers. Events of which only the fsync was missing when the power

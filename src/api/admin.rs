@@ -43,6 +43,12 @@ async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
         };
         return Err(Error::new(ErrorKind::Unavailable, detail));
     }
+    let astray = gateway.clock.astray().as_secs();
+    if astray > 0 {
+        // It serves all the same; nothing is removed for its age meanwhile.
+        let answer = json!({ "status": "ready", "clockAstraySeconds": astray });
+        return Ok(Reply::json(StatusCode::OK, &answer));
+    }
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ready" })))
 }
 
@@ -95,11 +101,14 @@ async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
         ("store_commits_total", store.commits),
         ("store_fsyncs_total", store.fsyncs),
         ("store_written_bytes_total", store.bytes_written),
+        ("store_file_bytes", store.file_bytes),
+        ("store_free_bytes", store.free_bytes),
         ("store_queue_depth", store.queue_depth as u64),
         ("store_degraded", u64::from(store.degraded)),
         ("inbound_waiting", waiting_for_store(&gateway) as u64),
         ("events_total", *gateway.newest_event.borrow()),
         ("resident_bytes", resident_bytes()),
+        ("clock_astray_seconds", gateway.clock.astray().as_secs()),
     ] {
         put(name, "", value as f64);
     }

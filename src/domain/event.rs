@@ -1,5 +1,7 @@
 //! What happened, as webhooks and event streams tell it: one durable log per gateway.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -96,12 +98,31 @@ pub(super) fn remove(tx: &mut Tx, key: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Removes all events of a session.
-pub(super) fn remove_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
-    for (key, _) in tx.prefix(tables::EVENTS, &session.0.to_be_bytes(), None, usize::MAX)? {
-        remove(tx, &key)?;
+/// Removes up to `limit` events of a session; answers how many.
+pub(super) fn delete_some(tx: &mut Tx, session: SessionNumber, limit: usize) -> Result<usize> {
+    let mut keys = Vec::new();
+    tx.for_each_prefix(tables::EVENTS, &session.0.to_be_bytes(), |key, _| {
+        keys.push(key.to_vec());
+        Ok(if keys.len() < limit {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
+    })?;
+    for key in &keys {
+        remove(tx, key)?;
     }
-    Ok(())
+    Ok(keys.len())
+}
+
+/// When the newest event was recorded.
+pub fn newest_time(read: &impl Read) -> Result<Option<Timestamp>> {
+    let Some((seq, session)) = read.last(tables::EVENT_ORDER, b"")? else {
+        return Ok(None);
+    };
+    let event = read.get(tables::EVENTS, &[session, seq].concat())?;
+    let event: Option<Event> = event.map(|row| record::decode(&row)).transpose()?;
+    Ok(event.map(|event| event.at))
 }
 
 /// One event by its number.
@@ -116,6 +137,13 @@ pub fn key(session: SessionNumber, seq: u64) -> Vec<u8> {
     let mut key = session.0.to_be_bytes().to_vec();
     key.extend_from_slice(&seq.to_be_bytes());
     key
+}
+
+/// Session and number of the event with this key.
+pub(super) fn parts(key: &[u8]) -> Option<(SessionNumber, u64)> {
+    let (session, seq) = key.split_first_chunk::<4>()?;
+    let session = SessionNumber(u32::from_be_bytes(*session));
+    Some((session, u64::from_be_bytes(seq.try_into().ok()?)))
 }
 
 fn seq_of(key: &[u8]) -> Result<u64> {

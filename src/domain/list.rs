@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
 use super::recipient::{MAX_RECIPIENTS, Parsed, Recipient, too_many};
 use super::roster::{self, Roster};
 use super::session::{Session, must_be_kept};
+use super::{Gateway, removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{RowId, SessionNumber};
 use crate::store::record::{self, Record};
@@ -87,13 +87,20 @@ pub(super) fn note_use(
     put(tx, session, id, &list)
 }
 
-/// Removes all lists of a session.
-pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
+/// Removes lists of a session, as many as the budget allows.
+pub(super) fn delete_some(
+    tx: &mut Tx,
+    session: SessionNumber,
+    budget: &mut removal::Budget,
+) -> Result<()> {
     let prefix = session.0.to_be_bytes();
-    for (_, row) in tx.prefix(tables::LISTS, &prefix, None, usize::MAX)? {
-        roster::delete(tx, record::decode::<List>(&row)?.roster)?;
+    for (_, row) in tx.prefix(tables::LISTS, &prefix, None, budget.left())? {
+        // A damaged row must not keep the others.
+        if let Ok(list) = record::decode::<List>(&row) {
+            removal::of_roster(tx, list.roster);
+        }
     }
-    tx.delete_prefix(tables::LISTS, &prefix).map(|_| ())
+    budget.delete(tx, tables::LISTS, &prefix)
 }
 
 impl Gateway {
@@ -203,7 +210,8 @@ impl Gateway {
                     list.tags = tags;
                 }
                 if let (Some(rows), Some(count)) = (rows, count) {
-                    roster::delete(tx, list.roster)?;
+                    removal::of_roster(tx, list.roster);
+                    list.roster = roster::number(tx)?;
                     roster::write(tx, list.roster, rows);
                     list.count = count;
                 }
@@ -220,7 +228,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let list = get(tx, number, &id)?;
-                roster::delete(tx, list.roster)?;
+                removal::of_roster(tx, list.roster);
                 tx.delete(tables::LISTS, &key(number, &id));
                 Ok(())
             })

@@ -8,13 +8,13 @@ use serde_json::json;
 use super::Gateway;
 use super::campaign::{self, Part};
 use super::event;
-use super::media::received::{self, Held};
+use super::media::received::Held;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, queue, tables};
+use crate::store::{Durability, Read, Tx, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Outgoing, Progress, Receipt};
 
@@ -93,12 +93,28 @@ pub(super) fn outbox_key_of(message: &[u8]) -> &[u8] {
     &message[..end.map_or(message.len(), |end| end + 4)]
 }
 
-/// The messages of a session that are being sent, or were when the last run ended.
+/// The messages of a session that are being sent, or were when the last run ended, in the order in
+/// which they were asked for.
 pub(super) fn in_outbox(read: &impl Read, session: SessionNumber) -> Result<Vec<MessageId>> {
-    let rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
+    let mut rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
+    // By the number alone where there is one: the clock may have been set back in between.
+    rows.sort_by_cached_key(|(_, value)| {
+        let place = value.get(8..).unwrap_or_default().to_vec();
+        let began = value.get(..8).unwrap_or_default().to_vec();
+        let began = if place.is_empty() { began } else { Vec::new() };
+        (place, began)
+    });
     rows.iter()
         .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
         .collect()
+}
+
+/// Writes the outbox row of a message: it is asked for after all that were before.
+pub(super) fn put_in_outbox(tx: &mut Tx, key: Vec<u8>, now: Timestamp) -> Result<()> {
+    let place = tx.next_seq("outbox")?;
+    let value = [now.as_ms().to_be_bytes(), place.to_be_bytes()].concat();
+    tx.put(tables::OUTBOX, key, value);
+    Ok(())
 }
 
 /// The message of ours with this id, and its key.
@@ -173,35 +189,6 @@ pub(super) struct Step<'a> {
     pub(super) by: Option<&'a Jid>,
     pub(super) at: Timestamp,
     pub(super) refusal: Option<&'a str>,
-}
-
-/// Removes all that is kept of a session's messages, events, webhooks and deliveries.
-pub(super) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
-    let prefix = session.0.to_be_bytes();
-    queue::delete_lane(tx, received::QUEUE, &prefix)?;
-    queue::delete_lane(tx, super::unread::QUEUE, &prefix)?;
-    for (lane, _) in tx.prefix(tables::WEBHOOKS, &prefix, None, 100)? {
-        queue::delete_lane(tx, super::webhook::QUEUE, &lane)?;
-    }
-    queue::delete_lane(
-        tx,
-        super::webhook::QUEUE,
-        &super::webhook::lane(session, "default"),
-    )?;
-    super::event::remove_all(tx, session)?;
-    for table in [
-        tables::MESSAGES,
-        tables::OUTBOX,
-        tables::WEBHOOKS,
-        tables::DELIVERIES,
-        tables::IDEMPOTENCY,
-        tables::UPLOADS,
-        tables::POLL_VOTES,
-        tables::CHATS,
-    ] {
-        tx.delete_prefix(table, &prefix)?;
-    }
-    Ok(())
 }
 
 impl Gateway {

@@ -13,6 +13,7 @@ pub mod optout;
 pub mod pacing;
 mod poll;
 pub mod recipient;
+pub mod removal;
 pub mod retention;
 mod roster;
 pub mod schedule;

@@ -1,20 +1,30 @@
 //! What is old enough to be forgotten.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::media::attachment::LIFE;
 use super::message::outbox_key_of;
-use super::{Gateway, event};
+use super::send::KEY_LIFE;
+use super::{Gateway, event, webhook};
 use crate::error::Result;
+use crate::ids::SessionNumber;
 use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Table, tables};
+use crate::store::{Durability, Read, Table, Tx, tables};
 use crate::time::Timestamp;
 
 /// How many rows one transaction looks at, so that others are not kept waiting.
 const PAGE: usize = 500;
+
+/// Where the time that was seen last is noted.
+const SEEN: &[u8] = b"seen_time";
+
+/// How far a row's time may be ahead: WhatsApp's clock is not ours.
+const SLACK: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// The one field of a row that says how old it is.
 #[derive(Serialize, Deserialize)]
@@ -29,84 +39,221 @@ impl Record for Dated {
     const VERSION: u8 = 1;
 }
 
-/// Whether the row's time is past. A damaged row is for `warung check` to tell; it is left.
-fn is_old(row: &[u8], before: Timestamp) -> bool {
-    record::decode::<Dated>(row).is_ok_and(|row| row.at < before)
+/// What age makes of a row.
+enum Verdict {
+    /// It stays.
+    Keep,
+    /// Its time is past.
+    Old,
+    /// Its time cannot be right: it was written while the clock was wrong.
+    Misdated,
+}
+
+/// By when rows of a table are judged.
+#[derive(Clone, Copy)]
+struct Judge {
+    table: Table,
+    /// What is dated before this is old.
+    before: Timestamp,
+    /// No row can be dated later than this; `None` while the clock is not believed.
+    latest: Option<Timestamp>,
+    /// The date of a row that has a wrong one.
+    instead: Timestamp,
+}
+
+impl Judge {
+    /// A damaged row is for `warung check` to tell; it is left.
+    fn verdict(&self, row: &[u8]) -> Verdict {
+        let Ok(Dated { at, .. }) = record::decode(row) else {
+            return Verdict::Keep;
+        };
+        let misdated = !at.is_plausible() || self.latest.is_some_and(|latest| at > latest);
+        match self.latest {
+            Some(_) if misdated => Verdict::Misdated,
+            _ if at.is_plausible() && at < self.before => Verdict::Old,
+            _ => Verdict::Keep,
+        }
+    }
+
+    /// Removes the row if it is old and nobody needs it; whether it went.
+    fn apply(&self, tx: &mut Tx, key: &[u8], needed: &mut Needed) -> Result<bool> {
+        // It may have been written anew since it was read.
+        let Some(row) = tx.get(self.table, key)? else {
+            return Ok(false);
+        };
+        match self.verdict(&row) {
+            Verdict::Keep => return Ok(false),
+            Verdict::Misdated => {
+                if let Some(row) = redated(&row, self.instead) {
+                    tx.put(self.table, key, row);
+                }
+                return Ok(false);
+            }
+            Verdict::Old => {}
+        }
+        let kept = match self.table {
+            tables::EVENTS => needed.event(tx, key)?,
+            tables::DELIVERIES => webhook::is_waiting(tx, key, &row)?,
+            // Somebody waits to hear what becomes of a message that is still to go.
+            tables::MESSAGES => tx.exists(tables::OUTBOX, outbox_key_of(key))?,
+            _ => false,
+        };
+        if kept {
+            return Ok(false);
+        }
+        match self.table {
+            tables::EVENTS => event::remove(tx, key)?,
+            table => tx.delete(table, key),
+        }
+        Ok(true)
+    }
+}
+
+/// The row with another time.
+fn redated(row: &[u8], at: Timestamp) -> Option<Vec<u8>> {
+    let (version, json) = row.split_first()?;
+    let mut value: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let fields = value.as_object_mut()?;
+    let field = if fields.contains_key("ends") {
+        "ends"
+    } else {
+        "at"
+    };
+    fields.insert(field.to_owned(), at.as_ms().into());
+    let mut row = vec![*version];
+    serde_json::to_writer(&mut row, &value).ok()?;
+    Some(row)
+}
+
+/// Which events deliveries need, looked up once per session and page.
+#[derive(Default)]
+struct Needed(HashMap<SessionNumber, Option<u64>>);
+
+impl Needed {
+    fn event(&mut self, tx: &Tx, key: &[u8]) -> Result<bool> {
+        let Some((session, seq)) = event::parts(key) else {
+            return Ok(false);
+        };
+        let oldest = match self.0.get(&session) {
+            Some(oldest) => *oldest,
+            None => {
+                let oldest = webhook::oldest_awaited(tx, session)?;
+                self.0.insert(session, oldest);
+                oldest
+            }
+        };
+        Ok(oldest.is_some_and(|oldest| seq >= oldest) || webhook::is_pending(tx, key)?)
+    }
+}
+
+/// The time that a run noted last.
+pub fn noted_time(read: &impl Read) -> Result<Option<Timestamp>> {
+    let ms = read.get(tables::META, SEEN)?;
+    let ms = ms.and_then(|bytes| bytes.try_into().ok().map(i64::from_be_bytes));
+    Ok(ms.map(Timestamp::from_ms))
 }
 
 impl Gateway {
+    /// Notes the time for the next run to go on from, unless the clock is not believed.
+    pub async fn note_time(&self) -> Result<()> {
+        let Some(now) = self.clock.believed() else {
+            return Ok(());
+        };
+        self.store
+            .write(Durability::Lazy, move |tx| {
+                tx.put(tables::META, SEEN, now.as_ms().to_be_bytes());
+                Ok(())
+            })
+            .await
+    }
+
     /// Removes events, delivery logs, messages, files and idempotency keys past their time, a page at a
     /// time. Answers how many rows went.
+    ///
+    /// Invariant: nothing is old by a clock that jumped, or that nobody set; see [`Clock::seen`].
+    ///
+    /// [`Clock::seen`]: crate::time::Clock::seen
     pub async fn forget_old(&self, stop: &CancellationToken) -> Result<usize> {
-        let now = self.clock.now();
-        let kept = Duration::from_secs(u64::from(self.config.retention_days) * 24 * 3600);
-        let mut gone = 0;
-        for (table, before) in [
-            (tables::EVENTS, now.before(kept)),
-            (tables::DELIVERIES, now.before(kept)),
-            (tables::MESSAGES, now.before(kept)),
-            (tables::IDEMPOTENCY, now),
-            (tables::UPLOADS, now),
-            (tables::POLL_VOTES, now.before(kept)),
-        ] {
-            gone += self.forget_in(table, before, stop).await?;
+        if self.clock.doubt().is_some() {
+            return Ok(0);
         }
-        let media = Duration::from_secs(u64::from(self.config.media_days) * 24 * 3600);
-        gone += self.forget_old_media(now.before(media)).await?;
+        let now = self.clock.seen();
+        let believed = self.clock.believed();
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+        let kept = now.before(days(self.config.retention_days));
+        let mut gone = 0;
+        for (table, before, life) in [
+            (tables::EVENTS, kept, Duration::ZERO),
+            (tables::DELIVERIES, kept, Duration::ZERO),
+            (tables::MESSAGES, kept, Duration::ZERO),
+            (tables::IDEMPOTENCY, now, KEY_LIFE),
+            (tables::UPLOADS, now, LIFE),
+            (tables::POLL_VOTES, kept, Duration::ZERO),
+        ] {
+            let judge = Judge {
+                table,
+                before,
+                latest: believed.map(|now| now.after(life + SLACK)),
+                instead: now.after(life),
+            };
+            gone += self.forget_in(judge, stop).await?;
+        }
+        let before = now.before(days(self.config.media_days));
+        gone += self.forget_old_media(before, now).await?;
         Ok(gone)
     }
 
-    async fn forget_in(
-        &self,
-        table: Table,
-        before: Timestamp,
-        stop: &CancellationToken,
-    ) -> Result<usize> {
+    async fn forget_in(&self, judge: Judge, stop: &CancellationToken) -> Result<usize> {
         let mut gone = 0;
         let mut after: Option<Vec<u8>> = None;
         while !stop.is_cancelled() {
             let from = after.clone();
             let page = self
                 .store
-                .read_slow(move |read| read.prefix(table, b"", from.as_deref(), PAGE))
+                .read_slow(move |read| read.prefix(judge.table, b"", from.as_deref(), PAGE))
                 .await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            let mut old = Vec::new();
-            for (key, value) in &page {
-                if is_old(value, before) {
-                    old.push(key.clone());
-                }
-            }
+            let judged = |(key, value): (Vec<u8>, Vec<u8>)| {
+                (!matches!(judge.verdict(&value), Verdict::Keep)).then_some(key)
+            };
+            let old: Vec<_> = page.into_iter().filter_map(judged).collect();
             if old.is_empty() {
                 continue;
             }
             gone += self
                 .store
                 .write(Durability::Lazy, move |tx| {
-                    let mut gone = 0;
+                    let (mut gone, mut needed) = (0, Needed::default());
                     for key in &old {
-                        // It may have been written anew since it was read.
-                        let row = tx.get(table, key)?;
-                        if !row.is_some_and(|row| is_old(&row, before)) {
-                            continue;
-                        }
-                        // Somebody waits to hear what becomes of a message that is still to go.
-                        if table == tables::MESSAGES
-                            && tx.exists(tables::OUTBOX, outbox_key_of(key))?
-                        {
-                            continue;
-                        }
-                        gone += 1;
-                        match table {
-                            tables::EVENTS => event::remove(tx, key)?,
-                            _ => tx.delete(table, key),
-                        }
+                        gone += usize::from(judge.apply(tx, key, &mut needed)?);
                     }
                     Ok(gone)
                 })
                 .await?;
         }
         Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_with_another_time_is_the_same_row() {
+        let old = record::encode(&crate::domain::event::Event {
+            event: "call.offer".into(),
+            session: "toko".into(),
+            at: Timestamp::from_secs(7),
+            data: serde_json::Map::new(),
+        })
+        .expect("encoded");
+        let at = Timestamp::from_secs(1_800_000_000);
+        let new = redated(&old, at).expect("redated");
+        let event: event::Event = record::decode(&new).expect("an event");
+        assert_eq!((event.at, event.event.as_str()), (at, "call.offer"));
+        assert_eq!(redated(b"", at), None);
+        assert_eq!(redated(b"\x01[]", at), None);
     }
 }

@@ -78,12 +78,6 @@ pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
     Ok(())
 }
 
-/// Removes all recipients.
-pub(super) fn delete(tx: &mut Tx, roster: Roster) -> Result<()> {
-    tx.delete_prefix(tables::RECIPIENTS, &roster.0.to_be_bytes())
-        .map(|_| ())
-}
-
 /// The place after the last.
 pub(super) fn end(read: &impl Read, roster: Roster) -> Result<Place> {
     match read.last(tables::RECIPIENTS, &roster.0.to_be_bytes())? {

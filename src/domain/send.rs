@@ -281,9 +281,13 @@ pub(super) struct JobRows {
 
 impl JobRows {
     /// Writes them.
-    pub(super) fn put(self, tx: &mut Tx) {
-        tx.put(tables::OUTBOX, self.outbox, self.at.as_ms().to_be_bytes());
+    pub(super) fn put(self, tx: &mut Tx) -> Result<()> {
+        // What a crash interrupted keeps its place when the client asks for it again.
+        if !tx.exists(tables::OUTBOX, &self.outbox)? {
+            message::put_in_outbox(tx, self.outbox, self.at)?;
+        }
         tx.put(tables::MESSAGES, self.key, self.message);
+        Ok(())
     }
 }
 
@@ -317,6 +321,15 @@ impl Gateway {
         if !self.soon_connected(session).await {
             return Err(not_connected(session));
         }
+        // What a crash interrupted was asked for earlier, and goes first. A request that is repeated
+        // may be among it: it is answered then, and not written beside itself.
+        let repeated = ids.iter().any(Option::is_some);
+        let patience = if repeated {
+            self.config.ack_timeout
+        } else {
+            RECONNECT_PATIENCE
+        };
+        session.interrupted_done(patience).await;
         let jobs = self.jobs(session, drafts, ids).await;
         let mut jobs = with_album_heads(jobs);
         self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone()))
@@ -393,7 +406,7 @@ impl Gateway {
         let found = self.store.read(|read| read.get(tables::IDEMPOTENCY, row))?;
         let Some(found) = found else { return Ok(None) };
         let found: Remembered = record::decode(&found)?;
-        if found.ends <= self.clock.now() {
+        if found.ends <= self.clock.seen() {
             return Ok(None);
         }
         if found.request != key.request {
@@ -440,7 +453,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, id.as_str(), number)?;
                 for row in rows {
-                    row.put(tx);
+                    row.put(tx)?;
                 }
                 if let Some((row, remembered)) = remembered {
                     tx.put(tables::IDEMPOTENCY, row, record::encode(&remembered)?);
@@ -618,8 +631,8 @@ impl Gateway {
     /// Gives up what a crash interrupted.
     pub(super) async fn fail_interrupted(&self, session: &Arc<Session>) {
         let why = "the session was logged out before it was sent";
-        let steps: Vec<_> = session
-            .take_interrupted()
+        let (ids, _under_way) = session.take_interrupted();
+        let steps: Vec<_> = ids
             .into_iter()
             .map(|id| Sent {
                 id,
@@ -640,7 +653,7 @@ impl Gateway {
     /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id. What
     /// belongs to a campaign goes back to it.
     pub(super) async fn resend_interrupted(&self, session: &Arc<Session>) {
-        let ids = session.take_interrupted();
+        let (ids, _under_way) = session.take_interrupted();
         if ids.is_empty() {
             return;
         }
@@ -698,7 +711,6 @@ impl Gateway {
         session: &Session,
         ids: Vec<MessageId>,
     ) -> Result<(Vec<Job>, Vec<Result<Job, Outcome>>)> {
-        let now = self.clock.now();
         self.store.read(|read| {
             let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
             for id in ids {
@@ -723,7 +735,7 @@ impl Gateway {
                         job.done = given_up(ErrorKind::NotFound, why);
                     }
                 }
-                if now.since(row.at) > RESEND_WITHIN {
+                if self.clock.age_of(row.at) > RESEND_WITHIN {
                     let why = "interrupted by a restart and too old to be sent";
                     job.done = given_up(ErrorKind::Conflict, why);
                 }

@@ -11,13 +11,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Gateway;
-use super::campaign;
 use super::event::{self, Event};
-use super::list;
-use super::media::files;
 use super::message;
 use super::optout::Words;
 use super::pacing::QuietHours;
+use super::removal;
 use super::vault::token_hash;
 use super::zone::Zone;
 use crate::error::{Error, ErrorKind, Result};
@@ -170,8 +168,10 @@ pub struct Session {
     current: RwLock<Option<Arc<Link>>>,
     /// How many requests to send are being worked on; campaigns let them go first.
     ordinary: watch::Sender<usize>,
-    /// Messages that the last run did not finish sending.
+    /// Messages that the last run did not finish sending, in their order.
     interrupted: Mutex<Vec<MessageId>>,
+    /// How many steps there are until none of them is left: waiting, and being sent.
+    interrupted_steps: watch::Sender<usize>,
     /// Rises with each change of any session.
     any_change: Arc<AtomicU64>,
 }
@@ -197,18 +197,39 @@ impl Session {
             current: RwLock::new(None),
             ordinary: watch::Sender::new(0),
             interrupted: Mutex::new(Vec::new()),
+            interrupted_steps: watch::Sender::new(0),
             any_change,
         }
     }
 
-    /// Takes the messages that the last run did not finish sending.
-    pub(super) fn take_interrupted(&self) -> Vec<MessageId> {
-        std::mem::take(
-            &mut *self
-                .interrupted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    fn set_interrupted(&self, ids: Vec<MessageId>) {
+        self.interrupted_steps
+            .send_replace(usize::from(!ids.is_empty()));
+        *self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// Takes the messages that the last run did not finish sending. They are under way until the
+    /// second value is dropped.
+    pub(super) fn take_interrupted(&self) -> (Vec<MessageId>, UnderWay<'_>) {
+        let mut interrupted = self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ids = std::mem::take(&mut *interrupted);
+        if ids.is_empty() {
+            // Whoever has taken them may be at it still.
+            self.interrupted_steps.send_modify(|n| *n += 1);
+        }
+        (ids, UnderWay(&self.interrupted_steps))
+    }
+
+    /// Waits until what the last run interrupted was sent or given up, or `patience` ends.
+    pub(super) async fn interrupted_done(&self, patience: Duration) {
+        let mut steps = self.interrupted_steps.subscribe();
+        let _ = tokio::time::timeout(patience, steps.wait_for(|n| *n == 0)).await;
     }
 
     /// Its bearer token.
@@ -315,6 +336,15 @@ impl Session {
 pub(super) struct OrdinarySend<'a>(&'a watch::Sender<usize>);
 
 impl Drop for OrdinarySend<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+/// Messages of the last run that are being sent again.
+pub(super) struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|n| *n = n.saturating_sub(1));
     }
@@ -459,12 +489,10 @@ impl Gateway {
             name: row.name.clone(),
         };
         let session = Session::new(id, &row, token, status, self.sessions.version.clone());
-        *session
-            .interrupted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = self
-            .store
-            .read(|read| message::in_outbox(read, row.number))?;
+        session.set_interrupted(
+            self.store
+                .read(|read| message::in_outbox(read, row.number))?,
+        );
         self.sessions.insert(Arc::new(session));
         Ok(())
     }
@@ -1091,21 +1119,15 @@ impl Gateway {
                 link.close().await;
             }
         }
-        backend::delete_all(&self.store, session.number.0).await?;
         let (key, number) = (session.id.as_str().to_owned(), session.number);
-        let changing = self.media.change().await;
-        let unnamed = self
-            .store
+        // From here on it is gone, also after a crash; its rows may be many and go by and by.
+        self.store
             .write(Durability::Sync, move |tx| {
                 tx.delete(tables::SESSIONS, key.as_bytes());
-                message::delete_all(tx, number)?;
-                campaign::rows::delete_all(tx, number)?;
-                list::delete_all(tx, number)?;
-                files::delete_all(tx, number)
+                removal::of_session(tx, number);
+                Ok(())
             })
             .await?;
-        self.media.remove(unnamed).await;
-        drop(changing);
         self.sessions.remove(session);
         session.change(|status| {
             status.state = State::LoggedOut;

@@ -26,7 +26,13 @@ pub const V1: &str = "v1";
 const DEFAULT: &str = "default";
 
 /// How long a delivery is tried before it becomes a dead letter.
-pub const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
+const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// The longest wait between two tries.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// How many webhooks of a session count.
+const MOST: usize = 100;
 
 /// How often a delivery is tried that the receiver calls wrong in itself (400, 404, 410, 422 ...).
 pub const REFUSED_ATTEMPTS: u32 = 6;
@@ -69,7 +75,7 @@ pub fn enqueue(
     now: Timestamp,
 ) -> Result<()> {
     let prefix = session.0.to_be_bytes();
-    let rows = tx.prefix(tables::WEBHOOKS, &prefix, None, 100)?;
+    let rows = tx.prefix(tables::WEBHOOKS, &prefix, None, MOST)?;
     let wants = |hook: &Webhook| hook.events.is_empty() || hook.events.iter().any(|e| e == event);
     for (key, value) in &rows {
         let hook: Webhook = record::decode(value)?;
@@ -126,9 +132,87 @@ pub fn retry_after(attempts: u32) -> Duration {
         4 => 120,
         5 => 480,
         6 => 1800,
-        _ => 3600,
+        _ => return LONGEST_WAIT,
     };
     Duration::from_secs(secs)
+}
+
+/// How long a delivery that was tried so often has waited at least, by its waits and not by a clock.
+fn tried_for(attempts: u32) -> Duration {
+    (1..attempts.min(1000)).map(retry_after).sum()
+}
+
+/// Whether a delivery that failed `attempts` times is given up, because nobody took it for days.
+///
+/// Each delivery has its own days, by the waits between its tries: an event's time may come from a
+/// clock that was wrong. When those of the one before it passed in vain, an event as old needs no
+/// days of its own, or a receiver that is gone would hold up its lane for ever.
+pub fn is_given_up(
+    read: &impl Read,
+    lane: (SessionNumber, &str),
+    seq: u64,
+    attempts: u32,
+    age: Duration,
+) -> Result<bool> {
+    if tried_for(attempts) > HORIZON {
+        return Ok(true);
+    }
+    if age <= HORIZON {
+        return Ok(false);
+    }
+    let (number, webhook) = lane;
+    let (from, to) = (event::key(number, 0), event::key(number, seq));
+    for (key, row) in read.range(tables::DELIVERIES, from..to, 2 * MOST, true)? {
+        if key.get(12..) == Some(webhook.as_bytes()) {
+            return Ok(record::decode::<Delivery>(&row)?.given_up);
+        }
+    }
+    Ok(false)
+}
+
+/// The lanes that the deliveries of a session may lie in.
+pub(super) fn lanes(read: &impl Read, session: SessionNumber) -> Result<Vec<Vec<u8>>> {
+    let rows = read.prefix(tables::WEBHOOKS, &session.0.to_be_bytes(), None, MOST)?;
+    let own = rows.into_iter().map(|(key, _)| key);
+    Ok(own.chain([lane(session, DEFAULT)]).collect())
+}
+
+/// The oldest event that a delivery of the session still needs, but for those that were replayed;
+/// `None` when no delivery waits.
+pub(super) fn oldest_awaited(read: &impl Read, session: SessionNumber) -> Result<Option<u64>> {
+    let mut oldest = None;
+    for lane in lanes(read, session)? {
+        // A lane is in the order of the log; what was replayed is older than what follows it.
+        if let Some(seq) = queue::head(read, QUEUE, &lane)?.as_deref().and_then(seq_of) {
+            oldest = oldest.into_iter().chain([seq]).min();
+        }
+    }
+    Ok(oldest)
+}
+
+/// Whether a delivery of this event was tried or replayed and still waits.
+pub(super) fn is_pending(read: &impl Read, event: &[u8]) -> Result<bool> {
+    for (key, row) in read.prefix(tables::DELIVERIES, event, None, MOST)? {
+        if is_waiting(read, &key, &row)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the delivery of this log entry still waits. A damaged entry is for `warung check` to tell.
+pub(super) fn is_waiting(read: &impl Read, key: &[u8], row: &[u8]) -> Result<bool> {
+    let pending = record::decode::<Delivery>(row).is_ok_and(|entry| entry.state == "pending");
+    if !pending || key.len() < 12 {
+        return Ok(false);
+    }
+    let lane = [&key[..4], &key[12..]].concat();
+    Ok(queue::lane_len(read, QUEUE, &lane)? > 0)
+}
+
+/// The event that a queue row's payload names.
+pub fn seq_of(payload: &[u8]) -> Option<u64> {
+    payload.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// Whether the receiver says that this very delivery is wrong, so that trying for days would only
@@ -156,6 +240,9 @@ pub struct Delivery {
     pub at: Timestamp,
     /// How long the last try took.
     pub duration_ms: u64,
+    /// Whether it is dead because nobody took it for days.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 impl Record for Delivery {
@@ -285,13 +372,21 @@ impl Gateway {
 
     /// Removes a webhook and what still waits to be delivered to it.
     pub async fn delete_webhook(&self, session: &Session, id: &'static str) -> Result<()> {
-        let key = lane(session.number, id);
-        self.store
-            .write(Durability::Sync, move |tx| {
-                tx.delete(tables::WEBHOOKS, &key);
-                queue::delete_lane(tx, QUEUE, &key)
-            })
-            .await
+        let (gateway, key) = (self.clone(), lane(session.number, id));
+        // A client that hangs up leaves no lane half removed.
+        let removing = self.tasks.spawn(async move {
+            loop {
+                let key = key.clone();
+                let page = move |tx: &mut Tx| {
+                    tx.delete(tables::WEBHOOKS, &key);
+                    queue::delete_page(tx, QUEUE, &key, PAGE)
+                };
+                if gateway.store.write(Durability::Sync, page).await? < PAGE {
+                    return Ok(());
+                }
+            }
+        });
+        removing.await.map_err(Error::internal)?
     }
 
     /// The newest deliveries of a session, newest first; those of one state when it is given.
@@ -422,7 +517,14 @@ mod tests {
     fn retries_grow_and_stay_within_an_hour() {
         let waits: Vec<_> = (1..20).map(retry_after).collect();
         assert!(waits.windows(2).all(|w| w[0] <= w[1]));
-        assert_eq!(waits.last(), Some(&Duration::from_secs(3600)));
+        assert_eq!(waits.last(), Some(&LONGEST_WAIT));
+    }
+
+    #[test]
+    fn a_delivery_has_three_days_by_its_own_waits() {
+        let days = (1..).find(|attempts| tried_for(*attempts) > HORIZON);
+        assert_eq!(days, Some(79));
+        assert!(tried_for(u32::MAX) > HORIZON);
     }
 
     #[test]

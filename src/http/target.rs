@@ -69,6 +69,14 @@ impl<S: AsRef<str>> From<Host<S>> for Place {
 }
 
 impl Target {
+    /// Host and port, as one word for whom a request goes to.
+    pub fn authority(&self) -> String {
+        match &self.host {
+            Place::Address(address) => format!("{address} {}", self.port),
+            Place::Name(name) => format!("{name} {}", self.port),
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"

@@ -72,6 +72,16 @@ pub fn check_simulated(disk: &std::sync::Arc<super::faults::SimulatedDisk>) -> R
     )
 }
 
+/// How much of the file at `path` is used, while nobody has it open.
+pub(super) fn used_bytes(path: &Path) -> Result<u64> {
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_file(existing(path)?)
+        .map_err(Error::internal)?;
+    let transaction = database.begin_read().map_err(Failure::from)?;
+    Reader::new(transaction).used_bytes()
+}
+
 fn verify(
     opened: std::result::Result<Database, DatabaseError>,
     name: impl FnOnce() -> String,

@@ -43,14 +43,31 @@ pub(super) struct Meter {
     pub(super) syncs: AtomicU64,
     pub(super) bytes_written: AtomicU64,
     pub(super) bytes_read: AtomicU64,
+    /// How often the whole file had to be read to be opened.
+    pub(super) repairs: AtomicU64,
+    /// The size of the file.
+    pub(super) file_bytes: AtomicU64,
 }
 
 impl Disk {
     /// Opens the database, and makes it when there is none.
     pub(super) fn open(&self, cache_bytes: usize, meter: &Arc<Meter>) -> Result<Database> {
         let build = |inner: Box<dyn StorageBackend>| {
+            let len = inner.len().map_err(|e| cannot_open(&self.name(), e))?;
+            meter.file_bytes.store(len, Ordering::Relaxed);
+            let (repaired, name) = (Arc::clone(meter), self.name());
             redb::Builder::new()
                 .set_cache_size(cache_bytes)
+                .set_repair_callback(move |session| {
+                    if session.progress() == 0.0 {
+                        repaired.repairs.fetch_add(1, Ordering::Relaxed);
+                        tracing::info!(
+                            store = name,
+                            bytes = len,
+                            "the store was not closed in order, and all of it is read"
+                        );
+                    }
+                })
                 .create_with_backend(Metered {
                     inner,
                     meter: Arc::clone(meter),
@@ -248,7 +265,9 @@ impl StorageBackend for Metered {
         self.inner.read(offset, out)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
+        self.inner.set_len(len)?;
+        self.meter.file_bytes.store(len, Ordering::Relaxed);
+        Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
         self.meter.syncs.fetch_add(1, Ordering::Relaxed);

@@ -28,6 +28,7 @@ mod key;
 pub mod queue;
 mod read;
 pub mod record;
+mod space;
 mod stats;
 pub mod tables;
 mod tx;
@@ -49,6 +50,7 @@ pub use self::disk::{Disk, is_in_use};
 pub use self::key::{Key, KeyParts};
 pub use self::read::{Read, Reader, Row, Visit};
 pub use self::record::{Record, decode, encode};
+pub use self::space::{Space, space};
 pub use self::stats::Stats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
@@ -79,6 +81,10 @@ pub struct Options {
     pub queue: usize,
     /// How long a lazy write may stay off the disk.
     pub flush_interval: Duration,
+    /// From which size of the file on each fsynced commit also writes down which pages are free, so
+    /// that an open after a crash need not read the whole file to find out. It costs a second fsync
+    /// per commit and about 0.01 % of the file; a smaller file is read in a moment.
+    pub quick_repair_from: u64,
 }
 
 impl Default for Options {
@@ -87,6 +93,7 @@ impl Default for Options {
             cache_bytes: 8 << 20,
             queue: 1024,
             flush_interval: Duration::from_millis(250),
+            quick_repair_from: 32 << 20,
         }
     }
 }
@@ -106,6 +113,8 @@ struct Shared {
     slots: Semaphore,
     queue: usize,
     degraded: AtomicBool,
+    /// Whether the file is made smaller when the store is closed.
+    compact_at_close: AtomicBool,
     counters: Counters,
     meter: Arc<Meter>,
     signals: [Arc<Notify>; 64],
@@ -119,6 +128,20 @@ impl Shared {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         f(database
             .as_ref()
+            .ok_or(redb::StorageError::DatabaseClosed)?)
+    }
+
+    /// The same, while nobody else begins anything.
+    fn with_database_alone<T>(
+        &self,
+        f: impl FnOnce(&mut Database) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        f(database
+            .as_mut()
             .ok_or(redb::StorageError::DatabaseClosed)?)
     }
 
@@ -165,6 +188,7 @@ impl Store {
             slots: Semaphore::new(options.queue),
             queue: options.queue,
             degraded: AtomicBool::new(false),
+            compact_at_close: AtomicBool::new(false),
             counters: Counters::default(),
             meter,
             signals: std::array::from_fn(|_| Arc::new(Notify::new())),

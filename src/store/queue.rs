@@ -12,7 +12,7 @@
 //! - There is one [`Queue`] per queue number and process.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -251,14 +251,25 @@ pub fn delete_dead(tx: &mut Tx, queue: u8, lane: &[u8], seq: u64) -> Result<bool
     Ok(found)
 }
 
-/// Deletes a lane with its rows and dead letters; settling a claim of it does nothing from then on.
-pub fn delete_lane(tx: &mut Tx, queue: u8, lane: &[u8]) -> Result<()> {
+/// Deletes up to `limit` rows and dead letters of a lane; answers how many went, less than `limit` when
+/// it is empty now. Settling a claim of a row that went does nothing from then on.
+pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<usize> {
     let at = LaneKey::new(queue, lane);
-    let old = at.load(tx)?;
-    at.store(tx, old, None);
-    tx.delete_prefix(QUEUE_ROWS, &at.0)?;
-    tx.delete_prefix(DEAD, &at.0)?;
-    Ok(())
+    let rows = tx.delete_some(QUEUE_ROWS, &at.0, limit)?;
+    let dead = tx.delete_some(DEAD, &at.0, limit - rows)?;
+    if let (Some(old), true) = (at.load(tx)?, rows > 0) {
+        let len = old.len.saturating_sub(rows as u64);
+        let new = at.rescheduled(tx, Lane { len, ..old })?;
+        at.store(tx, Some(old), new);
+    }
+    Ok(rows + dead)
+}
+
+/// What the first row of a lane asks for, claimed or not.
+pub fn head(read: &impl Read, queue: u8, lane: &[u8]) -> Result<Option<Vec<u8>>> {
+    let row = read.first(QUEUE_ROWS, &LaneKey::new(queue, lane).0)?;
+    row.map(|(_, value)| Ok(Entry::decode(&value)?.payload.to_vec()))
+        .transpose()
 }
 
 /// How many rows wait in a lane, claimed ones included.
@@ -343,7 +354,26 @@ pub struct Queue {
     store: Store,
     clock: Clock,
     number: u8,
+    /// The longest that a row of this queue is made to wait.
+    longest: Duration,
     held: Arc<Held>,
+}
+
+/// Which rows are due.
+///
+/// Invariant: a row that is to wait longer than any row of the queue ever does was put off by a clock
+/// that has been set back since, and is due: no lane stands still until the old time comes again.
+#[derive(Clone, Copy)]
+struct Due {
+    now: Timestamp,
+    /// What is later than this was put off by another clock.
+    latest: Timestamp,
+}
+
+impl Due {
+    fn holds(self, due: Timestamp) -> bool {
+        due <= self.now || due > self.latest
+    }
 }
 
 /// The marks of claimed rows and lanes.
@@ -434,8 +464,8 @@ impl Claim {
 }
 
 impl Queue {
-    /// The queue `number` (below 64) of a store.
-    pub fn new(store: &Store, number: u8, clock: Clock) -> Self {
+    /// The queue `number` (below 64) of a store, whose rows wait `longest` at most.
+    pub fn new(store: &Store, number: u8, clock: Clock, longest: Duration) -> Self {
         let wake = store.signal(number);
         let held = Arc::new(Held {
             marks: Mutex::default(),
@@ -445,8 +475,15 @@ impl Queue {
             store: store.clone(),
             clock,
             number,
+            longest,
             held,
         }
+    }
+
+    fn due(&self) -> Due {
+        let now = self.clock.now();
+        let latest = now.after(self.longest);
+        Due { now, latest }
     }
 
     /// Claims up to `limit` rows that are due: the head of every ordered lane that nobody works on,
@@ -456,7 +493,7 @@ impl Queue {
             // What cannot be settled afterwards had better not be begun.
             return Err(unavailable());
         }
-        let now = self.clock.now();
+        let is_due = self.due();
         // Locked before the snapshot is taken, and released claims wait for this lock: so a row
         // that is in the snapshot and was settled since is still marked.
         let mut marks = self
@@ -467,7 +504,10 @@ impl Queue {
         let mut found = Vec::new();
         let result = self.store.read(|reader| {
             let mut take = |lane: &LaneKey, order, limit| {
-                let rows = rows(reader, lane, order, now, limit, &marks)?;
+                if order == Order::Fifo && marks.contains(&lane.0) {
+                    return Ok(0);
+                }
+                let rows = rows(reader, lane, order, is_due, limit, &marks)?;
                 marks.extend(rows.iter().map(|row| row.mark.clone()));
                 let count = rows.len();
                 found.extend(rows);
@@ -475,17 +515,19 @@ impl Queue {
             };
             let mut left = limit;
             let mut open_lanes = Vec::new();
-            self.due_lanes(reader, |due, order, lane| {
-                if due > now || left == 0 {
-                    return Ok(ControlFlow::Break(()));
-                }
-                let count = take(&lane, order, 1)?;
-                left -= count;
-                if order == Order::ByDue && count > 0 {
-                    open_lanes.push(lane);
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
+            for lanes in [(None, Some(is_due.now)), (Some(is_due.latest), None)] {
+                self.due_lanes(reader, lanes, |_, order, lane| {
+                    if left == 0 {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    let count = take(&lane, order, 1)?;
+                    left -= count;
+                    if order == Order::ByDue && count > 0 {
+                        open_lanes.push(lane);
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
             for (at, lane) in open_lanes.iter().enumerate() {
                 let share = left.div_ceil(open_lanes.len() - at);
                 left -= take(lane, Order::ByDue, share)?;
@@ -519,9 +561,13 @@ impl Queue {
             .marks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let is_due = Due {
+            now: until,
+            latest: Timestamp::from_ms(i64::MAX),
+        };
         let found = self
             .store
-            .read(|reader| rows(reader, &lane, Order::ByDue, until, limit, &marks))?;
+            .read(|reader| rows(reader, &lane, Order::ByDue, is_due, limit, &marks))?;
         marks.extend(found.iter().map(|row| row.mark.clone()));
         Ok(found
             .into_iter()
@@ -543,21 +589,31 @@ impl Queue {
             .marks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let is_due = self.due();
         self.store.read(|reader| {
+            let first = |lane: &LaneKey, order, due| {
+                Ok::<_, Error>(match order {
+                    Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    Order::ByDue => rows(reader, lane, order, EVER, 1, &marks)?
+                        .first()
+                        .map(|row| row.due),
+                })
+            };
             let mut next: Option<Timestamp> = None;
-            self.due_lanes(reader, |due, order, lane| {
+            self.due_lanes(reader, (Some(is_due.latest), None), |due, order, lane| {
+                next = first(&lane, order, due)?.map(|_| is_due.now);
+                Ok(if next.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })?;
+            self.due_lanes(reader, (None, Some(is_due.latest)), |due, order, lane| {
                 if next.is_some_and(|next| next <= due) {
                     return Ok(ControlFlow::Break(()));
                 }
-                let found = match order {
-                    Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
-                    Order::ByDue => {
-                        let ever = Timestamp::from_ms(i64::MAX);
-                        rows(reader, &lane, order, ever, 1, &marks)?
-                            .first()
-                            .map(|row| row.due)
-                    }
-                };
+                let found = first(&lane, order, due)?;
+                let found = found.map(|due| if due > is_due.latest { is_due.now } else { due });
                 next = next.into_iter().chain(found).min();
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -589,13 +645,25 @@ impl Queue {
         self.held.wake.notify_waiters();
     }
 
-    /// Shows the lanes of this queue by when they are due.
+    /// Shows the lanes of this queue by when they are due: those that are due later than the one
+    /// time, and not later than the other.
     fn due_lanes(
         &self,
         reader: &Reader,
+        (later_than, until): (Option<Timestamp>, Option<Timestamp>),
         mut visit: impl FnMut(Timestamp, Order, LaneKey) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        reader.for_each_prefix(QUEUE_DUE, &[self.number], |key, value| {
+        let next = |at: Timestamp| at.as_ms().checked_add(1).map(Timestamp::from_ms);
+        let key = |at: Timestamp| Key::new().u8(self.number).time(at);
+        let end = Key::new().u8(self.number + 1);
+        let lower = match later_than.map(next) {
+            Some(None) => return Ok(()),
+            Some(Some(at)) => key(at),
+            None => Key::new().u8(self.number),
+        };
+        let upper = until.and_then(next).map_or(end, key);
+        let (lower, upper) = (Bound::Included(&*lower), Bound::Excluded(&*upper));
+        reader.walk(QUEUE_DUE, lower, upper, false, &mut |key, value| {
             let mut parts = KeyParts::new(key);
             let (queue, due) = (parts.u8()?, parts.time()?);
             let lane = LaneKey(Key::new().u8(queue).tail(parts.tail()));
@@ -647,12 +715,18 @@ impl Found {
     }
 }
 
+/// All rows are due.
+const EVER: Due = Due {
+    now: Timestamp::from_ms(i64::MAX),
+    latest: Timestamp::from_ms(i64::MAX),
+};
+
 /// Up to `limit` rows of a lane that are due and not marked; of an ordered lane at most its head.
 fn rows(
     reader: &Reader,
     lane: &LaneKey,
     order: Order,
-    now: Timestamp,
+    is_due: Due,
     limit: usize,
     marks: &HashSet<Key>,
 ) -> Result<Vec<Found>> {
@@ -660,7 +734,10 @@ fn rows(
     if limit == 0 {
         return Ok(found);
     }
-    reader.for_each_prefix(QUEUE_ROWS, &lane.0, |key, value| {
+    let mut visit = |key: &[u8], value: &[u8]| {
+        if found.len() == limit {
+            return Ok(ControlFlow::Break(()));
+        }
         let mut parts = KeyParts::new(&key[lane.0.len()..]);
         let (_, seq) = (parts.u64()?, parts.u64()?);
         let Entry {
@@ -668,7 +745,7 @@ fn rows(
             due,
             payload,
         } = Entry::decode(value)?;
-        if due > now {
+        if !is_due.holds(due) {
             return Ok(ControlFlow::Break(()));
         }
         let mark = mark_of(lane, order, seq);
@@ -684,13 +761,24 @@ fn rows(
                 mark,
             });
         }
-        let more = order == Order::ByDue && found.len() < limit;
-        Ok(if more {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
+        Ok(match order {
+            Order::Fifo => ControlFlow::Break(()),
+            Order::ByDue => ControlFlow::Continue(()),
         })
-    })?;
+    };
+    let last = |at| lane.0.clone().time(at).u64(u64::MAX);
+    match order {
+        Order::Fifo => reader.for_each_prefix(QUEUE_ROWS, &lane.0, visit)?,
+        Order::ByDue => {
+            let (now, latest) = (last(is_due.now), last(is_due.latest));
+            let end = last(Timestamp::from_ms(i64::MAX));
+            let mut walk = |lower, upper: &Key| {
+                reader.walk(QUEUE_ROWS, lower, Bound::Included(upper), false, &mut visit)
+            };
+            walk(Bound::Included(&*lane.0), &now)?;
+            walk(Bound::Excluded(&*latest), &end)?;
+        }
+    }
     Ok(found)
 }
 

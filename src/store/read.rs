@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
 
 use super::failure::Failure;
 use super::key::Key;
@@ -165,6 +165,16 @@ impl Reader {
             open: [const { OnceCell::new() }; COUNT],
             failed: Cell::new(false),
         }
+    }
+
+    /// How many bytes all tables take, with what is left over in their pages.
+    pub(super) fn used_bytes(&self) -> Result<u64> {
+        let mut used = 0;
+        for table in Table::all() {
+            let stats = self.note(self.table(table)?.stats())?;
+            used += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+        }
+        Ok(used)
     }
 
     /// Whether the disk failed under this reader.

@@ -13,6 +13,8 @@ pub struct Stats {
     pub batches: u64,
     /// The greatest number of operations in one batch.
     pub largest_batch: u64,
+    /// The greatest number of rows that one operation changed.
+    pub largest_operation: u64,
     /// Transactions committed, with and without an fsync.
     pub commits: u64,
     /// Transactions committed with an fsync.
@@ -27,6 +29,12 @@ pub struct Stats {
     pub bytes_written: u64,
     /// Bytes read from the file.
     pub bytes_read: u64,
+    /// How often the whole file had to be read to be opened, because it was not closed in order.
+    pub repairs: u64,
+    /// The size of the file.
+    pub file_bytes: u64,
+    /// How much of it was free when that was measured last.
+    pub free_bytes: u64,
     /// Operations that wait now.
     pub queue_depth: usize,
     /// Whether writes fail at present.
@@ -38,10 +46,12 @@ pub(super) struct Counters {
     ops: AtomicU64,
     batches: AtomicU64,
     largest_batch: AtomicU64,
+    largest_operation: AtomicU64,
     commits: AtomicU64,
     durable_commits: AtomicU64,
     failed_batches: AtomicU64,
     recoveries: AtomicU64,
+    free_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -56,11 +66,19 @@ impl Counters {
         }
     }
 
+    pub(super) fn operation(&self, rows: u64) {
+        self.largest_operation.fetch_max(rows, Ordering::Relaxed);
+    }
+
     pub(super) fn commit(&self, durable: bool) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         if durable {
             self.durable_commits.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn measured(&self, free: u64) {
+        self.free_bytes.store(free, Ordering::Relaxed);
     }
 
     pub(super) fn recovered(&self) {
@@ -73,6 +91,7 @@ impl Counters {
             ops: of(&self.ops),
             batches: of(&self.batches),
             largest_batch: of(&self.largest_batch),
+            largest_operation: of(&self.largest_operation),
             commits: of(&self.commits),
             durable_commits: of(&self.durable_commits),
             failed_batches: of(&self.failed_batches),
@@ -80,6 +99,9 @@ impl Counters {
             fsyncs: of(&meter.syncs),
             bytes_written: of(&meter.bytes_written),
             bytes_read: of(&meter.bytes_read),
+            repairs: of(&meter.repairs),
+            file_bytes: of(&meter.file_bytes),
+            free_bytes: of(&self.free_bytes),
             queue_depth,
             degraded,
         }

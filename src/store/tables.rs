@@ -134,7 +134,8 @@ tables! {
     MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
     META = "meta/1": [Tail] => Raw;
-    /// Messages that are being sent. `sid, message id` -> when that began (ms, i64).
+    /// Messages that are being sent. `sid, message id` -> when that began (ms, i64), then a number
+    /// that grows with each (u64; older versions wrote none).
     OUTBOX = "outbox_messages/1": [U32, Tail] => Raw;
     /// What people answered to polls. `sid, poll's message id, voter` -> record.
     POLL_VOTES = "poll_votes/1": [U32, Text, Tail] => Versioned(1);
@@ -144,6 +145,8 @@ tables! {
     QUEUE_LANES = "queue_lanes/1": [U8, Escaped] => Versioned(1);
     /// Queue rows. `queue, lane, 0 or due time, seq` -> see `queue.rs`.
     QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
+    /// What was deleted and has rows left. `kind, number` -> nothing; see `domain/removal.rs`.
+    REMOVALS = "removals/1": [U8, U32] => Raw;
     /// People of lists and campaigns. `roster, chunk` -> record: several of them in order.
     RECIPIENTS = "recipients/1": [U32, U32] => Versioned(1);
     /// Sessions. `session id` -> record.

@@ -515,3 +515,112 @@ async fn who_writes_when_the_queue_is_full_waits() {
     open_gate.send(()).unwrap();
     third.await.unwrap();
 }
+
+/// Puts rows of 4 KiB: `count` of them from `first` on.
+async fn put_many(store: &Store, first: u32, count: u32) {
+    for page in (first..first + count).step_by(200) {
+        let write = store.write(Durability::Lazy, move |tx| {
+            for n in page..(page + 200).min(first + count) {
+                let key = Key::new().u32(1).text(&format!("{n:08}"))?.text("chat")?;
+                tx.put(MESSAGES, key, vec![1; 4096]);
+            }
+            Ok(())
+        });
+        write.await.unwrap();
+    }
+    put(store, Durability::Sync, "end", "v").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_after_a_crash_reads_little_of_a_large_file() {
+    let disk = SimulatedDisk::new();
+    let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+    put_many(&store, 0, 6000).await;
+    // The last commits are of every kind that there is.
+    put(&store, Durability::Sync, "a", "v").await.unwrap();
+    put(&store, Durability::Lazy, "b", "v").await.unwrap();
+    assert!(disk.size() > 40 << 20);
+    for keep in [false, true] {
+        let crashed = disk.crash_keeping(|_| keep);
+        let again = Store::open(Disk::Simulated(crashed), Options::default()).unwrap();
+        let stats = again.stats();
+        assert_eq!(stats.repairs, 0);
+        // With its debug assertions on, redb reads everything at each open.
+        let read = stats.bytes_read;
+        assert!(
+            cfg!(debug_assertions) || read < 1 << 20,
+            "{read} bytes were read"
+        );
+        assert_eq!(value(&again, "a").as_deref(), Some("v"));
+        // Also when that run crashes before it wrote anything.
+        put(&again, Durability::Sync, "c", "v").await.unwrap();
+        again.close().await;
+    }
+    // After a failure it is the same: nobody waits long for the disk that works again.
+    disk.fail_after(0);
+    while put(&store, Durability::Sync, "x", "v").await.is_ok() {}
+    let before = store.stats().repairs;
+    disk.heal();
+    while store.is_degraded() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.stats().repairs, before);
+}
+
+#[tokio::test]
+async fn a_file_that_was_large_gives_its_space_back() {
+    let disk = SimulatedDisk::new();
+    let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+    put_many(&store, 0, 12_000).await;
+    put_many(&store, 90_000_000, 100).await;
+    let large = disk.size();
+    for _ in 0..12 {
+        let page = |tx: &mut Tx| tx.delete_some(MESSAGES, b"\0\0\0\x010", 1000);
+        store.write(Durability::Lazy, page).await.unwrap();
+    }
+    put(&store, Durability::Sync, "end", "v").await.unwrap();
+    let reader = store.shared.with_database(|d| Ok(d.begin_read()?)).ok();
+    assert_eq!(store.compact().await.unwrap(), 0, "somebody reads");
+    drop(reader);
+    let given = store.give_space_back().await.unwrap();
+    assert!(given > 64 << 20, "{given} bytes were given back");
+    assert!(disk.size() < large / 4, "{} of {large}", disk.size());
+    assert_eq!(store.stats().file_bytes, disk.size() as u64);
+    put(&store, Durability::Sync, "after", "v").await.unwrap();
+    let rows = store.read(|r| r.prefix(MESSAGES, b"", None, 1000)).unwrap();
+    assert_eq!(rows.len(), 100);
+    let crashed = disk.crash();
+    assert_eq!(
+        check::check_simulated(&crashed).unwrap(),
+        Vec::<String>::new()
+    );
+    store.close().await;
+    assert_eq!(store.give_space_back().await.ok(), None);
+}
+
+#[tokio::test]
+async fn a_power_cut_in_the_middle_of_giving_space_back_loses_nothing() {
+    for operations in [3, 30, 100, 300] {
+        let disk = SimulatedDisk::new();
+        let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+        put_many(&store, 0, 4000).await;
+        put_many(&store, 90_000_000, 300).await;
+        for _ in 0..4 {
+            let page = |tx: &mut Tx| tx.delete_some(MESSAGES, b"\0\0\0\x010", 1000);
+            store.write(Durability::Sync, page).await.unwrap();
+        }
+        disk.fail_after(operations);
+        // It succeeds when that was enough.
+        let _ = store.compact().await;
+        let crashed = disk.crash_keeping(|block| block % 3 == 0);
+        let problems = check::check_simulated(&crashed).unwrap();
+        assert!(
+            problems.iter().all(|p| p.contains("has been repaired")),
+            "{problems:?}"
+        );
+        let again = Store::open(Disk::Simulated(crashed), Options::default()).unwrap();
+        let rows = again.read(|r| r.prefix(MESSAGES, b"", None, 1000)).unwrap();
+        assert_eq!(rows.len(), 300);
+        again.close().await;
+    }
+}

@@ -167,6 +167,27 @@ impl Tx<'_, '_> {
         Ok(count)
     }
 
+    /// Deletes up to `limit` rows whose key begins with `prefix`; says how many, less than `limit` when
+    /// none is left.
+    pub fn delete_some(&mut self, table: Table, prefix: &[u8], limit: usize) -> Result<usize> {
+        let mut keys = Vec::new();
+        if limit > 0 {
+            self.for_each_prefix(table, prefix, |key, _| {
+                keys.push(key.to_vec());
+                Ok(if keys.len() < limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                })
+            })?;
+        }
+        let count = keys.len();
+        for key in keys {
+            self.changes.set(table, key, None);
+        }
+        Ok(count)
+    }
+
     /// The next number of a counter, from 1; no number is given out twice.
     pub fn next_seq(&mut self, counter: &'static str) -> Result<u64> {
         self.next_seqs(counter, 1)

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use redb::CompactionError;
 use tokio::sync::oneshot;
 
 use super::disk::Disk;
@@ -28,6 +29,8 @@ pub(super) enum Message {
     Write(Durability, Box<dyn Job>),
     /// A reader met a failing disk.
     Suspect,
+    /// The file is to be made smaller.
+    Compact(oneshot::Sender<Result<u64>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -162,6 +165,15 @@ impl Writer {
                         self.recover_after(&[]);
                     }
                 }
+                Some(Message::Compact(done)) => {
+                    let given = self.compact(&mut batch);
+                    let failed = given.is_err();
+                    // Who does not wait for it any more is not told.
+                    let _ = done.send(given);
+                    if failed && !self.shared.degraded.swap(true, Ordering::SeqCst) {
+                        self.recover_after(&[]);
+                    }
+                }
                 Some(Message::Write(..)) | None => {}
             }
             if self.shared.is_closing() && self.shared.degraded.load(Ordering::SeqCst) {
@@ -171,9 +183,53 @@ impl Writer {
         if self.flush_at.is_some() && !self.shared.degraded.load(Ordering::SeqCst) {
             self.settle(&mut batch);
         }
+        if closer.is_some() && self.shared.compact_at_close.load(Ordering::SeqCst) {
+            // What is not given back now is tried again by the next run.
+            let _ = self.compact(&mut batch);
+        }
         drop(self.shared.take_database());
         if let Some(done) = closer {
             let _ = done.send(());
+        }
+    }
+
+    /// Moves all pages to the beginning of the file and cuts the rest off. Answers how many bytes that
+    /// gave back: none while somebody reads, whose pages must stay where they are.
+    fn compact(&mut self, batch: &mut Vec<(Durability, Box<dyn Job>)>) -> Result<u64> {
+        if self.flush_at.is_some() {
+            self.settle(batch);
+        }
+        if self.shared.degraded.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
+        let size = || self.shared.meter.file_bytes.load(Ordering::Relaxed);
+        let (before, began) = (size(), Instant::now());
+        let outcome = self.shared.with_database_alone(|database| {
+            match catch_unwind(AssertUnwindSafe(|| database.compact())) {
+                Ok(Ok(_)) => Ok(true),
+                Ok(Err(CompactionError::Storage(error))) => Err(error.into()),
+                Ok(Err(_)) => Ok(false),
+                Err(_) => Err(redb::StorageError::PreviousIo.into()),
+            }
+        });
+        match outcome {
+            Ok(true) => {
+                let given = before.saturating_sub(size());
+                tracing::info!(
+                    store = self.disk.name(),
+                    from = before,
+                    to = size(),
+                    ms = began.elapsed().as_millis() as u64,
+                    "the file is smaller now"
+                );
+                Ok(given)
+            }
+            Ok(false) => Ok(0),
+            Err(failure) => {
+                tracing::error!(error = %failure, store = self.disk.name(),
+                    "the file could not be made smaller");
+                Err(failure.into())
+            }
         }
     }
 
@@ -246,6 +302,7 @@ impl Writer {
         } else {
             redb::Durability::None
         })?;
+        transaction.set_quick_repair(sync && self.is_large());
         let mut changed = false;
         {
             let mut tables = Tables::new(&transaction);
@@ -259,13 +316,16 @@ impl Writer {
                     self.changes.clear();
                     continue;
                 }
+                let mut rows = 0;
                 for (table, key, value) in self.changes.drain() {
+                    rows += 1;
                     changed |= tables.apply(table, &key, value.as_deref())?;
                     if log {
                         self.unflushed_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                         self.unflushed.push((table, key, value));
                     }
                 }
+                self.shared.counters.operation(rows);
             }
         }
         if !changed && (!sync || self.flush_at.is_none()) {
@@ -284,6 +344,11 @@ impl Writer {
                 .get_or_insert(now + self.options.flush_interval);
         }
         Ok(())
+    }
+
+    /// Whether an open after a crash would take long if it had to read the whole file.
+    fn is_large(&self) -> bool {
+        self.shared.meter.file_bytes.load(Ordering::Relaxed) >= self.options.quick_repair_from
     }
 
     fn begin(&self) -> Result<redb::WriteTransaction, Failure> {
@@ -319,7 +384,8 @@ impl Writer {
                         self.shared.slots.add_permits(1);
                         job.answer(false);
                     }
-                    Ok(Message::Suspect) => {}
+                    // Dropping `done` tells who asked.
+                    Ok(Message::Suspect | Message::Compact(_)) => {}
                     Err(RecvTimeoutError::Timeout) => break,
                     // `run` ends on either; dropping `done` tells the caller.
                     Ok(Message::Close(_)) | Err(RecvTimeoutError::Disconnected) => return,
@@ -342,7 +408,8 @@ impl Writer {
             .disk
             .open(self.options.cache_bytes, &self.shared.meter)?;
         if !self.unflushed.is_empty() {
-            let transaction = database.begin_write().map_err(Failure::from)?;
+            let mut transaction = database.begin_write().map_err(Failure::from)?;
+            transaction.set_quick_repair(self.is_large());
             {
                 let mut tables = Tables::new(&transaction);
                 let mut last: BTreeMap<_, Option<&[u8]>> = BTreeMap::new();

@@ -582,7 +582,6 @@ impl EventHandler for Listener {
     fn handle_event(&self, event: Arc<Event>) {
         match &*event {
             Event::RawNode(stanza) => self.hear(stanza.get()),
-            Event::UndecryptableMessage(message) => self.arriving.settle(&message.info.id),
             Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
                 let verdict = match &ack.error {
                     None => Verdict::Taken,
@@ -613,6 +612,7 @@ impl EventHandler for Listener {
                 self.tell(Signal::Named(update.new_name.clone()));
             }
             Event::UndecryptableMessage(message) => {
+                self.arriving.settle(&message.info.id);
                 if let Some(unread) = unread_of(message) {
                     self.tell(Signal::Unread(Box::new(unread)));
                 }

@@ -1,6 +1,8 @@
 //! Loops that run without a request. Each drives `domain`; `server` starts and stops them.
 
 pub mod download;
+pub mod removal;
 pub mod retention;
+mod slots;
 pub mod unread;
 pub mod webhook;

@@ -1,17 +1,17 @@
 //! Webhook delivery: claim, sign, POST, settle. At least once, in order per webhook.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::slots::{Manner, Slot, Slots};
 use crate::domain::Gateway;
 use crate::domain::event::{self, Event};
 use crate::domain::webhook::{
-    Delivery, HORIZON, REFUSED_ATTEMPTS, Webhook, delivery_key, is_refusal, lane_parts,
-    retry_after, sign,
+    Delivery, REFUSED_ATTEMPTS, Webhook, delivery_key, is_given_up, is_refusal, lane_parts,
+    retry_after, seq_of, sign,
 };
 use crate::error::{ErrorKind, Result};
 use crate::http::Method;
@@ -20,8 +20,11 @@ use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim};
 use crate::store::{Durability, Read, record, tables};
 
-/// How many webhooks are delivered to at the same time.
-const AT_ONCE: usize = 64;
+/// How many deliveries wait for a slot at most; more of them wait in the queue.
+const WAITING: usize = 16_384;
+
+/// How long a receiver may take before it counts as slow.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// Turns an event into the bytes that a dialect's clients expect.
 pub type Render = fn(dialect: &str, number: u64, event: &Event) -> Vec<u8>;
@@ -33,23 +36,43 @@ struct Attempt {
     took: Duration,
 }
 
+impl Attempt {
+    fn manner(&self) -> Manner {
+        match self.status {
+            _ if self.took < SLOW => Manner::Prompt,
+            Some(_) => Manner::Slow,
+            None => Manner::Silent,
+        }
+    }
+}
+
 /// Delivers until `stop`; a delivery that is under way is finished.
 pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut slots = Slots::default();
+    let (ended, mut ends) = mpsc::unbounded_channel();
     while !stop.is_cancelled() {
+        while let Some((slot, claim)) = slots.next() {
+            let taken = Taken {
+                slot: Some(slot),
+                manner: Manner::Prompt,
+                ended: ended.clone(),
+            };
+            start(&gateway, claim, render, taken);
+        }
         let ready = tokio::select! {
             () = stop.cancelled() => return,
-            ready = gateway.deliveries.ready() => ready,
+            Some((slot, manner)) = ends.recv() => {
+                slots.give_back(slot, manner);
+                continue;
+            }
+            ready = gateway.deliveries.ready(), if slots.waiting() < WAITING => ready,
         };
-        match ready.and_then(|()| gateway.deliveries.claim(AT_ONCE)) {
+        let claims = ready.and_then(|()| gateway.deliveries.claim(WAITING - slots.waiting()));
+        match claims {
             Ok(claims) => {
                 for claim in claims {
-                    let slot = tokio::select! {
-                        () = stop.cancelled() => return,
-                        slot = slots.clone().acquire_owned() => slot,
-                    };
-                    let Ok(slot) = slot else { return };
-                    start(&gateway, claim, render, slot);
+                    let (host, session) = receiver(&gateway, &claim);
+                    slots.add(host, session, claim.attempts > 0, claim);
                 }
             }
             Err(error) => {
@@ -60,11 +83,37 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
     }
 }
 
+/// The host that a claim goes to, and the session that it is of. What goes nowhere has no host.
+fn receiver(gateway: &Gateway, claim: &Claim) -> (String, SessionNumber) {
+    let Some((number, id, _)) = parts(claim) else {
+        return (String::new(), SessionNumber(0));
+    };
+    let hook = gateway.webhook(number, &id).ok().flatten();
+    let target = hook.and_then(|hook| gateway.webhook_client.check_url(&hook.url).ok());
+    (target.map_or_else(String::new, |t| t.authority()), number)
+}
+
+/// A slot that a task holds; it is given back when the task ends, however that is.
+struct Taken {
+    slot: Option<Slot>,
+    manner: Manner,
+    ended: mpsc::UnboundedSender<(Slot, Manner)>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            // Nobody counts slots any more when the loop has ended.
+            let _ = self.ended.send((slot, self.manner));
+        }
+    }
+}
+
 /// Delivers one claim in a task of its own.
-fn start(gateway: &Gateway, claim: Claim, render: Render, slot: OwnedSemaphorePermit) {
+fn start(gateway: &Gateway, claim: Claim, render: Render, mut taken: Taken) {
     let inner = gateway.clone();
     gateway.tasks.spawn(async move {
-        if let Err(error) = deliver(&inner, claim.clone(), render).await {
+        if let Err(error) = deliver(&inner, claim.clone(), render, &mut taken.manner).await {
             tracing::error!(?error, "a webhook delivery could not be read or recorded");
             // Later, not at once: what is damaged would keep a processor busy.
             let when = inner.clock.now().after(retry_after(claim.attempts + 1));
@@ -72,15 +121,21 @@ fn start(gateway: &Gateway, claim: Claim, render: Render, slot: OwnedSemaphorePe
                 move |tx: &mut crate::store::Tx| queue::retry_at(tx, &claim, when).map(|_| ());
             let _ = inner.store.write(Durability::Lazy, later).await;
         }
-        drop(slot);
+        drop(taken);
     });
 }
 
-async fn deliver(gateway: &Gateway, claim: Claim, render: Render) -> Result<()> {
+async fn deliver(
+    gateway: &Gateway,
+    claim: Claim,
+    render: Render,
+    manner: &mut Manner,
+) -> Result<()> {
     if let Some((number, id, seq)) = parts(&claim) {
         let found = gateway.store.read(|read| event::find(read, number, seq))?;
         if let (Some(event), Some(hook)) = (found, gateway.webhook(number, &id)?) {
             let attempt = post(gateway, number, &hook, seq, &event, render).await;
+            *manner = attempt.manner();
             return settle(gateway, claim, (number, id, seq), &event, attempt).await;
         }
     }
@@ -96,8 +151,7 @@ async fn deliver(gateway: &Gateway, claim: Claim, render: Render) -> Result<()> 
 /// Session, webhook and event that a claim names.
 fn parts(claim: &Claim) -> Option<(SessionNumber, String, u64)> {
     let (number, id) = lane_parts(&claim.lane)?;
-    let seq = u64::from_be_bytes(claim.payload.as_ref().try_into().ok()?);
-    Some((number, id.to_owned(), seq))
+    Some((number, id.to_owned(), seq_of(&claim.payload)?))
 }
 
 /// One signed POST. The delivery's id stays the same over all tries.
@@ -186,7 +240,13 @@ async fn settle(
     let now = gateway.clock.now();
     let attempts = claim.attempts + 1;
     let refused = attempt.status.is_some_and(is_refusal) && attempts >= REFUSED_ATTEMPTS;
-    let dead = attempt.error.is_some() && (refused || now.since(event.at) > HORIZON);
+    let age = gateway.clock.age_of(event.at);
+    let given_up = attempt.error.is_some()
+        && !refused
+        && gateway
+            .store
+            .read(|read| is_given_up(read, (number, &id), seq, attempts, age))?;
+    let dead = attempt.error.is_some() && (refused || given_up);
     let state = match (attempt.error, dead) {
         (None, _) => "delivered",
         (Some(_), true) => "dead",
@@ -208,6 +268,7 @@ async fn settle(
         last_error: attempt.error.map(str::to_owned),
         at: now,
         duration_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
+        given_up,
     };
     let log = record::encode(&entry)?;
     // A settled row that a crash takes back is delivered once more: at least once.

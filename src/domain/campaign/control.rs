@@ -195,7 +195,8 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let campaign = rows::get(tx, number, &id)?;
-                rows::delete(tx, number, &id, &campaign)
+                rows::delete(tx, number, &id, &campaign);
+                Ok(())
             })
             .await?;
         self.campaigns.wake();

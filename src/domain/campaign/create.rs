@@ -10,6 +10,7 @@ use crate::domain::list;
 use crate::domain::media::Source;
 use crate::domain::media::files;
 use crate::domain::recipient::Parsed;
+use crate::domain::removal;
 use crate::domain::roster::{self, Encoded, Roster};
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, Result};
@@ -235,8 +236,7 @@ impl Gateway {
     ) -> Result<Campaign> {
         let old = campaign.roster;
         let filled = fill(tx, session, campaign, audience.0, now)?;
-        roster::delete(tx, old)?;
-        rows::delete_progress(tx, old)?;
+        removal::of_roster(tx, old);
         Ok(filled)
     }
 }

@@ -118,7 +118,7 @@ pub struct Settings {
 }
 
 /// The longest wait before a retry, also when WhatsApp asks to slow down.
-const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+pub const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 
 impl Settings {
     /// How long the try after this many waits.

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::{Campaign, Counts, Part, Progress, QUEUE, REFUSED, Stage, State, Status};
 use crate::domain::Gateway;
-use crate::domain::event;
-use crate::domain::roster::{self, Place, Roster};
+use crate::domain::roster::{Place, Roster};
 use crate::domain::session::Session;
+use crate::domain::{event, removal};
 use crate::error::{Error, Result};
 use crate::ids::{RowId, SessionNumber};
 use crate::store::queue::{self, Order};
@@ -121,36 +121,28 @@ pub(super) fn refused(read: &impl Read, roster: Roster, limit: usize) -> Result<
 }
 
 /// Removes a campaign with everything that belongs to it.
-pub(super) fn delete(
-    tx: &mut Tx,
-    session: SessionNumber,
-    id: &RowId,
-    campaign: &Campaign,
-) -> Result<()> {
+pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId, campaign: &Campaign) {
     let key = key(session, id);
     tx.delete(tables::CAMPAIGNS, &key);
     tx.delete(tables::LIVE_CAMPAIGNS, &key);
-    delete_progress(tx, campaign.roster)?;
-    roster::delete(tx, campaign.roster)?;
-    queue::delete_lane(tx, QUEUE, &lane(campaign.roster))
+    removal::of_roster(tx, campaign.roster);
 }
 
-/// Removes the progress and states of people that were replaced.
-pub(super) fn delete_progress(tx: &mut Tx, roster: Roster) -> Result<()> {
-    tx.delete(tables::CAMPAIGN_PROGRESS, &lane(roster));
-    tx.delete_prefix(tables::CAMPAIGN_STATES, &lane(roster))
-        .map(|_| ())
-}
-
-/// Removes all campaigns of a session.
-pub(in crate::domain) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<()> {
+/// Removes campaigns of a session, as many as the budget allows.
+pub(in crate::domain) fn delete_some(
+    tx: &mut Tx,
+    session: SessionNumber,
+    budget: &mut removal::Budget,
+) -> Result<()> {
     let prefix = session.0.to_be_bytes();
-    for (key, row) in tx.prefix(tables::CAMPAIGNS, &prefix, None, usize::MAX)? {
-        let (id, campaign) = (RowId::of_key(&key[4..])?, record::decode(&row)?);
-        delete(tx, session, &id, &campaign)?;
+    budget.delete(tx, tables::LIVE_CAMPAIGNS, &prefix)?;
+    for (_, row) in tx.prefix(tables::CAMPAIGNS, &prefix, None, budget.left())? {
+        // A damaged row must not keep the others.
+        if let Ok(campaign) = record::decode::<Campaign>(&row) {
+            removal::of_roster(tx, campaign.roster);
+        }
     }
-    tx.delete(tables::DAY_COUNTS, &prefix);
-    tx.delete_prefix(tables::SUPPRESSED, &prefix).map(|_| ())
+    budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }
 
 /// A recipient's message came a step further: its row and the campaign's counts follow.

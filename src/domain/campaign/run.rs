@@ -91,7 +91,7 @@ async fn run_session(
 ) -> SessionNumber {
     let mut changes = gateway.campaigns.watch();
     let mut status = session.watch();
-    let mut last = None;
+    let mut turns = Turns::default();
     let mut doubted = false;
     while !stop.is_cancelled() {
         changes.borrow_and_update();
@@ -111,7 +111,7 @@ async fn run_session(
             continue;
         }
         doubted = false;
-        let until = match gateway.look(&session, &mut last).await {
+        let until = match gateway.look(&session, &mut turns).await {
             Ok(Look::Over) => break,
             Ok(Look::Done) => continue,
             Ok(Look::Wait(until)) => until,
@@ -129,6 +129,15 @@ async fn run_session(
         }
     }
     session.number
+}
+
+/// Who sent last.
+#[derive(Default)]
+struct Turns {
+    /// The campaign whose turn was the last: the others come first now.
+    last: Option<RowId>,
+    /// How long that turn took.
+    took: Duration,
 }
 
 /// A campaign that is live, as it was a moment ago.
@@ -172,14 +181,15 @@ impl Gateway {
         })
     }
 
-    /// Does the next thing that can be done for a session's campaigns. `last` is the one that went
-    /// last: the others come first now.
-    async fn look(&self, session: &Arc<Session>, last: &mut Option<RowId>) -> Result<Look> {
+    /// Does the next thing that can be done for a session's campaigns.
+    async fn look(&self, session: &Arc<Session>, turns: &mut Turns) -> Result<Look> {
         let mut live = self.live_campaigns(session)?;
         if live.is_empty() || self.sessions.by_number(session.number).is_none() {
             return Ok(Look::Over);
         }
-        let turn = live.iter().position(|one| last.as_ref() < Some(&one.id));
+        let turn = live
+            .iter()
+            .position(|one| turns.last.as_ref() < Some(&one.id));
         live.rotate_left(turn.unwrap_or(0));
         let now = self.clock.now();
         let mut earliest: Option<Timestamp> = None;
@@ -211,8 +221,8 @@ impl Gateway {
                 Work::Nothing => {}
                 Work::Later(at) => wait_until(at),
                 work => {
-                    *last = Some(one.id.clone());
-                    self.work(session, &one, work).await?;
+                    turns.last = Some(one.id.clone());
+                    self.work(session, &one, work, &mut turns.took).await?;
                     return Ok(Look::Done);
                 }
             }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::create::media_is_kept;
 use super::run::Live;
 use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows};
@@ -26,8 +28,9 @@ use crate::time::Timestamp;
 /// How many messages go together when there is no delay between them: one fsync for all.
 const AT_ONCE: usize = 50;
 
-/// How long ordinary sends may hold up a campaign.
-const ORDINARY_FIRST: Duration = Duration::from_secs(5);
+/// How long ordinary sends may hold up a campaign's turn, at least and at most. In between, they have
+/// as long as its last turn took: a session that is never idle is shared by halves.
+const ORDINARY_FIRST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// The longest time that somebody seems to type.
 const TYPING: Duration = Duration::from_secs(3);
@@ -121,8 +124,26 @@ impl Gateway {
     }
 
     /// Writes to the recipients whose turn it is.
-    pub(super) async fn work(&self, session: &Arc<Session>, live: &Live, work: Work) -> Result<()> {
-        session.ordinary_sends_done(ORDINARY_FIRST).await;
+    ///
+    /// `took` is how long the last turn took, and then how long this one did.
+    pub(super) async fn work(
+        &self,
+        session: &Arc<Session>,
+        live: &Live,
+        work: Work,
+        took: &mut Duration,
+    ) -> Result<()> {
+        let (least, most) = ORDINARY_FIRST;
+        session
+            .ordinary_sends_done((*took).clamp(least, most))
+            .await;
+        let began = Instant::now();
+        let done = self.take_turn(session, live, work).await;
+        *took = began.elapsed();
+        done
+    }
+
+    async fn take_turn(&self, session: &Arc<Session>, live: &Live, work: Work) -> Result<()> {
         let turns = self.turns(session, live, work)?;
         let turns = self.checked(session, live, turns).await?;
         let mut jobs = match self.compose_turns(session, live, &turns).await {
@@ -304,7 +325,7 @@ impl Gateway {
                 let (gone, told) = mark(tx, &gateway, &session, &id, &campaign, turns, ids, now)?;
                 for rows in rows_of_jobs {
                     if !gone.contains(&rows.id) {
-                        rows.put(tx);
+                        rows.put(tx)?;
                     }
                 }
                 Ok((Some(gone), told))

@@ -25,7 +25,7 @@ use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
 
 /// How long an uploaded file is used again. WhatsApp keeps files for about 30 days; a receiver who
 /// opens the message late needs the rest of that time.
-const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(in crate::domain) const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A file at WhatsApp's servers that messages may name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl Gateway {
         let row = row_key(session.number, key);
         let found = self.store.read(|read| read.get(tables::UPLOADS, &row))?;
         let found: Option<Uploaded> = found.map(|row| record::decode(&row)).transpose()?;
-        Ok(found.filter(|uploaded| uploaded.ends > self.clock.now()))
+        Ok(found.filter(|uploaded| uploaded.ends > self.clock.seen()))
     }
 
     async fn upload(

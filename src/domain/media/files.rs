@@ -143,6 +143,20 @@ fn take(tx: &mut Tx, row: &[u8]) -> Result<Option<Hash>> {
     Ok(Some(file.sha256))
 }
 
+/// Dates a file that came while nobody had set the clock; whether it is one.
+fn redate(tx: &mut Tx, row: &[u8], now: Timestamp) -> Result<bool> {
+    let Some(value) = tx.get(tables::MEDIA, row)? else {
+        return Ok(false);
+    };
+    let mut file: MediaFile = record::decode(&value)?;
+    if file.at.is_plausible() {
+        return Ok(false);
+    }
+    file.at = now;
+    tx.put(tables::MEDIA, row, record::encode(&file)?);
+    Ok(true)
+}
+
 /// Removes received files of the session, oldest first, until `bytes` more fit into the quota.
 fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Result<Vec<Hash>> {
     let used = usage(tx, session)?.bytes;
@@ -182,16 +196,28 @@ fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Res
     Err(full())
 }
 
-/// Removes all files of a session. Answers the contents that nobody names any more; the caller
-/// removes them from the folder after the commit.
-pub(in crate::domain) fn delete_all(tx: &mut Tx, session: SessionNumber) -> Result<Vec<Hash>> {
+/// Removes up to `limit` files of a session. Answers the contents that nobody names any more, which
+/// the caller removes from the folder after the commit, and whether that was all.
+pub(in crate::domain) fn delete_some(
+    tx: &mut Tx,
+    session: SessionNumber,
+    limit: usize,
+) -> Result<(Vec<Hash>, bool)> {
     let prefix = session.0.to_be_bytes();
     let mut gone = Vec::new();
-    for (row, _) in tx.prefix(tables::MEDIA, &prefix, None, usize::MAX)? {
-        gone.extend(take(tx, &row)?);
+    let rows = tx.prefix(tables::MEDIA, &prefix, None, limit)?;
+    for (row, _) in &rows {
+        match take(tx, row) {
+            Ok(unnamed) => gone.extend(unnamed),
+            // A damaged row must not keep the others.
+            Err(_) => tx.delete(tables::MEDIA, row),
+        }
     }
-    tx.delete(tables::MEDIA_USAGE, &prefix);
-    Ok(gone)
+    let over = rows.len() < limit;
+    if over {
+        tx.delete(tables::MEDIA_USAGE, &prefix);
+    }
+    Ok((gone, over))
 }
 
 impl Gateway {
@@ -335,8 +361,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// Removes files that are older than the settings allow. Answers how many went.
-    pub(in crate::domain) async fn forget_old_media(&self, before: Timestamp) -> Result<usize> {
+    /// Removes files that are older than the settings allow. Answers how many went. Those that came
+    /// while nobody had set the clock are dated `now`.
+    pub(in crate::domain) async fn forget_old_media(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<usize> {
         let old = self
             .store
             .read_slow(move |read| {
@@ -350,7 +381,7 @@ impl Gateway {
                 Ok(old)
             })
             .await?;
-        let count = old.len();
+        let mut count = 0;
         // A few at a time: other writes wait for each transaction.
         for rows in old.chunks(200) {
             let rows = rows.to_vec();
@@ -359,16 +390,18 @@ impl Gateway {
                 .store
                 .write(Durability::Sync, move |tx| {
                     let in_use = campaign::control::files_in_use(tx, b"")?;
-                    let mut gone = Vec::new();
+                    let (mut gone, mut count) = (Vec::new(), 0);
                     for row in &rows {
-                        if !in_use.contains(row) {
+                        if !in_use.contains(row) && !redate(tx, row, now)? {
                             gone.extend(take(tx, row)?);
+                            count += 1;
                         }
                     }
-                    Ok(gone)
+                    Ok((gone, count))
                 })
                 .await?;
-            self.media.remove(gone).await;
+            self.media.remove(gone.0).await;
+            count += gone.1;
         }
         Ok(count)
     }

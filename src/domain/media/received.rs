@@ -28,6 +28,12 @@ pub const QUEUE: u8 = 2;
 /// How often such a download is tried before it is given up; the file can still be asked for.
 const ATTEMPTS: u32 = 8;
 
+/// How long the second try waits after the first; doubled for each after.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest wait between two tries.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
+
 /// How long a download waits for the session to be connected.
 const WAITS_FOR_CONNECTION: Duration = Duration::from_secs(24 * 3600);
 
@@ -64,7 +70,7 @@ impl Gateway {
     /// connected, which is not the file's fault, for a day.
     fn is_tried_again(&self, error: &Error, attempts: u32, arrived: Timestamp) -> bool {
         let waits = error.kind() == ErrorKind::NotConnected
-            && self.clock.now().since(arrived) < WAITS_FOR_CONNECTION;
+            && self.clock.age_of(arrived) < WAITS_FOR_CONNECTION;
         waits || is_passing(error) && attempts + 1 < ATTEMPTS
     }
 
@@ -229,7 +235,7 @@ impl Gateway {
             }
             Err(error) if self.is_tried_again(&error, claim.attempts, message.at) => {
                 tracing::debug!(session = %session.id, ?error, "a file is fetched later");
-                let wait = Duration::from_secs(10 << claim.attempts.min(10));
+                let wait = (FIRST_WAIT * (1 << claim.attempts.min(10))).min(LONGEST_WAIT);
                 let when = self.clock.now().after(wait);
                 self.store
                     .write(Durability::Lazy, move |tx| {

@@ -16,7 +16,7 @@ impl Rig {
     fn new() -> Self {
         let store = Store::open(Disk::Simulated(SimulatedDisk::new()), Options::default()).unwrap();
         let clock = Clock::manual(at(0));
-        let queue = Queue::new(&store, Q, clock.clone());
+        let queue = Queue::new(&store, Q, clock.clone(), Duration::from_secs(3600));
         Self {
             store,
             clock,
@@ -163,7 +163,7 @@ async fn a_deleted_lane_is_not_brought_back_by_its_claims() {
     rig.enqueue("a", Order::Fifo, 0, "a1").await;
     rig.enqueue("ab", Order::Fifo, 0, "other lane").await;
     let claims = rig.claim(2);
-    rig.write(|tx| delete_lane(tx, Q, b"a")).await;
+    rig.write(|tx| delete_page(tx, Q, b"a", 10)).await;
     assert!(!rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(1))).await);
     assert!(
         !rig.settle(&claims[0], |tx, c| park(tx, c, "x", at(1)))

@@ -118,7 +118,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let start = |disk: &Arc<SimulatedDisk>| {
         let disk = Disk::Simulated(Arc::clone(disk));
         let store = Store::open(disk, Options::default()).unwrap();
-        let queue = Queue::new(&store, Q, clock.clone());
+        let queue = Queue::new(&store, Q, clock.clone(), Duration::from_secs(3600));
         Rig {
             store,
             clock: clock.clone(),
@@ -231,7 +231,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
             }
             Step::DeleteLane { lane } => {
-                rig.sync(move |tx| delete_lane(tx, Q, LANES[lane].0)).await;
+                rig.sync(move |tx| delete_page(tx, Q, LANES[lane].0, usize::MAX))
+                    .await;
                 model.rows.retain(|_, row| row.lane != lane);
                 model.dead.retain(|_, row| row.lane != lane);
                 // A claim of an ordered lane holds the lane, also a new one of that name.

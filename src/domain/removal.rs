@@ -1,0 +1,240 @@
+//! Removing what was deleted, however much it is: it is marked in the transaction that deletes it, and
+//! its rows go in the background, a page at a time, with everybody else's writes in between. A mark
+//! that a crash leaves is taken up by the next start.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::media::{files, received};
+use super::roster::Roster;
+use super::{Gateway, campaign, event, list, unread, webhook};
+use crate::error::{Error, Result};
+use crate::ids::SessionNumber;
+use crate::store::{Durability, Read, Store, Tx, queue, tables};
+use crate::wa::backend;
+
+/// How many rows one transaction removes.
+const PAGE: usize = 500;
+
+/// How many marks are read at a time.
+const MARKS: usize = 100;
+
+/// The store's signal that something was marked.
+const SIGNAL: u8 = 32;
+
+/// What is removed.
+///
+/// Hazard: the numbers are in the files of users. Never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doomed {
+    /// All rows of a session that is not among the sessions any more. Number 1.
+    Session(SessionNumber),
+    /// The people of a list or a campaign, and what became of them. Number 2.
+    Roster(Roster),
+}
+
+impl Doomed {
+    fn key(self) -> Vec<u8> {
+        let (kind, number) = match self {
+            Self::Session(session) => (1, session.0),
+            Self::Roster(roster) => (2, roster.0),
+        };
+        [&[kind], &u32::to_be_bytes(number)[..]].concat()
+    }
+
+    fn of(key: &[u8]) -> Option<Self> {
+        let (kind, number) = key.split_first()?;
+        let number = u32::from_be_bytes(number.try_into().ok()?);
+        match kind {
+            1 => Some(Self::Session(SessionNumber(number))),
+            2 => Some(Self::Roster(Roster(number))),
+            _ => None,
+        }
+    }
+}
+
+fn mark(tx: &mut Tx, doomed: Doomed) {
+    tx.put(tables::REMOVALS, doomed.key(), []);
+    tx.signal(SIGNAL);
+}
+
+/// Has all rows of a session removed, in the transaction that deletes it.
+pub(super) fn of_session(tx: &mut Tx, session: SessionNumber) {
+    mark(tx, Doomed::Session(session));
+}
+
+/// Has all people of a roster removed, in the transaction after which nobody names it.
+pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
+    mark(tx, Doomed::Roster(roster));
+}
+
+/// Rows that one transaction may still remove.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn spend(&mut self, rows: usize) {
+        self.0 = self.0.saturating_sub(rows);
+    }
+
+    /// How much is left.
+    pub(super) fn left(&self) -> usize {
+        self.0
+    }
+
+    /// Deletes rows of a table by the beginning of their keys.
+    pub(super) fn delete(
+        &mut self,
+        tx: &mut Tx,
+        table: tables::Table,
+        prefix: &[u8],
+    ) -> Result<()> {
+        let gone = tx.delete_some(table, prefix, self.0)?;
+        self.spend(gone);
+        Ok(())
+    }
+
+    /// Deletes rows of a lane.
+    pub(super) fn delete_lane(&mut self, tx: &mut Tx, number: u8, lane: &[u8]) -> Result<()> {
+        let gone = queue::delete_page(tx, number, lane, self.0)?;
+        self.spend(gone);
+        Ok(())
+    }
+}
+
+/// Removes a page of a session's rows, all but its files. Index rows go before what they name.
+fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
+    let prefix = session.0.to_be_bytes();
+    let mut budget = Budget(PAGE);
+    budget.delete_lane(tx, received::QUEUE, &prefix)?;
+    budget.delete_lane(tx, unread::QUEUE, &prefix)?;
+    for lane in webhook::lanes(tx, session)? {
+        budget.delete_lane(tx, webhook::QUEUE, &lane)?;
+    }
+    if budget.is_spent() {
+        return Ok(budget);
+    }
+    let events = event::delete_some(tx, session, budget.left())?;
+    budget.spend(events);
+    campaign::rows::delete_some(tx, session, &mut budget)?;
+    list::delete_some(tx, session, &mut budget)?;
+    for table in [
+        tables::OUTBOX,
+        tables::MESSAGES,
+        tables::WEBHOOKS,
+        tables::DELIVERIES,
+        tables::IDEMPOTENCY,
+        tables::UPLOADS,
+        tables::POLL_VOTES,
+        tables::CHATS,
+        tables::SUPPRESSED,
+        tables::DAY_COUNTS,
+    ] {
+        budget.delete(tx, table, &prefix)?;
+    }
+    Ok(budget)
+}
+
+/// Removes a page of a roster's rows.
+fn roster_page(tx: &mut Tx, roster: Roster) -> Result<Budget> {
+    let prefix = roster.0.to_be_bytes();
+    let mut budget = Budget(PAGE);
+    budget.delete_lane(tx, campaign::QUEUE, &prefix)?;
+    for table in [
+        tables::CAMPAIGN_STATES,
+        tables::CAMPAIGN_PROGRESS,
+        tables::RECIPIENTS,
+    ] {
+        budget.delete(tx, table, &prefix)?;
+    }
+    Ok(budget)
+}
+
+/// Told of new marks.
+pub fn signal(store: &Store) -> Arc<Notify> {
+    store.signal(SIGNAL)
+}
+
+impl Gateway {
+    /// Removes what is marked, until nothing is or `stop`.
+    pub async fn remove_marked(&self, stop: &CancellationToken) -> Result<()> {
+        loop {
+            let marks = self
+                .store
+                .read(|read| read.prefix(tables::REMOVALS, b"", None, MARKS))?;
+            if marks.is_empty() {
+                return Ok(());
+            }
+            for (key, _) in marks {
+                let doomed = Doomed::of(&key)
+                    .ok_or_else(|| Error::internal("a removal of an unknown kind"))?;
+                self.remove_doomed(doomed, stop).await?;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn remove_doomed(&self, doomed: Doomed, stop: &CancellationToken) -> Result<()> {
+        if let Doomed::Session(session) = doomed {
+            // Its keys first: they are worth most to a thief.
+            backend::delete_all(&self.store, session.0).await?;
+            while !stop.is_cancelled() && !self.remove_files_page(session).await? {}
+        }
+        while !stop.is_cancelled() && !self.remove_page(doomed).await? {}
+        Ok(())
+    }
+
+    /// Removes a page; whether that was the last, and the mark with it.
+    async fn remove_page(&self, doomed: Doomed) -> Result<bool> {
+        self.store
+            .write(Durability::Lazy, move |tx| {
+                let budget = match doomed {
+                    Doomed::Session(session) => session_page(tx, session)?,
+                    Doomed::Roster(roster) => roster_page(tx, roster)?,
+                };
+                if budget.is_spent() {
+                    return Ok(false);
+                }
+                tx.delete(tables::REMOVALS, &doomed.key());
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Removes some files of a session with their rows; whether those were the last.
+    async fn remove_files_page(&self, session: SessionNumber) -> Result<bool> {
+        let _alone = self.media.change().await;
+        let (unnamed, over) = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                files::delete_some(tx, session, PAGE / 5)
+            })
+            .await?;
+        self.media.remove(unnamed).await;
+        Ok(over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_marked_is_found_again() {
+        for doomed in [
+            Doomed::Session(SessionNumber(7)),
+            Doomed::Roster(Roster(u32::MAX)),
+        ] {
+            assert_eq!(Doomed::of(&doomed.key()), Some(doomed));
+        }
+        assert_eq!(Doomed::of(b""), None);
+        assert_eq!(Doomed::of(b"\x03\0\0\0\x01"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! Removing the rows of what was deleted, in the background.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Gateway, removal};
+
+/// Removes until `stop`; what is left then is taken up by the next start.
+pub async fn run(gateway: Gateway, stop: CancellationToken) {
+    let signal = removal::signal(&gateway.store);
+    while !stop.is_cancelled() {
+        let mut woken = pin!(signal.notified());
+        // Before looking: what is marked while we look wakes us too.
+        woken.as_mut().enable();
+        let pause = match gateway.remove_marked(&stop).await {
+            Ok(()) => Duration::from_secs(3600),
+            Err(error) => {
+                tracing::error!(?error, "what was deleted cannot be removed yet");
+                Duration::from_secs(1)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = woken => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Deleting much: it goes at once for clients, and by and by from the store.
+
+use serde_json::json;
+use warung::store::{Durability, Read, check, record, tables};
+
+use crate::support::{Rig, eventually};
+
+/// More rows than one transaction may change.
+const MANY: u32 = 4000;
+
+/// The most that one operation may change.
+const MOST: u64 = 1200;
+
+fn rows(rig: &Rig, table: tables::Table) -> usize {
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let rows = gateway
+        .store
+        .read(|read| read.prefix(table, b"", None, 100_000));
+    rows.expect("read").len()
+}
+
+fn largest(rig: &Rig) -> u64 {
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    gateway.store.stats().largest_operation
+}
+
+/// Gives session number 1 many events, messages and delivery rows, a few at a time.
+async fn fill(rig: &Rig) {
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    for page in 0..MANY / 100 {
+        let at = gateway.clock.now();
+        let write = gateway.store.write(Durability::Lazy, move |tx| {
+            let session = warung::ids::SessionNumber(1);
+            for n in page * 100..page * 100 + 100 {
+                let event = warung::domain::event::Event {
+                    event: "message.received".into(),
+                    session: "shop".into(),
+                    at,
+                    data: serde_json::Map::new(),
+                };
+                warung::domain::event::append(tx, session, &event)?;
+                let key = [&1u32.to_be_bytes()[..], format!("M{n}\0c\0").as_bytes()].concat();
+                tx.put(tables::MESSAGES, key, record::encode(&event)?);
+            }
+            Ok(())
+        });
+        write.await.expect("written");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_many_rows_goes_page_by_page_also_after_a_restart() {
+    let mut rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    rig.create("other").await;
+    // Nobody listens there: the deliveries wait.
+    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
+    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
+    call.send().await.expect(200);
+    fill(&rig).await;
+    assert!(rows(&rig, tables::QUEUE_ROWS) >= MANY as usize);
+    let gone = rig.delete("/api/v1/sessions/shop").master();
+    gone.send().await.expect(200);
+    let answer = rig.get("/api/v1/events?sessionId=shop").bearer(&token);
+    assert_eq!(answer.send().await.status, 403);
+    let anew = rig.create("shop").await;
+    assert_ne!(anew, token);
+    rig.restart().await;
+    eventually("all rows of the session are gone", || async {
+        let left = rows(&rig, tables::REMOVALS)
+            + rows(&rig, tables::MESSAGES)
+            + rows(&rig, tables::QUEUE_ROWS);
+        (left == 0).then_some(())
+    })
+    .await;
+    assert!(rows(&rig, tables::EVENTS) < 100);
+    assert!(largest(&rig) <= MOST, "{} rows at once", largest(&rig));
+    rig.stop().await;
+    let problems = check(&rig.folder.path().join("data/warung.redb"));
+    assert_eq!(problems.expect("checked"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_writes_few_rows_at_a_time_and_others_in_between() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
+    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
+    call.send().await.expect(200);
+    fill(&rig).await;
+    let gone = rig.delete("/api/v1/sessions/shop").master();
+    gone.send().await.expect(200);
+    eventually("all rows are gone", || async {
+        (rows(&rig, tables::REMOVALS) + rows(&rig, tables::EVENTS) == 0).then_some(())
+    })
+    .await;
+    assert_eq!(rows(&rig, tables::MESSAGES), 0);
+    assert_eq!(rows(&rig, tables::QUEUE_ROWS), 0);
+    assert!(largest(&rig) <= MOST, "{} rows at once", largest(&rig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_with_many_deliveries_goes_page_by_page() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
+    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
+    call.send().await.expect(200);
+    fill(&rig).await;
+    let call = rig.delete("/api/v1/webhook?sessionId=shop").bearer(&token);
+    call.send().await.expect(200);
+    assert_eq!(rows(&rig, tables::QUEUE_ROWS), 0);
+    assert!(largest(&rig) <= MOST, "{} rows at once", largest(&rig));
+}
