@@ -21,5 +21,6 @@ mod messages;
 mod operation;
 mod pairing;
 mod power;
+mod sealed;
 mod service;
 mod upgrade;
