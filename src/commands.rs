@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::terminal_qr;
+use crate::at_rest;
 use crate::config::Config;
 use crate::domain::media::folder;
+use crate::domain::vault::Vault;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Method;
 use crate::http::client::{Client, Outgoing, Policy};
+use crate::ids::IdSource;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
 use crate::server::{Deps, Server, store_file};
@@ -197,14 +200,24 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             std::fs::remove_dir_all(folder::beside(&made)).map_err(cannot)?;
         }
         None => {
+            let vault = Vault::new(at_rest::seal_of(config, &IdSource::random())?);
+            let seal = vault.seal_of_bytes().clone();
             let disk = store::Disk::File(store_file(config));
-            let store = store::Store::open(disk, store::Options::default())?;
-            store.backup(file).await?;
+            let store = at_rest::open_store(disk, store::Options::default(), &vault).await?;
+            let room = config.data.clone();
+            store.sealed_backup(seal.clone(), room, file).await?;
             store.close().await;
-            folder::copy_contents(&config.data.join("media"), &files)?;
+            folder::seal_contents(&config.data.join("media"), &files, &seal)?;
         }
     }
     say(&format!("wrote {} and {}", file.display(), files.display()));
+    Ok(())
+}
+
+/// Makes a store of a backup; the data folder holds the key and no store yet.
+pub fn restore(config: &Config, file: &Path) -> Result<()> {
+    at_rest::restore(config, file)?;
+    say(&format!("{} is restored", store_file(config).display()));
     Ok(())
 }
 
@@ -266,7 +279,11 @@ struct Running {
 
 impl Running {
     fn of(config: &Config) -> Result<Self> {
-        let policy = Policy::new(&config.allow_private, &config.dns_servers)?.with_loopback(true);
+        // The gateway may listen on any port of any address of this machine.
+        let mut allow = config.allow_private.clone();
+        let address = config.listen.parse::<std::net::SocketAddr>();
+        allow.extend(address.map(|address| address.ip().to_string()));
+        let policy = Policy::new(&allow, &config.dns_servers)?.with_loopback(true);
         let key = match &config.master_key {
             Some(key) => key.clone(),
             None => std::fs::read_to_string(config.data.join("master.key")).unwrap_or_default(),

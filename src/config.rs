@@ -24,6 +24,8 @@ pub enum Command {
     Pair(String),
     /// Copy store and media to a file.
     Backup(PathBuf),
+    /// Make a store of a backup.
+    Restore(PathBuf),
     /// Ask the running instance whether it is well.
     Healthcheck,
     /// Tell what this host lacks; with a URL, also whether that can be reached.
@@ -70,6 +72,8 @@ pub struct Config {
     pub legacy: Legacy,
     /// Address ranges that links and webhooks may name although they are private.
     pub allow_private: Vec<String>,
+    /// Ports that webhooks and links may name besides those of web servers.
+    pub allow_ports: Vec<u16>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
     /// Certificates (PEM) that are trusted besides the public roots, where connections go out.
@@ -117,6 +121,7 @@ impl Default for Config {
             default_country_code: None,
             legacy: Legacy::Auto,
             allow_private: Vec::new(),
+            allow_ports: Vec::new(),
             trusted_proxies: Vec::new(),
             trusted_roots: None,
             dns_servers: Vec::new(),
@@ -158,7 +163,8 @@ usage: warung [COMMAND] [OPTIONS]
   serve             run the gateway (this is the default)
   pair SESSION      show the session's QR code here until it is scanned
   check             verify the store; exit 1 when something is wrong
-  backup FILE       write a consistent copy of the store
+  backup FILE       write a consistent copy of store and files, sealed under secret.key
+  restore FILE      make a store of a backup, in a data folder that holds only its secret.key
   healthcheck       exit 0 when the running gateway answers
   self-check [URL]  tell what this host lacks, and whether URL (a webhook) can be reached
   sandbox           run the gateway on a simulated WhatsApp network (sandbox builds)
@@ -287,6 +293,11 @@ impl Config {
                 }
             }
             "allow_private" => self.allow_private = list().collect(),
+            "allow_ports" => {
+                self.allow_ports = list()
+                    .map(|s| s.parse().map_err(|_| bad("a list of port numbers")))
+                    .collect::<Result<_>>()?;
+            }
             "trusted_proxies" => self.trusted_proxies = list().collect(),
             "trusted_roots" => self.trusted_roots = Some(value.into()),
             "dns_servers" => {
@@ -439,11 +450,15 @@ fn parse_args(
         ["check"] => Command::Check,
         ["pair", session] => Command::Pair(session.into()),
         ["backup", file] => Command::Backup(file.into()),
+        ["restore", file] => Command::Restore(file.into()),
         ["healthcheck"] => Command::Healthcheck,
         ["self-check"] => Command::SelfCheck(None),
         ["self-check", url] => Command::SelfCheck(Some(url.into())),
         ["pair"] => return Err(Error::invalid("warung pair needs the name of a session")),
-        ["backup"] => return Err(Error::invalid("warung backup needs the name of a file")),
+        ["backup" | "restore"] => {
+            let text = format!("warung {} needs the name of a file", words[0]);
+            return Err(Error::invalid(text));
+        }
         _ => {
             return Err(Error::invalid(format!(
                 "unknown command: {}; see warung --help",

@@ -6,6 +6,7 @@
 //! feature `sandbox` there is also a simulated WhatsApp network.
 
 pub mod api;
+pub mod at_rest;
 pub mod bytes64;
 pub mod commands;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod jid;
 pub mod logging;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod seal;
 pub mod self_check;
 pub mod server;
 pub mod store;

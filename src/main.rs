@@ -41,6 +41,7 @@ async fn run(command: Command, config: Config) -> Result<ExitCode> {
         Command::Check => return commands::check(&config),
         Command::Pair(session) => commands::pair(&config, &session).await?,
         Command::Backup(file) => commands::backup(&config, &file).await?,
+        Command::Restore(file) => commands::restore(&config, &file)?,
         Command::Healthcheck => commands::healthcheck(&config).await?,
         Command::SelfCheck(url) => {
             let works = warung::self_check::run(&config, url.as_deref()).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
-use crate::domain::vault::{Vault, key_bytes, secret_file};
+use crate::domain::media::turns::Turns;
+use crate::domain::vault::{Vault, secret_file};
 use crate::domain::{Gateway, Parts, event, retention, unread, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
@@ -23,7 +24,7 @@ use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
-use crate::{api, worker};
+use crate::{api, at_rest, worker};
 
 /// How long each step of stopping may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -75,9 +76,7 @@ impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
     pub async fn start(config: Config, deps: Deps) -> Result<Self> {
         make_folder(&config.data)?;
-        refuse_lost_key(&config)?;
-        let (sealing, _) = secret_file(&config.data.join("secret.key"), &deps.ids)?;
-        let vault = Vault::new(&key_bytes(&sealing)?, deps.ids.clone());
+        let vault = Vault::new(at_rest::seal_of(&config, &deps.ids)?);
         let (master_key, made_master_key) = match &config.master_key {
             Some(key) => (key.clone(), false),
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
@@ -87,7 +86,7 @@ impl Server {
             cache_bytes: config.store_cache,
             ..Options::default()
         };
-        let store = Store::open(disk, options)?;
+        let store = at_rest::open_store(disk, options, &vault).await?;
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
@@ -127,7 +126,7 @@ impl Server {
                 deps.clock.clone(),
                 campaign::MAX_BACKOFF,
             ),
-            picture_work: Semaphore::new(1),
+            pictures: Turns::of_machine(),
             link_client: Client::new(policies.links)?,
             store,
             clock: deps.clock,
@@ -249,7 +248,8 @@ pub(crate) struct Policies {
 
 impl Policies {
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let mut base = Policy::new(&config.allow_private, &config.dns_servers)?;
+        let mut base = Policy::new(&config.allow_private, &config.dns_servers)?
+            .with_ports(&config.allow_ports);
         if let Some(path) = &config.trusted_roots {
             let wrong = |why: &dyn std::fmt::Display| {
                 Error::invalid(format!("setting trusted_roots: {}: {why}", path.display()))

@@ -27,6 +27,11 @@ back_up() {
     rm -rf "$1" "$1.media"
     shift
   done
+  # The files take as much room as the account's own: those of the last one do.
+  while [ $# -gt 1 ]; do
+    rm -rf "$1.media"
+    shift
+  done
 }
 
 # It answers, and still does a moment later.

@@ -275,6 +275,7 @@ streams "$web/wa"
 ok "proxy: the event stream passes"
 expect_status 404 -x "$web" http://example.com/
 expect_status 404 "$web/wa/@example.com/" -H "X-Master-Key: $key"
+expect_status 403 "$web/wa/health%20HTTP/1.1%0d%0aHost:%20x%0d%0a%0d%0aGET%20/ready"
 ok "proxy: it is no open proxy"
 
 as_user "$kit/install.sh" --binary "$binary" --front proxy --public domain >/dev/null

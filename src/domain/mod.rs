@@ -30,7 +30,7 @@ mod zone_rules;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -78,8 +78,8 @@ pub struct Parts {
     pub media: media::folder::Folder,
     /// Files that are being uploaded to WhatsApp.
     pub uploads: media::attachment::Uploads,
-    /// Lets one picture at a time be worked on.
-    pub picture_work: Semaphore,
+    /// Whose picture is worked on next.
+    pub pictures: media::turns::Turns,
     /// Downloads of received files that wait.
     pub downloads: Queue,
     /// Messages that could not be read and may still come.

@@ -16,13 +16,13 @@ use super::message;
 use super::optout::Words;
 use super::pacing::QuietHours;
 use super::removal;
-use super::vault::token_hash;
+use super::vault::{Vault, token_hash};
 use super::zone::Zone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
 use crate::jid::{Jid, PhoneNumber};
 use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, tables};
+use crate::store::{Durability, Read, Store, tables};
 use crate::time::Timestamp;
 use crate::wa::backend::{self, Backend};
 use crate::wa::link::{Link, Options};
@@ -454,6 +454,20 @@ impl Sessions {
 const NOT_PAIRED: &str = "Not paired yet; ask for a QR code";
 const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
 
+/// Whether the vault opens what the store holds sealed: a token of any session, if there is one.
+pub fn fits_key(store: &Store, vault: &Vault) -> Result<bool> {
+    let rows = store.read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
+    let rows: Vec<Row> = rows
+        .iter()
+        .filter_map(|(_, value)| record::decode(value).ok())
+        .collect();
+    let opens = |row: &Row| {
+        let opened = vault.open(&token_purpose(row.number), &row.token);
+        opened.is_ok()
+    };
+    Ok(rows.is_empty() || rows.iter().any(opens))
+}
+
 impl Gateway {
     /// Reads all sessions from the store; none is started yet.
     pub fn load_sessions(&self) -> Result<()> {
@@ -643,7 +657,12 @@ impl Gateway {
         });
         let opened = Link::open(Options {
             stored,
-            backend: Backend::new(self.store.clone(), session.number.0, self.clock.clone()),
+            backend: Backend::new(
+                self.store.clone(),
+                session.number.0,
+                self.clock.clone(),
+                self.vault.seal_of_bytes().clone(),
+            ),
             endpoint: self.endpoint.clone(),
             dialer: self.dialer.clone(),
             http: self.media_client.clone(),

@@ -1,7 +1,7 @@
 //! Ranges of addresses: which ones a setting names, and which ones belong to the public internet.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -121,6 +121,22 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is one of this machine's own: then it is also the one from which the machine
+/// would speak to it. Nothing is sent.
+pub(super) fn is_ourselves(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    // What cannot be routed cannot be reached either.
+    from().is_ok_and(|own| own.ip() == ip)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +166,19 @@ mod tests {
             "a/8",
         ] {
             assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn this_machine_knows_its_own_addresses() {
+        assert!(is_ourselves(ip("127.0.0.1")));
+        for other in ["1.1.1.1", "192.0.2.1", "2606:4700::1111", "255.255.255.255"] {
+            assert!(!is_ourselves(ip(other)), "{other}");
+        }
+        // What it would speak to others from, where there is a network.
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        if socket.connect("1.1.1.1:9").is_ok() {
+            assert!(is_ourselves(socket.local_addr().expect("bound").ip()));
         }
     }
 

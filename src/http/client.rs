@@ -90,7 +90,7 @@ impl Client {
 
     /// Resolves the target's name and judges every address. A name without an address is refused.
     pub async fn check_resolved(&self, target: &Target) -> Result<()> {
-        match self.dialer.addresses(&target.host).await {
+        match self.dialer.addresses(&target.host, target.port).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Invalid => Err(error),
             Err(error) => Err(Error::invalid("URL host name cannot be resolved").because(error)),

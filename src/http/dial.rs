@@ -85,7 +85,7 @@ impl Dialer {
             let stream = UnixStream::connect(path).await.map_err(unreachable)?;
             return Ok(Box::new(stream));
         }
-        let addresses = self.addresses(host).await?;
+        let addresses = self.addresses(host, port).await?;
         let stream = self.first_of(addresses, port).await?;
         // Requests are small: they must not wait for more.
         stream.set_nodelay(true).map_err(unreachable)?;
@@ -110,9 +110,18 @@ impl Dialer {
 
     /// The addresses of a host, each of them permitted.
     ///
-    /// Invariant: one address that is not permitted refuses the host. A local name stands only for
+    /// Invariant: one address that is not permitted, or not on this port, refuses the host. A local name stands only for
     /// addresses that the configuration opens: what answers for it in public means nothing.
-    pub(super) async fn addresses(&self, host: &Place) -> Result<Vec<IpAddr>> {
+    pub(super) async fn addresses(&self, host: &Place, port: u16) -> Result<Vec<IpAddr>> {
+        let addresses = self.addresses_of(host).await?;
+        let closed = |ip: &IpAddr| !self.policy.permits_port(*ip, port);
+        if addresses.iter().any(closed) {
+            self.policy.public_port(port)?;
+        }
+        Ok(addresses)
+    }
+
+    async fn addresses_of(&self, host: &Place) -> Result<Vec<IpAddr>> {
         let refused = || Error::invalid("URL must not resolve to a private or reserved address");
         let name = match host {
             Place::Address(ip) if self.policy.permits(*ip) => return Ok(vec![*ip]),

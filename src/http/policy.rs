@@ -7,14 +7,19 @@ use std::time::Duration;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use super::address::{Cidr, is_public};
+use super::address::{Cidr, is_ourselves, is_public};
 use crate::error::{Error, Result};
+
+/// The ports of web servers. Mail, shells and databases speak other languages than HTTP, and yet
+/// understand some of it.
+const WEB_PORTS: &[u16] = &[80, 443, 8080, 8443];
 
 /// Which addresses may be reached: public ones, and those that the configuration opens.
 #[derive(Debug, Clone)]
 pub struct Policy {
     allow: Arc<[Cidr]>,
     loopback: bool,
+    ports: Arc<[u16]>,
     pub(super) dns_servers: Arc<[IpAddr]>,
     pub(super) roots: Vec<CertificateDer<'static>>,
     pub(super) patience: Patience,
@@ -54,6 +59,7 @@ impl Policy {
                 .map(|range| range.parse())
                 .collect::<Result<_>>()?,
             loopback: false,
+            ports: WEB_PORTS.into(),
             dns_servers: dns_servers.into(),
             roots: Vec::new(),
             patience: Patience::default(),
@@ -64,6 +70,13 @@ impl Policy {
     #[must_use]
     pub fn with_loopback(mut self, open: bool) -> Self {
         self.loopback = open;
+        self
+    }
+
+    /// Opens more ports of public addresses than those of the web.
+    #[must_use]
+    pub fn with_ports(mut self, more: &[u16]) -> Self {
+        self.ports = [WEB_PORTS, more].concat().into();
         self
     }
 
@@ -86,9 +99,28 @@ impl Policy {
         self
     }
 
-    /// Whether connections to the address are made.
+    /// Whether connections to the address are made. This machine's own public address is none of
+    /// the internet: behind it lies what a firewall keeps from strangers.
     pub(super) fn permits(&self, ip: IpAddr) -> bool {
-        is_public(ip) || self.opens(ip)
+        is_public(ip) && !is_ourselves(ip) || self.opens(ip)
+    }
+
+    /// Whether connections to this port are made: to any of an address that the configuration
+    /// names.
+    pub(super) fn permits_port(&self, ip: IpAddr, port: u16) -> bool {
+        self.ports.contains(&port) || self.opens(ip)
+    }
+
+    /// Refuses a port that is not open on public addresses.
+    pub(super) fn public_port(&self, port: u16) -> Result<()> {
+        if self.ports.contains(&port) {
+            return Ok(());
+        }
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
+        Err(Error::invalid(format!(
+            "URL must use one of the ports {} (setting allow_ports)",
+            ports.join(", ")
+        )))
     }
 
     /// Whether the configuration names the address.

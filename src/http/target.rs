@@ -129,7 +129,10 @@ impl Target {
             host if host.is_local_name() && !policy.opens_anything() => {
                 Err(Error::invalid("URL must not point to a local address"))
             }
-            _ => Ok(target),
+            Place::Address(ip) if policy.opens(*ip) => Ok(target),
+            // The name may stand for an address that the configuration opens, with all its ports.
+            Place::Name(_) if policy.opens_anything() => Ok(target),
+            _ => policy.public_port(port).map(|()| target),
         }
     }
 }

@@ -1,13 +1,17 @@
 //! A consistent copy of an open store.
 
+use std::fs::File;
+use std::io::{self, Seek as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::ReadableTableMetadata as _;
 use redb::{Database, Durability, ReadTransaction, TableDefinition, TableHandle as _};
 
-use super::disk::{beside, cannot_open, private, publish};
+use super::disk::{beside, cannot_open, existing, private, publish};
 use super::failure::Failure;
 use crate::error::{Error, Result};
+use crate::seal::{Seal, file::is_sealed};
 
 /// How many rows one transaction of the copy takes: it bounds the memory.
 const CHUNK: usize = 5000;
@@ -32,8 +36,45 @@ pub(super) fn copy(from: &ReadTransaction, to: &Path) -> Result<u64> {
     result
 }
 
+/// Copies everything `from` sees to a sealed file at `to`; see [`super::Store::sealed_backup`].
+pub(super) fn sealed(from: &ReadTransaction, seal: &Seal, room: &Path, to: &Path) -> Result<()> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    let name = format!("backup-{}-{number}.part", std::process::id());
+    let unnamed = |name: &Path| -> io::Result<(File, File)> {
+        let file = private(name)?;
+        std::fs::remove_file(name)?;
+        Ok((file.try_clone()?, file))
+    };
+    let failed = |e| cannot_open(&to.display().to_string(), e);
+    let (file, mut copy) = unnamed(&room.join(name)).map_err(failed)?;
+    fill(from, file).map_err(Error::from)?;
+    copy.rewind().map_err(failed)?;
+    seal.seal_file(copy, to)
+}
+
+/// Makes a store at `to` of a backup, or of the copy that a migration kept.
+pub fn restore(seal: &Seal, backup: &Path, to: &Path) -> Result<()> {
+    let failed = |e| cannot_open(&to.display().to_string(), e);
+    let unfinished = beside(to, "part");
+    if is_sealed(backup) {
+        seal.open_file(backup, &unfinished)?;
+    } else {
+        // Older versions did not seal: it is a store as it is, or `existing` refuses it.
+        drop(existing(backup)?);
+        let mut file = private(&unfinished).map_err(failed)?;
+        let mut clear = File::open(backup).map_err(failed)?;
+        io::copy(&mut clear, &mut file).map_err(failed)?;
+    }
+    drop(existing(&unfinished)?);
+    publish(&unfinished, to).map_err(failed)
+}
+
 fn copy_rows(from: &ReadTransaction, to: &Path) -> Result<(), Failure> {
-    let file = private(to).map_err(redb::StorageError::from)?;
+    fill(from, private(to).map_err(redb::StorageError::from)?)
+}
+
+fn fill(from: &ReadTransaction, file: File) -> Result<(), Failure> {
     let copy = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_file(file)?;

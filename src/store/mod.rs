@@ -34,7 +34,7 @@ pub mod tables;
 mod tx;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
@@ -43,6 +43,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+pub use self::backup::restore;
 pub use self::check::check;
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
@@ -61,6 +62,7 @@ use self::stats::Counters;
 use self::tables::{META, MIGRATIONS, Migration};
 use self::writer::{Message, Work, Writer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::seal::Seal;
 
 /// When a write is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,6 +306,21 @@ impl Store {
         .map_err(Error::internal)?
     }
 
+    /// Writes a consistent copy to `to`, sealed, which is whole or not there. On the way it lies in
+    /// the folder `room` without a name, so that no crash leaves a clear copy behind.
+    pub async fn sealed_backup(&self, seal: Seal, room: PathBuf, to: &Path) -> Result<()> {
+        let store = self.clone();
+        let to = to.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let transaction = store
+                .shared
+                .with_database(|database| Ok(database.begin_read()?))?;
+            backup::sealed(&transaction, &seal, &room, &to)
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+
     /// Refuses new writes, commits those that wait, and closes the file.
     pub async fn close(&self) {
         self.shared.slots.close();
@@ -335,8 +352,8 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
             ErrorKind::Invalid,
             format!(
                 "{name} was written by a newer version of this program (schema {version}, this one \
-                 knows up to {newest}); use that version, or restore a backup or the copy \
-                 {name}.schema-{newest} that it kept when it migrated the store"
+                 knows up to {newest}); use that version, or restore (`warung restore`) a backup or the \
+                 copy {name}.schema-{newest} that it kept when it migrated the store"
             ),
         ));
     }

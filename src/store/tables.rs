@@ -156,7 +156,7 @@ tables! {
     /// Files that lie at WhatsApp's servers. `sid, sha256 of the source, purpose` -> record.
     UPLOADS = "uploads/1": [U32, Fixed(32), Tail] => Versioned(1);
     /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
-    WA = "wa_rows/1": [U32, U8, Tail] => Versioned(1);
+    WA = "wa_rows/1": [U32, U8, Tail] => Versioned(2);
     /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.
     WA_EXPIRY = "wa_expiries/1": [U32, U8, U64, Tail] => Raw;
     /// Webhooks of a session. `sid, webhook id` -> record.
@@ -184,10 +184,16 @@ pub(super) struct Stretch {
 }
 
 /// What to do to a file of an older schema: entry `n - 1` makes schema `n + 1` out of `n`.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    what: "indexes the events of all sessions by their order",
-    stretch: order_events,
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        what: "indexes the events of all sessions by their order",
+        stretch: order_events,
+    },
+    Migration {
+        what: "keeps versions from the store that cannot read sealed rows",
+        stretch: nothing,
+    },
+];
 
 /// How many rows a stretch takes.
 const STRETCH: usize = 5000;
@@ -203,6 +209,15 @@ fn order_events(tx: &mut Tx, after: Option<Vec<u8>>) -> Result<Stretch> {
     Ok(Stretch {
         rows: rows.len() as u64,
         last: rows.into_iter().next_back().map(|(key, _)| key),
+    })
+}
+
+/// In schema 3 secrets of [`WA`] are sealed. The store has no key: whoever opens it seals them
+/// (`at_rest.rs`).
+fn nothing(_: &mut Tx, _: Option<Vec<u8>>) -> Result<Stretch> {
+    Ok(Stretch {
+        rows: 0,
+        last: None,
     })
 }
 

@@ -9,6 +9,9 @@
 //!   ask for again, or can miss once, rides with the next fsync.
 //! - Addresses and ids come from strangers: parts of keys are escaped, so that no choice of them makes
 //!   two rows one.
+//! - Keys, tokens and texts lie sealed in the store; `sealed.rs` says which rows those are.
+
+mod sealed;
 
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
@@ -27,8 +30,12 @@ use whatsapp_rust::wacore::store::traits::{
     SignalStore, TcTokenEntry, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
 
+pub use self::sealed::seal_rows;
 use super::arriving::Arriving;
+
+use self::sealed::SEALED;
 use crate::error::{Error, Result as OurResult};
+use crate::seal::Seal;
 use crate::store::tables::{WA, WA_EXPIRY};
 use crate::store::{Durability, Key, KeyParts, Read, Reader, Record, Store, Tx, decode, encode};
 use crate::time::Clock;
@@ -88,6 +95,37 @@ enum Kind {
     MsgSecret = 21,
 }
 
+impl Kind {
+    const ALL: [Self; 21] = [
+        Self::Device,
+        Self::Identity,
+        Self::Session,
+        Self::PreKey,
+        Self::SignedPreKey,
+        Self::SenderKey,
+        Self::SyncKey,
+        Self::LatestSyncKey,
+        Self::AppVersion,
+        Self::MutationMac,
+        Self::SenderKeyDevice,
+        Self::SenderKeyGroup,
+        Self::LidMapping,
+        Self::PnMapping,
+        Self::BaseKey,
+        Self::DeviceList,
+        Self::GroupMetadata,
+        Self::TcToken,
+        Self::SentMessage,
+        Self::PendingInbound,
+        Self::MsgSecret,
+    ];
+
+    /// The kind with this number.
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
 impl Record for Device {
     const VERSION: u8 = 1;
 }
@@ -110,17 +148,19 @@ pub struct Backend {
     store: Store,
     sid: u32,
     clock: Clock,
+    seal: Seal,
     /// What is on its way to the disk; nothing where no connection is made.
     arriving: Option<Arc<Arriving>>,
 }
 
 impl Backend {
-    /// The storage of session number `sid`.
-    pub fn new(store: Store, sid: u32, clock: Clock) -> Self {
+    /// The storage of session number `sid`, whose secrets are sealed.
+    pub fn new(store: Store, sid: u32, clock: Clock, seal: Seal) -> Self {
         Self {
             store,
             sid,
             clock,
+            seal,
             arriving: None,
         }
     }
@@ -306,7 +346,7 @@ fn put_ending(tx: &mut Tx, key: Key, old_end: Option<i64>, end: Option<i64>, val
 }
 
 /// Deletes a row that begins with the time it was stored at, and its entry in the index; returns
-/// what follows that time.
+/// what follows that time, sealed.
 fn take_stored(tx: &mut Tx, key: &Key) -> OurResult<Option<Vec<u8>>> {
     let found = tx.view(WA, key, stored)?.transpose()?;
     Ok(found.map(|(at, bytes)| {
@@ -317,12 +357,12 @@ fn take_stored(tx: &mut Tx, key: &Key) -> OurResult<Option<Vec<u8>>> {
 }
 
 /// Puts a row that begins with the time it is stored at.
-fn put_stored(tx: &mut Tx, key: Key, now: i64, bytes: &[u8]) -> OurResult<()> {
+fn put_stored(tx: &mut Tx, key: Key, now: i64, sealed: &[u8]) -> OurResult<()> {
     let old = tx.view(WA, &key, stored_at)?.transpose()?;
-    let mut value = Vec::with_capacity(9 + bytes.len());
-    value.push(VERSION);
+    let mut value = Vec::with_capacity(9 + sealed.len());
+    value.push(SEALED);
     value.extend_from_slice(&now.to_be_bytes());
-    value.extend_from_slice(bytes);
+    value.extend_from_slice(sealed);
     put_ending(tx, key, old, Some(now), value);
     Ok(())
 }
@@ -349,17 +389,13 @@ fn versioned(bytes: &[u8]) -> Vec<u8> {
 fn parts(value: &[u8]) -> OurResult<KeyParts<'_>> {
     let mut parts = KeyParts::new(value);
     match parts.u8()? {
-        VERSION => Ok(parts),
+        VERSION | SEALED => Ok(parts),
         other => Err(Error::internal(format!("value of unknown version {other}"))),
     }
 }
 
 fn plain(value: &[u8]) -> OurResult<Vec<u8>> {
     Ok(parts(value)?.tail().to_vec())
-}
-
-fn plain_bytes(value: &[u8]) -> OurResult<Bytes> {
-    Ok(Bytes::copy_from_slice(parts(value)?.tail()))
 }
 
 fn stored_at(value: &[u8]) -> OurResult<i64> {
@@ -382,24 +418,25 @@ fn failed(error: Error) -> StoreError {
 #[async_trait]
 impl SignalStore for Backend {
     async fn put_identity(&self, address: &str, key: [u8; 32]) -> Result<()> {
-        let row = self.key(Kind::Identity).tail(address);
-        self.put(Durability::Sync, row, versioned(&key)).await
+        let row = self.secret_row(self.key(Kind::Identity).tail(address), &key);
+        self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Result<()> {
         let row = |(address, key): &(Arc<str>, [u8; 32])| {
-            (self.key(Kind::Identity).tail(&**address), versioned(key))
+            self.secret_row(self.key(Kind::Identity).tail(&**address), key)
         };
         self.put_all(Durability::Sync, identities.iter().map(row).collect())
             .await
     }
 
     async fn load_identity(&self, address: &str) -> Result<Option<[u8; 32]>> {
-        self.get(&self.key(Kind::Identity).tail(address), |value| {
-            plain(value)?
-                .try_into()
-                .map_err(|_| Error::internal("identity key of another length"))
-        })
+        let found = self.get_secret(&self.key(Kind::Identity).tail(address));
+        let key = |bytes: Vec<u8>| {
+            let wrong = |_| Error::internal("identity key of another length");
+            bytes.try_into().map_err(wrong)
+        };
+        found.and_then(|f| f.map(key).transpose()).map_err(failed)
     }
 
     async fn delete_identity(&self, address: &str) -> Result<()> {
@@ -408,19 +445,20 @@ impl SignalStore for Backend {
     }
 
     async fn get_session(&self, address: &str) -> Result<Option<Bytes>> {
-        self.get(&self.key(Kind::Session).tail(address), plain_bytes)
+        let found = self.get_secret(&self.key(Kind::Session).tail(address));
+        Ok(found.map_err(failed)?.map(Bytes::from))
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
         self.wait_for_arriving().await;
-        let row = self.key(Kind::Session).tail(address);
-        self.put(Durability::Sync, row, versioned(session)).await
+        let row = self.secret_row(self.key(Kind::Session).tail(address), session);
+        self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
         self.wait_for_arriving().await;
         let row = |(address, session): &(Arc<str>, Bytes)| {
-            (self.key(Kind::Session).tail(&**address), versioned(session))
+            self.secret_row(self.key(Kind::Session).tail(&**address), session)
         };
         self.put_all(Durability::Sync, sessions.iter().map(row).collect())
             .await
@@ -453,26 +491,23 @@ impl SignalStore for Backend {
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
-        let value = Key::new().u8(VERSION).u8(uploaded.into()).tail(record);
-        self.put(
-            Durability::Sync,
-            self.key(Kind::PreKey).u32(id),
-            value.into(),
-        )
-        .await
+        let key = self.key(Kind::PreKey).u32(id);
+        let row = self.secret_row_with(key, &[uploaded.into()], record);
+        self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], uploaded: bool) -> Result<()> {
         let row = |(id, record): &(u32, Bytes)| {
-            let value = Key::new().u8(VERSION).u8(uploaded.into()).tail(record);
-            (self.key(Kind::PreKey).u32(*id), value.into())
+            let key = self.key(Kind::PreKey).u32(*id);
+            self.secret_row_with(key, &[uploaded.into()], record)
         };
         self.put_all(Durability::Sync, keys.iter().map(row).collect())
             .await
     }
 
     async fn load_prekey(&self, id: u32) -> Result<Option<Bytes>> {
-        self.get(&self.key(Kind::PreKey).u32(id), prekey_record)
+        let key = self.key(Kind::PreKey).u32(id);
+        self.get(&key, |value| self.prekey_record(&key, value))
     }
 
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
@@ -480,10 +515,12 @@ impl SignalStore for Backend {
             .iter()
             .map(|id| (*id, self.key(Kind::PreKey).u32(*id)))
             .collect();
+        let this = self.clone();
         self.scan(move |r| {
             let mut found = Vec::with_capacity(keys.len());
             for (id, key) in keys {
-                if let Some(record) = r.view(WA, &key, prekey_record)?.transpose()? {
+                let read = |value: &[u8]| this.prekey_record(&key, value);
+                if let Some(record) = r.view(WA, &key, read)?.transpose()? {
                     found.push((id, record));
                 }
             }
@@ -528,20 +565,22 @@ impl SignalStore for Backend {
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
-        let row = self.key(Kind::SignedPreKey).u32(id);
-        self.put(Durability::Sync, row, versioned(record)).await
+        let row = self.secret_row(self.key(Kind::SignedPreKey).u32(id), record);
+        self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn load_signed_prekey(&self, id: u32) -> Result<Option<Vec<u8>>> {
-        self.get(&self.key(Kind::SignedPreKey).u32(id), plain)
+        self.get_secret(&self.key(Kind::SignedPreKey).u32(id))
+            .map_err(failed)
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        let prefix = self.key(Kind::SignedPreKey);
+        let (this, prefix) = (self.clone(), self.key(Kind::SignedPreKey));
         self.scan(move |r| {
             let rows = r.prefix(WA, &prefix, None, usize::MAX)?;
             let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
-                Ok((KeyParts::new(&key[prefix.len()..]).u32()?, plain(value)?))
+                let id = KeyParts::new(&key[prefix.len()..]).u32()?;
+                Ok((id, this.secret_of(key, 0, value)?))
             };
             rows.iter().map(read).collect()
         })
@@ -555,24 +594,22 @@ impl SignalStore for Backend {
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> Result<()> {
         self.wait_for_arriving().await;
-        let row = self.key(Kind::SenderKey).tail(address);
-        self.put(Durability::Sync, row, versioned(record)).await
+        let row = self.secret_row(self.key(Kind::SenderKey).tail(address), record);
+        self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Result<()> {
         self.wait_for_arriving().await;
         let row = |(address, record): &(Arc<str>, Bytes)| {
-            (
-                self.key(Kind::SenderKey).tail(&**address),
-                versioned(record),
-            )
+            self.secret_row(self.key(Kind::SenderKey).tail(&**address), record)
         };
         self.put_all(Durability::Sync, sender_keys.iter().map(row).collect())
             .await
     }
 
     async fn get_sender_key(&self, address: &str) -> Result<Option<Vec<u8>>> {
-        self.get(&self.key(Kind::SenderKey).tail(address), plain)
+        self.get_secret(&self.key(Kind::SenderKey).tail(address))
+            .map_err(failed)
     }
 
     async fn delete_sender_key(&self, address: &str) -> Result<()> {
@@ -581,10 +618,11 @@ impl SignalStore for Backend {
     }
 }
 
-fn prekey_record(value: &[u8]) -> OurResult<Bytes> {
-    let mut parts = parts(value)?;
-    parts.u8()?;
-    Ok(Bytes::copy_from_slice(parts.tail()))
+impl Backend {
+    /// What follows whether the key was uploaded.
+    fn prekey_record(&self, key: &Key, value: &[u8]) -> OurResult<Bytes> {
+        Ok(self.secret_of(key, 1, value)?.into())
+    }
 }
 
 // The MACs are fsynced as the versions are: a version that is on the disk without its MACs makes
@@ -592,15 +630,14 @@ fn prekey_record(value: &[u8]) -> OurResult<Bytes> {
 #[async_trait]
 impl AppSyncStore for Backend {
     async fn get_sync_key(&self, key_id: &[u8]) -> Result<Option<AppStateSyncKey>> {
-        self.get_record(&self.key(Kind::SyncKey).tail(key_id))
+        self.get_secret_record(&self.key(Kind::SyncKey).tail(key_id))
+            .map_err(failed)
     }
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
         let rows = vec![
-            (
-                self.key(Kind::SyncKey).tail(key_id),
-                encode(&key).map_err(failed)?,
-            ),
+            self.secret_record(self.key(Kind::SyncKey).tail(key_id), &key)
+                .map_err(failed)?,
             (self.key(Kind::LatestSyncKey), versioned(key_id)),
         ];
         self.put_all(Durability::Sync, rows).await
@@ -850,7 +887,8 @@ impl ProtocolStore for Backend {
             .key(Kind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
-        self.put(Durability::Lazy, key, versioned(base_key)).await
+        let row = self.secret_row(key, base_key);
+        self.put_all(Durability::Lazy, vec![row]).await
     }
 
     async fn has_same_base_key(
@@ -863,8 +901,8 @@ impl ProtocolStore for Backend {
             .key(Kind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
-        let same = self.get(&key, |value| Ok(parts(value)?.tail() == current_base_key))?;
-        Ok(same.unwrap_or(false))
+        let known = self.get_secret(&key).map_err(failed)?;
+        Ok(known.is_some_and(|known| known == current_base_key))
     }
 
     async fn delete_base_key(&self, address: &str, message_id: &str) -> Result<()> {
@@ -921,12 +959,22 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_tc_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
-        self.get(&self.key(Kind::TcToken).tail(jid), tc_token)
+        let key = self.key(Kind::TcToken).tail(jid);
+        self.get(&key, |value| {
+            let mut entry = tc_token(value)?;
+            entry.token = self.open(&key, &entry.token)?;
+            Ok(entry)
+        })
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
         let key = self.key(Kind::TcToken).tail(jid);
-        self.put(Durability::Lazy, key, tc_token_value(entry)).await
+        let entry = TcTokenEntry {
+            token: self.seal(&key, &entry.token),
+            ..entry.clone()
+        };
+        self.put(Durability::Lazy, key, tc_token_value(&entry))
+            .await
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
@@ -1001,7 +1049,7 @@ impl ProtocolStore for Backend {
         token_timestamp: i64,
     ) -> Result<()> {
         let key = self.key(Kind::TcToken).tail(jid);
-        let token = token.to_vec();
+        let token = self.seal(&key, token);
         self.write(Durability::Lazy, move |tx| {
             let old = tx.view(WA, &key, tc_token)?.transpose()?;
             let stale =
@@ -1034,9 +1082,9 @@ impl ProtocolStore for Backend {
             .key(Kind::SentMessage)
             .escaped(chat_jid.as_bytes())
             .tail(message_id);
-        let (now, payload) = (self.now(), payload.to_vec());
+        let (now, sealed) = (self.now(), self.seal(&key, payload));
         self.store
-            .write_later(move |tx| put_stored(tx, key, now, &payload))
+            .write_later(move |tx| put_stored(tx, key, now, &sealed))
             .await
             .map_err(failed)
     }
@@ -1046,8 +1094,10 @@ impl ProtocolStore for Backend {
             .key(Kind::SentMessage)
             .escaped(chat_jid.as_bytes())
             .tail(message_id);
-        self.write(Durability::Lazy, move |tx| take_stored(tx, &key))
-            .await
+        let row = key.clone();
+        let taken = self.write(Durability::Lazy, move |tx| take_stored(tx, &row));
+        let opened = taken.await?.map(|sealed| self.open(&key, &sealed));
+        opened.transpose().map_err(failed)
     }
 
     async fn delete_expired_sent_messages(&self, cutoff_timestamp: i64) -> Result<u32> {
@@ -1077,7 +1127,7 @@ impl ProtocolStore for Backend {
         id: &str,
     ) -> Result<Option<Vec<u8>>> {
         let key = self.message_key(Kind::PendingInbound, chat, sender, id);
-        let pending = self.get(&key, |value| Ok(stored(value)?.1))?;
+        let pending = self.get(&key, |value| self.open(&key, &stored(value)?.1))?;
         // The library asks about duplicates only, and acknowledges one that is not pending.
         if let (None, Some(arriving)) = (&pending, &self.arriving) {
             arriving.settle(id);
@@ -1140,12 +1190,13 @@ impl Backend {
         let now = self.now();
         let row = |row: &PendingInboundRow<'_>| {
             let key = self.message_key(Kind::PendingInbound, row.chat, row.sender, row.id);
-            (key, row.message.to_vec())
+            let sealed = self.seal(&key, row.message);
+            (key, sealed)
         };
         let rows: Vec<_> = rows.iter().map(row).collect();
         let put = move |tx: &mut Tx| {
-            for (key, message) in rows {
-                put_stored(tx, key, now, &message)?;
+            for (key, sealed) in rows {
+                put_stored(tx, key, now, &sealed)?;
             }
             Ok(())
         };
@@ -1160,6 +1211,7 @@ impl Backend {
     }
 }
 
+/// An entry whose token is sealed, or nothing.
 fn tc_token(value: &[u8]) -> OurResult<TcTokenEntry> {
     let mut parts = parts(value)?;
     let token_timestamp = parts.u64()? as i64;
@@ -1174,7 +1226,7 @@ fn tc_token(value: &[u8]) -> OurResult<TcTokenEntry> {
 
 fn tc_token_value(entry: &TcTokenEntry) -> Vec<u8> {
     Key::new()
-        .u8(VERSION)
+        .u8(SEALED)
         .u64(entry.token_timestamp as u64)
         .u8(entry.sender_timestamp.is_some().into())
         .u64(entry.sender_timestamp.unwrap_or(0) as u64)
@@ -1186,7 +1238,7 @@ fn tc_token_value(entry: &TcTokenEntry) -> Vec<u8> {
 struct Secret {
     expires_at: i64,
     message_ts: i64,
-    secret: Vec<u8>,
+    sealed: Vec<u8>,
 }
 
 impl Secret {
@@ -1196,16 +1248,16 @@ impl Secret {
         Ok(Self {
             expires_at,
             message_ts,
-            secret: parts.tail().to_vec(),
+            sealed: parts.tail().to_vec(),
         })
     }
 
     fn encode(&self) -> Vec<u8> {
         Key::new()
-            .u8(VERSION)
+            .u8(SEALED)
             .u64(self.expires_at as u64)
             .u64(self.message_ts as u64)
-            .tail(&self.secret)
+            .tail(&self.sealed)
             .into_bytes()
     }
 
@@ -1220,15 +1272,12 @@ impl MsgSecretStore for Backend {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
         let row = |entry: &MsgSecretEntry| {
             let key = self.message_key(Kind::MsgSecret, &entry.chat, &entry.sender, &entry.msg_id);
-            let (expires_at, message_ts) = (entry.expires_at, entry.message_ts);
-            (
-                key,
-                Secret {
-                    expires_at,
-                    message_ts,
-                    secret: entry.secret.to_vec(),
-                },
-            )
+            let secret = Secret {
+                expires_at: entry.expires_at,
+                message_ts: entry.message_ts,
+                sealed: self.seal(&key, &entry.secret),
+            };
+            (key, secret)
         };
         let rows: Vec<_> = entries.iter().map(row).collect();
         self.write(Durability::Lazy, move |tx| {
@@ -1259,7 +1308,9 @@ impl MsgSecretStore for Backend {
         msg_id: &str,
     ) -> Result<Option<Vec<u8>>> {
         let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
-        self.get(&key, |value| Ok(Secret::decode(value)?.secret))
+        self.get(&key, |value| {
+            self.open(&key, &Secret::decode(value)?.sealed)
+        })
     }
 
     async fn get_msg_secret_with_ts(
@@ -1270,7 +1321,8 @@ impl MsgSecretStore for Backend {
     ) -> Result<Option<(Vec<u8>, i64)>> {
         let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
         self.get(&key, |value| {
-            Secret::decode(value).map(|s| (s.secret, s.message_ts))
+            let found = Secret::decode(value)?;
+            Ok((self.open(&key, &found.sealed)?, found.message_ts))
         })
     }
 
@@ -1283,12 +1335,14 @@ impl MsgSecretStore for Backend {
 #[async_trait]
 impl DeviceStore for Backend {
     async fn save(&self, device: &Device) -> Result<()> {
-        self.put_record(Durability::Sync, self.key(Kind::Device), device)
+        let row = self.secret_record(self.key(Kind::Device), device);
+        self.put_all(Durability::Sync, vec![row.map_err(failed)?])
             .await
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        self.get_record(&self.key(Kind::Device))
+        self.get_secret_record(&self.key(Kind::Device))
+            .map_err(failed)
     }
 
     async fn exists(&self) -> Result<bool> {
@@ -1297,10 +1351,11 @@ impl DeviceStore for Backend {
     }
 
     async fn create(&self) -> Result<i32> {
-        let key = self.key(Kind::Device);
+        let row = self.secret_record(self.key(Kind::Device), &Device::new());
+        let (key, value) = row.map_err(failed)?;
         self.write(Durability::Sync, move |tx| {
             if !tx.exists(WA, &key)? {
-                tx.put(WA, key, encode(&Device::new())?);
+                tx.put(WA, key, value);
             }
             Ok(())
         })

@@ -122,11 +122,18 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     let name = copy.to_str().expect("a path");
     let (copied, words) = run(&data, &running.listen, &["backup", name]).await;
     assert!(copied, "{words}");
-    assert!(warung::store::check(&copy).expect("a store").is_empty());
-    assert_eq!(
-        std::fs::read(&file).expect("the file is copied too"),
-        b"%PDF-1.4"
-    );
+    assert!(file.exists(), "the file is copied too");
+    let restored = folder.path().join("restored");
+    std::fs::create_dir(&restored).expect("a folder");
+    std::fs::copy(data.join("secret.key"), restored.join("secret.key")).expect("copied");
+    let (good, words) = run(&restored, "127.0.0.1:1", &["restore", name]).await;
+    assert!(good, "{words}");
+    let store = restored.join("warung.redb");
+    assert!(warung::store::check(&store).expect("a store").is_empty());
+    let sent = restored
+        .join("media")
+        .join(crate::files::sha256(b"%PDF-1.4"));
+    assert_eq!(std::fs::read(sent).expect("the file"), b"%PDF-1.4");
     assert_eq!(
         std::fs::read_dir(data.join("backups"))
             .expect("a folder")

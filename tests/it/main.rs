@@ -26,5 +26,6 @@ mod messages;
 mod operation;
 mod pairing;
 mod power;
+mod sealed;
 mod service;
 mod upgrade;

@@ -97,7 +97,31 @@ fn store_file(folder: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_schema_1_is_copied_migrated_and_loses_nothing() {
-    let folder = unpacked("schema-1.tar.gz").await;
+    migrates(1, "indexes the events").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_schema_2_is_copied_migrated_and_loses_nothing() {
+    migrates(2, "cannot read sealed rows").await;
+}
+
+/// The files in which an older version's keys of WhatsApp can be read.
+fn readable(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder.join("data")).expect("a folder");
+    files
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && !path.ends_with("sandbox.journal"))
+        .filter(|path| {
+            let bytes = std::fs::read(path).expect("a file");
+            bytes.windows(11).any(|part| part == b"\"noise_key\"")
+        })
+        .collect()
+}
+
+async fn migrates(schema: u32, word: &str) {
+    let folder = unpacked(&format!("schema-{schema}.tar.gz")).await;
+    assert_eq!(readable(folder.path()), [store_file(folder.path())]);
     let before = std::fs::read(store_file(folder.path())).expect("a store");
     let old = warung::store::check(&store_file(folder.path())).expect("checked");
     assert!(
@@ -107,7 +131,7 @@ async fn a_store_of_schema_1_is_copied_migrated_and_loses_nothing() {
 
     let running = Running::start(folder.path(), "first").await;
     let log = running.log();
-    for part in ["copied first", "indexes the events", "is migrated"] {
+    for part in ["copied first", word, "is migrated", "were sealed"] {
         assert!(log.contains(part), "{part} in {log}");
     }
     for session in ["shop", "clinic"] {
@@ -153,9 +177,23 @@ async fn a_store_of_schema_1_is_copied_migrated_and_loses_nothing() {
 
     let problems = warung::store::check(&store_file(folder.path())).expect("checked");
     assert!(problems.is_empty(), "{problems:?}");
-    let copy = folder.path().join("data/warung.redb.schema-1");
-    let kept = warung::store::check(&copy).expect("the copy is a store of the old version");
-    assert_eq!(kept, old);
+    assert!(readable(folder.path()).is_empty(), "no key of WhatsApp");
+    let copy = folder
+        .path()
+        .join(format!("data/warung.redb.schema-{schema}"));
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("a folder");
+    std::fs::copy(
+        folder.path().join("data/secret.key"),
+        elsewhere.join("secret.key"),
+    )
+    .expect("copied");
+    let mut restoring = Command::new(program());
+    restoring.arg("restore").arg(&copy).arg("--data");
+    let restored = restoring.arg(&elsewhere).status().await;
+    assert!(restored.expect("it runs").success());
+    let kept = warung::store::check(&elsewhere.join("warung.redb"));
+    assert_eq!(kept.expect("the copy is a store of the old version"), old);
     assert_ne!(
         std::fs::read(store_file(folder.path())).expect("a store"),
         before
@@ -163,7 +201,30 @@ async fn a_store_of_schema_1_is_copied_migrated_and_loses_nothing() {
 
     let again = Running::start(folder.path(), "second").await;
     assert!(!again.log().contains("migrat"), "{}", again.log());
+    assert!(!again.log().contains("sealed"), "{}", again.log());
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_store_is_not_sealed_under_a_key_that_is_not_its_own() {
+    let folder = unpacked("schema-2.tar.gz").await;
+    let key = folder.path().join("data/secret.key");
+    let right = std::fs::read(&key).expect("a key");
+    std::fs::write(&key, "ab".repeat(32)).expect("written");
+    let started = command(folder.path()).output();
+    let output = tokio::time::timeout(Duration::from_secs(30), started).await;
+    let output = output.expect("in time").expect("it runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("does not belong to this store"), "{words}");
+    std::fs::write(&key, right).expect("written");
+    let running = Running::start(folder.path(), "with the right key").await;
+    eventually("connected", || async {
+        let row = running.get("/api/v1/sessions/shop").await;
+        (row["status"] == "CONNECTED").then_some(())
+    })
+    .await;
+    running.stop().await;
+    assert!(readable(folder.path()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::effort::{Effort, LONGEST};
 use super::kind::{Family, FileType};
 use super::picture::Content;
 use super::source::Found;
-use super::{film, picture, sound, sticker};
+use super::turns::Turn;
+use super::{decode, film, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::send::not_connected;
@@ -133,17 +135,15 @@ impl Gateway {
         keep_original: bool,
     ) -> Result<Uploaded> {
         let made = {
-            // Pictures are worked on one at a time: each may take a hundred megabytes.
-            let _slot = match found.found.family() {
-                Family::Picture => {
-                    Some(self.picture_work.acquire().await.map_err(Error::internal)?)
-                }
-                _ => None,
-            };
+            let turn = self.picture_turn(session, found, kind).await?;
             let (path, file_type) = (found.path().to_owned(), found.found);
-            tokio::task::spawn_blocking(move || make(path, file_type, kind, keep_original))
-                .await
-                .map_err(Error::internal)??
+            tokio::task::spawn_blocking(move || {
+                // The turn lasts as long as the work, also when nobody waits for it any more.
+                let _turn = turn;
+                make(path, file_type, kind, keep_original)
+            })
+            .await
+            .map_err(Error::internal)??
         };
         let link = session.link().ok_or_else(|| not_connected(session))?;
         let sealed = self.media.scratch()?;
@@ -171,6 +171,25 @@ impl Gateway {
             },
             ends: self.clock.now().after(LIFE),
         })
+    }
+
+    /// Waits until the file may be worked on, if it is a picture that is to be decoded.
+    async fn picture_turn(
+        &self,
+        session: &Session,
+        found: &Found,
+        kind: MediaKind,
+    ) -> Result<Option<Turn>> {
+        let shown = matches!(kind, MediaKind::Image | MediaKind::Gif | MediaKind::Sticker);
+        if found.found.family() != Family::Picture || !shown {
+            return Ok(None);
+        }
+        let called = self.pictures.of(session.number).await;
+        let (path, file_type) = (found.path().to_owned(), found.found);
+        let bytes = tokio::task::spawn_blocking(move || decode::memory_of(&path, file_type))
+            .await
+            .map_err(Error::internal)??;
+        self.pictures.place(called, bytes).await.map(Some)
     }
 }
 
@@ -206,7 +225,7 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
         }
         MediaKind::Sticker => {
             needs(Family::Picture, "a picture")?;
-            let made = sticker::make(&path, found)?;
+            let made = sticker::make(&path, found, &Effort::of_this_thread(LONGEST))?;
             Ok(Made {
                 kind,
                 note: None,

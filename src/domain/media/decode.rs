@@ -1,6 +1,8 @@
 //! Decoding of pictures under limits: sizes are read and judged before any pixel is.
 
-use std::io::{BufRead, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
@@ -18,7 +20,12 @@ pub const MAX_PIXELS: u64 = 50_000_000;
 /// while they are decoded.
 pub const MAX_MEMORY: u64 = 160 << 20;
 /// A picture in more passes than this was made to keep a decoder busy.
-const MAX_SCANS: usize = 100;
+const MAX_SCANS: u64 = 100;
+/// The most pixels of all passes together. Programs make ten passes at most.
+const MAX_SCANNED: u64 = 400_000_000;
+/// What the parts of a PNG file besides the pixels may take: colour profiles are packed, and a
+/// megabyte may hold a thousand.
+const MAX_PROFILES: u64 = 16 << 20;
 
 /// What can be read here and there, with a buffer.
 pub(super) trait Source: BufRead + Seek {}
@@ -127,7 +134,7 @@ pub(super) fn open<R: Source + 'static>(mut source: R, kind: FileType) -> Result
     limits.max_alloc = Some(MAX_MEMORY);
     match kind {
         FileType::Jpeg => {
-            refuse_many_scans(&mut source)?;
+            let scans = scans(&mut source)?;
             let mut decoder = Box::new(jpeg_decoder::Decoder::new(source));
             decoder
                 .read_info()
@@ -141,10 +148,12 @@ pub(super) fn open<R: Source + 'static>(mut source: R, kind: FileType) -> Result
                 CodingProcess::Lossless => 2 * info.pixel_format.pixel_bytes() as u64,
             };
             check_size(size.0, size.1, cost)?;
+            refuse_many_scans(scans, size)?;
             decoder.set_max_decoding_buffer_size(MAX_MEMORY as usize);
             Ok(Opened::Jpeg { decoder, size })
         }
         FileType::Png => {
+            limits.max_alloc = Some(MAX_PROFILES);
             let decoder = PngDecoder::with_limits(source, limits).map_err(refused)?;
             let cost = u64::from(decoder.color_type().bytes_per_pixel());
             other(decoder, cost)
@@ -181,8 +190,8 @@ pub(super) fn refused(error: image::ImageError) -> Error {
     unreadable().because(error)
 }
 
-/// A few bytes make one more pass over the whole picture, so the passes are counted.
-fn refuse_many_scans<R: Source>(source: &mut R) -> Result<()> {
+/// How often a JPEG passes over the whole picture: a few bytes make one more.
+fn scans<R: Source>(source: &mut R) -> Result<u64> {
     let mut scans = 0;
     let mut after_ff = false;
     loop {
@@ -192,17 +201,47 @@ fn refuse_many_scans<R: Source>(source: &mut R) -> Result<()> {
         }
         for byte in bytes {
             // In the coded data a byte 0xff is always followed by 0.
-            scans += usize::from(after_ff && *byte == 0xda);
+            scans += u64::from(after_ff && *byte == 0xda);
             after_ff = *byte == 0xff;
         }
         let count = bytes.len();
         source.consume(count);
     }
+    source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    Ok(scans)
+}
+
+fn refuse_many_scans(scans: u64, (width, height): (u32, u32)) -> Result<()> {
     if scans > MAX_SCANS {
         return Err(unreadable());
     }
-    source.seek(SeekFrom::Start(0)).map_err(Error::internal)?;
+    let scanned = scans * u64::from(width) * u64::from(height);
+    if scanned > MAX_SCANNED {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "The picture has {width} x {height} pixels in {scans} passes; at most {MAX_SCANNED} \
+                 pixels of all passes are possible"
+            ),
+        ));
+    }
     Ok(())
+}
+
+/// About how much memory it takes to work on the picture in a file.
+pub(super) fn memory_of(path: &Path, kind: FileType) -> Result<u64> {
+    let file = File::open(path).map_err(Error::internal)?;
+    let opened = open(BufReader::new(file), kind)?;
+    let size = opened.size();
+    let per_pixel = match &opened {
+        Opened::Jpeg { decoder, .. } => match decoder.info().map(|info| info.coding_process) {
+            Some(CodingProcess::DctSequential) => 1,
+            _ => 8,
+        },
+        // What came before, what is decoded, what is shown, what is made of it.
+        Opened::Other(..) => 16,
+    };
+    Ok(u64::from(size.0) * u64::from(size.1) * per_pixel)
 }
 
 impl<R: Source> Opened<R> {

@@ -406,13 +406,19 @@ impl Gateway {
         Ok(count)
     }
 
-    /// Writes a consistent copy of the store to `to`, and of the files that it names beside it.
+    /// Writes a consistent copy of the store to `to`, and of the files that it names beside it;
+    /// both sealed.
     pub async fn backup(&self, to: &Path) -> Result<()> {
-        // No file comes or goes between the two.
-        let _alone = self.media.change().await;
-        self.store.backup(to).await?;
-        let (from, to) = (self.media.path().to_owned(), folder::beside(to));
-        tokio::task::spawn_blocking(move || folder::copy_contents(&from, &to))
+        let seal = self.vault.seal_of_bytes().clone();
+        let held = {
+            // No file comes or goes between the two; sealing them all takes long.
+            let _alone = self.media.change().await;
+            let room = self.config.data.clone();
+            self.store.sealed_backup(seal.clone(), room, to).await?;
+            self.media.hold().await?
+        };
+        let to = folder::beside(to);
+        tokio::task::spawn_blocking(move || folder::seal_contents(held.path(), &to, &seal))
             .await
             .map_err(Error::internal)?
     }

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, IdSource, hex};
+use crate::seal::{Seal, file::is_sealed};
 
 /// Bytes that are handed to the disk at once.
 const WRITE_AT_ONCE: usize = 256 * 1024;
@@ -140,24 +141,94 @@ impl Folder {
         }
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The contents that are in the folder.
     pub(super) fn contents(&self) -> Result<Vec<Hash>> {
-        let entries = std::fs::read_dir(&self.path)
-            .map_err(|e| unusable("the media folder cannot be read", e))?;
-        Ok(entries
-            .flatten()
-            .filter_map(|entry| Hash::parse(entry.file_name().to_str()?))
-            .collect())
+        contents_of(&self.path).map_err(|e| unusable("the media folder cannot be read", e))
+    }
+
+    /// Second names for all contents, under which they stay whatever happens to the first. The
+    /// caller holds [`Folder::change`].
+    pub(super) async fn hold(&self) -> Result<Held> {
+        let name = hex(&self.ids.bytes::<16>());
+        let held = Held(self.path.join("arriving").join(name));
+        let from = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            DirBuilder::new().mode(0o700).create(held.path())?;
+            copy_contents(&from, held.path()).map_err(io::Error::other)?;
+            Ok(held)
+        })
+        .await
+        .map_err(Error::internal)?
+        .map_err(|e| unusable("the media folder cannot be written to", e))
     }
 }
 
-/// Copies all kept files from one folder into another beside a backup of the store. On the same disk
-/// it takes no room: a file never changes, so both may be the same.
+/// Seals all kept files of a folder into another beside a backup of the store. What an earlier
+/// backup left there is the same: a file never changes.
+pub fn seal_contents(from: &Path, to: &Path, seal: &Seal) -> Result<()> {
+    let cannot = |e| unusable("the files cannot be copied", e);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
+    made.map_err(cannot)?;
+    for hash in contents_of(from).map_err(cannot)? {
+        let copy = to.join(hash.to_string());
+        if !is_sealed(&copy) {
+            let clear = File::open(from.join(hash.to_string())).map_err(cannot)?;
+            seal.seal_file(clear, &copy)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the files of a backup into the media folder of `data`, each under the hash that it has.
+pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<()> {
+    let cannot = |e| unusable("the files cannot be restored", e);
+    let (from, to) = (beside(backup), data.join("media"));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&to);
+    made.map_err(cannot)?;
+    for hash in contents_of(&from).map_err(cannot)? {
+        let (sealed, clear) = (from.join(hash.to_string()), to.join(hash.to_string()));
+        if is_sealed(&sealed) {
+            seal.open_file(&sealed, &clear)?;
+        } else {
+            // Older versions did not seal.
+            std::fs::copy(&sealed, &clear).map_err(cannot)?;
+        }
+        if hash_of(&clear).map_err(cannot)? != hash {
+            std::fs::remove_file(&clear).map_err(cannot)?;
+            let text = format!("{} is damaged", sealed.display());
+            return Err(Error::new(ErrorKind::Unavailable, text));
+        }
+    }
+    Ok(())
+}
+
+fn hash_of(path: &Path) -> io::Result<Hash> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; WRITE_AT_ONCE];
+    loop {
+        let count = io::Read::read(&mut file, &mut bytes)?;
+        if count == 0 {
+            return Ok(Hash(hasher.finalize().into()));
+        }
+        hasher.update(&bytes[..count]);
+    }
+}
+
+/// The files of a folder that are named as contents are; none where there is no folder.
+fn contents_of(folder: &Path) -> io::Result<Vec<Hash>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => Ok(entries
+            .flatten()
+            .filter_map(|entry| Hash::parse(entry.file_name().to_str()?))
+            .collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Copies all files of a backup into another folder. On the same disk it takes no room: a file never
+/// changes, so both may be the same.
 pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
     let cannot = |e| unusable("the files cannot be copied", e);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
@@ -172,7 +243,12 @@ pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         let copy = to.join(name);
-        if !copy.exists() && std::fs::hard_link(entry.path(), &copy).is_err() {
+        if is_sealed(&copy) {
+            continue;
+        }
+        // Older versions did not seal what lies there.
+        let _ = std::fs::remove_file(&copy);
+        if std::fs::hard_link(entry.path(), &copy).is_err() {
             std::fs::copy(entry.path(), copy).map_err(cannot)?;
         }
     }
@@ -199,6 +275,23 @@ pub(super) fn unusable(what: &'static str, error: io::Error) -> Error {
         _ => what,
     };
     Error::new(ErrorKind::Unavailable, what).because(error)
+}
+
+/// A folder of second names; it goes when the value does.
+pub(super) struct Held(PathBuf);
+
+impl Held {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // What stays is removed by the next start.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A path that is removed when nobody holds it any more.

@@ -3,11 +3,13 @@
 //! ([`attachment`]) and how they come from there ([`received`]).
 //!
 //! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
-//! one picture at a time. Each reader also takes bytes, so that hostile ones can be tried.
+//! pictures in turn ([`turns`]) and not for ever ([`effort`]). Each reader also takes bytes, so that
+//! hostile ones can be tried.
 
 pub mod attachment;
 mod boxes;
 mod decode;
+pub mod effort;
 pub mod files;
 pub mod film;
 pub mod folder;
@@ -21,6 +23,7 @@ mod shrink;
 pub mod sound;
 pub mod source;
 pub mod sticker;
+pub mod turns;
 pub mod upload;
 mod webp;
 mod zip;

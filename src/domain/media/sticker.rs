@@ -10,6 +10,7 @@ use image::imageops::FilterType;
 use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, Limits, RgbaImage};
 
 use super::decode::{Source, check_size, open, refused, unreadable};
+use super::effort::Effort;
 use super::kind::FileType;
 pub use super::picture::Content;
 use super::reader::Reader;
@@ -26,7 +27,7 @@ pub const MOVING_SIZE: usize = 500 * 1024;
 /// The most frames that are read.
 pub const MAX_FRAMES: u32 = 300;
 /// The most pixels of all frames together.
-pub const MAX_MOVING_PIXELS: u64 = 200_000_000;
+pub const MAX_MOVING_PIXELS: u64 = 40_000_000;
 /// Players show frames that claim less time than this for [`UNHURRIED`] milliseconds.
 const HURRIED: u32 = 20;
 const UNHURRIED: u32 = 100;
@@ -77,18 +78,19 @@ pub struct Sticker {
 }
 
 /// Makes a sticker of a picture. A file that is a proper one already stays as it is.
-pub fn make(path: &Path, kind: FileType) -> Result<Sticker> {
+pub fn make(path: &Path, kind: FileType, effort: &Effort) -> Result<Sticker> {
     let size = std::fs::metadata(path).map_err(Error::internal)?.len();
     let path = PathBuf::from(path);
-    make_from(size, kind, || {
+    make_from(size, kind, effort, || {
         Ok(BufReader::new(File::open(&path).map_err(Error::internal)?))
     })
 }
 
-/// As [`make`], of bytes.
+/// As [`make`], of bytes, whatever the effort.
 pub fn make_bytes(bytes: Vec<u8>, kind: FileType) -> Result<Sticker> {
     let bytes: Arc<[u8]> = bytes.into();
-    make_from(bytes.len() as u64, kind, || {
+    let boundless = Effort::while_true(|| true);
+    make_from(bytes.len() as u64, kind, &boundless, || {
         Ok(Cursor::new(Arc::clone(&bytes)))
     })
 }
@@ -97,6 +99,7 @@ pub fn make_bytes(bytes: Vec<u8>, kind: FileType) -> Result<Sticker> {
 fn make_from<R: Source + 'static>(
     file_size: u64,
     kind: FileType,
+    effort: &Effort,
     source: impl Fn() -> Result<R>,
 ) -> Result<Sticker> {
     let moves = match kind {
@@ -112,7 +115,7 @@ fn make_from<R: Source + 'static>(
                 && (outline.width, outline.height) == (SIDE, SIDE)
                 && file_size <= most as u64;
             if proper {
-                check(source()?, outline.animated)?;
+                check(source()?, outline.animated, effort)?;
                 return Ok(Sticker {
                     content: Content::Original,
                     animated: outline.animated,
@@ -123,7 +126,7 @@ fn make_from<R: Source + 'static>(
         _ => false,
     };
     if moves {
-        return moving(kind, source);
+        return moving(kind, effort, source);
     }
     let mut opened = open(source()?, kind)?;
     let orientation = opened.orientation();
@@ -134,16 +137,17 @@ fn make_from<R: Source + 'static>(
     let mut canvas = DynamicImage::ImageRgba8(canvas);
     // Turning a square leaves it as large as it is.
     canvas.apply_orientation(orientation);
-    still(&canvas.into_rgba8())
+    still(&canvas.into_rgba8(), effort)
 }
 
 /// Decodes everything and forgets it.
-fn check<R: Source + 'static>(source: R, animated: bool) -> Result<()> {
+fn check<R: Source + 'static>(source: R, animated: bool, effort: &Effort) -> Result<()> {
     if !animated {
         return open(source, FileType::WebP)?.pixels((SIDE, SIDE)).map(drop);
     }
     let mut budget = Budget::default();
     for frame in frames(source, FileType::WebP)? {
+        effort.go_on()?;
         budget.spend(frame.map_err(refused)?.buffer())?;
     }
     Ok(())
@@ -207,9 +211,14 @@ enum Outcome {
     Nothing,
 }
 
-fn moving<R: Source + 'static>(kind: FileType, source: impl Fn() -> Result<R>) -> Result<Sticker> {
+fn moving<R: Source + 'static>(
+    kind: FileType,
+    effort: &Effort,
+    source: impl Fn() -> Result<R>,
+) -> Result<Sticker> {
     let mut budget = Budget::default();
     for frame in frames(source()?, kind)? {
+        effort.go_on()?;
         budget.spend(frame.map_err(refused)?.buffer())?;
     }
     let mut share = f64::INFINITY;
@@ -218,14 +227,14 @@ fn moving<R: Source + 'static>(kind: FileType, source: impl Fn() -> Result<R>) -
         if attempt.share > share {
             continue;
         }
-        match encode(frames(source()?, kind)?, attempt, budget.frames)? {
+        match encode(frames(source()?, kind)?, attempt, budget.frames, effort)? {
             Outcome::Fits(bytes) => {
                 return Ok(Sticker {
                     content: Content::New(bytes),
                     animated: true,
                 });
             }
-            Outcome::Still(canvas) => return still(&canvas),
+            Outcome::Still(canvas) => return still(&canvas, effort),
             Outcome::TooLarge(times) => share = attempt.share / times.max(1.0) * 1.25,
             Outcome::Nothing => break,
         }
@@ -235,12 +244,13 @@ fn moving<R: Source + 'static>(kind: FileType, source: impl Fn() -> Result<R>) -
 }
 
 /// Encodes one frame of every `stride` among `count`, and gives up when the result is too large.
-fn encode(frames: Frames<'_>, attempt: &Try, count: u32) -> Result<Outcome> {
+fn encode(frames: Frames<'_>, attempt: &Try, count: u32, effort: &Effort) -> Result<Outcome> {
     let mut animation = Animation::new(SIDE, SIDE);
     let mut shown: Option<RgbaImage> = None;
     let mut kept = 0;
     let mut changes = 0;
     for (number, frame) in (0..count).zip(frames) {
+        effort.go_on()?;
         let frame = frame.map_err(refused)?;
         let (numerator, denominator) = frame.delay().numer_denom_ms();
         let mut milliseconds = numerator / denominator.max(1);
@@ -312,8 +322,9 @@ fn changed(before: &RgbaImage, after: &RgbaImage) -> Option<Place> {
     })
 }
 
-fn still(canvas: &RgbaImage) -> Result<Sticker> {
+fn still(canvas: &RgbaImage, effort: &Effort) -> Result<Sticker> {
     for quality in QUALITIES {
+        effort.go_on()?;
         let bytes = webp(canvas, quality, 4)?;
         if bytes.len() <= STILL_SIZE {
             return Ok(Sticker {

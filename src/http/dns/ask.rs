@@ -11,10 +11,17 @@ use super::message::{Answer, Question};
 /// More than fits into one packet on nearly any way; a longer answer comes by TCP.
 const MAX_DATAGRAM: usize = 1500;
 
-/// Asks by UDP, and by TCP where the answer is too long for that (RFC 7766, section 5).
+/// Asks by UDP, and by TCP where the answer is too long for that (RFC 7766, section 5) or its letters
+/// are not those of the question: nobody forges a connection. A server that neither repeats letters
+/// nor hears TCP is asked once more, without capitals.
 pub(super) async fn ask(server: SocketAddr, question: &Question) -> io::Result<Answer> {
+    let plain = question.without_capitals();
     match by_udp(server, question).await? {
-        Answer::Cut => by_tcp(server, question).await,
+        Answer::Cut => by_tcp(server, &plain).await,
+        Answer::OtherLetters => match by_tcp(server, &plain).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => by_udp(server, &plain).await,
+        },
         answer => Ok(answer),
     }
 }

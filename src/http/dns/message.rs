@@ -43,6 +43,9 @@ pub enum Answer {
     Failed,
     /// There is more than arrived, or what arrived cannot be read.
     Cut,
+    /// The question came back in other letters: the server does not keep them, or a forger had to
+    /// guess them.
+    OtherLetters,
 }
 
 /// One question to one server.
@@ -50,6 +53,8 @@ pub enum Answer {
 pub struct Question {
     id: u16,
     name: Vec<u8>,
+    /// The name as it is sent, if its letters are to come back as they are.
+    letters: Option<Vec<u8>>,
     family: Family,
 }
 
@@ -69,8 +74,33 @@ impl Question {
         (wire.len() <= MAX_NAME).then_some(Self {
             id,
             name: wire,
+            letters: None,
             family,
         })
+    }
+
+    /// The question with capitals among its letters, as the bits say: servers answer all the same
+    /// and repeat it as it was, but who forges an answer has to guess them.
+    #[must_use]
+    pub fn with_capitals(mut self, bits: [u8; 32]) -> Self {
+        let mut letters = self.name.clone();
+        for (at, byte) in letters.iter_mut().enumerate() {
+            if bits[at / 8 % 32] >> (at % 8) & 1 == 1 {
+                byte.make_ascii_uppercase();
+            }
+        }
+        self.letters = Some(letters);
+        self
+    }
+
+    /// The question for a server that does not repeat letters as they were.
+    pub fn without_capitals(&self) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            letters: None,
+            family: self.family,
+        }
     }
 
     /// The question as it is sent.
@@ -79,7 +109,7 @@ impl Question {
         for word in [self.id, RECURSION_DESIRED, 1, 0, 0, 0] {
             bytes.extend(word.to_be_bytes());
         }
-        bytes.extend(&self.name);
+        bytes.extend(self.letters.as_ref().unwrap_or(&self.name));
         for word in [self.family as u16, CLASS_IN] {
             bytes.extend(word.to_be_bytes());
         }
@@ -95,9 +125,15 @@ impl Question {
         if id != self.id || flags & (RESPONSE | OPCODE) != RESPONSE || questions != 1 {
             return None;
         }
+        let start = reader.at;
         let (name, kind, class) = (reader.name()?, reader.word()?, reader.word()?);
         if name != self.name || kind != self.family as u16 || class != CLASS_IN {
             return None;
+        }
+        if let Some(letters) = &self.letters
+            && !bytes[start..].starts_with(letters)
+        {
+            return Some(Answer::OtherLetters);
         }
         if flags & TRUNCATED != 0 {
             return Some(Answer::Cut);

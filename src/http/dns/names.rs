@@ -137,6 +137,7 @@ async fn ask_for(server: SocketAddr, name: &str, family: Family, patience: Durat
     let Some(question) = Question::new(id, name, family) else {
         return Answer::Unknown;
     };
+    let question = question.with_capitals(IdSource::random().bytes());
     let asking = timeout(patience, ask(server, &question)).await;
     let answer = asking.map_err(io::Error::from).flatten();
     answer.unwrap_or_else(|error| {
@@ -158,7 +159,7 @@ fn together(v4: Answer, v6: Answer) -> Option<Known> {
                 addresses.extend(found);
             }
             Answer::Unknown => {}
-            Answer::Failed | Answer::Cut => complete = false,
+            Answer::Failed | Answer::Cut | Answer::OtherLetters => complete = false,
         }
     }
     if addresses.is_empty() {

@@ -179,12 +179,45 @@ async fn a_name_is_judged_by_every_address_it_has() {
 }
 
 #[tokio::test]
+async fn strangers_are_reached_on_the_ports_of_the_web_only() {
+    let dns = NameServer::start().await;
+    dns.set("good.example", &["93.184.216.34", "2606:4700::1111"]);
+    dns.set("box.lan", &["10.9.9.9"]);
+    let strict = asking(&dns, policy(&[]));
+    let opened = asking(&dns, policy(&["10.9.0.0/16"]));
+    for port in [80, 443, 8080, 8443] {
+        for client in [&strict, &opened] {
+            let url = format!("http://good.example:{port}/");
+            judge(client, &url).await.expect("a web server");
+        }
+    }
+    for url in [
+        "http://good.example:22/",
+        "https://good.example:25/",
+        "http://1.1.1.1:3306/",
+        "http://[2606:4700::1111]:0/",
+    ] {
+        for client in [&strict, &opened] {
+            assert!(refusal(client, url).await.contains("allow_ports"), "{url}");
+        }
+    }
+    judge(&opened, "http://box.lan:25/").await.expect("opened");
+    let more = asking(&dns, policy(&[]).with_ports(&[3001]));
+    let url = "https://good.example:3001/";
+    judge(&more, url)
+        .await
+        .expect("a port of the configuration");
+    assert!(refusal(&strict, url).await.contains("80, 443, 8080, 8443"));
+}
+
+#[tokio::test]
 async fn a_name_that_changes_its_mind_is_not_followed() {
     let dns = NameServer::start().await;
     let server = serve(vec![Route::get("/", ok)], Limits::default()).await;
     dns.set("rebind.example", &["93.184.216.34"]);
-    let client = asking(&dns, policy(&[]));
-    let url = format!("http://rebind.example:{}/", addr(&server).port());
+    let port = addr(&server).port();
+    let client = asking(&dns, policy(&[]).with_ports(&[port]));
+    let url = format!("http://rebind.example:{port}/");
     judge(&client, &url)
         .await
         .expect("public when it is registered");

@@ -8,6 +8,7 @@ use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::store::traits::{Backend as LibraryBackend, DeviceInfo};
 
 use super::*;
+use crate::ids::IdSource;
 use crate::store::faults::SimulatedDisk;
 use crate::store::{Disk, Options, check_simulated};
 use crate::time::Timestamp;
@@ -299,6 +300,10 @@ async fn call(b: &dyn LibraryBackend, (which, x, y, z, n): Call) -> String {
     }
 }
 
+fn seal() -> Seal {
+    Seal::new(&[7; 32], IdSource::random())
+}
+
 struct Rig {
     disk: Arc<SimulatedDisk>,
     store: Store,
@@ -315,7 +320,7 @@ impl Rig {
     }
 
     fn backend(&self, sid: u32) -> Backend {
-        Backend::new(self.store.clone(), sid, Clock::system())
+        Backend::new(self.store.clone(), sid, Clock::system(), seal())
     }
 
     fn rows_of(&self, sid: u32) -> usize {
@@ -488,8 +493,8 @@ async fn a_number_that_moved_to_another_lid_stays_there() {
 async fn a_sweep_takes_what_is_old_and_leaves_the_rest() {
     let rig = Rig::new();
     let clock = Clock::manual(Timestamp::from_secs(1000));
-    let b = Backend::new(rig.store.clone(), 1, clock.clone());
-    let other = Backend::new(rig.store.clone(), 2, clock.clone());
+    let b = Backend::new(rig.store.clone(), 1, clock.clone(), seal());
+    let other = Backend::new(rig.store.clone(), 2, clock.clone(), seal());
     other.store_sent_message("c", "m", b"x").await.unwrap();
     let count = SWEEP + 10;
     for n in 0..count {

@@ -3,5 +3,6 @@
 mod kill;
 mod kinds;
 mod links;
+mod pictures;
 mod received;
 mod uploads;

@@ -1,10 +1,11 @@
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::time::{Duration, Instant};
 
-use image::{ImageFormat, Rgba, RgbaImage};
+use image::{ImageDecoder as _, ImageFormat, Rgba, RgbaImage};
 use proptest::prelude::*;
 
 use super::samples;
+use crate::domain::media::decode::{Opened, open};
 use crate::domain::media::kind::FileType;
 use crate::domain::media::picture::*;
 use crate::error::ErrorKind;
@@ -242,6 +243,42 @@ fn a_jpeg_in_very_many_passes_is_refused() {
     bytes.extend(passes);
     let error = prepare_bytes(bytes, FileType::Jpeg, true).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Unprocessable);
+}
+
+#[test]
+fn the_passes_of_a_large_jpeg_are_fewer_than_those_of_a_small_one() {
+    let mut bytes = samples::jpeg(&samples::marked(16, 16), 80);
+    let at = |bytes: &[u8], marker: u8| {
+        let found = bytes.windows(2).position(|w| w == [0xff, marker]);
+        found.expect("a marker")
+    };
+    let (scan, frame) = (at(&bytes, 0xda), at(&bytes, 0xc0));
+    let passes = bytes[scan..bytes.len() - 2].repeat(89);
+    bytes.extend(passes);
+    let small = prepare_bytes(bytes.clone(), FileType::Jpeg, true);
+    assert!(!small.is_err_and(|error| error.kind() == ErrorKind::TooLarge));
+    let (height, width) = (2000_u16.to_be_bytes(), 2500_u16.to_be_bytes());
+    bytes[frame + 5..frame + 9].copy_from_slice(&[height, width].concat());
+    let error = prepare_bytes(bytes, FileType::Jpeg, true).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.detail().contains("90 passes"), "{error:?}");
+}
+
+#[test]
+fn a_packed_colour_profile_is_bounded() {
+    let png = samples::encoded(&samples::marked(10, 10), ImageFormat::Png);
+    let unpacked = |length: usize| {
+        let bytes = samples::with_profile(&png, length);
+        assert!(bytes.len() < 1 << 20);
+        ready(&bytes, FileType::Png);
+        let opened = open(Cursor::new(bytes), FileType::Png).expect("a picture");
+        let Opened::Other(mut decoder, _) = opened else {
+            panic!("a JPEG");
+        };
+        decoder.icc_profile().expect("readable").map(|it| it.len())
+    };
+    assert_eq!(unpacked(1 << 20), Some(1 << 20));
+    assert_eq!(unpacked(64 << 20), None);
 }
 
 #[test]

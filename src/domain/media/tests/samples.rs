@@ -117,6 +117,14 @@ pub(super) fn png_bomb(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
+/// The PNG with a colour profile of so many bytes, packed.
+pub(super) fn with_profile(png: &[u8], length: usize) -> Vec<u8> {
+    let mut content = b"profile\0\0".to_vec();
+    content.extend(fdeflate::compress_to_vec(&vec![0; length]));
+    let (header, rest) = png.split_at(8 + 25);
+    [header, &png_chunk(b"iCCP", &content), rest].concat()
+}
+
 /// A ZIP archive of stored files.
 pub(super) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -5,6 +5,7 @@ use image::{AnimationDecoder, Frame, ImageFormat, Rgba, RgbaImage};
 use proptest::prelude::*;
 
 use super::samples;
+use crate::domain::media::effort::Effort;
 use crate::domain::media::kind::{FileType, sniff_bytes};
 use crate::domain::media::sticker::*;
 use crate::error::ErrorKind;
@@ -53,6 +54,10 @@ fn like(pixel: &Rgba<u8>, colour: [u8; 4]) -> bool {
 
 const RED: Rgba<u8> = Rgba([255, 0, 0, 255]);
 const BLUE: Rgba<u8> = Rgba([0, 0, 255, 255]);
+
+fn boundless() -> Effort {
+    Effort::while_true(|| true)
+}
 
 /// A square that moves over a background that does not.
 fn moving(count: u32, width: u32, height: u32) -> Vec<RgbaImage> {
@@ -146,7 +151,7 @@ fn a_moving_gif_goes_on_moving() {
     // What was made is a proper sticker, also when it comes back as a file.
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(bytes_of(&sticker)).expect("writes");
-    let again = make(file.path(), FileType::WebP).expect("a sticker");
+    let again = make(file.path(), FileType::WebP, &boundless()).expect("a sticker");
     assert_eq!(again.content, Content::Original);
     assert!(again.animated);
 }
@@ -216,6 +221,43 @@ fn endless_and_huge_animations_are_refused() {
         let error = make_bytes(vec![0; 100], kind).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::UnsupportedMedia);
     }
+}
+
+#[test]
+fn a_sticker_that_costs_too_much_is_given_up_between_frames() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("moving");
+    let gif = samples::gif(&moving(40, 200, 60), 100);
+    std::fs::write(&path, &gif).expect("written");
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let effort = |most: u32| {
+        let asked = asked.clone();
+        asked.set(0);
+        Effort::while_true(move || {
+            asked.set(asked.get() + 1);
+            asked.get() <= most
+        })
+    };
+    make(&path, FileType::Gif, &effort(u32::MAX)).expect("a sticker");
+    assert!(asked.get() >= 80, "each frame of each round is asked for");
+    for most in [0, 20, 60] {
+        let error = make(&path, FileType::Gif, &effort(most)).expect_err("too much");
+        assert_eq!(error.kind(), ErrorKind::Unprocessable);
+        assert!(error.detail().contains("too much work"), "{error:?}");
+        assert_eq!(asked.get(), most + 1, "nothing is done after that");
+    }
+}
+
+#[test]
+fn all_frames_together_have_a_bounded_number_of_pixels() {
+    let frame = |at: u32| RgbaImage::from_pixel(2, 2, Rgba([at as u8, 0, 0, 255]));
+    let frames: Vec<_> = (0..260).map(frame).collect();
+    let mut gif = samples::gif(&frames, 20);
+    // Each small frame is shown on all of the canvas.
+    let side = 400_u16.to_le_bytes();
+    gif[6..10].copy_from_slice(&[side, side].concat());
+    let error = make_bytes(gif, FileType::Gif).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
 }
 
 #[test]

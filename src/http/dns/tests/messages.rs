@@ -35,6 +35,24 @@ fn a_question_is_what_the_standard_says() {
 }
 
 #[test]
+fn capitals_are_sent_and_must_come_back() {
+    let mut bits = [0; 32];
+    bits[0] = 0b1001_0110;
+    let asked = question("www.example").with_capitals(bits);
+    assert_eq!(&asked.bytes()[12..25], b"\x03WWw\x07exAmple\0");
+    let records = [address("www.example", "1.2.3.4", 9)];
+    let right = reply(&asked.bytes(), 0, &records);
+    assert_eq!(asked.read(&right), Some(found(&["1.2.3.4"], 9)));
+    let mut wrong = right;
+    wrong[13] = b'w';
+    assert_eq!(asked.read(&wrong), Some(Answer::OtherLetters));
+    assert_eq!(
+        asked.without_capitals().read(&wrong),
+        Some(found(&["1.2.3.4"], 9))
+    );
+}
+
+#[test]
 fn only_the_answer_to_the_question_is_read() {
     let question = question("www.example");
     let right = reply(

@@ -41,7 +41,7 @@ impl Asked {
         Self {
             server,
             tcp,
-            name: labels.join("."),
+            name: labels.join(".").to_ascii_lowercase(),
             v6: bytes[at + 2] == 28,
             bytes: bytes.to_vec(),
         }
@@ -243,6 +243,44 @@ async fn nobody_but_the_server_is_heard() {
     let answer = timeout(Duration::from_secs(5), ask(at, &question)).await;
     let answer = answer.expect("in time").expect("an answer");
     assert_eq!(answer, Answer::Addresses(ips(&["1.2.3.4"]), 60));
+}
+
+#[tokio::test]
+async fn a_forger_has_to_guess_the_letters_too() {
+    let name = "a-name-with-many-letters.example";
+    let world = World::of(1, |asked| {
+        if asked.tcp {
+            return vec![asked.good()];
+        }
+        // All that stands in the question but its letters, which nobody on another way sees.
+        let mut blind = asked.clone();
+        blind.bytes[12..].make_ascii_lowercase();
+        vec![
+            blind.say(0, &[address(&asked.name, "6.6.6.6", 60)]),
+            asked.good(),
+        ]
+    })
+    .await;
+    let found = lookup(&world.names(), name).await;
+    assert_eq!(found.expect("addresses"), both());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_keep_letters_is_understood() {
+    for hears_tcp in [true, false] {
+        let world = World::of(1, move |asked| {
+            if asked.tcp && !hears_tcp {
+                return vec![];
+            }
+            let mut loud = asked.clone();
+            let end = loud.bytes.len() - 4;
+            loud.bytes[12..end].make_ascii_uppercase();
+            vec![loud.good()]
+        })
+        .await;
+        let found = lookup(&world.names(), "a-name-with-many-letters.example").await;
+        assert_eq!(found.expect("addresses"), both(), "{hears_tcp}");
+    }
 }
 
 #[tokio::test]

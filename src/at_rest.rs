@@ -1,0 +1,127 @@
+//! What lies in the data folder and cannot be read without `secret.key`: seen to before a session runs.
+//!
+//! An older version left the keys and tokens of the WhatsApp library in clear. They are sealed row by
+//! row, and because freed pages of the file keep what was in them, the file is then written anew. Only
+//! after that does the store say that it is sealed, so a crash in between means that all of it is
+//! done again. The copy that a migration leaves beside the store is sealed as a backup is.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::domain::session;
+use crate::domain::vault::{Vault, key_bytes, secret_file};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IdSource;
+use crate::seal::{Seal, file::is_sealed};
+use crate::server::{refuse_lost_key, store_file};
+use crate::store::{Disk, Durability, Options, Read, Store, tables};
+use crate::wa::backend::seal_rows;
+
+/// The row of [`tables::META`] that says that the store is sealed, and under which key.
+const PROOF: &[u8] = b"sealed";
+
+/// Reads the file `secret.key`, or makes it where there is no store yet.
+pub fn seal_of(config: &Config, ids: &IdSource) -> Result<Seal> {
+    refuse_lost_key(config)?;
+    let (key, _) = secret_file(&config.data.join("secret.key"), ids)?;
+    Ok(Seal::new(&key_bytes(&key)?, ids.clone()))
+}
+
+/// Opens the store, refuses a key that is not its own, and seals what is not sealed yet.
+pub async fn open_store(disk: Disk, options: Options, vault: &Vault) -> Result<Store> {
+    let store = Store::open(disk.clone(), options.clone())?;
+    let seal = vault.seal_of_bytes();
+    if let Some(proof) = store.read(|r| r.get(tables::META, PROOF))? {
+        seal.open(PROOF, &proof).map_err(|_| wrong_key())?;
+        seal_old_copies(&disk, seal)?;
+        return Ok(store);
+    }
+    if !session::fits_key(&store, vault)? {
+        return Err(wrong_key());
+    }
+    let rows = seal_rows(&store, seal).await?;
+    let store = match &disk {
+        Disk::File(path) if rows > 0 => {
+            tracing::info!(
+                rows,
+                "keys and tokens of WhatsApp were sealed; the store is written anew"
+            );
+            rewritten(store, path).await?;
+            Store::open(disk.clone(), options)?
+        }
+        _ => store,
+    };
+    let proof = seal.seal(PROOF, b"");
+    let note = move |tx: &mut crate::store::Tx| {
+        tx.put(tables::META, PROOF.to_vec(), proof);
+        Ok(())
+    };
+    store.write(Durability::Sync, note).await?;
+    seal_old_copies(&disk, seal)?;
+    Ok(store)
+}
+
+fn wrong_key() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the file secret.key does not belong to this store; put the right one back (nothing was changed)",
+    )
+}
+
+/// Closes the store and puts a fresh copy in its place.
+async fn rewritten(store: Store, path: &Path) -> Result<()> {
+    let fresh = path.with_extension("redb.fresh");
+    store.backup(&fresh).await?;
+    store.close().await;
+    std::fs::rename(&fresh, path).map_err(Error::internal)
+}
+
+/// Seals the copies that migrations of the schema left: `warung.redb.schema-1`.
+fn seal_old_copies(disk: &Disk, seal: &Seal) -> Result<()> {
+    #[cfg_attr(not(feature = "sandbox"), allow(irrefutable_let_patterns))]
+    let Disk::File(path) = disk else {
+        return Ok(());
+    };
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let begins = format!("{}.schema-", name.to_string_lossy());
+    for entry in std::fs::read_dir(folder)
+        .map_err(Error::internal)?
+        .flatten()
+    {
+        let copy = entry.path();
+        let name = entry.file_name();
+        let version = name.to_str().and_then(|n| n.strip_prefix(&begins));
+        let ours = version.is_some_and(|v| v.parse::<u32>().is_ok());
+        if ours && !is_sealed(&copy) {
+            let clear = std::fs::File::open(&copy).map_err(Error::internal)?;
+            seal.seal_file(clear, &copy)?;
+            tracing::info!(copy = %copy.display(),
+                "the copy of the older store is sealed as a backup is; `warung restore` opens it");
+        }
+    }
+    Ok(())
+}
+
+/// Makes a store and its files of a backup, in a data folder that has the key and no store.
+pub fn restore(config: &Config, backup: &Path) -> Result<()> {
+    let store = store_file(config);
+    let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+    if store.exists() {
+        return refuse(format!(
+            "{} exists already; name an empty folder with --data",
+            store.display()
+        ));
+    }
+    let key = config.data.join("secret.key");
+    if !key.exists() {
+        return refuse(format!(
+            "{} is missing: put the one of the backup's gateway there first",
+            key.display()
+        ));
+    }
+    let seal = seal_of(config, &IdSource::random())?;
+    crate::domain::media::folder::restore_contents(backup, &config.data, &seal)?;
+    crate::store::restore(&seal, backup, &store)
+}
