@@ -12,8 +12,8 @@ use crate::api::terminal_qr;
 use crate::config::Config;
 use crate::domain::media::folder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Listen, Method};
 use crate::http::client::{Client, Outgoing, Policy};
+use crate::http::{Listen, Method};
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
 use crate::server::{Deps, Server, own_socket, store_file};
@@ -276,7 +276,7 @@ impl Running {
         };
         // The socket that strangers do not reach comes first; it lies there while a gateway runs.
         let own = Some(own_socket(config)).filter(|path| path.exists());
-        let listened = match config.listen.parse()? {
+        let listened = match config.listen.parse::<Listen>()? {
             Listen::Unix { path, .. } => Some(path),
             Listen::Tcp(_) => None,
         };

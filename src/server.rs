@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -143,7 +144,11 @@ impl Server {
         let app = App::new(mounts)?
             .trusting(&gateway.config.trusted_proxies)?
             .counting(metrics)
-            .at_most((most / 2).max(16), (most / 4).max(8), limits.max_per_address);
+            .at_most(
+                (most / 2).max(16),
+                (most / 4).max(8),
+                limits.max_per_address,
+            );
         let listener = Listener::bind(&listen, app.clone(), limits).await?;
         let own_listener = listen_for_own_commands(&gateway.config, app).await;
         let server = Self {
@@ -209,12 +214,8 @@ impl Server {
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
     /// sessions, the store.
     pub async fn stop(self) {
-        let own = async {
-            if let Some(listener) = self.own_listener {
-                listener.shutdown().await;
-            }
-        };
-        tokio::join!(self.listener.shutdown(), own);
+        let own = self.own_listener.map(Listener::shutdown);
+        tokio::join!(self.listener.shutdown(), OptionFuture::from(own));
         self.stop.cancel();
         self.workers.close();
         in_time("workers", self.workers.wait()).await;
@@ -332,13 +333,17 @@ fn limits(config: &Config) -> Limits {
 fn most_files() -> Option<usize> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
-        current: limit.maximum.map(|most| most.min(MANY_FILES)).or(Some(MANY_FILES)),
+        current: limit
+            .maximum
+            .map(|most| most.min(MANY_FILES))
+            .or(Some(MANY_FILES)),
         maximum: limit.maximum,
     };
     let more = limit.current.is_some_and(|now| wanted.current > Some(now));
-    let now = match more && setrlimit(Resource::Nofile, wanted).is_ok() {
-        true => wanted.current,
-        false => limit.current,
+    let now = if more && setrlimit(Resource::Nofile, wanted).is_ok() {
+        wanted.current
+    } else {
+        limit.current
     };
     now.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
 }
@@ -346,8 +351,7 @@ fn most_files() -> Option<usize> {
 /// More open files than these are never needed.
 const MANY_FILES: u64 = 65_536;
 
-/// Makes the data folder, for its owner only. One that was made by others for more people is
-/// narrowed, if it holds what is ours: it may be a folder that is used for other things too.
+/// Makes the data folder, for its owner only. One of ours that others may enter is narrowed.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
     private_folder(path)?;
     let Ok(there) = std::fs::metadata(path) else {
@@ -357,17 +361,14 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
+    // A folder with the sticky bit is meant for everybody, such as /tmp.
     let ours = there.uid() == geteuid().as_raw() && mode & 0o1000 == 0;
-    let used = path.join("secret.key").exists() || path.join("warung.redb").exists();
-    let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    let narrowed = ours
-        && (used || empty)
-        && std::fs::set_permissions(path, Permissions::from_mode(0o700)).is_ok();
+    let narrowed = ours && std::fs::set_permissions(path, Permissions::from_mode(0o700)).is_ok();
     let (folder, mode) = (path.display(), format!("{mode:o}"));
     if narrowed {
-        tracing::warn!(%folder, mode, "the data folder was open to other users; it has mode 700 now");
+        tracing::warn!(%folder, mode, "the data folder was open to others; its mode is 700 now");
     } else {
-        tracing::warn!(%folder, mode, "the data folder is open to other users: it should have mode 700");
+        tracing::warn!(%folder, mode, "the data folder is open to others: its mode should be 700");
     }
     Ok(())
 }

@@ -65,19 +65,7 @@ async fn metrics(gateway: Gateway, request: Request, transport: Arc<Metrics>) ->
     master_only(&gateway, &request)?;
     let mut figures = Figures(String::new());
     figures.sessions(&gateway);
-    let store = gateway.store.stats();
-    for (name, help, value) in [
-        ("store_operations_total", "Writes that were asked for.", store.ops),
-        ("store_commits_total", "Transactions of the store.", store.commits),
-        ("store_fsyncs_total", "Times that the disk was waited for.", store.fsyncs),
-        ("store_written_bytes_total", "Bytes written to the store.", store.bytes_written),
-        ("store_queue_depth", "Writes that wait.", store.queue_depth as u64),
-        ("store_degraded", "1 while the store cannot be written.", u64::from(store.degraded)),
-        ("events_total", "Number of the newest event.", *gateway.newest_event.borrow()),
-        ("resident_bytes", "Memory that the process holds.", resident_bytes()),
-    ] {
-        figures.one(name, help, value);
-    }
+    figures.store(&gateway);
     figures.transport(&transport);
     Ok(Reply::text(StatusCode::OK, figures.0))
 }
@@ -88,9 +76,16 @@ struct Figures(String);
 impl Figures {
     /// Says what a name means. Names that end in `_total` only grow.
     fn name(&mut self, name: &str, help: &str) {
-        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
         // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# HELP warung_{name} {help}\n# TYPE warung_{name} {kind}");
+        let _ = writeln!(
+            self.0,
+            "# HELP warung_{name} {help}\n# TYPE warung_{name} {kind}"
+        );
     }
 
     fn value(&mut self, name: &str, labels: &str, value: u64) {
@@ -119,28 +114,66 @@ impl Figures {
         }
     }
 
+    fn store(&mut self, gateway: &Gateway) {
+        let store = gateway.store.stats();
+        let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
+        let newest = *gateway.newest_event.borrow();
+        for (name, help, value) in [
+            ("store_operations_total", "Writes asked for.", store.ops),
+            ("store_commits_total", "Transactions.", store.commits),
+            ("store_fsyncs_total", "Waits for the disk.", store.fsyncs),
+            (
+                "store_written_bytes_total",
+                "Bytes written.",
+                store.bytes_written,
+            ),
+            ("store_queue_depth", "Writes that wait.", waiting),
+            ("store_degraded", "1 while it cannot be written.", degraded),
+            ("events_total", "The newest event's number.", newest),
+            ("resident_bytes", "Memory of the process.", resident_bytes()),
+        ] {
+            self.one(name, help, value);
+        }
+    }
+
     fn transport(&mut self, http: &Metrics) {
-        self.name("http_responses_total", "Answers by the class of their status.");
+        self.name(
+            "http_responses_total",
+            "Answers by the class of their status.",
+        );
         for class in 1..=5 {
             let labels = format!("{{class=\"{class}xx\"}}");
             self.value("http_responses_total", &labels, http.answered(class));
         }
+        let (full, busy) = (http.refused_connections(), http.refused_requests());
         for (name, help, value) in [
-            ("http_connections_total", "Connections accepted.", http.accepted()),
-            ("http_connections", "Connections open.", http.open()),
-            ("http_requests_under_way", "Requests without an answer yet.", http.in_flight()),
+            ("http_connections_total", "Accepted.", http.accepted()),
+            ("http_connections", "Open now.", http.open()),
+            (
+                "http_requests_under_way",
+                "Not answered yet.",
+                http.in_flight(),
+            ),
             (
                 "http_refused_connections_total",
-                "Connections refused because their address had enough.",
-                http.refused_connections(),
+                "The address had enough.",
+                full,
             ),
             (
                 "http_refused_requests_total",
-                "Requests refused because enough were under way.",
-                http.refused_requests(),
+                "Enough were under way.",
+                busy,
             ),
-            ("http_failed_logins_total", "Wrong credentials.", http.failed_logins()),
-            ("http_panics_total", "Handlers that panicked.", http.panics()),
+            (
+                "http_failed_logins_total",
+                "Wrong credentials.",
+                http.failed_logins(),
+            ),
+            (
+                "http_panics_total",
+                "Handlers that panicked.",
+                http.panics(),
+            ),
         ] {
             self.one(name, help, value);
         }

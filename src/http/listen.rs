@@ -470,11 +470,7 @@ impl Acceptor {
 
 /// Tells the log of failed logins that were not told yet, for as long as it is listened.
 async fn tell_of_failed_logins(app: App, stop: CancellationToken) {
-    while stop
-        .run_until_cancelled(sleep(ASKED_EVERY))
-        .await
-        .is_some()
-    {
+    while stop.run_until_cancelled(sleep(ASKED_EVERY)).await.is_some() {
         app.tell_of_failed_logins();
     }
 }

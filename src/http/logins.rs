@@ -100,8 +100,8 @@ pub(super) const ASKED_EVERY: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_is_told_of_once_a_minute_with_its_count() {
+    #[test]
+    fn a_client_is_told_of_once_a_minute_with_its_count() {
         let logins = Logins::default();
         let client: IpAddr = "192.0.2.1".parse().expect("an address");
         let now = Instant::now();
@@ -118,8 +118,8 @@ mod tests {
         assert!(logins.failed(Some(client), later + MINUTE).is_first);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn many_failures_in_a_minute_are_guesses_of_that_network_only() {
+    #[test]
+    fn many_failures_in_a_minute_are_guesses_of_that_network_only() {
         let logins = Logins::default();
         let ip = |text: &str| Some(text.parse().expect("an address"));
         let now = Instant::now();
@@ -131,8 +131,8 @@ mod tests {
         assert!(!logins.failed(ip("2a00:1:2:3::1"), now + MINUTE).is_guessing);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded() {
+    #[test]
+    fn memory_is_bounded() {
         let logins = Logins::default();
         let now = Instant::now();
         for n in 0..10_000u32 {
@@ -140,7 +140,11 @@ mod tests {
         }
         let known = logins.0.lock().expect("no panic").len();
         assert_eq!(known, REMEMBERED + 1);
-        let rest: u64 = logins.untold(now + MINUTE).iter().map(|(_, count)| count).sum();
+        let rest: u64 = logins
+            .untold(now + MINUTE)
+            .iter()
+            .map(|(_, count)| count)
+            .sum();
         assert_eq!(rest, 10_000 - known as u64, "the rest is counted too");
     }
 }

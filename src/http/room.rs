@@ -196,7 +196,7 @@ impl Room {
     /// longest; of all, or of one address. Answers whether there is one.
     fn make_room(&self, seats: &Seats, address: Option<IpAddr>) -> bool {
         let candidates = || {
-            seats.taken.values().filter(|seat| {
+            seats.taken.values().filter(move |seat| {
                 !seat.upgraded.load(Ordering::Relaxed)
                     && (address.is_none() || seat.address == address)
             })
@@ -250,29 +250,51 @@ mod tests {
         Some(IpAddr::from([192, 0, 2, last]))
     }
 
-    #[tokio::test(start_paused = true)]
+    /// A room that has been open for a minute.
+    fn room(most: usize, per_address: usize) -> Arc<Room> {
+        let mut room = Room::new(most, per_address);
+        Arc::get_mut(&mut room).expect("nobody else").began -= Duration::from_secs(60);
+        room
+    }
+
+    fn idle_since(taken: &Taken, ms: u64) {
+        taken.seat.idle.store(ms, Ordering::Relaxed);
+    }
+
+    #[tokio::test]
     async fn the_longest_idle_gives_way_and_the_busy_does_not() {
-        let room = Room::new(3, 3);
+        let room = room(3, 3);
         let mut taken = Vec::new();
         for last in 1..=3 {
             taken.push(room.take(ip(last)).await.expect("room"));
-            tokio::time::advance(Duration::from_millis(10)).await;
         }
-        // The first is worked for, the second has just been answered.
         taken[0].seat.works();
-        taken[1].seat.works();
-        taken[1].seat.is_idle();
+        idle_since(&taken[1], 20);
+        idle_since(&taken[2], 10);
         room.yield_one();
-        let told = |seat: &Seat| seat.must_leave();
-        assert!(!told(&taken[0].seat) && !told(&taken[1].seat) && told(&taken[2].seat));
+        let told = |n: usize| taken[n].seat.must_leave();
+        assert!(!told(0) && !told(1) && told(2));
         // A request that came in the same moment is answered.
         taken[2].seat.works();
-        assert!(!told(&taken[2].seat));
+        assert!(!told(2));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
+    async fn an_answer_that_is_still_being_sent_is_sent() {
+        let room = room(1, 1);
+        let only = room.take(None).await.expect("room");
+        idle_since(&only, 10);
+        room.yield_one();
+        only.seat.stalls();
+        assert!(!only.seat.must_leave());
+        only.seat.moves();
+        room.yield_one();
+        assert!(only.seat.must_leave());
+    }
+
+    #[tokio::test]
     async fn a_client_that_stopped_gives_way_when_nobody_is_idle() {
-        let room = Room::new(2, 2);
+        let room = room(2, 2);
         let first = room.take(None).await.expect("room");
         let second = room.take(None).await.expect("room");
         first.seat.works();
@@ -280,31 +302,33 @@ mod tests {
         first.seat.stalls();
         room.yield_one();
         assert!(!first.seat.must_leave(), "for a moment only");
-        tokio::time::advance(Duration::from_millis(STALLED)).await;
+        first.seat.stalled.store(10, Ordering::Relaxed);
         room.yield_one();
         assert!(first.seat.must_leave() && !second.seat.must_leave());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_address_displaces_itself_first_and_is_refused_when_all_its_own_are_busy() {
-        let room = Room::new(10, 2);
+        let room = room(10, 2);
         let other = room.take(ip(9)).await.expect("room");
         let first = room.take(ip(1)).await.expect("room");
         let second = room.take(ip(1)).await.expect("room");
+        idle_since(&other, 1);
+        idle_since(&first, 2);
         let third = room.take(ip(1)).await.expect("the first gives way");
         assert!(first.seat.must_leave() && !other.seat.must_leave());
         drop(first);
         second.seat.works();
         third.seat.works();
         assert!(room.take(ip(1)).await.is_none());
-        assert!(room.take(ip(2)).await.is_some(), "another one is not refused");
+        assert!(room.take(ip(2)).await.is_some(), "another is not refused");
         drop(second);
         assert!(room.take(ip(1)).await.is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_waits_gets_the_first_seat_that_is_free() {
-        let room = Room::new(1, 1);
+        let room = room(1, 1);
         let only = room.take(None).await.expect("room");
         only.seat.works();
         let waiting = tokio::spawn({
@@ -317,13 +341,12 @@ mod tests {
         assert!(waiting.await.expect("no panic"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn another_protocol_is_never_idle() {
-        let room = Room::new(1, 1);
+        let room = room(1, 1);
         let only = room.take(None).await.expect("room");
         only.seat.is_upgraded();
-        only.seat.stalls();
-        tokio::time::advance(Duration::from_secs(60)).await;
+        idle_since(&only, 1);
         room.yield_one();
         assert!(!only.seat.must_leave());
     }

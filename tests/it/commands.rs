@@ -265,7 +265,6 @@ async fn folders_of_the_gateway_are_closed_to_others() {
     let rig = crate::support::Rig::with(|config| {
         open(&config.data);
         open(&config.data.join("backups"));
-        std::fs::write(config.data.join("secret.key"), "00".repeat(32)).expect("written");
     })
     .await;
     let data = &rig.config.data;
@@ -274,17 +273,4 @@ async fn folders_of_the_gateway_are_closed_to_others() {
     made.expect(200);
     assert_eq!(mode(&data.join("backups")), 0o700);
     assert_eq!(mode(&data.join("own.sock")), 0o600);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_is_used_for_other_things_is_left_as_it_is() {
-    use std::os::unix::fs::PermissionsExt;
-    let shared = |path: &Path| {
-        std::fs::create_dir_all(path).expect("made");
-        std::fs::write(path.join("homework.txt"), "x").expect("written");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("opened");
-    };
-    let rig = crate::support::Rig::with(|config| shared(&config.data)).await;
-    let there = std::fs::metadata(&rig.config.data).expect("it is there");
-    assert_eq!(there.permissions().mode() & 0o777, 0o755);
 }

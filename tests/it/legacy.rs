@@ -262,7 +262,11 @@ async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
     let phone = "6281299999608";
     let body = json!({ "sessionId": "putra", "number": phone, "message": "x" });
     // As HAProxy passes it on that was told nothing, and as a page does whose name leads here.
-    for host in ["wa.shop.example", "rebound.evil.example:3000", "0.0.0.0:3000"] {
+    for host in [
+        "wa.shop.example",
+        "rebound.evil.example:3000",
+        "0.0.0.0:3000",
+    ] {
         let send = rig.post("/api/send-message", &body).header("host", host);
         assert_eq!(
             send.clone().send().await.expect(401)["message"],
@@ -279,11 +283,18 @@ async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
         assert_eq!(own[0]["sessionId"], "putra");
     }
     assert!(rig.received(phone).await.is_empty());
-    for host in ["localhost", "localhost:3000", "127.0.0.1:3000", "[::1]:3000"] {
+    for host in [
+        "localhost",
+        "localhost:3000",
+        "127.0.0.1:3000",
+        "[::1]:3000",
+    ] {
         let list = rig.get("/api/v1/sessions").header("host", host);
         list.send().await.expect(200);
     }
-    let proxied = rig.get("/api/v1/sessions").header("x-forwarded-for", "10.0.0.9");
+    let proxied = rig
+        .get("/api/v1/sessions")
+        .header("x-forwarded-for", "10.0.0.9");
     proxied.send().await.expect(401);
 }
 
@@ -291,7 +302,9 @@ async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
 async fn on_an_open_listener_the_list_stays_public_and_says_no_names() {
     let rig = Rig::with(|config| config.listen = "0.0.0.0:0".into()).await;
     let token = rig.pair("putra", "6281200000409").await;
-    let call = rig.get("/api/v1/sessions").header("host", "wa.shop.example");
+    let call = rig
+        .get("/api/v1/sessions")
+        .header("host", "wa.shop.example");
     let stranger = call.clone().send().await.expect(200);
     assert_eq!(stranger[0]["status"], "CONNECTED");
     assert_eq!(stranger[0]["detail"], "Connected");

@@ -81,7 +81,10 @@ struct Silent {
 impl Silent {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let link = format!("http://{}/x.jpg", listener.local_addr().expect("an address"));
+        let link = format!(
+            "http://{}/x.jpg",
+            listener.local_addr().expect("an address")
+        );
         let (count, waiting) = tokio::sync::watch::channel((0, 0));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
@@ -204,7 +207,10 @@ async fn whoever_guesses_is_counted_and_locks_nobody_out() {
     ] {
         assert!(figures.lines().any(|l| l == line), "{line}: {figures}");
     }
-    assert!(figures.contains("warung_http_responses_total{class=\"4xx\"} 22"), "{figures}");
+    assert!(
+        figures.contains("warung_http_responses_total{class=\"4xx\"} 22"),
+        "{figures}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

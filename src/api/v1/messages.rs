@@ -209,6 +209,7 @@ async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
                 },
             )],
             None,
+            &request.hung_up(),
         )
         .await?;
     match outcomes
