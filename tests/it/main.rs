@@ -28,4 +28,5 @@ mod pairing;
 mod power;
 mod sealed;
 mod service;
+mod strangers;
 mod upgrade;
