@@ -17,6 +17,7 @@ use whatsapp_rust::waproto::whatsapp::{
 
 use super::attachments::Attachment;
 use super::chat::Chat;
+use super::claims::Claims;
 use super::network::Network;
 use super::number::{Address, Number};
 use super::particulars::Place;
@@ -58,6 +59,8 @@ pub struct Draft {
     pub view_once: bool,
     /// After how many seconds it disappears.
     pub ephemeral: Option<u32>,
+    /// What a hostile phone says in place of the truth.
+    pub raw: Claims,
 }
 
 /// A place, in short or in full.
@@ -112,6 +115,7 @@ impl Network {
         let chat = self.chat(to)?;
         let context = self.context(number, &chat, draft)?;
         let mut message = self.compose(draft, context)?;
+        draft.raw.about_file(&mut message)?;
         if let Some(album) = &draft.album_id {
             message.message_context_info = self.in_album(number, &chat, album).into();
         }
@@ -126,7 +130,7 @@ impl Network {
                 ..Default::default()
             };
         }
-        self.send_from_phone(number, &chat, message, None)
+        self.send_claiming(number, &chat, message, None, &draft.raw)
     }
 
     fn compose(&self, draft: &Draft, context: Option<ContextInfo>) -> Result<Message> {

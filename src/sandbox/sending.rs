@@ -16,6 +16,7 @@ use whatsapp_rust::waproto::whatsapp::message::{
 use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
 use super::chat::Chat;
+use super::claims::Claims;
 use super::content::{poll_of, unwrapped};
 use super::envelope::{Envelope, Part};
 use super::keys::SIGNED_PREKEY_ID;
@@ -34,6 +35,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) message: &'a Message,
     /// Marks an edit (`1`) or a revocation (`7`) for the server.
     pub(super) edit: Option<&'static str>,
+    /// How the sender calls himself, when it is not his name.
+    pub(super) name: Option<&'a str>,
 }
 
 impl Network {
@@ -56,15 +59,27 @@ impl Network {
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
+        message: Message,
+        edit: Option<&'static str>,
+    ) -> Result<String> {
+        self.send_claiming(from, chat, message, edit, &Claims::default())
+    }
+
+    /// The same, under the id and name that a hostile phone claims.
+    pub(super) fn send_claiming(
+        self: &Arc<Self>,
+        from: Number,
+        chat: &Chat,
         mut message: Message,
         edit: Option<&'static str>,
+        claims: &Claims,
     ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
         {
             return Err(Error::not_found("the receiver has no WhatsApp"));
         }
-        let id = random::message_id();
+        let id = claims.id.clone().unwrap_or_else(random::message_id);
         let context = message.message_context_info.as_option().cloned();
         message.message_context_info = MessageField::some(MessageContextInfo {
             message_secret: Some(random::bytes::<32>().to_vec()),
@@ -78,6 +93,7 @@ impl Network {
             chat,
             message: &message,
             edit,
+            name: claims.push_name.as_deref(),
         };
         match chat {
             Chat::Person(to) => self.send_direct(from, *to, &outgoing)?,
@@ -165,11 +181,12 @@ impl Network {
 
     fn message_head(&self, from: Address, outgoing: &Outgoing<'_>, now: i64) -> NodeBuilder {
         let kind = stanza_type_from_message(outgoing.message);
+        let name = outgoing.name.map(str::to_owned);
         let mut message = NodeBuilder::new("message")
             .attr("id", outgoing.id)
             .attr("t", now)
             .attr("type", kind)
-            .attr("notify", self.name_of(from.number));
+            .attr("notify", name.unwrap_or_else(|| self.name_of(from.number)));
         if let Some(edit) = outgoing.edit {
             message = message.attr("edit", edit);
         }
@@ -328,6 +345,7 @@ impl Network {
             chat: &chat,
             message,
             edit: None,
+            name: None,
         };
         let stanza = NodeBuilder::new("message")
             .attr("id", id.as_str())
@@ -392,6 +410,7 @@ impl Network {
             chat: &chat,
             message: &message,
             edit: None,
+            name: None,
         };
         match &chat {
             Chat::Person(_) => {
