@@ -105,8 +105,10 @@ impl Server {
         };
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
-            downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
-            media: Folder::open(&config.data, deps.ids.clone())?,
+            downloads: Queue::new(&store, received::QUEUE, deps.clock.clone())
+                .at_most_per_lane(received::AT_ONCE),
+            media: Arc::new(Folder::open(&config.data, deps.ids.clone())?),
+            arriving: Default::default(),
             uploads: Default::default(),
             campaigns: Default::default(),
             retries: Queue::new(&store, campaign::QUEUE, deps.clock.clone()),
@@ -163,6 +165,8 @@ impl Server {
             .spawn(campaign::run::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::retention::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(worker::verify::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();
         self.workers
             .spawn(async move { gateway.start_paired_sessions().await });

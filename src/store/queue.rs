@@ -343,6 +343,7 @@ pub struct Queue {
     store: Store,
     clock: Clock,
     number: u8,
+    per_lane: usize,
     held: Arc<Held>,
 }
 
@@ -445,8 +446,26 @@ impl Queue {
             store: store.clone(),
             clock,
             number,
+            per_lane: usize::MAX,
             held,
         }
+    }
+
+    /// Lets no more than so many rows of a lane be claimed at a time, so that none can take all that
+    /// its workers have.
+    #[must_use]
+    pub fn at_most_per_lane(mut self, rows: usize) -> Self {
+        self.per_lane = rows;
+        self
+    }
+
+    /// How many more rows of a lane may be claimed. The marks of its rows begin with its key.
+    fn room_in(&self, lane: &LaneKey, marks: &HashSet<Key>) -> usize {
+        if self.per_lane == usize::MAX {
+            return usize::MAX;
+        }
+        let held = marks.iter().filter(|mark| mark.starts_with(&lane.0));
+        self.per_lane.saturating_sub(held.count())
     }
 
     /// Claims up to `limit` rows that are due: the head of every ordered lane that nobody works on,
@@ -466,7 +485,8 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         let result = self.store.read(|reader| {
-            let mut take = |lane: &LaneKey, order, limit| {
+            let mut take = |lane: &LaneKey, order, limit: usize| {
+                let limit = limit.min(self.room_in(lane, &marks));
                 let rows = rows(reader, lane, order, now, limit, &marks)?;
                 marks.extend(rows.iter().map(|row| row.mark.clone()));
                 let count = rows.len();
@@ -551,6 +571,7 @@ impl Queue {
                 }
                 let found = match order {
                     Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    Order::ByDue if self.room_in(&lane, &marks) == 0 => None,
                     Order::ByDue => {
                         let ever = Timestamp::from_ms(i64::MAX);
                         rows(reader, &lane, order, ever, 1, &marks)?

@@ -15,7 +15,14 @@ use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Sai
 use crate::error::{Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
+use crate::names;
 use crate::time::Timestamp;
+
+/// How many mentions are taken from a message: as many as a group has members.
+const MAX_MENTIONS: usize = 1024;
+
+/// The most characters of a reaction; one emoji may take a dozen.
+const MAX_EMOJI: usize = 32;
 
 /// The library's address for ours.
 pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
@@ -213,9 +220,9 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
         sender,
         from_me: source.is_from_me,
         at: Timestamp::from_secs(info.timestamp.timestamp()),
-        push_name: info.push_name.clone(),
+        push_name: names::of_person(&info.push_name),
         kind: kind_of(&inbound.message),
-        what: said(body),
+        what: within(source, body, said(body)),
         quoted: context
             .and_then(|c| c.stanza_id.as_deref())
             .and_then(|id| MessageId::parse(id).ok()),
@@ -224,10 +231,29 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
                 c.mentioned_jid
                     .iter()
                     .filter_map(|jid| Jid::parse(jid))
+                    .take(MAX_MENTIONS)
                     .collect()
             })
             .unwrap_or_default(),
     })
+}
+
+/// What a message says, unless it is about one that it puts into another group. In a chat of two the
+/// key's chat is the sender's view of it, which means nothing here; it is always this chat.
+fn within(source: &MessageSource, body: &wa::Message, what: Said) -> Said {
+    let key = match &what {
+        Said::Reaction { .. } => body.reaction_message.as_option().map(|m| &m.key),
+        Said::Edit { .. } | Said::Revoke { .. } => {
+            body.protocol_message.as_option().map(|m| &m.key)
+        }
+        _ => return what,
+    };
+    let named = key.and_then(|key| key.as_option()?.remote_jid.as_deref());
+    let elsewhere = |chat: &str| source.is_group && Jid::parse(chat) != from_wire(&source.chat);
+    match named.filter(|chat| elsewhere(chat)) {
+        Some(_) => Said::Nothing,
+        None => what,
+    }
 }
 
 /// The chat's name: a person's by number when the number is known.
@@ -283,18 +309,33 @@ fn target(key: &MessageField<wa::MessageKey>) -> Option<MessageId> {
     MessageId::parse(key.id.as_deref()?).ok()
 }
 
+/// Who wrote the message that a key names, when that is said to be somebody else than the key's writer.
+fn author(key: &MessageField<wa::MessageKey>) -> Option<Jid> {
+    let key = key.as_option().filter(|key| key.from_me == Some(false))?;
+    Jid::parse(key.participant.as_deref().or(key.remote_jid.as_deref())?)
+}
+
 fn said(body: &wa::Message) -> Said {
     if let Some(reaction) = body.reaction_message.as_option() {
         return target(&reaction.key).map_or(Said::Nothing, |target| Said::Reaction {
             target,
-            emoji: reaction.text.clone().unwrap_or_default(),
+            emoji: reaction
+                .text
+                .iter()
+                .flat_map(|text| text.chars())
+                .take(MAX_EMOJI)
+                .collect(),
         });
     }
     if let Some(change) = body.protocol_message.as_option() {
         use wa::message::protocol_message::Type;
         return match (change.r#type, target(&change.key)) {
-            (Some(Type::Revoke), Some(target)) => Said::Revoke { target },
-            (Some(Type::MessageEdit), Some(target)) => {
+            (Some(Type::Revoke), Some(target)) => Said::Revoke {
+                target,
+                author: author(&change.key),
+            },
+            // Only who wrote a message can change it.
+            (Some(Type::MessageEdit), Some(target)) if author(&change.key).is_none() => {
                 let body = change
                     .edited_message
                     .as_option()
@@ -445,7 +486,8 @@ mod tests {
         assert_eq!(
             said(&message(&to, &revoke, None, None, now).expect("a message")),
             Said::Revoke {
-                target: target.clone()
+                target: target.clone(),
+                author: None,
             }
         );
         let react = Outgoing::Reaction {

@@ -22,6 +22,8 @@ use whatsapp_rust::{Client as Library, SendOptions, anyhow};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
+use super::media::Places;
+use super::media_hosts::MediaHosts;
 use super::message::{Attachment, Incoming, Outgoing, Progress, Receipt, Signal};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,6 +139,8 @@ pub struct Link {
     running: Mutex<Option<BotHandle>>,
     closing: CancellationToken,
     acks: Arc<Acks>,
+    hosts: MediaHosts,
+    pub(super) places: Places,
     clock: Clock,
 }
 
@@ -150,6 +154,7 @@ impl Link {
             acks: acks.clone(),
             client: client_slot.clone(),
         };
+        let hosts = MediaHosts::default();
         let closing = CancellationToken::new();
         let (a, b, c) = options.version;
         let bot = Bot::builder()
@@ -160,7 +165,10 @@ impl Link {
                 signals: options.signals,
                 closing: closing.clone(),
             })
-            .with_http_client(LibraryHttp(options.http))
+            .with_http_client(LibraryHttp {
+                client: options.http,
+                hosts: hosts.clone(),
+            })
             .with_version((a, b, c))
             .with_device_props(
                 DevicePropsOverride::new()
@@ -188,6 +196,8 @@ impl Link {
             running: Mutex::new(Some(running)),
             closing,
             acks,
+            hosts,
+            places: Places::default(),
             clock: options.clock,
         })
     }
@@ -332,6 +342,18 @@ impl Link {
 
     pub(super) fn client(&self) -> &Library {
         &self.client
+    }
+
+    /// Asks WhatsApp's server, unless it said so lately, where files are left and fetched.
+    pub(super) async fn learn_media_hosts(&self) -> Result<()> {
+        let told = self.client.refresh_media_conn(false).await.map_err(|e| {
+            Error::new(ErrorKind::Upstream, "WhatsApp did not say where files are")
+                .because(format!("{e:?}"))
+        })?;
+        told.hosts
+            .iter()
+            .for_each(|host| self.hosts.learn(&host.hostname));
+        Ok(())
     }
 
     fn own_jid(&self) -> Option<Jid> {

@@ -2,9 +2,11 @@
 
 pub mod backend;
 mod convert;
+pub mod direct_path;
 mod http;
 pub mod link;
 pub mod media;
+mod media_hosts;
 pub mod message;
 mod transport;
 

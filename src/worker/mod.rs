@@ -2,4 +2,5 @@
 
 pub mod download;
 pub mod retention;
+pub mod verify;
 pub mod webhook;
