@@ -20,7 +20,7 @@ use crate::ids::IdSource;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
 use crate::server::{Deps, Server, own_socket, store_file};
-use crate::store;
+use crate::store::{self, tables};
 use crate::systemd;
 
 /// Writes to standard output; a reader that went away is no error.
@@ -162,10 +162,18 @@ impl Signals {
     }
 }
 
-/// Verifies the store and says what is wrong.
+/// Verifies the store and the files, and says what is wrong.
 pub fn check(config: &Config) -> Result<ExitCode> {
     let file = store_file(config);
-    let problems = store::check(&file)?;
+    let mut problems = store::check(&file)?;
+    // A store that is not in order does not tell which files there must be.
+    let named = match problems.is_empty() {
+        true => store::keys(&file, tables::BLOBS)?,
+        false => Vec::new(),
+    };
+    let named = named.into_iter().filter_map(|key| key.try_into().ok());
+    let named: Vec<_> = named.map(crate::ids::Hash).collect();
+    problems.extend(folder::check(&config.data.join("media"), &named)?);
     if problems.is_empty() {
         say(&format!("{} is in order", file.display()));
         let space = store::space(&file)?;

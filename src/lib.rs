@@ -17,6 +17,7 @@ pub mod http;
 pub mod ids;
 pub mod jid;
 pub mod logging;
+pub mod names;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod seal;

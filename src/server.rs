@@ -117,9 +117,11 @@ impl Server {
                 received::QUEUE,
                 deps.clock.clone(),
                 received::LONGEST_WAIT,
-            ),
+            )
+            .at_most_per_lane(received::AT_ONCE),
             unread: Queue::new(&store, unread::QUEUE, deps.clock.clone(), unread::PATIENCE),
-            media: Folder::open(&config.data, deps.ids.clone())?,
+            media: Arc::new(Folder::open(&config.data, deps.ids.clone())?),
+            arriving: Default::default(),
             uploads: Default::default(),
             campaigns: Default::default(),
             retries: Queue::new(
@@ -196,6 +198,8 @@ impl Server {
             .spawn(worker::retention::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::removal::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(worker::verify::run(gateway.clone(), stop.clone()));
         let gateway = gateway.clone();
         self.workers
             .spawn(async move { gateway.start_paired_sessions().await });

@@ -11,6 +11,7 @@ use super::media::received::{self, Held};
 use super::message::{self, Message};
 use super::optout::OptOut;
 use super::poll;
+use super::reference;
 use super::session::{Session, is_kept};
 use super::suppression;
 use crate::error::Result;
@@ -64,6 +65,8 @@ impl Gateway {
                         let entry = gateway.event(&session, "poll.vote", data);
                         newest = event::append(tx, session.number, &entry)?.or(newest);
                     }
+                } else if !reference::is_heeded(tx, &session, incoming)? {
+                    tracing::info!(session = %session.id, "a message about one that is not its sender's was left out");
                 } else if let Some((name, data)) = told(incoming) {
                     let entry = gateway.event(&session, name, data);
                     newest = event::append(tx, session.number, &entry)?.or(newest);
@@ -174,7 +177,7 @@ fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
             "message.edited",
             json!({ "messageId": target, "text": body }),
         ),
-        Said::Revoke { target } => ("message.deleted", json!({ "messageId": target })),
+        Said::Revoke { target, .. } => ("message.deleted", json!({ "messageId": target })),
     };
     if name == "message.received" {
         data["type"] = json!(incoming.kind);

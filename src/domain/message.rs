@@ -154,6 +154,18 @@ pub(super) fn is_stored(
     Ok(found)
 }
 
+/// The messages of a session with this id; several people may have used it.
+pub(super) fn with_id(
+    read: &impl Read,
+    session: SessionNumber,
+    id: &MessageId,
+) -> Result<Vec<Message>> {
+    let rows = read.prefix(tables::MESSAGES, &id_prefix(session, id), None, usize::MAX)?;
+    rows.iter()
+        .map(|(_, value)| record::decode(value))
+        .collect()
+}
+
 /// Moves a message of ours forward, never back, and records the event. Answers its number.
 pub(super) fn advance(
     tx: &mut Tx,

@@ -13,6 +13,7 @@ pub mod optout;
 pub mod pacing;
 mod poll;
 pub mod recipient;
+mod reference;
 pub mod removal;
 pub mod retention;
 mod roster;
@@ -75,7 +76,9 @@ pub struct Parts {
     /// Idempotency keys whose requests are being worked on.
     pub in_flight: send::InFlight,
     /// Files.
-    pub media: media::folder::Folder,
+    pub media: Arc<media::folder::Folder>,
+    /// Bytes of uploads that are not whole yet.
+    pub arriving: media::arriving::Arriving,
     /// Files that are being uploaded to WhatsApp.
     pub uploads: media::attachment::Uploads,
     /// Whose picture is worked on next.

@@ -34,6 +34,9 @@ const MAX_HEAD: usize = 64 * 1024;
 const PACE: u64 = 1024;
 const GRACE: Duration = Duration::from_secs(30);
 
+/// What a body of which no length is announced is taken for, in bytes.
+const UNANNOUNCED: u64 = 16 << 20;
+
 /// A request to somebody else's server.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -252,6 +255,14 @@ impl Response {
             return Err(too_large(most));
         }
         Ok(())
+    }
+
+    /// Allows the body the time that its announced length takes at this pace, in bytes per second, and
+    /// a minute, so that a small file cannot hold a place for as long as a large one may.
+    pub fn at_pace(&mut self, pace: u64) {
+        let length = self.length().unwrap_or(UNANNOUNCED);
+        let time = Duration::from_secs(60 + length / pace.max(1));
+        self.deadline = self.deadline.min(self.began + time);
     }
 
     /// Whether the body comes so slowly that it will not end.

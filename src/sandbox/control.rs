@@ -25,10 +25,18 @@
 //!   "vcard"}`); `poll` (`{"name", "options", "selectable"}`); `album` (`{"images", "videos"}`); and
 //!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds); a story
 //!   (`"to": "status@broadcast"`) with its `readers`. Or `{"to", "protobuf"}`: base64 of a serialized message, which is encrypted and sent as it is.
+//!   with `quotedId`, `mentions`, `albumId`, `viewOnce`, `ephemeral` (seconds).
+//!   A hostile phone adds `raw`, whose fields are said in place of the truth: of a file
+//!   `fileSha256`, `fileEncSha256`, `mediaKey` (in hexadecimal digits), `directPath`, `url`,
+//!   `fileLength`, `mimetype`, `fileName`, `pageCount`, `seconds`, `width`, `height`, where its kind
+//!   has them; of any message `pushName` and `id`.
 //! - `GET .../sent`: what the phone sent and what became of it, with the votes in its polls.
 //! - `POST .../vote {"messageId", "options"}`: a vote, which replaces the one before.
 //! - `POST .../read`, `typing`, `react`, `edit`, `revoke`, `call`, `contacts`, `logout`,
 //!   `lose-sessions`; `GET .../notices`; `GET/POST /sandbox/groups`.
+//!   `react {"id", "emoji"}`, `edit {"id", "text"}` and `revoke {"id"}` may aim at any message in any
+//!   chat: `{"to", "raw": {"key": {"remoteJid", "fromMe", "id", "participant"}}}` instead of `id`,
+//!   with `pushName` and `id` in `raw` as above.
 //! - `GET/POST/DELETE /sandbox/faults`: misfortunes, as in [`Fault`](super::Fault). For files:
 //!   `cutMedia: true`, `expireMedia: {"directPath" | "messageId", "status"}` (at once; all files if
 //!   none is named), `mediaLife: seconds`, `slowMedia: {"bytesPerSecond" | "delay"}`,
@@ -43,6 +51,8 @@ use serde_json::{Value, json};
 
 use super::actions::Typing;
 use super::base64;
+use super::claims::Claims;
+use super::deeds::Aim;
 use super::drafts::Draft;
 use super::network::Network;
 use super::profile::Profile;
@@ -105,9 +115,28 @@ struct Send {
 #[derive(Deserialize)]
 struct OfMessage {
     id: String,
+}
+
+/// What is done to an earlier message; a hostile phone may name any, in any chat.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Deed {
+    id: String,
     /// The sign of a reaction is written as `emoji`, too.
-    #[serde(default, alias = "emoji")]
+    #[serde(alias = "emoji")]
     text: String,
+    to: Option<String>,
+    raw: Claims,
+}
+
+impl Deed {
+    fn aim(&self) -> Aim<'_> {
+        Aim {
+            id: &self.id,
+            to: self.to.as_deref(),
+            claims: &self.raw,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -261,8 +290,8 @@ fn deed(
             done()
         }
         ("POST", "react") => {
-            let OfMessage { id, text } = read(body)?;
-            named(network.react(phone, &id, &text)?)
+            let deed: Deed = read(body)?;
+            named(network.react_at(phone, &deed.aim(), &deed.text)?)
         }
         ("POST", "vote") => {
             let Vote {
@@ -272,10 +301,13 @@ fn deed(
             named(network.vote(phone, &message_id, &options)?)
         }
         ("POST", "edit") => {
-            let OfMessage { id, text } = read(body)?;
-            named(network.edit(phone, &id, &text)?)
+            let deed: Deed = read(body)?;
+            named(network.edit_at(phone, &deed.aim(), &deed.text)?)
         }
-        ("POST", "revoke") => named(network.revoke(phone, &read::<OfMessage>(body)?.id)?),
+        ("POST", "revoke") => {
+            let deed: Deed = read(body)?;
+            named(network.revoke_at(phone, &deed.aim())?)
+        }
         ("POST", "call") => {
             let Call { to, video, id } = read(body)?;
             match id {

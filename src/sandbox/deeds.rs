@@ -9,15 +9,57 @@ use whatsapp_rust::waproto::whatsapp::message::{ProtocolMessage, ReactionMessage
 use whatsapp_rust::waproto::whatsapp::{Message, MessageKey};
 
 use super::chat::Chat;
+use super::claims::Claims;
 use super::network::Network;
 use super::number::{Address, Number};
+use super::sending::Manner;
 use crate::error::{Error, Result};
+
+/// The message that something is done to.
+pub(super) struct Aim<'a> {
+    /// One that the phone knows.
+    pub(super) id: &'a str,
+    /// Where a hostile phone writes to.
+    pub(super) to: Option<&'a str>,
+    /// What it claims.
+    pub(super) claims: &'a Claims,
+}
+
+impl<'a> Aim<'a> {
+    fn honest(id: &'a str, claims: &'a Claims) -> Self {
+        Self {
+            id,
+            to: None,
+            claims,
+        }
+    }
+
+    fn manner(&self, edit: Option<&'static str>) -> Manner<'a> {
+        Manner {
+            edit,
+            readers: &[],
+            claims: Some(self.claims),
+        }
+    }
+}
 
 impl Network {
     /// The user of a phone puts a sign on a message, or takes it off (empty).
     pub fn react(self: &Arc<Self>, phone: &str, id: &str, sign: &str) -> Result<String> {
+        self.react_at(phone, &Aim::honest(id, &Claims::default()), sign)
+    }
+
+    pub(super) fn react_at(
+        self: &Arc<Self>,
+        phone: &str,
+        aim: &Aim<'_>,
+        sign: &str,
+    ) -> Result<String> {
         let number = self.number(phone)?;
-        let (key, chat) = self.key_of(number, id)?;
+        let (key, chat) = match self.foreign(aim)? {
+            Some(foreign) => foreign,
+            None => self.key_of(number, aim.id)?,
+        };
         let reaction = ReactionMessage {
             key: MessageField::some(key),
             text: Some(sign.to_owned()),
@@ -28,13 +70,25 @@ impl Network {
             reaction_message: MessageField::some(reaction),
             ..Default::default()
         };
-        self.send_from_phone(number, &chat, message, None)
+        self.send_in_manner(number, &chat, message, &aim.manner(None))
     }
 
     /// The user of a phone changes the text of his own message.
     pub fn edit(self: &Arc<Self>, phone: &str, id: &str, text: &str) -> Result<String> {
+        self.edit_at(phone, &Aim::honest(id, &Claims::default()), text)
+    }
+
+    pub(super) fn edit_at(
+        self: &Arc<Self>,
+        phone: &str,
+        aim: &Aim<'_>,
+        text: &str,
+    ) -> Result<String> {
         let number = self.number(phone)?;
-        let (key, chat) = self.own_key(number, id)?;
+        let (key, chat) = match self.foreign(aim)? {
+            Some(foreign) => foreign,
+            None => self.own_key(number, aim.id)?,
+        };
         let edited = Message {
             conversation: Some(text.to_owned()),
             ..Default::default()
@@ -50,13 +104,20 @@ impl Network {
             protocol_message: MessageField::some(protocol),
             ..Default::default()
         };
-        self.send_from_phone(number, &chat, message, Some("1"))
+        self.send_in_manner(number, &chat, message, &aim.manner(Some("1")))
     }
 
     /// The user of a phone takes his own message back.
     pub fn revoke(self: &Arc<Self>, phone: &str, id: &str) -> Result<String> {
+        self.revoke_at(phone, &Aim::honest(id, &Claims::default()))
+    }
+
+    pub(super) fn revoke_at(self: &Arc<Self>, phone: &str, aim: &Aim<'_>) -> Result<String> {
         let number = self.number(phone)?;
-        let (key, chat) = self.own_key(number, id)?;
+        let (key, chat) = match self.foreign(aim)? {
+            Some(foreign) => foreign,
+            None => self.own_key(number, aim.id)?,
+        };
         let protocol = ProtocolMessage {
             key: MessageField::some(key),
             r#type: Some(Type::REVOKE),
@@ -66,7 +127,18 @@ impl Network {
             protocol_message: MessageField::some(protocol),
             ..Default::default()
         };
-        self.send_from_phone(number, &chat, message, Some("7"))
+        self.send_in_manner(number, &chat, message, &aim.manner(Some("7")))
+    }
+
+    /// The key that a hostile phone claims, and the chat that it writes to.
+    fn foreign(&self, aim: &Aim<'_>) -> Result<Option<(MessageKey, Chat)>> {
+        let Some(key) = &aim.claims.key else {
+            return Ok(None);
+        };
+        let to = aim
+            .to
+            .ok_or_else(|| Error::invalid("a foreign key needs a chat: to"))?;
+        Ok(Some((key.written(), self.chat(to)?)))
     }
 
     fn own_key(&self, number: Number, id: &str) -> Result<(MessageKey, Chat)> {

@@ -18,9 +18,11 @@ use whatsapp_rust::waproto::whatsapp::{
 use super::attachments::Attachment;
 use super::base64;
 use super::chat::Chat;
+use super::claims::Claims;
 use super::network::Network;
 use super::number::{Address, Number};
 use super::particulars::Place;
+use super::sending::Manner;
 use crate::error::{Error, Result};
 
 /// A message that a phone's user writes.
@@ -63,6 +65,8 @@ pub struct Draft {
     pub readers: Vec<String>,
     /// A whole message as bytes, in place of all the above: base64 of what is encrypted as it is.
     pub protobuf: Option<String>,
+    /// What a hostile phone says in place of the truth.
+    pub raw: Claims,
 }
 
 /// A place, in short or in full.
@@ -122,6 +126,7 @@ impl Network {
         }
         let context = self.context(number, &chat, draft)?;
         let mut message = self.compose(draft, context)?;
+        draft.raw.about_file(&mut message)?;
         if let Some(album) = &draft.album_id {
             message.message_context_info = self.in_album(number, &chat, album).into();
         }
@@ -137,7 +142,12 @@ impl Network {
             };
         }
         let readers: Result<Vec<_>> = draft.readers.iter().map(|one| self.number(one)).collect();
-        self.send_to_readers(number, &chat, message, &readers?)
+        let manner = Manner {
+            edit: None,
+            readers: &readers?,
+            claims: Some(&draft.raw),
+        };
+        self.send_in_manner(number, &chat, message, &manner)
     }
 
     fn compose(&self, draft: &Draft, context: Option<ContextInfo>) -> Result<Message> {

@@ -15,7 +15,7 @@
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
 //!   phones, with `particulars` and `picture`), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
 //!   `attachments`, `polls`;
-//! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`;
+//! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`; `claims` for hostile ones;
 //! - misfortune: `faults`; what is kept: `journal` and `restoring`; counters: `stats`.
 
 mod account;
@@ -26,6 +26,7 @@ mod calls;
 mod cdn;
 mod certificate;
 mod chat;
+mod claims;
 mod connection;
 mod content;
 pub mod control;
@@ -77,6 +78,7 @@ mod wire;
 pub use actions::{AccountView, CompanionView, Overview, Typing};
 pub use attachments::Attachment;
 pub use cdn::{Download, MediaAnswer, Upload};
+pub use claims::{Claims, ForeignKey, Hex};
 pub use connection::{serve_stream, serve_websocket};
 pub use drafts::{Contact, Draft, NewAlbum, NewPoll, Where};
 pub use faults::{

@@ -16,6 +16,7 @@ use whatsapp_rust::waproto::whatsapp::message::{
 use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
 use super::chat::Chat;
+use super::claims::Claims;
 use super::content::{poll_of, unwrapped};
 use super::envelope::{Envelope, Part};
 use super::keys::SIGNED_PREKEY_ID;
@@ -38,6 +39,19 @@ pub(super) struct Outgoing<'a> {
     pub(super) edit: Option<&'static str>,
     /// Who reads it besides the members of the chat: those for whom a story is.
     pub(super) readers: &'a [Number],
+    /// How the sender calls himself, when it is not his name.
+    pub(super) name: Option<&'a str>,
+}
+
+/// How a phone sends a message.
+#[derive(Default)]
+pub(super) struct Manner<'a> {
+    /// Marks an edit (`1`) or a revocation (`7`) for the server.
+    pub(super) edit: Option<&'static str>,
+    /// Who reads it besides the members of the chat: those for whom a story is.
+    pub(super) readers: &'a [Number],
+    /// The id and the name that a hostile phone claims.
+    pub(super) claims: Option<&'a Claims>,
 }
 
 impl Network {
@@ -63,20 +77,23 @@ impl Network {
         message: Message,
         edit: Option<&'static str>,
     ) -> Result<String> {
-        let (message, body) = with_secret(message);
-        self.send_body_from_phone(from, chat, (&message, &body), edit, &[])
+        let manner = Manner {
+            edit,
+            ..Manner::default()
+        };
+        self.send_in_manner(from, chat, message, &manner)
     }
 
-    /// The same, and to people who are no members of the chat: the readers of a story.
-    pub(super) fn send_to_readers(
+    /// The same, to people who are no members of the chat too, or as a hostile phone does it.
+    pub(super) fn send_in_manner(
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
         message: Message,
-        readers: &[Number],
+        manner: &Manner<'_>,
     ) -> Result<String> {
         let (message, body) = with_secret(message);
-        self.send_body_from_phone(from, chat, (&message, &body), None, readers)
+        self.send_body_from_phone(from, chat, (&message, &body), manner)
     }
 
     /// A phone sends these bytes, whatever they are; answers the message's id.
@@ -87,7 +104,7 @@ impl Network {
         body: &[u8],
     ) -> Result<String> {
         let message = Message::decode_from_slice(body).unwrap_or_default();
-        self.send_body_from_phone(from, chat, (&message, body), None, &[])
+        self.send_body_from_phone(from, chat, (&message, body), &Manner::default())
     }
 
     fn send_body_from_phone(
@@ -95,15 +112,15 @@ impl Network {
         from: Number,
         chat: &Chat,
         (message, body): (&Message, &[u8]),
-        edit: Option<&'static str>,
-        readers: &[Number],
+        manner: &Manner<'_>,
     ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
         {
             return Err(Error::not_found("the receiver has no WhatsApp"));
         }
-        let id = random::message_id();
+        let claimed = manner.claims.and_then(|claims| claims.id.clone());
+        let id = claimed.unwrap_or_else(random::message_id);
         let phone = self.directory.phone(from);
         phone.remember_sent(&id, chat, body);
         self.counters.message(self.now());
@@ -112,8 +129,9 @@ impl Network {
             chat,
             message,
             body,
-            edit,
-            readers,
+            edit: manner.edit,
+            readers: manner.readers,
+            name: manner.claims.and_then(|claims| claims.push_name.as_deref()),
         };
         match chat {
             Chat::Person(to) => self.send_direct(from, *to, &outgoing)?,
@@ -201,11 +219,12 @@ impl Network {
 
     fn message_head(&self, from: Address, outgoing: &Outgoing<'_>, now: i64) -> NodeBuilder {
         let kind = stanza_type_from_message(outgoing.message);
+        let name = outgoing.name.map(str::to_owned);
         let mut message = NodeBuilder::new("message")
             .attr("id", outgoing.id)
             .attr("t", now)
             .attr("type", kind)
-            .attr("notify", self.name_of(from.number));
+            .attr("notify", name.unwrap_or_else(|| self.name_of(from.number)));
         if let Some(edit) = outgoing.edit {
             message = message.attr("edit", edit);
         }
@@ -369,6 +388,7 @@ impl Network {
             body: &body,
             edit: None,
             readers: &[],
+            name: None,
         };
         let stanza = NodeBuilder::new("message")
             .attr("id", id.as_str())
@@ -433,6 +453,7 @@ impl Network {
             body: &body,
             edit: None,
             readers: &[],
+            name: None,
         };
         match &chat {
             Chat::Person(_) => {

@@ -59,7 +59,23 @@ pub fn check(path: &Path) -> Result<Vec<String>> {
     )
 }
 
-/// The same for a simulated disk.
+/// The keys of a table, in a store that nobody has open and that [`check`] found in order.
+pub fn keys(path: &Path, table: Table) -> Result<Vec<Vec<u8>>> {
+    let file = existing(path)?;
+    let opened = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_file(file);
+    let database = opened.map_err(Failure::from)?;
+    let reader = Reader::new(database.begin_read().map_err(Failure::from)?);
+    let mut keys = Vec::new();
+    reader.for_each_prefix(table, b"", |key, _| {
+        keys.push(key.to_vec());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(keys)
+}
+
+/// [`check`] for a simulated disk.
 #[cfg(any(test, feature = "sandbox"))]
 pub fn check_simulated(disk: &std::sync::Arc<super::faults::SimulatedDisk>) -> Result<Vec<String>> {
     let plug = super::faults::Plug::new(std::sync::Arc::clone(disk));

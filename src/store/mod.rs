@@ -44,9 +44,9 @@ use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use self::backup::restore;
-pub use self::check::check;
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
+pub use self::check::{check, keys};
 pub use self::disk::{Disk, is_in_use};
 pub use self::key::{Key, KeyParts};
 pub use self::read::{Read, Reader, Row, Visit};

@@ -356,6 +356,7 @@ pub struct Queue {
     number: u8,
     /// The longest that a row of this queue is made to wait.
     longest: Duration,
+    per_lane: usize,
     held: Arc<Held>,
 }
 
@@ -476,6 +477,7 @@ impl Queue {
             clock,
             number,
             longest,
+            per_lane: usize::MAX,
             held,
         }
     }
@@ -484,6 +486,23 @@ impl Queue {
         let now = self.clock.now();
         let latest = now.after(self.longest);
         Due { now, latest }
+    }
+
+    /// Lets no more than so many rows of a lane be claimed at a time, so that none can take all that
+    /// its workers have.
+    #[must_use]
+    pub fn at_most_per_lane(mut self, rows: usize) -> Self {
+        self.per_lane = rows;
+        self
+    }
+
+    /// How many more rows of a lane may be claimed. The marks of its rows begin with its key.
+    fn room_in(&self, lane: &LaneKey, marks: &HashSet<Key>) -> usize {
+        if self.per_lane == usize::MAX {
+            return usize::MAX;
+        }
+        let held = marks.iter().filter(|mark| mark.starts_with(&lane.0));
+        self.per_lane.saturating_sub(held.count())
     }
 
     /// Claims up to `limit` rows that are due: the head of every ordered lane that nobody works on,
@@ -503,7 +522,8 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         let result = self.store.read(|reader| {
-            let mut take = |lane: &LaneKey, order, limit| {
+            let mut take = |lane: &LaneKey, order, limit: usize| {
+                let limit = limit.min(self.room_in(lane, &marks));
                 if order == Order::Fifo && marks.contains(&lane.0) {
                     return Ok(0);
                 }
@@ -594,6 +614,7 @@ impl Queue {
             let first = |lane: &LaneKey, order, due| {
                 Ok::<_, Error>(match order {
                     Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    Order::ByDue if self.room_in(lane, &marks) == 0 => None,
                     Order::ByDue => rows(reader, lane, order, EVER, 1, &marks)?
                         .first()
                         .map(|row| row.due),

@@ -21,7 +21,14 @@ use crate::bytes64::Bytes64;
 use crate::error::{Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
+use crate::names;
 use crate::time::Timestamp;
+
+/// How many mentions are taken from a message: as many as a group has members.
+const MAX_MENTIONS: usize = 1024;
+
+/// The most characters of a reaction; one emoji may take a dozen.
+const MAX_EMOJI: usize = 32;
 
 /// The library's address for ours.
 pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
@@ -267,6 +274,7 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
         }
         _ => {}
     }
+    let what = within(&inbound.info.source, base.body, what);
     let (kind, inner) = (kind_of(whole), kind_of(base.body));
     let comment = base.commented.or(inbound.info.comment_target.as_ref());
     Some(Incoming {
@@ -283,6 +291,7 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
                 c.mentioned_jid
                     .iter()
                     .filter_map(|jid| Jid::parse(jid))
+                    .take(MAX_MENTIONS)
                     .collect()
             })
             .unwrap_or_default(),
@@ -301,7 +310,7 @@ pub(super) fn heading(info: &MessageInfo) -> Option<Incoming> {
         sender: from_wire(&source.sender)?,
         from_me: source.is_from_me,
         at: Timestamp::from_secs(info.timestamp.timestamp()),
-        push_name: info.push_name.clone(),
+        push_name: names::of_person(&info.push_name),
         kind: "unknown",
         inner: None,
         what: Said::Nothing,
@@ -330,6 +339,24 @@ fn timer_of(body: &wa::Message, context: Option<&wa::ContextInfo>, at: Timestamp
     let at = at.as_secs();
     let set = set.map_or(at, |set| set.min(at));
     Some(Timer { seconds, set })
+}
+
+/// What a message says, unless it is about one that it puts into another group. In a chat of two the
+/// key's chat is the sender's view of it, which means nothing here; it is always this chat.
+fn within(source: &MessageSource, body: &wa::Message, what: Said) -> Said {
+    let key = match &what {
+        Said::Reaction { .. } => body.reaction_message.as_option().map(|m| &m.key),
+        Said::Edit { .. } | Said::Revoke { .. } => {
+            body.protocol_message.as_option().map(|m| &m.key)
+        }
+        _ => return what,
+    };
+    let named = key.and_then(|key| key.as_option()?.remote_jid.as_deref());
+    let elsewhere = |chat: &str| source.is_group && Jid::parse(chat) != from_wire(&source.chat);
+    match named.filter(|chat| elsewhere(chat)) {
+        Some(_) => Said::Nothing,
+        None => what,
+    }
 }
 
 /// The chat's name: a person's by number when the number is known.
@@ -372,6 +399,12 @@ fn id_in(key: &wa::MessageKey) -> Option<MessageId> {
     MessageId::parse(key.id.as_deref()?).ok()
 }
 
+/// Who wrote the message that a key names, when that is said to be somebody else than the key's writer.
+fn author(key: &MessageField<wa::MessageKey>) -> Option<Jid> {
+    let key = key.as_option().filter(|key| key.from_me == Some(false))?;
+    Jid::parse(key.participant.as_deref().or(key.remote_jid.as_deref())?)
+}
+
 /// The words of a message: itself, or below its file.
 fn words(message: &wa::Message) -> Option<&str> {
     let body = base(message).body;
@@ -389,7 +422,8 @@ fn said(body: &wa::Message) -> Said {
     if let Some(reaction) = body.reaction_message.as_option()
         && let Some(target) = target(&reaction.key)
     {
-        let emoji = reaction.text.clone().unwrap_or_default();
+        let emoji = reaction.text.iter().flat_map(|text| text.chars());
+        let emoji = emoji.take(MAX_EMOJI).collect();
         return Said::Reaction { target, emoji };
     }
     if let Some(change) = body.protocol_message.as_option() {
@@ -398,7 +432,14 @@ fn said(body: &wa::Message) -> Said {
             return Said::Nothing;
         }
         match (change.r#type, target(&change.key)) {
-            (Some(Type::Revoke), Some(target)) => return Said::Revoke { target },
+            (Some(Type::Revoke), Some(target)) => {
+                let author = author(&change.key);
+                return Said::Revoke { target, author };
+            }
+            // Only who wrote a message can change it.
+            (Some(Type::MessageEdit), Some(_)) if author(&change.key).is_some() => {
+                return Said::Nothing;
+            }
             (Some(Type::MessageEdit), Some(target)) => {
                 let body = change.edited_message.as_option().and_then(words);
                 let body = body.unwrap_or_default().to_owned();
@@ -501,7 +542,8 @@ mod tests {
         assert_eq!(
             said(&message(&to, &revoke, None, None, now).expect("a message")),
             Said::Revoke {
-                target: target.clone()
+                target: target.clone(),
+                author: None,
             }
         );
         let react = Outgoing::Reaction {

@@ -12,7 +12,8 @@ use whatsapp_rust::wacore::net::{
     HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse, UploadBody,
 };
 
-use crate::error::Result;
+use super::media_hosts::MediaHosts;
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::Method;
 use crate::http::client::{Client, OutBody, Outgoing, Response};
 
@@ -23,18 +24,31 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 4;
 
+/// The least pace at which an answer must come, in bytes per second, by the length that it announces.
+const PACE: u64 = 16 * 1024;
+
 /// Adapts [`Client`] to the library.
 #[derive(Clone)]
-pub(super) struct LibraryHttp(pub(super) Arc<Client>);
+pub(super) struct LibraryHttp {
+    pub(super) client: Arc<Client>,
+    /// Where requests may go.
+    pub(super) hosts: MediaHosts,
+}
 
 impl LibraryHttp {
     async fn send(&self, request: HttpRequest, body: OutBody) -> Result<Response> {
+        if !self.hosts.permit(&request.url) {
+            return Err(Error::new(
+                ErrorKind::Upstream,
+                "the file is not at a host that WhatsApp named",
+            ));
+        }
         let method = if request.method == "POST" {
             Method::POST
         } else {
             Method::GET
         };
-        self.0
+        self.client
             .send(Outgoing {
                 method,
                 url: reachable(request.url),
@@ -79,7 +93,8 @@ impl HttpClient for LibraryHttp {
     /// Hazard: the library calls this where blocking is allowed, and only there.
     fn execute_streaming(&self, request: HttpRequest) -> anyhow::Result<StreamingHttpResponse> {
         let handle = Handle::try_current()?;
-        let response = handle.block_on(self.send(request, OutBody::default()))?;
+        let mut response = handle.block_on(self.send(request, OutBody::default()))?;
+        response.at_pace(PACE);
         Ok(StreamingHttpResponse {
             status_code: response.status().as_u16(),
             body: Box::new(Answer {

@@ -28,6 +28,8 @@ use super::arriving::{Arriving, Missing, Stored};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
+use super::media::Places;
+use super::media_hosts::MediaHosts;
 use super::message::{
     Attachment, Incoming, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread,
 };
@@ -149,6 +151,8 @@ pub struct Link {
     running: Mutex<Option<BotHandle>>,
     closing: CancellationToken,
     acks: Arc<Acks>,
+    hosts: MediaHosts,
+    pub(super) places: Places,
     clock: Clock,
     arriving: Arc<Arriving>,
     /// Shows us each stanza before it is worked on.
@@ -172,6 +176,7 @@ impl Link {
             backend: backend.clone(),
             show_online: options.show_online,
         };
+        let hosts = MediaHosts::default();
         let (a, b, c) = options.version;
         let bot = Bot::builder()
             .with_backend(backend)
@@ -181,7 +186,10 @@ impl Link {
                 signals: options.signals,
                 closing: closing.clone(),
             })
-            .with_http_client(LibraryHttp(options.http))
+            .with_http_client(LibraryHttp {
+                client: options.http,
+                hosts: hosts.clone(),
+            })
             .with_version((a, b, c))
             .with_device_props(
                 DevicePropsOverride::new()
@@ -218,6 +226,8 @@ impl Link {
             running: Mutex::new(Some(running)),
             closing,
             acks,
+            hosts,
+            places: Places::default(),
             clock: options.clock,
         })
     }
@@ -401,6 +411,18 @@ impl Link {
 
     pub(super) fn client(&self) -> &Library {
         &self.client
+    }
+
+    /// Asks WhatsApp's server, unless it said so lately, where files are left and fetched.
+    pub(super) async fn learn_media_hosts(&self) -> Result<()> {
+        let told = self.client.refresh_media_conn(false).await.map_err(|e| {
+            Error::new(ErrorKind::Upstream, "WhatsApp did not say where files are")
+                .because(format!("{e:?}"))
+        })?;
+        told.hosts
+            .iter()
+            .for_each(|host| self.hosts.learn(&host.hostname));
+        Ok(())
     }
 
     fn own_jid(&self) -> Option<Jid> {

@@ -1,10 +1,12 @@
 //! A link's files: sealing and uploading them, fetching and opening them, asking for them again.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind as IoError, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use whatsapp_rust::download::DownloadParams;
 use whatsapp_rust::error::ErrorChainExt as _;
 use whatsapp_rust::features::{MediaRetryResult, MediaReuploadRequest};
@@ -12,17 +14,20 @@ use whatsapp_rust::wacore::download::DownloadWriter;
 use whatsapp_rust::wacore::upload::{UploadSource, encrypt_media_streaming};
 
 use super::convert;
+use super::direct_path::DirectPath;
 use super::link::Link;
 use super::message::{MediaKind, Pointer};
 use crate::bytes64::Bytes64;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::MessageId;
+use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
 
 /// A sealed file on disk.
 struct Sealed {
     path: PathBuf,
     length: u64,
+    /// Given back when the library is done, also when nobody waits for it any more.
+    _place: Place,
 }
 
 impl UploadSource for Sealed {
@@ -37,18 +42,47 @@ impl UploadSource for Sealed {
     }
 }
 
-/// A file that takes no more than so many bytes: what a message says of its length may be wrong.
-struct Limited {
-    file: File,
+/// A file that is being fetched. What its message says of its length and hash may be wrong: it takes no
+/// more than so many bytes, and hashes what it takes.
+struct Taking {
+    file: BufWriter<File>,
     most: u64,
+    hash: Sha256,
+    /// How many bytes were taken: all of the file, in order.
+    size: u64,
+    /// Where in the file the next byte goes.
+    at: u64,
+    /// Given back when the library is done, also when nobody waits for it any more.
+    _place: Place,
 }
 
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.file.stream_position()? + bytes.len() as u64 > self.most {
-            return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
+impl Taking {
+    fn new(file: File, most: u64, place: Place) -> Self {
+        Self {
+            file: BufWriter::with_capacity(64 * 1024, file),
+            most,
+            hash: Sha256::new(),
+            size: 0,
+            at: 0,
+            _place: place,
         }
-        self.file.write(bytes)
+    }
+}
+
+impl Write for Taking {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.at != self.size {
+            // The hash would be of something else than what lies in the file.
+            return Err(IoError::Unsupported.into());
+        }
+        if self.size + bytes.len() as u64 > self.most {
+            return Err(IoError::FileTooLarge.into());
+        }
+        let many = self.file.write(bytes)?;
+        self.hash.update(&bytes[..many]);
+        self.size += many as u64;
+        self.at = self.size;
+        Ok(many)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -56,16 +90,34 @@ impl Write for Limited {
     }
 }
 
-impl Seek for Limited {
+impl Seek for Taking {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.file.seek(to)
+        self.at = self.file.seek(to)?;
+        Ok(self.at)
     }
 }
 
-impl DownloadWriter for Limited {
+impl DownloadWriter for Taking {
+    /// The library empties the file before each try, and shortens it in no other way.
     fn truncate(&mut self, length: u64) -> std::io::Result<()> {
-        self.file.set_len(length)
+        if length != 0 {
+            return Err(IoError::Unsupported.into());
+        }
+        self.file.flush()?;
+        self.file.get_mut().set_len(0)?;
+        self.hash = Sha256::new();
+        self.size = 0;
+        Ok(())
     }
+}
+
+/// A file that was fetched and opened: what it is, whatever its message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// SHA-256 of its bytes.
+    pub hash: Hash,
+    /// How many there are.
+    pub size: u64,
 }
 
 /// Which message a file came in, to ask the account's phone for it again.
@@ -78,13 +130,43 @@ pub struct CameIn<'a> {
     pub sender: Option<&'a Jid>,
 }
 
-/// How many files of all sessions travel at once. The library keeps a thread for blocking work busy
-/// for the whole way of a file, slow as the line may be; `main.rs` has more of them, because reads
-/// of the store, uploads over HTTP and pictures need some too.
-static TRAVELLING: Semaphore = Semaphore::const_new(6);
+/// How many files of all sessions are fetched at once, and how many are left. The library keeps a
+/// thread for blocking work busy for the whole way of a file, slow as the line may be; `main.rs` has
+/// more of them, because reads of the store, uploads over HTTP and pictures need some too.
+static FETCHING: Semaphore = Semaphore::const_new(6);
+static LEAVING: Semaphore = Semaphore::const_new(4);
 
-async fn place() -> Result<SemaphorePermit<'static>> {
-    TRAVELLING.acquire().await.map_err(Error::internal)
+/// What one connection may have of these: strangers choose how many files it has to fetch, and must
+/// not be able to hold up other sessions, nor what this one sends.
+pub(super) struct Places {
+    fetching: Arc<Semaphore>,
+    leaving: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            fetching: Arc::new(Semaphore::new(2)),
+            leaving: Arc::new(Semaphore::new(2)),
+        }
+    }
+}
+
+/// A place for one file.
+struct Place {
+    _own: OwnedSemaphorePermit,
+    _shared: SemaphorePermit<'static>,
+}
+
+impl Place {
+    /// Waits for one of the connection's own first, so that nobody waits with one of all in hand.
+    async fn of(own: &Arc<Semaphore>, shared: &'static Semaphore) -> Result<Self> {
+        let own = own.clone().acquire_owned().await.map_err(Error::internal)?;
+        Ok(Self {
+            _own: own,
+            _shared: shared.acquire().await.map_err(Error::internal)?,
+        })
+    }
 }
 
 impl Link {
@@ -114,8 +196,9 @@ impl Link {
         let source = Sealed {
             path: path.to_owned(),
             length,
+            _place: Place::of(&self.places.leaving, &LEAVING).await?,
         };
-        let _place = place().await?;
+        self.learn_media_hosts().await?;
         let response = self
             .client()
             .upload_stream(source, info, media_type)
@@ -129,7 +212,7 @@ impl Link {
             })?;
         Ok(Pointer {
             url: Some(response.url),
-            direct_path: response.direct_path,
+            direct_path: DirectPath::parse(&response.direct_path).ok_or_else(odd_path)?,
             key: Bytes64(response.media_key.to_vec()),
             keyed_at: response.media_key_timestamp,
             sha256: Bytes64(response.file_sha256.to_vec()),
@@ -139,29 +222,39 @@ impl Link {
         })
     }
 
-    /// Fetches and opens a file of at most `most` bytes into `into`. [`ErrorKind::NotFound`] when
-    /// WhatsApp has it no more.
+    /// Fetches and opens a file of at most `most` bytes into `into`, and tells what it is: that may be
+    /// something else than the pointer says. [`ErrorKind::NotFound`] when WhatsApp has it no more.
     pub async fn download(
         &self,
         pointer: &Pointer,
         kind: MediaKind,
         into: File,
         most: u64,
-    ) -> Result<()> {
+    ) -> Result<Fetched> {
+        if pointer.direct_path.leads_nowhere() {
+            return Err(odd_path());
+        }
         let params = DownloadParams::encrypted(
-            pointer.direct_path.clone(),
+            pointer.direct_path.as_str(),
             &pointer.key.0,
             &pointer.sha256.0,
             &pointer.sealed_sha256.0,
             pointer.length,
             convert::media_type(kind),
         );
-        let _place = place().await?;
+        let place = Place::of(&self.places.fetching, &FETCHING).await?;
+        self.learn_media_hosts().await?;
         let fetched = self
             .client()
-            .download_from_params_to_writer(&params, Limited { file: into, most })
+            .download_from_params_to_writer(&params, Taking::new(into, most, place))
             .await;
-        fetched.map(|_| ()).map_err(|e| {
+        let taken = fetched.map_err(|e| {
+            if is_too_large(&e) {
+                return Error::new(
+                    ErrorKind::Unprocessable,
+                    "The file is not what its message says, and was not kept",
+                );
+            }
             let gone = matches!(e.http_status(), Some(403 | 404 | 410));
             let (kind, detail) = if gone {
                 (
@@ -175,11 +268,15 @@ impl Link {
                 )
             };
             Error::new(kind, detail).because(format!("{e:?}"))
+        })?;
+        Ok(Fetched {
+            hash: Hash(taken.hash.finalize().into()),
+            size: taken.size,
         })
     }
 
     /// Asks the account's own phone to upload a file again; answers its new path.
-    pub async fn ask_again(&self, message: CameIn<'_>, pointer: &Pointer) -> Result<String> {
+    pub async fn ask_again(&self, message: CameIn<'_>, pointer: &Pointer) -> Result<DirectPath> {
         let chat = convert::to_wire(message.chat)?;
         let sender = message
             .sender
@@ -195,7 +292,9 @@ impl Link {
         };
         let answer = self.client().media_reupload().request(&request).await;
         match answer {
-            Ok(MediaRetryResult::Success { direct_path }) => Ok(direct_path),
+            Ok(MediaRetryResult::Success { direct_path }) => {
+                DirectPath::parse(&direct_path).ok_or_else(odd_path)
+            }
             Ok(_) => Err(Error::new(
                 ErrorKind::NotFound,
                 "The file is gone: WhatsApp does not keep it, and the account's phone does not have it any more",
@@ -207,4 +306,21 @@ impl Link {
             .because(format!("{e:?}"))),
         }
     }
+}
+
+/// Whether a file was more than it was to be.
+fn is_too_large(error: &whatsapp_rust::anyhow::Error) -> bool {
+    let of_io = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == IoError::FileTooLarge)
+    };
+    error.chain().any(of_io)
+}
+
+/// A file whose path is none of WhatsApp's cannot be asked for.
+fn odd_path() -> Error {
+    Error::new(
+        ErrorKind::Unprocessable,
+        "The file has no path at WhatsApp's media server",
+    )
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::direct_path::DirectPath;
 use super::special::Special;
 use crate::bytes64::Bytes64;
 use crate::ids::{Hash, MessageId};
@@ -182,7 +183,7 @@ pub struct Pointer {
     /// The whole address, where it was told.
     pub url: Option<String>,
     /// The path that every media host answers.
-    pub direct_path: String,
+    pub direct_path: DirectPath,
     /// What opens it.
     pub key: Bytes64,
     /// When the key was made, in seconds since 1970.
@@ -363,6 +364,8 @@ pub enum Said {
     Revoke {
         /// The message that went.
         target: MessageId,
+        /// Who wrote it, when it is said to be somebody else's, as by an admin of a group.
+        author: Option<Jid>,
     },
     /// A file.
     Media(Box<Enclosed>),

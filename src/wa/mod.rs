@@ -3,9 +3,11 @@
 mod arriving;
 pub mod backend;
 mod convert;
+pub mod direct_path;
 mod http;
 pub mod link;
 pub mod media;
+mod media_hosts;
 pub mod message;
 pub mod special;
 mod transport;

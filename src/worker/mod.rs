@@ -5,4 +5,5 @@ pub mod removal;
 pub mod retention;
 mod slots;
 pub mod unread;
+pub mod verify;
 pub mod webhook;

@@ -9,6 +9,7 @@ mod bad_input;
 mod baileys;
 mod campaigns;
 mod chats;
+mod claims;
 mod clocks;
 mod commands;
 mod deletion;

@@ -204,6 +204,15 @@ impl Rig {
     /// The same, with other parts.
     pub async fn made_of(deps: Deps, change: impl FnOnce(&mut Config)) -> Self {
         let network = Sandbox::open(Default::default()).await.expect("a network");
+        Self::on_network(network, deps, change).await
+    }
+
+    /// The same, on a network that is there.
+    pub async fn on_network(
+        network: Sandbox,
+        deps: Deps,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
             listen: "127.0.0.1:0".into(),

@@ -9,7 +9,6 @@ use crate::domain::campaign::create::{Audience, NewMedia};
 use crate::domain::draft::{MAX_TEXT, MediaKind};
 use crate::domain::list::usable;
 use crate::domain::media::Source;
-use crate::domain::media::source::clean_name;
 use crate::domain::pacing::{MAX_DELAY, Pacing, QuietHours};
 use crate::domain::recipient::{Merged, Parsed, Rejected};
 use crate::domain::schedule::parse_when;
@@ -18,6 +17,7 @@ use crate::domain::zone::Zone;
 use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::ids::{MediaId, RowId};
+use crate::names;
 use crate::time::Timestamp;
 
 pub(super) type Object = Map<String, Value>;
@@ -195,7 +195,7 @@ pub(super) fn message(gateway: &Gateway, body: &Object) -> Result<Option<Said>> 
         media: Some(NewMedia {
             kind,
             source,
-            file_name: file_name.and_then(clean_name),
+            file_name: file_name.and_then(names::of_file),
         }),
     }))
 }

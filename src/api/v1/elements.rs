@@ -7,10 +7,10 @@ use crate::domain::draft::{
     Card, Content, Degrees, Draft, Media, MediaKind, Mentions, Place, checked_text,
 };
 use crate::domain::media::Source;
-use crate::domain::media::source::clean_name;
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::{Jid, PhoneNumber, recipient};
+use crate::names;
 
 /// How many files one album may hold, as WhatsApp's own clients allow.
 const MAX_ALBUM: usize = 30;
@@ -167,7 +167,7 @@ impl Reader<'_> {
             None => text("fileName", "filename")?,
         };
         let file_name = named
-            .map(|name| clean_name(name).ok_or_else(|| wrong("filename")))
+            .map(|name| names::of_file(name).ok_or_else(|| wrong("filename")))
             .transpose()?;
         let mimetype = text("mimetype", "mimetype")?
             .map(|mime| {

@@ -70,7 +70,7 @@ async fn upload(gateway: Gateway, request: Request) -> Result<Reply> {
             (Some("file"), _) if uploaded.is_some() => {
                 return Err(Error::invalid("Only one file may be uploaded at a time"));
             }
-            (Some("file"), _) => uploaded = Some(receive(&gateway, part).await?),
+            (Some("file"), _) => uploaded = Some(receive(&gateway, &session, part).await?),
             (_, Some(_)) => return Err(Error::invalid("Unexpected file field")),
             (Some("sessionId"), None) => {
                 let text = part.text(1024).await?;
@@ -88,8 +88,8 @@ async fn upload(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// Writes a part to disk as it arrives.
-async fn receive(gateway: &Gateway, mut part: Part<'_>) -> Result<Upload> {
-    let mut upload = gateway.begin_upload(part.filename(), part.content_type())?;
+async fn receive(gateway: &Gateway, session: &Arc<Session>, mut part: Part<'_>) -> Result<Upload> {
+    let mut upload = gateway.begin_upload(session, part.filename(), part.content_type())?;
     while let Some(chunk) = part.chunk().await? {
         upload.write(&chunk).await?;
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::effort::{Effort, LONGEST};
+use super::folder::Content as Stored;
 use super::kind::{Family, FileType};
 use super::picture::Content;
 use super::source::Found;
@@ -19,7 +20,7 @@ use crate::domain::Gateway;
 use crate::domain::send::not_connected;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::SessionNumber;
+use crate::ids::{Hash, SessionNumber};
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, tables};
 use crate::time::Timestamp;
@@ -50,6 +51,18 @@ fn row_key(session: SessionNumber, key: &FileKey) -> Vec<u8> {
     row.extend_from_slice(&key.sha256.0);
     row.extend_from_slice(key.purpose.as_bytes());
     row
+}
+
+/// The rows of what was uploaded of this file, in any session.
+pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<Vec<u8>>> {
+    let mut rows = Vec::new();
+    read.for_each_prefix(tables::UPLOADS, b"", |row, _| {
+        if row.get(4..36) == Some(&sha256.0[..]) {
+            rows.push(row.to_vec());
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })?;
+    Ok(rows)
 }
 
 /// Files that are being uploaded: others who want the same one wait for it.
@@ -134,6 +147,12 @@ impl Gateway {
         kind: MediaKind,
         keep_original: bool,
     ) -> Result<Uploaded> {
+        if found.is_kept() && self.media.look(&found.hash).await?.0 != Stored::Right {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "The stored file is not whole any more; upload it again",
+            ));
+        }
         let made = {
             let turn = self.picture_turn(session, found, kind).await?;
             let (path, file_type) = (found.path().to_owned(), found.found);

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{self, Arrived};
+use super::arriving::Room;
+use super::folder::{self, Arrived, Content};
 use super::kind::FileType;
 use super::source::Found;
 use crate::domain::Gateway;
@@ -83,7 +84,8 @@ fn key(session: SessionNumber, id: &MediaId) -> Vec<u8> {
     [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
 }
 
-fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
+/// How much the session's files take.
+pub(super) fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
     let row = read.get(tables::MEDIA_USAGE, &session.0.to_be_bytes())?;
     row.map_or(Ok(Usage::default()), |row| record::decode(&row))
 }
@@ -157,23 +159,40 @@ fn redate(tx: &mut Tx, row: &[u8], now: Timestamp) -> Result<bool> {
     Ok(true)
 }
 
+/// What a session is told whose quota is used up.
+pub(super) fn full(quota: u64) -> Error {
+    let mib = quota >> 20;
+    Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "The media quota of this session ({mib} MiB) is used up; delete files, or raise media_quota"
+        ),
+    )
+}
+
+/// How many bytes of the session's files make room for nothing.
+pub(super) fn lasting(read: &impl Read, session: SessionNumber) -> Result<u64> {
+    let prefix = session.0.to_be_bytes();
+    let in_use = campaign::control::files_in_use(read, &prefix)?;
+    let mut bytes = 0;
+    read.for_each_prefix(tables::MEDIA, &prefix, |row, value| {
+        let file: MediaFile = record::decode(value)?;
+        if !file.received || in_use.contains(row) {
+            bytes += file.size;
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })?;
+    Ok(bytes)
+}
+
 /// Removes received files of the session, oldest first, until `bytes` more fit into the quota.
 fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Result<Vec<Hash>> {
     let used = usage(tx, session)?.bytes;
     let Some(mut over) = (used + bytes).checked_sub(quota).filter(|over| *over > 0) else {
         return Ok(Vec::new());
     };
-    let full = || {
-        let mib = quota >> 20;
-        Error::new(
-            ErrorKind::TooLarge,
-            format!(
-                "The media quota of this session ({mib} MiB) is used up; delete files, or raise media_quota"
-            ),
-        )
-    };
     if bytes > quota {
-        return Err(full());
+        return Err(full(quota));
     }
     let rows = tx.prefix(tables::MEDIA, &session.0.to_be_bytes(), None, usize::MAX)?;
     let in_use = campaign::control::files_in_use(tx, &session.0.to_be_bytes())?;
@@ -193,7 +212,7 @@ fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Res
             return Ok(gone);
         }
     }
-    Err(full())
+    Err(full(quota))
 }
 
 /// Removes up to `limit` files of a session. Answers the contents that nobody names any more, which
@@ -229,6 +248,7 @@ impl Gateway {
         found: FileType,
         name: Option<String>,
         received: bool,
+        room: Option<Room>,
     ) -> Result<(MediaId, MediaFile)> {
         let id = self.ids.media_id(found.extension());
         let file = MediaFile {
@@ -241,8 +261,15 @@ impl Gateway {
         };
         let (row_id, row, number) = (id.clone(), file.clone(), session.number);
         let (name, quota) = (session.id.clone(), self.config.media_quota);
+        let (there, _) = self.media.look(&arrived.hash).await?;
+        if there == Content::Wrong {
+            tracing::error!(file = %arrived.hash, "a media file is not what its name says and is replaced");
+            self.forget_uploads_of(arrived.hash).await?;
+        }
         let _alone = self.media.change().await;
-        self.media.name(arrived).await?;
+        self.media.name(arrived, there).await?;
+        // From here on its row counts it.
+        drop(room);
         let stored = self
             .store
             .write(Durability::Sync, move |tx| {
@@ -278,7 +305,7 @@ impl Gateway {
         let arrived = found
             .into_arrived()
             .ok_or_else(|| Error::internal("a file that is kept already"))?;
-        self.keep_file(session, &arrived, file_type, name, false)
+        self.keep_file(session, &arrived, file_type, name, false, None)
             .await
     }
 
@@ -307,7 +334,7 @@ impl Gateway {
 
     pub(super) fn opened(&self, id: &MediaId, file: MediaFile) -> Result<OpenFile> {
         Ok(OpenFile {
-            file: self.media.open_file(&file.sha256)?,
+            file: self.media.open_file(&file.sha256, file.size)?,
             size: file.size,
             mime: file.mime,
             name: file.name,

@@ -5,8 +5,9 @@
 //! - A file that rows name is whole and fsynced. A crash can leave a file that no row names, never
 //!   a row without its file; the next start removes such files.
 
+use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,14 +65,45 @@ impl Folder {
     }
 
     /// Opens the file with this content.
-    pub(super) fn open_file(&self, hash: &Hash) -> Result<File> {
-        File::open(self.path_of(hash)).map_err(|e| {
+    pub(super) fn open_file(&self, hash: &Hash, size: u64) -> Result<File> {
+        let missing = |why: io::Error| {
             Error::new(
                 ErrorKind::Unavailable,
                 "The file is missing from the media folder",
             )
-            .because(e)
+            .because(why)
+        };
+        let file = File::open(self.path_of(hash)).map_err(missing)?;
+        if file.metadata().map_err(missing)?.len() != size {
+            return Err(missing(io::Error::other("it has another size")));
+        }
+        Ok(file)
+    }
+
+    /// What lies under the name of this content, and how large it is.
+    ///
+    /// Hazard: until [`Gateway::verify_media`](crate::domain::Gateway::verify_media) is through, a file
+    /// that an older version stored may be anything, and disks forget: a name proves nothing.
+    pub(super) async fn look(&self, hash: &Hash) -> Result<(Content, u64)> {
+        let (path, hash) = (self.path_of(hash), *hash);
+        in_background(move || look(&path, &hash))
+            .await
+            .map_err(|e| unusable("the media folder cannot be read", e))
+    }
+
+    /// Takes a file away that is not what its name says. The caller holds [`Folder::change`].
+    pub(super) async fn put_aside(&self, hash: &Hash) -> Result<()> {
+        let (from, folder) = (self.path_of(hash), self.path.join("wrong"));
+        let to = folder.join(hash.to_string());
+        in_background(move || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)?;
+            std::fs::rename(from, to)
         })
+        .await
+        .map_err(|e| unusable("the media folder cannot be written to", e))
     }
 
     /// A new file that bytes arrive in; it goes when the value does.
@@ -104,12 +136,13 @@ impl Folder {
         })
     }
 
-    /// Gives an arrived file its name. The caller holds [`Folder::change`].
-    pub(super) async fn name(&self, arrived: &Arrived) -> Result<()> {
+    /// Gives an arrived file its name, unless the same content was seen `there`. The caller holds
+    /// [`Folder::change`].
+    pub(super) async fn name(&self, arrived: &Arrived, there: Content) -> Result<()> {
         let to = self.path_of(&arrived.hash);
         let (from, folder) = (arrived.path.clone(), self.path.clone());
         in_background(move || {
-            if to.exists() {
+            if there == Content::Right && to.exists() {
                 return Ok(());
             }
             File::open(from.path())?.sync_all()?;
@@ -255,6 +288,64 @@ pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What lies under the name of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing.
+    Missing,
+    /// The content that the name says.
+    Right,
+    /// Something else.
+    Wrong,
+}
+
+fn look(path: &Path, hash: &Hash) -> io::Result<(Content, u64)> {
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Content::Missing, 0)),
+        opened => opened?,
+    };
+    let (mut computed, mut size) = (Sha256::new(), 0);
+    let mut piece = vec![0; WRITE_AT_ONCE];
+    loop {
+        let many = match file.read(&mut piece) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+            Ok(0) => break,
+            Ok(many) => many,
+        };
+        computed.update(&piece[..many]);
+        size += many as u64;
+    }
+    let right = computed.finalize()[..] == hash.0;
+    Ok((
+        if right {
+            Content::Right
+        } else {
+            Content::Wrong
+        },
+        size,
+    ))
+}
+
+/// Compares every file of a media folder that nobody uses with its name, and the folder with the
+/// contents that rows name. Returns what is wrong.
+pub fn check(folder: &Path, named: &[Hash]) -> Result<Vec<String>> {
+    let cannot = |e| unusable("the media folder cannot be read", e);
+    let mut problems = Vec::new();
+    let mut seen = HashSet::new();
+    for hash in contents_of(folder).map_err(cannot)? {
+        let (content, _) = look(&folder.join(hash.to_string()), &hash).map_err(cannot)?;
+        if content == Content::Wrong {
+            problems.push(format!("media/{hash}: the file is not what its name says"));
+        }
+        seen.insert(hash);
+    }
+    for hash in named.iter().filter(|hash| !seen.contains(hash)) {
+        problems.push(format!("media/{hash}: the file is missing"));
+    }
+    Ok(problems)
+}
+
 /// Where the files of a backup go: `copy.redb.media` beside `copy.redb`.
 pub fn beside(backup: &Path) -> PathBuf {
     let mut name = backup.as_os_str().to_owned();
@@ -263,7 +354,9 @@ pub fn beside(backup: &Path) -> PathBuf {
 }
 
 /// Runs file work where it may wait for the disk.
-async fn in_background(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)))
@@ -415,15 +508,37 @@ mod tests {
         let file = arrived(&folder, b"hello world").await;
         assert_eq!(file.hash, Hash(Sha256::digest(b"hello world").into()));
         assert_eq!(file.size, 11);
-        folder.name(&file).await.expect("named");
+        folder.name(&file, Content::Missing).await.expect("named");
         let again = arrived(&folder, b"hello world").await;
-        folder.name(&again).await.expect("named already");
+        let (there, size) = folder.look(&again.hash).await.expect("readable");
+        assert_eq!((there, size), (Content::Right, 11));
+        folder.name(&again, there).await.expect("named already");
         assert_eq!(arriving(&folder), 1, "the second copy still waits");
         drop((file, again));
         assert_eq!(arriving(&folder), 0);
         let path = folder.path_of(&Hash(Sha256::digest(b"hello world").into()));
         assert_eq!(std::fs::read(path).expect("the file"), b"hello world");
         assert_eq!(folder.contents().expect("listed").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_lies_under_a_name_is_not_trusted() {
+        let (_data, folder) = folder();
+        let file = arrived(&folder, b"hello world").await;
+        std::fs::write(folder.path_of(&file.hash), b"jello world").expect("written");
+        let (there, _) = folder.look(&file.hash).await.expect("readable");
+        assert_eq!(there, Content::Wrong);
+        let problems = check(folder.path(), &[Hash([1; 32])]).expect("readable");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        folder.name(&file, there).await.expect("named");
+        let stored = std::fs::read(folder.path_of(&file.hash)).expect("the file");
+        assert_eq!(stored, b"hello world");
+        assert!(
+            check(folder.path(), &[file.hash])
+                .expect("readable")
+                .is_empty()
+        );
+        assert!(folder.open_file(&file.hash, 12).is_err());
     }
 
     #[tokio::test]

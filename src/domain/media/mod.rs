@@ -1,11 +1,12 @@
 //! Files: what they are ([`kind`], [`picture`], [`sticker`], [`sound`], [`film`]), where they come
-//! from ([`source`], [`upload`]), where they lie ([`files`], [`folder`]), how they get to WhatsApp
+//! from ([`source`], [`upload`], [`arriving`]), where they lie ([`files`], [`folder`], `verify`), how they get to WhatsApp
 //! ([`attachment`]) and how they come from there ([`received`]).
 //!
 //! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
 //! pictures in turn ([`turns`]) and not for ever ([`effort`]). Each reader also takes bytes, so that
 //! hostile ones can be tried.
 
+pub mod arriving;
 pub mod attachment;
 mod boxes;
 mod decode;
@@ -25,6 +26,7 @@ pub mod source;
 pub mod sticker;
 pub mod turns;
 pub mod upload;
+mod verify;
 mod webp;
 mod zip;
 

@@ -15,15 +15,18 @@ use crate::domain::message::{self, Message};
 use crate::domain::send::not_connected;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Hash, MediaId, MessageId, SessionNumber};
+use crate::ids::{MediaId, MessageId, SessionNumber};
 use crate::store::queue::{self, Claim, Order};
 use crate::store::{Durability, Read, Tx, record, tables};
 use crate::time::Timestamp;
-use crate::wa::media::CameIn;
+use crate::wa::media::{CameIn, Fetched};
 use crate::wa::message::{Enclosed, MediaKind, Outgoing, Pointer};
 
 /// The queue of downloads that a session asked to be made by themselves.
 pub const QUEUE: u8 = 2;
+
+/// How many of a session are made at once.
+pub const AT_ONCE: usize = 2;
 
 /// How often such a download is tried before it is given up; the file can still be asked for.
 const ATTEMPTS: u32 = 8;
@@ -92,8 +95,9 @@ impl Gateway {
         let wanted = self.wanted(session, message)?;
         if let Some(kept) = &wanted.kept
             && let Ok(there) = self.media_file(session, kept)
+            && let Ok(open) = self.opened(kept, there)
         {
-            return self.opened(kept, there);
+            return Ok(open);
         }
         let (arrived, pointer) = self.fetch_file(session, id, message, &wanted).await?;
         let file = File::open(arrived.path()).map_err(Error::internal)?;
@@ -102,7 +106,7 @@ impl Gateway {
             .await
             .map_err(Error::internal)??;
         let kept = self
-            .keep_file(session, &arrived, found, wanted.name.clone(), true)
+            .keep_file(session, &arrived, found, wanted.name.clone(), true, None)
             .await;
         let kept = match kept {
             Ok((id, _)) => Some(id),
@@ -172,8 +176,12 @@ impl Gateway {
         let mut pointer = wanted.pointer.clone();
         let scratch = self.media.scratch()?;
         let into = || scratch.file.try_clone().map_err(Error::internal);
-        let most = self.config.media_quota;
-        match link.download(&pointer, wanted.kind, into()?, most).await {
+        let quota = self.config.media_quota;
+        let most = match pointer.length {
+            0 => quota,
+            claimed => claimed.min(quota),
+        };
+        let fetched = match link.download(&pointer, wanted.kind, into()?, most).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let came_in = CameIn {
                     id,
@@ -182,15 +190,15 @@ impl Gateway {
                 };
                 tracing::info!(session = %session.id, "a file expired at WhatsApp and is asked for again");
                 pointer.direct_path = link.ask_again(came_in, &pointer).await?;
-                link.download(&pointer, wanted.kind, into()?, most).await?;
+                link.download(&pointer, wanted.kind, into()?, most).await?
             }
             other => other?,
+        };
+        if let Err(error) = must_agree(&pointer, fetched) {
+            tracing::warn!(session = %session.id, "a received file is not what its message says and was refused");
+            return Err(error);
         }
-        let hash: [u8; 32] = pointer.sha256.0[..]
-            .try_into()
-            .map_err(|_| Error::internal("a message's file with an odd hash"))?;
-        let size = scratch.file.metadata().map_err(Error::internal)?.len();
-        Ok((scratch.arrived(Hash(hash), size), pointer))
+        Ok((scratch.arrived(fetched.hash, fetched.size), pointer))
     }
 
     /// Writes down where a message's file is now.
@@ -262,6 +270,19 @@ impl Gateway {
             })
             .await
     }
+}
+
+/// Refuses a file that is not what its message says: the sender wrote the hash, and could name by it
+/// a file that others have.
+fn must_agree(pointer: &Pointer, fetched: Fetched) -> Result<()> {
+    let claimed = pointer.length;
+    if fetched.hash.0[..] != pointer.sha256.0 || claimed > 0 && claimed != fetched.size {
+        return Err(Error::new(
+            ErrorKind::Unprocessable,
+            "The file is not what its message says, and was not kept",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether trying again later may help.

@@ -12,6 +12,7 @@ use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId};
+use crate::names;
 
 /// How many redirects a link may take.
 const REDIRECTS: usize = 5;
@@ -49,6 +50,11 @@ enum Place {
 }
 
 impl Found {
+    /// Whether it lies in the media folder under its name.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.place, Place::Kept(_))
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         match &self.place {
@@ -229,21 +235,7 @@ fn named(disposition: Option<&str>, url: &str) -> Option<String> {
     let last = || authority.split_once('/')?.1.rsplit('/').next();
     let name = told.or_else(last)?;
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-    clean_name(&name)
-}
-
-/// A file's name without what has no place in one; `None` when nothing is left.
-pub fn clean_name(name: &str) -> Option<String> {
-    // Some browsers send the whole path.
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = name
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect::<String>()
-        .trim()
-        .to_owned();
-    (!name.is_empty() && name != "." && name != "..").then_some(name)
+    names::of_file(&name)
 }
 
 #[cfg(test)]
@@ -278,13 +270,6 @@ mod tests {
         assert_eq!(name(None, "https://a.example"), None);
         assert_eq!(name(None, "https://a.example/"), None);
         assert_eq!(name(None, "https://a.example/.."), None);
-    }
-
-    #[test]
-    fn names_lose_paths_and_control_characters() {
-        assert_eq!(clean_name("C:\\x\\a\u{0}b.pdf").as_deref(), Some("ab.pdf"));
-        assert_eq!(clean_name(" \n"), None);
-        assert_eq!(clean_name(&"x".repeat(500)).map(|n| n.len()), Some(200));
     }
 
     proptest::proptest! {

@@ -1,13 +1,16 @@
 //! Taking a file from a client: written to disk as it arrives, judged when it is whole.
 
+use std::sync::Arc;
+
+use super::arriving::Room;
 use super::files::MediaFile;
 use super::folder::Arrival;
 use super::kind::FileType;
-use super::source::clean_name;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MediaId;
+use crate::names;
 
 /// The largest file that can be uploaded: 25 MiB, as seed 001 documents.
 pub const MAX_UPLOAD: u64 = 25 << 20;
@@ -15,6 +18,7 @@ pub const MAX_UPLOAD: u64 = 25 << 20;
 /// A file that is being uploaded. Dropped, it leaves nothing.
 pub struct Upload {
     arrival: Arrival,
+    room: Room,
     name: Option<String>,
     declared: Option<String>,
 }
@@ -25,6 +29,7 @@ impl Upload {
         if self.arrival.size() + bytes.len() as u64 > MAX_UPLOAD {
             return Err(Error::new(ErrorKind::TooLarge, "File too large"));
         }
+        self.room.take(bytes.len() as u64).await?;
         self.arrival.write(bytes).await
     }
 }
@@ -60,10 +65,16 @@ fn is_taken(found: FileType) -> bool {
 
 impl Gateway {
     /// Begins to take a file, by the name and type that the client gives it.
-    pub fn begin_upload(&self, name: Option<&str>, declared: Option<&str>) -> Result<Upload> {
+    pub fn begin_upload(
+        &self,
+        session: &Arc<Session>,
+        name: Option<&str>,
+        declared: Option<&str>,
+    ) -> Result<Upload> {
         Ok(Upload {
             arrival: self.media.arrival()?,
-            name: name.and_then(clean_name),
+            room: Room::new(self.clone(), session.clone()),
+            name: name.and_then(names::of_file),
             declared: declared.map(str::to_owned),
         })
     }
@@ -86,7 +97,14 @@ impl Gateway {
         let arrived = found
             .into_arrived()
             .ok_or_else(|| Error::internal("an upload that did not arrive"))?;
-        self.keep_file(session, &arrived, file_type, upload.name, false)
-            .await
+        self.keep_file(
+            session,
+            &arrived,
+            file_type,
+            upload.name,
+            false,
+            Some(upload.room),
+        )
+        .await
     }
 }

@@ -12,12 +12,25 @@ use super::target;
 use crate::bytes64::Bytes64;
 use crate::ids::MessageId;
 use crate::jid::Jid;
+use crate::names;
+use crate::wa::direct_path::DirectPath;
 use crate::wa::message::{
     Attachment, Card, Degrees, Enclosed, Look, MediaKind, Place, Pointer, Said, SealedVote,
 };
 
 /// The largest thumbnail that is taken from a stranger's message.
 const MAX_THUMBNAIL: usize = 32 * 1024;
+
+/// The largest file that is taken for one; WhatsApp's own limit is 2 GB.
+const MAX_LENGTH: u64 = 4 << 30;
+
+/// The most pixels of a side, and the longest play, that are believed.
+const MAX_SIDE: u32 = 65_535;
+const MAX_SECONDS: u32 = 31 * 24 * 3600;
+
+/// How many cards and answers are taken from a message; WhatsApp's clients send 257 and 12 at most.
+const MAX_CARDS: usize = 512;
+const MAX_OPTIONS: usize = 64;
 
 /// What the library seals and uploads such a file as.
 pub(in crate::wa) fn media_type(kind: MediaKind) -> MediaType {
@@ -50,7 +63,7 @@ pub(super) fn enclosing(kind: MediaKind, file: &Attachment, beside: Beside<'_>) 
         ($kind:ident { $($extra:tt)* }) => {
             MessageField::some(wa::message::$kind {
                 url: pointer.url.clone(),
-                direct_path: Some(pointer.direct_path.clone()),
+                direct_path: Some(pointer.direct_path.as_str().to_owned()),
                 media_key: Some(pointer.key.0.clone()),
                 media_key_timestamp: Some(pointer.keyed_at),
                 file_sha256: Some(pointer.sha256.0.clone()),
@@ -249,14 +262,15 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
         }));
     }
     let card = |m: &wa::message::ContactMessage| Card {
-        name: m.display_name.clone().unwrap_or_default(),
+        name: names::of_person(m.display_name.as_deref().unwrap_or_default()),
         vcard: m.vcard.clone().unwrap_or_default(),
     };
     if let Some(m) = body.contact_message.as_option() {
         return Some(Said::Contacts(vec![card(m)]));
     }
     if let Some(m) = body.contacts_array_message.as_option() {
-        return Some(Said::Contacts(m.contacts.iter().map(card).collect()));
+        let cards = m.contacts.iter().take(MAX_CARDS);
+        return Some(Said::Contacts(cards.map(card).collect()));
     }
     let polls = [
         &body.poll_creation_message,
@@ -272,6 +286,7 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
                 .options
                 .iter()
                 .filter_map(|option| option.option_name.clone())
+                .take(MAX_OPTIONS)
                 .collect(),
         });
     }
@@ -296,18 +311,23 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
                 kind: $kind,
                 file: Attachment {
                     pointer: Pointer {
-                        url: m.url.clone(),
-                        direct_path: m.direct_path.clone()?,
-                        key: Bytes64(m.media_key.clone()?),
+                        // Never asked for: its host is whatever the sender likes.
+                        url: None,
+                        direct_path: path(&m.direct_path, &m.url)?,
+                        key: of_32_bytes(&m.media_key)?,
                         keyed_at: m.media_key_timestamp.unwrap_or_default(),
-                        sha256: Bytes64(m.file_sha256.clone()?),
-                        sealed_sha256: Bytes64(m.file_enc_sha256.clone()?),
-                        length: m.file_length.unwrap_or_default(),
+                        sha256: of_32_bytes(&m.file_sha256)?,
+                        sealed_sha256: of_32_bytes(&m.file_enc_sha256)?,
+                        length: Some(m.file_length.unwrap_or_default())
+                            .filter(|length| *length <= MAX_LENGTH)?,
                         sidecar: None,
                     },
-                    mimetype: m.mimetype.clone().unwrap_or_else(|| $usual.to_owned()),
+                    mimetype: mimetype(&m.mimetype).unwrap_or($usual).to_owned(),
                     look: Look {
                         thumbnail: thumbnail($thumbnail),
+                        width: look.width.filter(|side| *side <= MAX_SIDE),
+                        height: look.height.filter(|side| *side <= MAX_SIDE),
+                        seconds: look.seconds.filter(|seconds| *seconds <= MAX_SECONDS),
                         ..look
                     },
                 },
@@ -368,7 +388,8 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
             &m.jpeg_thumbnail,
             usual
         )?;
-        found.name = m.file_name.clone().or_else(|| m.title.clone());
+        let name = m.file_name.as_deref().or(m.title.as_deref());
+        found.name = name.and_then(names::of_file);
         return Some(found);
     }
     let m = body.sticker_message.as_option()?;
@@ -390,6 +411,27 @@ pub(super) fn caption(body: &wa::Message) -> Option<&str> {
         &body.document_message.as_option()?.caption
     };
     caption.as_deref().filter(|caption| !caption.is_empty())
+}
+
+/// Where a file lies: by its path, or by that of its address.
+fn path(direct: &Option<String>, url: &Option<String>) -> Option<DirectPath> {
+    match direct.as_deref().filter(|path| !path.is_empty()) {
+        Some(path) => DirectPath::parse(path),
+        None => DirectPath::of_url(url.as_deref()?),
+    }
+}
+
+/// A key or a hash.
+fn of_32_bytes(bytes: &Option<Vec<u8>>) -> Option<Bytes64> {
+    let bytes = bytes.as_ref().filter(|bytes| bytes.len() == 32)?;
+    Some(Bytes64(bytes.clone()))
+}
+
+/// A type as it may stand in a header.
+fn mimetype(text: &Option<String>) -> Option<&str> {
+    let legal = |b: u8| b.is_ascii_graphic() || b == b' ';
+    let text = text.as_deref()?;
+    (text.contains('/') && text.len() <= 255 && text.bytes().all(legal)).then_some(text)
 }
 
 fn thumbnail(bytes: &Option<Vec<u8>>) -> Option<Bytes64> {

@@ -1,5 +1,6 @@
 //! Files: uploaded, sent in every way, received, and what is wrong with some of them.
 
+mod hostile;
 mod kill;
 mod kinds;
 mod links;

@@ -1,0 +1,85 @@
+//! Room for what is arriving: a session's quota counts the bytes of uploads that are not whole yet, or
+//! a hundred unfinished ones would fill the disk.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::files;
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::Result;
+use crate::ids::SessionNumber;
+
+/// How many bytes are arriving, by session.
+#[derive(Default)]
+pub struct Arriving(Mutex<HashMap<SessionNumber, u64>>);
+
+impl Arriving {
+    /// Adds bytes; answers how many are arriving now.
+    fn add(&self, session: SessionNumber, bytes: u64) -> u64 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = all.entry(session).or_default();
+        *of += bytes;
+        *of
+    }
+
+    fn give_back(&self, session: SessionNumber, bytes: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of) = all.get_mut(&session) {
+            *of = of.saturating_sub(bytes);
+            if *of == 0 {
+                all.remove(&session);
+            }
+        }
+    }
+}
+
+/// The room of one upload; given back when the value goes.
+pub(super) struct Room {
+    gateway: Gateway,
+    session: Arc<Session>,
+    bytes: u64,
+    /// How much may arrive in all, as it was found when the quota was first short.
+    most: u64,
+}
+
+impl Room {
+    pub(super) fn new(gateway: Gateway, session: Arc<Session>) -> Self {
+        Self {
+            gateway,
+            session,
+            bytes: 0,
+            most: 0,
+        }
+    }
+
+    /// Takes room for more bytes; they must not be written when there is none.
+    pub(super) async fn take(&mut self, bytes: u64) -> Result<()> {
+        let (number, quota) = (self.session.number, self.gateway.config.media_quota);
+        let arriving = self.gateway.arriving.add(number, bytes);
+        self.bytes += bytes;
+        if arriving <= self.most {
+            return Ok(());
+        }
+        let store = &self.gateway.store;
+        let used = store.read(|read| files::usage(read, number))?.bytes;
+        if used + arriving <= quota {
+            return Ok(());
+        }
+        // What was received gives way when the upload is whole.
+        let stay = store.read_slow(move |read| files::lasting(read, number));
+        self.most = quota.saturating_sub(stay.await?);
+        if arriving <= self.most {
+            return Ok(());
+        }
+        Err(files::full(quota))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.gateway
+            .arriving
+            .give_back(self.session.number, self.bytes);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a message says about an earlier one: whether it is its sender's to say.
+//!
+//! Whoever writes to us names the message that he edits, takes back or reacts to, and may name any. What
+//! is known of that message decides: a reaction is to a message of the same chat, an edit is of its own
+//! author, a revoke too, or in a group of whom it names as the author: groups let their admins do that,
+//! and WhatsApp's server, not we, knows who is one. Of a message that we do not know (it came before
+//! the session was paired, or is not here yet) nothing can be compared, and nothing of ours is at stake.
+
+use super::message;
+use super::session::Session;
+use crate::error::Result;
+use crate::ids::MessageId;
+use crate::jid::Jid;
+use crate::store::Read;
+use crate::wa::message::{Incoming, Said};
+
+/// Who may say this of a message.
+enum Whose<'a> {
+    Anybodys,
+    Its,
+    /// An admin's who names the author.
+    Admins(&'a Jid),
+}
+
+/// Whether what the message says of an earlier one, if it says anything, is to be believed.
+pub(super) fn is_heeded(read: &impl Read, session: &Session, incoming: &Incoming) -> Result<bool> {
+    let (target, whose) = match &incoming.what {
+        Said::Reaction { target, .. } => (target, Whose::Anybodys),
+        Said::Edit { target, .. } => (target, Whose::Its),
+        Said::Revoke {
+            target,
+            author: None,
+        } => (target, Whose::Its),
+        Said::Revoke {
+            target,
+            author: Some(author),
+        } => (target, Whose::Admins(author)),
+        _ => return Ok(true),
+    };
+    if matches!(whose, Whose::Admins(_)) && !incoming.chat.is_group() {
+        return Ok(false);
+    }
+    let known = named(read, session, target)?;
+    let here = known.iter().filter(|(chat, _)| is_chat_of(chat, incoming));
+    let heeded = |(_, author): &(Jid, Option<Jid>)| match whose {
+        Whose::Anybodys => true,
+        Whose::Its => author.as_ref().is_some_and(|a| is_sender_of(a, incoming)),
+        Whose::Admins(named) => match author {
+            Some(author) => author == named,
+            None => is_own(named, session),
+        },
+    };
+    Ok(known.is_empty() || here.clone().any(heeded))
+}
+
+/// Chat and author of every message of the session with this id.
+fn named(read: &impl Read, session: &Session, id: &MessageId) -> Result<Vec<(Jid, Option<Jid>)>> {
+    let messages = message::with_id(read, session.number, id)?;
+    Ok(messages.into_iter().map(|m| (m.chat, m.sender)).collect())
+}
+
+/// Whether this is the chat that the message came in; a person's chat has two names.
+fn is_chat_of(chat: &Jid, incoming: &Incoming) -> bool {
+    *chat == incoming.chat || !incoming.chat.is_group() && is_sender_of(chat, incoming)
+}
+
+fn is_sender_of(person: &Jid, incoming: &Incoming) -> bool {
+    let number = incoming.person.number.as_deref().and_then(Jid::of_number);
+    *person == incoming.sender
+        || number.as_ref() == Some(person)
+        || incoming.person.lid.as_ref() == Some(person)
+}
+
+fn is_own(person: &Jid, session: &Session) -> bool {
+    let status = session.status();
+    let number = status.number.as_deref().and_then(Jid::of_number);
+    number.as_ref() == Some(person) || status.lid.as_ref() == Some(person)
+}

@@ -1,0 +1,51 @@
+//! Names that strangers give, to files and to themselves, without what has no place in a name:
+//! characters that control a terminal or a header, and those that turn the direction of writing, by
+//! which `x<U+202E>gpj.exe` looks like a picture.
+
+/// The most characters of a file's name.
+const FILE: usize = 200;
+
+/// The most characters of a person's name; WhatsApp's own limit is 25.
+const PERSON: usize = 100;
+
+/// A file's name without what has no place in one; `None` when nothing is left.
+pub fn of_file(name: &str) -> Option<String> {
+    // Some browsers send the whole path.
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name = cleaned(name, FILE);
+    (!name.is_empty() && name != "." && name != "..").then_some(name)
+}
+
+/// What people call themselves, or others on a card.
+pub fn of_person(name: &str) -> String {
+    cleaned(name, PERSON)
+}
+
+fn cleaned(name: &str, most: usize) -> String {
+    let name: String = name.chars().filter(|c| is_shown(*c)).take(most).collect();
+    name.trim().to_owned()
+}
+
+/// Whether a character is there to be seen. Joiners stay: scripts and emoji need them.
+fn is_shown(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    !c.is_control() && !turns && !breaks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_paths_control_characters_and_turns() {
+        assert_eq!(of_file("C:\\x\\a\u{0}b.pdf").as_deref(), Some("ab.pdf"));
+        assert_eq!(of_file("a/.."), None);
+        assert_eq!(of_file(" \n"), None);
+        assert_eq!(of_file(&"x".repeat(500)).map(|n| n.len()), Some(200));
+        let hostile = "../../../etc/cron.d/x\u{202e}gpj.exe\r\nX: 1";
+        assert_eq!(of_file(hostile).as_deref(), Some("xgpj.exeX: 1"));
+        assert_eq!(of_file("\u{2066}\u{2069}\u{200e}\u{200f}"), None);
+        assert_eq!(of_person("Ibu / Bapak\u{202e}\r\n"), "Ibu / Bapak");
+    }
+}
