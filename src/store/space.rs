@@ -22,7 +22,7 @@ const WORTH_IT: u64 = 64 << 20;
 const MOVED_RUNNING: u64 = 24 << 20;
 
 /// How much may have to be moved at a stop: whoever stops it waits for it.
-const MOVED_STOPPING: u64 = 512 << 20;
+const MOVED_STOPPING: u64 = 64 << 20;
 
 /// How often it is tried while others read.
 const TRIES: u32 = 50;
