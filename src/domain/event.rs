@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{session, webhook};
+use super::{removal, session, webhook};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::record::{self, Record};
@@ -80,12 +80,25 @@ pub fn after(
 
 /// The events of all sessions after `seq`, oldest first.
 pub fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Event)>> {
-    let from = seq.saturating_add(1).to_be_bytes().to_vec();
+    let mut from = seq.saturating_add(1).to_be_bytes().to_vec();
     let to = u64::MAX.to_be_bytes().to_vec();
     let mut events = Vec::new();
-    for (seq, session) in read.range(tables::EVENT_ORDER, from..to, limit, false)? {
-        if let Some(event) = read.get(tables::EVENTS, &[session, seq.clone()].concat())? {
-            events.push((seq_of(&seq)?, record::decode(&event)?));
+    loop {
+        let rows = read.range(tables::EVENT_ORDER, from..to.clone(), limit, false)?;
+        let Some((last, _)) = rows.last() else { break };
+        from = seq_of(last)?.saturating_add(1).to_be_bytes().to_vec();
+        let over = rows.len() < limit;
+        for (seq, session) in rows {
+            if removal::is_session_doomed(read, &session)? {
+                continue;
+            }
+            if let Some(event) = read.get(tables::EVENTS, &[session, seq.clone()].concat())? {
+                events.push((seq_of(&seq)?, record::decode(&event)?));
+            }
+        }
+        // What is being removed is passed over: an empty answer means that there is no more.
+        if over || !events.is_empty() {
+            break;
         }
     }
     Ok(events)

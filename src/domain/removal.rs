@@ -2,7 +2,9 @@
 //! its rows go in the background, a page at a time, with everybody else's writes in between. A mark
 //! that a crash leaves is taken up by the next start.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,9 @@ const MARKS: usize = 100;
 
 /// The store's signal that something was marked.
 const SIGNAL: u8 = 32;
+
+/// The store's signal that all rows of something are gone.
+const GONE: u8 = 33;
 
 /// What is removed.
 ///
@@ -68,6 +73,11 @@ pub(super) fn of_session(tx: &mut Tx, session: SessionNumber) {
 /// Has all people of a roster removed, in the transaction after which nobody names it.
 pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
     mark(tx, Doomed::Roster(roster));
+}
+
+/// Whether the rows of the session with this number are being removed: they are nobody's any more.
+pub(super) fn is_session_doomed(read: &impl Read, number: &[u8]) -> Result<bool> {
+    read.exists(tables::REMOVALS, &[&[1], number].concat())
 }
 
 /// Rows that one transaction may still remove.
@@ -181,6 +191,23 @@ impl Gateway {
         }
     }
 
+    /// Waits until all rows of a deleted session are gone, or `patience` ends.
+    pub(super) async fn session_removed(&self, session: SessionNumber, patience: Duration) {
+        let (signal, key) = (self.store.signal(GONE), Doomed::Session(session).key());
+        let gone = async {
+            loop {
+                let mut woken = pin!(signal.notified());
+                woken.as_mut().enable();
+                let left = self.store.read(|read| read.exists(tables::REMOVALS, &key));
+                if !left.unwrap_or(false) {
+                    return;
+                }
+                woken.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, gone).await;
+    }
+
     async fn remove_doomed(&self, doomed: Doomed, stop: &CancellationToken) -> Result<()> {
         if let Doomed::Session(session) = doomed {
             // Its keys first: they are worth most to a thief.
@@ -203,6 +230,7 @@ impl Gateway {
                     return Ok(false);
                 }
                 tx.delete(tables::REMOVALS, &doomed.key());
+                tx.signal(GONE);
                 Ok(true)
             })
             .await

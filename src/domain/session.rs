@@ -451,6 +451,9 @@ impl Sessions {
     }
 }
 
+/// How long a deletion waits for the rows to be gone; those of a large session go on going afterwards.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
+
 const NOT_PAIRED: &str = "Not paired yet; ask for a QR code";
 const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
 
@@ -1153,6 +1156,8 @@ impl Gateway {
             status.detail = "Deleted".into();
             status.qr = None;
         });
+        drop(slot);
+        self.session_removed(session.number, REMOVAL_PATIENCE).await;
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! and, while the gateway runs, only when little has to be moved.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -21,7 +22,10 @@ const WORTH_IT: u64 = 64 << 20;
 const MOVED_RUNNING: u64 = 24 << 20;
 
 /// How much may have to be moved at a stop: whoever stops it waits for it.
-const MOVED_STOPPING: u64 = 512 << 20;
+const MOVED_STOPPING: u64 = 64 << 20;
+
+/// How often it is tried while others read.
+const TRIES: u32 = 50;
 
 /// How large the file is, and how much of it holds something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,11 +69,15 @@ impl Store {
         if !space.is_worth_it() || space.used > MOVED_RUNNING {
             return Ok(0);
         }
-        let given = self.compact().await?;
-        if given > 0 {
-            self.shared.compact_at_close.store(false, Ordering::SeqCst);
+        for _ in 0..TRIES {
+            let given = self.compact().await?;
+            if given > 0 {
+                self.shared.compact_at_close.store(false, Ordering::SeqCst);
+                return Ok(given);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(given)
+        Ok(0)
     }
 
     /// Makes the file as small as what is in it; answers how many bytes that gave back. Nothing

@@ -240,12 +240,12 @@ async fn settle(
     let now = gateway.clock.now();
     let attempts = claim.attempts + 1;
     let refused = attempt.status.is_some_and(is_refusal) && attempts >= REFUSED_ATTEMPTS;
-    let age = gateway.clock.age_of(event.at);
-    let given_up = attempt.error.is_some()
-        && !refused
-        && gateway
-            .store
-            .read(|read| is_given_up(read, (number, &id), seq, attempts, age))?;
+    let given_up = attempt.error.is_some() && !refused && {
+        let age = gateway.clock.age_of(event.at);
+        let lane = (number, id.as_str());
+        let asked = |read: &crate::store::Reader| is_given_up(read, lane, seq, attempts, age);
+        gateway.store.read(asked)?
+    };
     let dead = attempt.error.is_some() && (refused || given_up);
     let state = match (attempt.error, dead) {
         (None, _) => "delivered",
