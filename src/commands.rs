@@ -1,6 +1,6 @@
 //! What each command of the program does.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::api::terminal_qr;
 use crate::config::Config;
 use crate::domain::media::folder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Method;
 use crate::http::client::{Client, Outgoing, Policy};
+use crate::http::{Listen, Method};
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
-use crate::server::{Deps, Server, store_file};
+use crate::server::{Deps, Server, own_socket, store_file};
 use crate::store;
 use crate::systemd;
 
@@ -93,12 +93,18 @@ pub async fn network(config: Config) -> Result<()> {
 
 /// Tells the newcomer the key that was made, and warns of what is open.
 fn greet(server: &Server) {
-    if let Some(key) = server.new_master_key() {
-        say(&format!(
-            "a master key was made; it creates sessions (X-Master-Key) and is shown only now:\n  {key}"
-        ));
-    }
     let config = &server.gateway().config;
+    if let Some(key) = server.new_master_key() {
+        let file = config.data.join("master.key");
+        say(&format!(
+            "a master key was made; it creates sessions (X-Master-Key) and is in {}",
+            file.display()
+        ));
+        // A journal keeps what is said for longer, and for more people, than a terminal does.
+        if std::io::stdout().is_terminal() {
+            say(&format!("  {key}"));
+        }
+    }
     if config.legacy == crate::config::Legacy::Open {
         tracing::warn!("legacy = open: whoever reaches the port can send from every session");
     }
@@ -268,10 +274,16 @@ impl Running {
             Some(key) => key.clone(),
             None => std::fs::read_to_string(config.data.join("master.key")).unwrap_or_default(),
         };
-        let url = match config.listen.strip_prefix("unix:") {
+        // The socket that strangers do not reach comes first; it lies there while a gateway runs.
+        let own = Some(own_socket(config)).filter(|path| path.exists());
+        let listened = match config.listen.parse::<Listen>()? {
+            Listen::Unix { path, .. } => Some(path),
+            Listen::Tcp(_) => None,
+        };
+        let url = match own.or(listened) {
             Some(path) => {
                 return Ok(Self {
-                    client: Client::over_unix(policy, Path::new(path))?,
+                    client: Client::over_unix(policy, &path)?,
                     url: "http://localhost".into(),
                     key: key.trim().into(),
                     store: store_file(config),

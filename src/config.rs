@@ -82,6 +82,8 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// How many connections are served at once.
     pub max_connections: usize,
+    /// How many of them one address may have; a quarter when not set.
+    pub max_connections_per_address: Option<usize>,
     /// How many days events and messages are kept.
     pub retention_days: u32,
     /// How many days files are kept.
@@ -121,6 +123,7 @@ impl Default for Config {
             store_cache: 8 << 20,
             ack_timeout: Duration::from_secs(20),
             max_connections: 1024,
+            max_connections_per_address: None,
             retention_days: 30,
             media_days: 30,
             media_quota: 1 << 30,
@@ -294,6 +297,9 @@ impl Config {
             "store_cache" => self.store_cache = count()?.max(1 << 20),
             "ack_timeout" => self.ack_timeout = Duration::from_secs(count()?.clamp(1, 300) as u64),
             "max_connections" => self.max_connections = count()?.max(4),
+            "max_connections_per_address" => {
+                self.max_connections_per_address = Some(count()?.max(1));
+            }
             "retention_days" => {
                 // Deliveries are tried for three days; what they tell must be there as long.
                 self.retention_days = u32::try_from(count()?.clamp(4, 3650)).unwrap_or(30);

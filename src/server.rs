@@ -1,10 +1,14 @@
 //! The composition root: opens the store, starts sessions, workers and listener; stops them in order.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,11 +17,11 @@ use crate::config::Config;
 use crate::domain::campaign;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
-use crate::domain::vault::{Vault, key_bytes, secret_file};
+use crate::domain::vault::{Vault, key_bytes, private_folder, secret_file};
 use crate::domain::{Gateway, Parts, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
-use crate::http::{App, Limits, Listen, Mount, Server as Listener};
+use crate::http::{App, Limits, Listen, Metrics, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
 use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
@@ -66,6 +70,7 @@ impl Default for Deps {
 pub struct Server {
     gateway: Gateway,
     listener: Listener,
+    own_listener: Option<Listener>,
     stop: CancellationToken,
     workers: TaskTracker,
     made_master_key: bool,
@@ -99,10 +104,7 @@ impl Server {
         };
         let policies = Policies::of(&config)?;
         let listen: Listen = config.listen.parse()?;
-        let limits = Limits {
-            max_connections: config.max_connections,
-            ..Limits::default()
-        };
+        let limits = limits(&config);
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(&store, webhook::QUEUE, deps.clock.clone()),
             downloads: Queue::new(&store, received::QUEUE, deps.clock.clone()),
@@ -135,13 +137,24 @@ impl Server {
         }
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
-        let mut mounts = api::mounts(&gateway);
+        let metrics = Arc::new(Metrics::default());
+        let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
-        let app = App::new(mounts)?.trusting(&gateway.config.trusted_proxies)?;
-        let listener = Listener::bind(&listen, app, limits).await?;
+        let most = limits.max_connections;
+        let app = App::new(mounts)?
+            .trusting(&gateway.config.trusted_proxies)?
+            .counting(metrics)
+            .at_most(
+                (most / 2).max(16),
+                (most / 4).max(8),
+                limits.max_per_address,
+            );
+        let listener = Listener::bind(&listen, app.clone(), limits).await?;
+        let own_listener = listen_for_own_commands(&gateway.config, app).await;
         let server = Self {
             gateway,
             listener,
+            own_listener,
             stop: CancellationToken::new(),
             workers: TaskTracker::new(),
             made_master_key,
@@ -192,7 +205,7 @@ impl Server {
         self.listener.url()
     }
 
-    /// The master key, if this start made it: it is shown once.
+    /// The master key, if this start made it.
     pub fn new_master_key(&self) -> Option<&str> {
         self.made_master_key
             .then_some(self.gateway.master_key.as_str())
@@ -201,7 +214,8 @@ impl Server {
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
     /// sessions, the store.
     pub async fn stop(self) {
-        self.listener.shutdown().await;
+        let own = self.own_listener.map(Listener::shutdown);
+        tokio::join!(self.listener.shutdown(), OptionFuture::from(own));
         self.stop.cancel();
         self.workers.close();
         in_time("workers", self.workers.wait()).await;
@@ -268,19 +282,95 @@ pub(crate) fn refuse_lost_key(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Makes the data folder, for its owner only.
-pub(crate) fn make_folder(path: &std::path::Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("the data folder {} cannot be made: {e}", path.display()),
-            )
-        })
+/// Connections for the commands of this user: `healthcheck`, `pair`, `backup`.
+const OWN_CONNECTIONS: usize = 16;
+
+/// The socket in the data folder that only this user reaches. No stranger can hold its connections,
+/// so that the health check does not depend on strangers.
+pub(crate) fn own_socket(config: &Config) -> PathBuf {
+    config.data.join("own.sock")
+}
+
+/// Listens there. The gateway works without, on a file system that has no sockets, say.
+async fn listen_for_own_commands(config: &Config, app: App) -> Option<Listener> {
+    let path = own_socket(config);
+    let listen = Listen::Unix { path, mode: 0o600 };
+    let limits = Limits {
+        max_connections: OWN_CONNECTIONS,
+        ..Limits::default()
+    };
+    match Listener::bind(&listen, app, limits).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let why = error.detail();
+            tracing::info!(why, "healthcheck and pair use the port that strangers use");
+            None
+        }
+    }
+}
+
+/// The bounds on clients, as far as the machine allows them: connections may not take the file
+/// descriptors that sessions and the store need.
+fn limits(config: &Config) -> Limits {
+    let files = most_files().unwrap_or(usize::MAX);
+    let max_connections = config.max_connections.min(files / 2).max(4);
+    if max_connections < config.max_connections {
+        tracing::warn!(
+            max_connections,
+            files,
+            "fewer connections are served than the settings say: ulimit -n is too low"
+        );
+    }
+    let per_address = config.max_connections_per_address;
+    Limits {
+        max_connections,
+        max_per_address: per_address.unwrap_or((max_connections / 4).max(8)),
+        ..Limits::default()
+    }
+}
+
+/// How many files may be open at once, after asking for as many as the host allows. `None`: any.
+fn most_files() -> Option<usize> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit
+            .maximum
+            .map(|most| most.min(MANY_FILES))
+            .or(Some(MANY_FILES)),
+        maximum: limit.maximum,
+    };
+    let more = limit.current.is_some_and(|now| wanted.current > Some(now));
+    let now = if more && setrlimit(Resource::Nofile, wanted).is_ok() {
+        wanted.current
+    } else {
+        limit.current
+    };
+    now.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// More open files than these are never needed.
+const MANY_FILES: u64 = 65_536;
+
+/// Makes the data folder, for its owner only. One of ours that others may enter is narrowed.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    private_folder(path)?;
+    let Ok(there) = std::fs::metadata(path) else {
+        return Ok(());
+    };
+    let mode = there.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    // A folder with the sticky bit is meant for everybody, such as /tmp.
+    let ours = there.uid() == geteuid().as_raw() && mode & 0o1000 == 0;
+    let narrowed = ours && std::fs::set_permissions(path, Permissions::from_mode(0o700)).is_ok();
+    let (folder, mode) = (path.display(), format!("{mode:o}"));
+    if narrowed {
+        tracing::warn!(%folder, mode, "the data folder was open to others; its mode is 700 now");
+    } else {
+        tracing::warn!(%folder, mode, "the data folder is open to others: its mode should be 700");
+    }
+    Ok(())
 }
 
 /// Leaves a gap in the events' numbers. Events of which only the fsync was missing when the power

@@ -1,18 +1,24 @@
 //! What operators and supervisors ask: health, readiness, metrics, backup.
 
 use std::fmt::Write;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::{docs, route, rules};
 use crate::domain::Gateway;
-use crate::domain::session::{State, word};
+use crate::domain::session::{Session, State, word};
+use crate::domain::vault::private_folder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Method, Mount, Reply, Request, StatusCode};
+use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
 
 /// Routes that belong to no dialect, and the docs page.
-pub fn mount(gateway: &Gateway) -> Mount {
+pub fn mount(gateway: &Gateway, transport: &Arc<Metrics>) -> Mount {
+    let transport = transport.clone();
+    let metrics = move |gateway, request| metrics(gateway, request, transport.clone());
     let mut routes = vec![
         route(gateway, Method::GET, "/health", health),
         route(gateway, Method::GET, "/ready", ready),
@@ -55,45 +61,123 @@ fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
 }
 
 /// Figures in Prometheus' text format; the master key as `X-Master-Key` or bearer.
-async fn metrics(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn metrics(gateway: Gateway, request: Request, transport: Arc<Metrics>) -> Result<Reply> {
     master_only(&gateway, &request)?;
-    let mut text = String::new();
-    let mut put = |name: &str, labels: &str, value: f64| {
+    let mut figures = Figures(String::new());
+    figures.sessions(&gateway);
+    figures.store(&gateway);
+    figures.transport(&transport);
+    Ok(Reply::text(StatusCode::OK, figures.0))
+}
+
+/// The text that a scrape gets.
+struct Figures(String);
+
+impl Figures {
+    /// Says what a name means. Names that end in `_total` only grow.
+    fn name(&mut self, name: &str, help: &str) {
+        let kind = if name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "warung_{name}{labels} {value}");
-    };
-    let sessions = gateway.sessions.all();
-    for state in [
-        State::Created,
-        State::Connecting,
-        State::Pairing,
-        State::Connected,
-        State::Disconnected,
-    ] {
-        let count = sessions
-            .iter()
-            .filter(|s| word(s.state()) == word(state))
-            .count();
-        put(
-            "sessions",
-            &format!("{{status=\"{}\"}}", word(state)),
-            count as f64,
+        let _ = writeln!(
+            self.0,
+            "# HELP warung_{name} {help}\n# TYPE warung_{name} {kind}"
         );
     }
-    let store = gateway.store.stats();
-    for (name, value) in [
-        ("store_operations_total", store.ops),
-        ("store_commits_total", store.commits),
-        ("store_fsyncs_total", store.fsyncs),
-        ("store_written_bytes_total", store.bytes_written),
-        ("store_queue_depth", store.queue_depth as u64),
-        ("store_degraded", u64::from(store.degraded)),
-        ("events_total", *gateway.newest_event.borrow()),
-        ("resident_bytes", resident_bytes()),
-    ] {
-        put(name, "", value as f64);
+
+    fn value(&mut self, name: &str, labels: &str, value: u64) {
+        let _ = writeln!(self.0, "warung_{name}{labels} {value}");
     }
-    Ok(Reply::text(StatusCode::OK, text))
+
+    fn one(&mut self, name: &str, help: &str, value: u64) {
+        self.name(name, help);
+        self.value(name, "", value);
+    }
+
+    fn sessions(&mut self, gateway: &Gateway) {
+        let sessions = gateway.sessions.all();
+        self.name("sessions", "Sessions by their status.");
+        for state in [
+            State::Created,
+            State::Connecting,
+            State::Pairing,
+            State::Connected,
+            State::Disconnected,
+        ] {
+            let of = |s: &&Arc<Session>| word(s.state()) == word(state);
+            let count = sessions.iter().filter(of).count();
+            let labels = format!("{{status=\"{}\"}}", word(state));
+            self.value("sessions", &labels, count as u64);
+        }
+    }
+
+    fn store(&mut self, gateway: &Gateway) {
+        let store = gateway.store.stats();
+        let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
+        let newest = *gateway.newest_event.borrow();
+        for (name, help, value) in [
+            ("store_operations_total", "Writes asked for.", store.ops),
+            ("store_commits_total", "Transactions.", store.commits),
+            ("store_fsyncs_total", "Waits for the disk.", store.fsyncs),
+            (
+                "store_written_bytes_total",
+                "Bytes written.",
+                store.bytes_written,
+            ),
+            ("store_queue_depth", "Writes that wait.", waiting),
+            ("store_degraded", "1 while it cannot be written.", degraded),
+            ("events_total", "The newest event's number.", newest),
+            ("resident_bytes", "Memory of the process.", resident_bytes()),
+        ] {
+            self.one(name, help, value);
+        }
+    }
+
+    fn transport(&mut self, http: &Metrics) {
+        self.name(
+            "http_responses_total",
+            "Answers by the class of their status.",
+        );
+        for class in 1..=5 {
+            let labels = format!("{{class=\"{class}xx\"}}");
+            self.value("http_responses_total", &labels, http.answered(class));
+        }
+        let (full, busy) = (http.refused_connections(), http.refused_requests());
+        for (name, help, value) in [
+            ("http_connections_total", "Accepted.", http.accepted()),
+            ("http_connections", "Open now.", http.open()),
+            (
+                "http_requests_under_way",
+                "Not answered yet.",
+                http.in_flight(),
+            ),
+            (
+                "http_refused_connections_total",
+                "The address had enough.",
+                full,
+            ),
+            (
+                "http_refused_requests_total",
+                "Enough were under way.",
+                busy,
+            ),
+            (
+                "http_failed_logins_total",
+                "Wrong credentials.",
+                http.failed_logins(),
+            ),
+            (
+                "http_panics_total",
+                "Handlers that panicked.",
+                http.panics(),
+            ),
+        ] {
+            self.one(name, help, value);
+        }
+    }
 }
 
 /// Memory that the process holds, as Linux counts it; 0 elsewhere.
@@ -120,13 +204,9 @@ async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
         ));
     }
     let folder = gateway.config.data.join("backups");
-    std::fs::create_dir_all(&folder).map_err(|e| {
-        Error::new(
-            ErrorKind::Unavailable,
-            "the folder for backups cannot be made",
-        )
-        .because(e)
-    })?;
+    private_folder(&folder)?;
+    // An older version made it for everybody.
+    let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
     let file: PathBuf = folder.join(name);
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });

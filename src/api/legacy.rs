@@ -73,7 +73,7 @@ async fn send(
         .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::new(key, said.as_bytes()));
     let outcomes = gateway
-        .send(&session, vec![draft], key.transpose()?)
+        .send(&session, vec![draft], key.transpose()?, &request.hung_up())
         .await?;
     let outcome: &Outcome = outcomes
         .first()
@@ -91,13 +91,7 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
         }
         Legacy::Open => true,
         Legacy::Token => false,
-        // Where proxies are trusted there is one, also when it adds no header of its own.
-        Legacy::Auto => {
-            request.peer().listener_loopback
-                && gateway.config.trusted_proxies.is_empty()
-                && !request.via_proxy()
-                && !from_web_page(request)
-        }
+        Legacy::Auto => rules::is_from_here(gateway, request),
     };
     let carries = request.bearer().is_some() || request.header("x-master-key").is_some();
     if carries {
@@ -107,11 +101,6 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Unauthorized, "No token provided"))
-}
-
-/// Whether a browser sends it for a page: any page may post forms to this machine.
-fn from_web_page(request: &Request) -> bool {
-    request.header("origin").is_some() || request.header("sec-fetch-site").is_some()
 }
 
 /// The session that is named. A caller with a credential is held to it, also where none is needed.

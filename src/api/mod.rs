@@ -9,19 +9,20 @@ mod rules;
 pub mod v1;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::domain::Gateway;
 use crate::domain::event::Event;
 use crate::error::Result;
-use crate::http::{Method, Mount, Reply, Request, Route};
+use crate::http::{Method, Metrics, Mount, Reply, Request, Route};
 
 /// All dialects and pages, as the listener serves them.
-pub fn mounts(gateway: &Gateway) -> Vec<Mount> {
+pub fn mounts(gateway: &Gateway, metrics: &Arc<Metrics>) -> Vec<Mount> {
     vec![
         v1::mount(gateway),
         v1::files(gateway),
         legacy::mount(gateway),
-        admin::mount(gateway),
+        admin::mount(gateway, metrics),
     ]
 }
 

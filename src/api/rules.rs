@@ -16,6 +16,14 @@ pub(super) fn caller(gateway: &Gateway, request: &Request) -> Result<Principal> 
     gateway.principal(request.header("x-master-key"), request.bearer())
 }
 
+/// Whether a program of this machine asks by itself, on a listener that only this machine reaches.
+/// Where proxies are trusted there is one, also when it adds no header of its own.
+pub(super) fn is_from_here(gateway: &Gateway, request: &Request) -> bool {
+    request.peer().listener_loopback
+        && gateway.config.trusted_proxies.is_empty()
+        && request.is_direct()
+}
+
 /// The one session that a request names, wherever it names it.
 ///
 /// Invariant: two different names are refused, so that the name that is authorised is the name
@@ -85,11 +93,18 @@ pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
     if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unavailable) {
         tracing::error!(?error, "a request failed");
     }
-    Reply::json(
+    let reply = Reply::json(
         status_of(error.kind()),
         &serde_json::json!({ "status": "error", "message": error.detail() }),
-    )
+    );
+    match error.kind() {
+        ErrorKind::RateLimited => reply.header("retry-after", RETRY_AFTER),
+        _ => reply,
+    }
 }
+
+/// Seconds after which a refused client may try again: what is under way ends soon.
+const RETRY_AFTER: &str = "5";
 
 #[cfg(test)]
 mod tests {

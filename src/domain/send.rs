@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::campaign::rows::Missed;
@@ -206,6 +207,14 @@ impl Job {
     }
 }
 
+/// What becomes of a request whose client left before anything was promised to it.
+fn left() -> Error {
+    Error::new(
+        ErrorKind::RequestTimeout,
+        "The client left before anything was sent",
+    )
+}
+
 /// Why a message was not sent.
 pub(super) struct Refusal {
     kind: ErrorKind,
@@ -289,12 +298,14 @@ impl JobRows {
 impl Gateway {
     /// Sends messages in order and answers what became of each, in the same order.
     ///
-    /// A message counts as sent when WhatsApp's server acknowledged it.
+    /// A message counts as sent when WhatsApp's server acknowledged it. Once `hung_up` is cancelled
+    /// nothing more is promised: what has no stored id by then is not sent.
     pub async fn send(
         &self,
         session: &Arc<Session>,
         drafts: Vec<Draft>,
         key: Option<IdempotencyKey>,
+        hung_up: &CancellationToken,
     ) -> Result<Vec<Outcome>> {
         let row_key = key.as_ref().map(|key| idempotency_key(session.number, key));
         let _first = session.ordinary_send();
@@ -313,11 +324,17 @@ impl Gateway {
                 _ => {}
             }
         }
-        if !self.soon_connected(session).await {
-            return Err(not_connected(session));
-        }
-        let jobs = self.jobs(session, drafts, ids).await;
+        let prepared = hung_up.run_until_cancelled(async {
+            if !self.soon_connected(session).await {
+                return Err(not_connected(session));
+            }
+            Ok(self.jobs(session, drafts, ids).await)
+        });
+        let jobs = prepared.await.ok_or_else(left)??;
         let mut jobs = with_album_heads(jobs);
+        if hung_up.is_cancelled() {
+            return Err(left());
+        }
         self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone()))
             .await?;
         self.deliver(

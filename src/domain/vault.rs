@@ -2,7 +2,7 @@
 //! beside the store, so that a stolen store does not give them away.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -75,6 +75,20 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// Compares two secrets without telling by its time how much of them is equal.
 pub fn same_secret(a: &str, b: &str) -> bool {
     token_hash(a).ct_eq(&token_hash(b)).into()
+}
+
+/// Makes a folder that only its owner may enter, and those above it.
+pub fn private_folder(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("the folder {} cannot be made: {e}", path.display()),
+            )
+        })
 }
 
 /// Reads a secret from a file that only its owner may read, or makes the file with a fresh one.

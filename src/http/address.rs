@@ -34,6 +34,14 @@ fn masked(address: u128, width: u32, bits: u8) -> u128 {
     address.checked_shr(width - u32::from(bits)).unwrap_or(0)
 }
 
+/// What one customer of a network operator has at least: an IPv4 address, or 64 bits of IPv6.
+pub(super) fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
 impl FromStr for Cidr {
     type Err = Error;
 

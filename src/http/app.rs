@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,8 +13,11 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::address::Cidr;
+use super::address::{Cidr, network};
+use super::direct::check_host;
+use super::logins::{self, Logins};
 use super::metrics::Metrics;
+use super::places::{Place, Places};
 use super::route::{Handler, Mount, Refused};
 use super::table::{Entry, Found, Render, Table, allow};
 use super::{Reply, Request};
@@ -52,6 +57,22 @@ pub struct App {
     table: Arc<Table>,
     trusted: Arc<[Cidr]>,
     metrics: Arc<Metrics>,
+    logins: Arc<Logins>,
+    under_way: Arc<Places<Holder>>,
+    of_clients: Arc<Places<IpAddr>>,
+    hasher: RandomState,
+}
+
+/// The headers in which clients of any dialect show who they are.
+const CREDENTIALS: &[&str] = &["authorization", "x-master-key", "x-api-key", "apikey"];
+
+/// Whose request is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    /// Whoever has this credential, by its hash.
+    Credential(u64),
+    /// Whoever comes without one, from here; `None` where many people have one address.
+    Client(Option<IpAddr>),
 }
 
 impl App {
@@ -68,7 +89,28 @@ impl App {
             table: Arc::new(Table::new(mounts)?),
             trusted: Arc::from([]),
             metrics: Arc::default(),
+            logins: Arc::default(),
+            under_way: Places::new(usize::MAX, usize::MAX),
+            of_clients: Places::new(usize::MAX, usize::MAX),
+            hasher: RandomState::new(),
         })
+    }
+
+    /// Counts into these metrics.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Works on no more requests with an effect at a time than `most`, and on `each` of one
+    /// credential; a client behind a trusted proxy has no more than `per_address` requests of any
+    /// kind. They are counted until their work is done, whether the client waits for it or not.
+    #[must_use]
+    pub fn at_most(mut self, most: usize, each: usize, per_address: usize) -> Self {
+        self.under_way = Places::new(most, each);
+        self.of_clients = Places::new(usize::MAX, per_address);
+        self
     }
 
     /// Believes `X-Forwarded-For` when it comes from these proxies (addresses or ranges).
@@ -87,8 +129,77 @@ impl App {
         &self.trusted
     }
 
+    pub(super) fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|range| range.contains(ip))
+    }
+
+    /// Tells the log of failed logins that were not told yet.
+    pub(super) fn tell_of_failed_logins(&self) {
+        for (client, failures) in self.logins.untold(Instant::now()) {
+            logins::tell(client, failures);
+        }
+    }
+
+    /// Answers a request that came over a connection: its head is judged first.
+    pub(super) async fn answer_client(&self, request: Request) -> Reply {
+        let fault = match check_host(request.head.version(), request.head.headers()) {
+            Ok(()) => self.place_of_client(&request).err(),
+            Err(error) => Some(error),
+        };
+        self.respond(request, fault).await
+    }
+
     /// Answers a request; every failure is an answer too.
     pub async fn answer(&self, request: Request) -> Reply {
+        self.respond(request, None).await
+    }
+
+    /// Counts a request of a client behind a trusted proxy until its answer was sent. Other clients
+    /// have their connections counted.
+    fn place_of_client(&self, request: &Request) -> Result<()> {
+        if request.peer().ip.is_some_and(|ip| !self.trusts(ip)) {
+            return Ok(());
+        }
+        let Some(ip) = request.own_ip() else {
+            return Ok(());
+        };
+        let place = self.of_clients.take(network(ip)).ok_or_else(|| {
+            self.metrics.note_refused_request();
+            busy("Too many requests of this address are under way")
+        })?;
+        request.connection.hold(place);
+        Ok(())
+    }
+
+    /// A place among the requests with an effect.
+    fn place(&self, request: &Request) -> Result<Place<Holder>> {
+        let holder = match credential(request) {
+            Some(credential) => Holder::Credential(self.hasher.hash_one(credential)),
+            None => Holder::Client(request.own_ip()),
+        };
+        self.under_way.take(holder).ok_or_else(|| {
+            self.metrics.note_refused_request();
+            busy("Too many requests are under way")
+        })
+    }
+
+    /// Counts a failed login. Whoever guesses is not told any more whether a guess was wrong.
+    ///
+    /// A right credential never comes here, so that nobody is locked out by a neighbour who shares
+    /// the address; where many people have one address, nobody is taken for somebody who guesses.
+    fn failed_login(&self, error: Error, client: Option<IpAddr>, sole: bool) -> Error {
+        self.metrics.note_failed_login();
+        let failed = self.logins.failed(client, Instant::now());
+        if failed.is_first {
+            logins::tell(client, 1);
+        }
+        if failed.is_guessing && sole {
+            return busy("Too many wrong credentials; try again later");
+        }
+        error
+    }
+
+    async fn respond(&self, request: Request, fault: Option<Error>) -> Reply {
         let under_way = self.metrics.under_way();
         let connection = request.connection.clone();
         let has_body = !request.body.is_over();
@@ -96,7 +207,8 @@ impl App {
         let logged = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), Instant::now()));
 
-        let (mut reply, entry) = self.run(request).await;
+        let is_faulty = fault.is_some();
+        let (mut reply, entry) = self.run(request, fault).await;
 
         if head_only {
             reply.without_body();
@@ -105,7 +217,7 @@ impl App {
         let headers = reply.0.headers_mut();
         let nosniff = HeaderValue::from_static("nosniff");
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        if has_body && !connection.is_reusable().await {
+        if is_faulty || has_body && !connection.is_reusable().await {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let status = reply.status();
@@ -121,13 +233,17 @@ impl App {
     }
 
     /// The reply, and the route that it came from.
-    async fn run(&self, mut request: Request) -> (Reply, Option<&Entry>) {
+    async fn run(&self, mut request: Request, fault: Option<Error>) -> (Reply, Option<&Entry>) {
         let (method, uri) = (request.method().clone(), request.head.uri().clone());
         let refuse = |render: Render, error: &Error| {
             let (method, path) = (method.clone(), uri.path().to_owned());
             render(error, &Refused { method, path })
         };
-        let (entry, render, params) = match self.table.find(&Asked(&request)) {
+        let found = self.table.find(&Asked(&request));
+        if let Some(fault) = fault {
+            return (refuse(found.render(), &fault), None);
+        }
+        let (entry, render, params) = match found {
             Found::Handler(entry, render, params) => (entry, render, params),
             Found::Methods(methods, render) => {
                 let reply = if method == Method::OPTIONS {
@@ -157,19 +273,52 @@ impl App {
             request.param_names = entry.param_names.clone();
             request.param_values = params;
         }
-        let handler = entry.route.handler.clone();
+        let login = credential(&request).map(|_| (request.client_ip(), request.own_ip()));
         let outcome = if entry.route.detached {
-            let tasks = request.connection.tasks.clone();
-            let task = tasks.spawn(caught(handler, request, self.metrics.clone()));
-            // The task cannot panic and nobody aborts it: an error means that the runtime ends.
-            task.await
-                .unwrap_or_else(|error| Err(Error::internal(error)))
+            self.run_detached(entry, request).await
         } else {
+            let handler = entry.route.handler.clone();
             caught(handler, request, self.metrics.clone()).await
         };
-        let reply = outcome.unwrap_or_else(|error| refuse(render, &error));
+        let reply = outcome.unwrap_or_else(|error| match (error.kind(), login) {
+            (ErrorKind::Unauthorized | ErrorKind::Forbidden, Some((client, sole))) => {
+                refuse(render, &self.failed_login(error, client, sole.is_some()))
+            }
+            _ => refuse(render, &error),
+        });
         (reply, Some(entry))
     }
+
+    /// Runs a handler in a task of its own, which learns when nobody waits for it any more.
+    async fn run_detached(&self, entry: &Entry, request: Request) -> Result<Reply> {
+        let place = self.place(&request)?;
+        let handler = entry.route.handler.clone();
+        let tasks = request.connection.tasks.clone();
+        let waiting = request.hung_up.clone().drop_guard();
+        let metrics = self.metrics.clone();
+        let task = tasks.spawn(async move {
+            let _place = place;
+            caught(handler, request, metrics).await
+        });
+        // The task cannot panic and nobody aborts it: an error means that the runtime ends.
+        let outcome = task
+            .await
+            .unwrap_or_else(|error| Err(Error::internal(error)));
+        waiting.disarm();
+        outcome
+    }
+}
+
+/// The first credential that a request shows.
+fn credential(request: &Request) -> Option<&[u8]> {
+    let headers = request.head.headers();
+    CREDENTIALS
+        .iter()
+        .find_map(|name| headers.get(*name).map(HeaderValue::as_bytes))
+}
+
+fn busy(text: &'static str) -> Error {
+    Error::new(ErrorKind::RateLimited, text)
 }
 
 /// Runs a handler; its panic becomes an error, and the process lives.

@@ -121,12 +121,14 @@ impl Body {
             let frame = match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
+                    self.connection.seat.stalls();
                     ready!(self.poll_patience(cx));
                     let late = "The request body did not arrive in time";
                     return Poll::Ready(Some(Err(Error::new(ErrorKind::RequestTimeout, late))));
                 }
             };
             self.timer = None;
+            self.connection.seat.moves();
             match frame {
                 None => {
                     self.source = Source::Empty;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +18,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::listen::Limits;
 use super::metrics::Metrics;
+use super::reply::ReplyBody;
 use super::request::Peer;
+use super::room::{Seat, Taken};
+use crate::error::Error;
 
 /// How much of an unread body is read away so that the connection can be used again.
 const SMALL: u64 = 64 * 1024;
@@ -40,6 +43,10 @@ pub(super) struct Connection {
     pub(super) stop: CancellationToken,
     /// The tasks that stopping waits for.
     pub(super) tasks: TaskTracker,
+    /// Its seat among the listener's connections.
+    pub(super) seat: Arc<Seat>,
+    /// What the request under way holds until its answer was sent.
+    held: Mutex<Option<Box<dyn Send>>>,
     /// A handler ended and left this unread.
     leftover: Mutex<Option<Incoming>>,
     /// The connection cannot be used again.
@@ -52,15 +59,34 @@ impl Connection {
         limits: Arc<Limits>,
         stop: CancellationToken,
         tasks: TaskTracker,
+        seat: Arc<Seat>,
     ) -> Self {
         Self {
             peer,
             limits,
             stop,
             tasks,
+            seat,
+            held: Mutex::new(None),
             leftover: Mutex::new(None),
             spent: AtomicBool::new(false),
         }
+    }
+
+    /// Keeps something until the answer to the request under way was sent.
+    pub(super) fn hold(&self, place: impl Send + 'static) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(place));
+    }
+
+    /// The answer was sent.
+    fn release(&self) {
+        let held = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(held);
+        self.seat.is_idle();
     }
 
     /// Takes back a body that its reader did not finish; `None` if its client still waits for
@@ -102,21 +128,71 @@ impl Connection {
     }
 }
 
+/// The body of an answer on its way out: when it ends, its connection waits for another request.
+pub(super) struct Answering {
+    body: ReplyBody,
+    connection: Arc<Connection>,
+}
+
+impl Answering {
+    pub(super) fn new(body: ReplyBody, connection: Arc<Connection>) -> Self {
+        Self { body, connection }
+    }
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.connection.release();
+    }
+}
+
 /// A socket of either kind.
 pub(super) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
+impl Wire {
+    /// Tells a client that it has connections enough, as far as it can be told without waiting.
+    pub(super) fn refuse(&self) {
+        let answer = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
+            content-length: 0\r\nconnection: close\r\n\r\n";
+        let _ = match self {
+            Self::Tcp(wire) => wire.try_write(answer),
+            Self::Unix(wire) => wire.try_write(answer),
+        };
+    }
+}
+
 /// A client's socket: bounds a slow reader, lets the last answer arrive, and holds the
-/// connection's slot for as long as the socket lives, upgraded or not.
+/// connection's seat for as long as the socket lives, upgraded or not.
 pub(super) struct Guarded {
     wire: Wire,
     connection: Arc<Connection>,
     metrics: Arc<Metrics>,
     stuck: Option<Pin<Box<Sleep>>>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
-    _slot: OwnedSemaphorePermit,
+    _taken: Taken,
     _alive: TaskTrackerToken,
 }
 
@@ -125,7 +201,7 @@ impl Guarded {
         wire: Wire,
         connection: Arc<Connection>,
         metrics: Arc<Metrics>,
-        slot: OwnedSemaphorePermit,
+        taken: Taken,
         alive: TaskTrackerToken,
     ) -> Self {
         metrics.note_accepted();
@@ -135,7 +211,7 @@ impl Guarded {
             metrics,
             stuck: None,
             linger: None,
-            _slot: slot,
+            _taken: taken,
             _alive: alive,
         }
     }
@@ -147,9 +223,12 @@ impl Guarded {
         wrote: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
-            self.stuck = None;
+            if self.stuck.take().is_some() {
+                self.connection.seat.moves();
+            }
             return wrote;
         }
+        self.connection.seat.stalls();
         let patience = self.connection.limits.write_idle;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stuck.as_mut().poll(cx));

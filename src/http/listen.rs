@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -18,15 +18,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::address::network;
 use super::body::Body;
-use super::connection::{Connection, Guarded, Wire};
-use super::{App, Metrics, Peer, Request};
+use super::connection::{Answering, Connection, Guarded, Wire};
+use super::logins::ASKED_EVERY;
+use super::room::{Room, Taken};
+use super::{App, Metrics, Peer, Request, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many connections may wait to be accepted.
@@ -121,8 +123,11 @@ pub struct Limits {
     pub write_idle: Duration,
     /// The size of a body, where the route has no limit of its own.
     pub max_json: u64,
-    /// Connections at a time, upgraded ones included. More have to wait.
+    /// Connections at a time, upgraded ones included. Idle ones give way to more.
     pub max_connections: usize,
+    /// Connections at a time of one address (of one /64 of IPv6). Addresses behind which many
+    /// people stand, this machine's and those of trusted proxies, have no such bound.
+    pub max_per_address: usize,
     /// For requests under way when the program stops.
     pub drain: Duration,
 }
@@ -136,6 +141,7 @@ impl Default for Limits {
             write_idle: Duration::from_secs(30),
             max_json: 2 * 1024 * 1024,
             max_connections: 1024,
+            max_per_address: 256,
             drain: Duration::from_secs(10),
         }
     }
@@ -163,11 +169,12 @@ impl Server {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (connections, requests) = (TaskTracker::new(), TaskTracker::new());
         let metrics = app.metrics();
+        tokio::spawn(tell_of_failed_logins(app.clone(), stop.clone()));
         let acceptor = Acceptor {
             socket,
             app,
             limits: limits.clone(),
-            slots: Arc::new(Semaphore::new(limits.max_connections)),
+            room: Room::new(limits.max_connections, limits.max_per_address),
             stop: stop.clone(),
             cut: cut.clone(),
             connections: connections.clone(),
@@ -346,7 +353,7 @@ struct Acceptor {
     socket: Socket,
     app: App,
     limits: Arc<Limits>,
-    slots: Arc<Semaphore>,
+    room: Arc<Room>,
     stop: CancellationToken,
     cut: CancellationToken,
     connections: TaskTracker,
@@ -361,70 +368,110 @@ impl Acceptor {
             .max_buf_size(MAX_BUFFER)
             .max_header_size(MAX_HEAD);
         loop {
-            // Hazard: the slot is taken inside the select; a full server would be deaf to `stop`.
+            // Hazard: the seat is taken inside the select; a full server would be deaf to `stop`.
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
                 accepted = async {
-                    let slots = self.slots.clone();
-                    let slot = slots.acquire_owned().await.expect("the slots are never closed");
-                    self.socket.accept().await.map(|(wire, peer)| (wire, peer, slot))
+                    let (wire, peer) = self.socket.accept().await?;
+                    let taken = self.room.take(self.sole_user(&peer)).await;
+                    Ok::<_, io::Error>((wire, peer, taken))
                 } => accepted,
             };
-            let (wire, peer, slot) = match accepted {
-                Ok(accepted) => accepted,
+            let (wire, peer, taken) = match accepted {
+                Ok((wire, peer, Some(taken))) => (wire, peer, taken),
+                Ok((wire, _, None)) => {
+                    self.app.metrics().note_refused_connection();
+                    wire.refuse();
+                    continue;
+                }
                 Err(error) => {
                     // Out of file descriptors, say: trying again at once would spin.
                     tracing::debug!(%error, "a connection was not accepted");
+                    self.room.yield_one();
                     tokio::select! {
                         () = self.stop.cancelled() => return,
                         () = sleep(Duration::from_millis(100)) => continue,
                     }
                 }
             };
-            // A child per connection, so that connections do not share one lock.
-            let stop = self.stop.child_token();
-            let connection = Arc::new(Connection::new(
-                peer,
-                self.limits.clone(),
-                stop.clone(),
-                self.requests.clone(),
-            ));
-            let io = Guarded::new(
-                wire,
-                connection.clone(),
-                self.app.metrics(),
-                slot,
-                self.connections.token(),
-            );
-            let app = self.app.clone();
-            let service = service_fn(move |request| {
-                let request = from_hyper(request, &app, &connection);
-                let app = app.clone();
-                async move { Ok::<_, Infallible>(app.answer(request).await.0) }
-            });
-            let serving = http
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades();
-            let cut = self.cut.clone();
-            self.connections.spawn(async move {
-                let mut serving = pin!(serving);
-                let ended = tokio::select! {
+            self.serve(&http, wire, peer, taken);
+        }
+    }
+
+    /// The address that counts against its bound: one behind which there is one customer.
+    fn sole_user(&self, peer: &Peer) -> Option<IpAddr> {
+        let many = |ip: &IpAddr| ip.is_loopback() || self.app.trusts(*ip);
+        peer.ip.filter(|ip| !many(ip)).map(network)
+    }
+
+    /// Serves a connection in a task of its own.
+    fn serve(&self, http: &http1::Builder, wire: Wire, peer: Peer, taken: Taken) {
+        // A child per connection, so that connections do not share one lock.
+        let stop = self.stop.child_token();
+        let connection = Arc::new(Connection::new(
+            peer,
+            self.limits.clone(),
+            stop.clone(),
+            self.requests.clone(),
+            taken.seat.clone(),
+        ));
+        let io = Guarded::new(
+            wire,
+            connection.clone(),
+            self.app.metrics(),
+            taken,
+            self.connections.token(),
+        );
+        let app = self.app.clone();
+        let seat = connection.seat.clone();
+        let service = service_fn(move |request| {
+            connection.seat.works();
+            let request = from_hyper(request, &app, &connection);
+            let (app, connection) = (app.clone(), connection.clone());
+            async move {
+                let reply = app.answer_client(request).await.0;
+                if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    connection.seat.is_upgraded();
+                }
+                Ok::<_, Infallible>(reply.map(|body| Answering::new(body, connection)))
+            }
+        });
+        let serving = http
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let cut = self.cut.clone();
+        self.connections.spawn(async move {
+            let mut serving = pin!(serving);
+            let ended = loop {
+                tokio::select! {
                     biased;
-                    ended = serving.as_mut() => ended,
+                    ended = serving.as_mut() => break ended,
+                    () = seat.wanted() => {
+                        if seat.must_leave() {
+                            break Ok(());
+                        }
+                    }
                     () = stop.cancelled() => {
                         serving.as_mut().graceful_shutdown();
                         tokio::select! {
                             biased;
-                            ended = serving => ended,
-                            () = cut.cancelled() => Ok(()),
+                            ended = serving.as_mut() => break ended,
+                            () = cut.cancelled() => break Ok(()),
                         }
                     }
-                };
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
                 }
-            });
-        }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+}
+
+/// Tells the log of failed logins that were not told yet, for as long as it is listened.
+async fn tell_of_failed_logins(app: App, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(ASKED_EVERY)).await.is_some() {
+        app.tell_of_failed_logins();
     }
 }
 

@@ -11,6 +11,9 @@ pub struct Metrics {
     open: AtomicU64,
     in_flight: AtomicU64,
     panics: AtomicU64,
+    refused_connections: AtomicU64,
+    refused_requests: AtomicU64,
+    failed_logins: AtomicU64,
     by_class: [AtomicU64; 5],
 }
 
@@ -35,6 +38,21 @@ impl Metrics {
         self.panics.load(Ordering::Relaxed)
     }
 
+    /// Connections that were refused because their address had enough.
+    pub fn refused_connections(&self) -> u64 {
+        self.refused_connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were refused because enough were under way.
+    pub fn refused_requests(&self) -> u64 {
+        self.refused_requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests with a credential that was not taken.
+    pub fn failed_logins(&self) -> u64 {
+        self.failed_logins.load(Ordering::Relaxed)
+    }
+
     /// Answers by the first digit of their status, 1 to 5.
     pub fn answered(&self, class: usize) -> u64 {
         match self.by_class.get(class.wrapping_sub(1)) {
@@ -54,6 +72,18 @@ impl Metrics {
 
     pub(super) fn note_panic(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_refused_connection(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_refused_request(&self) {
+        self.refused_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_failed_login(&self) {
+        self.failed_logins.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn note_answer(&self, status: StatusCode) {

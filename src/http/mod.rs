@@ -6,9 +6,12 @@
 //! a panic's 500 and the rest) by the mount whose prefix matched. The body is read last and only
 //! when the handler asks: hyper sends `100 Continue` no earlier, so a refused upload never starts.
 //!
+//! Bounds: `room` has connections that wait for their clients give way to new ones; `places` counts
+//! what is under way; what is beyond is answered with 429.
+//!
 //! Invariant: a handler of a method other than GET, HEAD and OPTIONS runs in its own tracked
 //! task. hyper drops a handler's future when the client hangs up; a side effect must not be
-//! dropped half done.
+//! dropped half done. [`Request::hung_up`] tells it that nobody waits for the answer any more.
 
 mod address;
 mod app;
@@ -17,18 +20,22 @@ mod body;
 pub mod client;
 mod connection;
 mod dial;
+mod direct;
 pub mod dns;
 mod file;
 mod form;
 mod listen;
+mod logins;
 mod metrics;
 mod multipart;
 mod outbody;
+mod places;
 mod policy;
 mod pool;
 mod query;
 mod reply;
 mod request;
+mod room;
 mod route;
 pub mod sse;
 mod table;
@@ -46,6 +53,7 @@ pub use form::Fields;
 pub use listen::{Limits, Listen, Server};
 pub use metrics::Metrics;
 pub use multipart::{Multipart, Part};
+pub use places::{Place, Places};
 pub use reply::Reply;
 pub use request::{Peer, Request};
 pub use route::{Mount, Refused, Route};

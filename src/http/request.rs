@@ -17,6 +17,7 @@ use super::form::{self, Fields};
 use super::listen::Limits;
 use super::multipart::Multipart;
 use super::query;
+use super::room::Seat;
 use crate::error::{Error, Result};
 
 /// Who is at the other end of the connection, and which listener took it.
@@ -41,6 +42,7 @@ pub struct Request {
     query: OnceLock<Vec<(String, String)>>,
     pub(super) param_names: Arc<[String]>,
     pub(super) param_values: Vec<String>,
+    pub(super) hung_up: CancellationToken,
 }
 
 impl Request {
@@ -59,6 +61,7 @@ impl Request {
             query: OnceLock::new(),
             param_names: Arc::from([]),
             param_values: Vec::new(),
+            hung_up: CancellationToken::new(),
         }
     }
 
@@ -92,6 +95,7 @@ impl Request {
             Arc::new(Limits::default()),
             CancellationToken::new(),
             TaskTracker::new(),
+            Arc::new(Seat::new(tokio::time::Instant::now(), None)),
         ));
         let body = Body::ready(body.into(), connection.clone());
         Self::new(head, body, connection, Arc::from([]))
@@ -172,14 +176,17 @@ impl Request {
         &self.connection.peer
     }
 
-    /// Whether a proxy says that it passed this on, or speaks HTTP/1.0 as proxies do that were told
-    /// nothing else. A client can claim it too: use it to refuse, never to allow.
-    pub fn via_proxy(&self) -> bool {
-        self.head.version() == hyper::Version::HTTP_10
-            || self.head.headers().keys().any(|name| {
-                let name = name.as_str();
-                matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded")
-            })
+    /// Whether the other end of the connection is a proxy that is believed.
+    fn from_trusted_proxy(&self) -> bool {
+        let peer = self.peer();
+        let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
+        peer.unix || peer.ip.is_some_and(trusts)
+    }
+
+    /// The client's address where it is one client's: behind a proxy that is not trusted, everybody
+    /// has the proxy's.
+    pub(super) fn own_ip(&self) -> Option<IpAddr> {
+        self.client_ip().filter(|ip| !ip.is_loopback())
     }
 
     /// The client's address: the peer's or, behind trusted proxies, the nearest one in
@@ -188,9 +195,8 @@ impl Request {
     /// Whoever reaches a Unix socket is this user's own proxy, and is trusted.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
-        let peer = self.peer();
-        let mut client = peer.ip;
-        if !(peer.unix || client.is_some_and(trusts)) {
+        let mut client = self.peer().ip;
+        if !self.from_trusted_proxy() {
             return client;
         }
         let hops = self.head.headers().get_all("x-forwarded-for");
@@ -206,6 +212,12 @@ impl Request {
             }
         }
         client
+    }
+
+    /// Cancelled when the client goes before it was answered. What was promised goes on all the
+    /// same; whatever only takes time is not worth it any more.
+    pub fn hung_up(&self) -> CancellationToken {
+        self.hung_up.clone()
     }
 
     /// Cancelled when the program stops: whatever waits long must end then.

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::Reply;
 use super::app::{Asked, Claim};
 use super::route::{Mount, Refused, Route};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// How a mount words a refusal.
 pub(super) type Render = fn(&Error, &Refused) -> Reply;
@@ -43,6 +43,18 @@ pub(super) enum Found<'a> {
     BadParameter(Render),
     /// No such path.
     Nothing(Render),
+}
+
+impl Found<'_> {
+    /// Who words a refusal.
+    pub(super) fn render(&self) -> Render {
+        match self {
+            Self::Handler(_, render, _)
+            | Self::Methods(_, render)
+            | Self::BadParameter(render)
+            | Self::Nothing(render) => *render,
+        }
+    }
 }
 
 impl Table {
@@ -199,7 +211,12 @@ fn defect(text: String) -> Error {
 
 /// The refusal where no mount has a word for it.
 fn plain(error: &Error, _: &Refused) -> Reply {
-    Reply::text(hyper::StatusCode::NOT_FOUND, error.detail().to_owned())
+    let status = match error.kind() {
+        ErrorKind::Invalid => hyper::StatusCode::BAD_REQUEST,
+        ErrorKind::RateLimited => hyper::StatusCode::TOO_MANY_REQUESTS,
+        _ => hyper::StatusCode::NOT_FOUND,
+    };
+    Reply::text(status, error.detail().to_owned())
 }
 
 /// What `Allow` says of these methods: HEAD comes with GET, and OPTIONS is always answered.

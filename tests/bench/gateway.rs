@@ -268,7 +268,7 @@ fn list_sessions(bench: &Bench) {
             .map(|_| {
                 let (mut connection, stop) = (gateway.connect(), stop.clone());
                 std::thread::spawn(move || {
-                    let request = "GET /api/v1/sessions HTTP/1.1\r\nhost: bench\r\n\r\n";
+                    let request = "GET /api/v1/sessions HTTP/1.1\r\nhost: localhost\r\n\r\n";
                     let mut times = Vec::new();
                     while !stop.load(Ordering::Relaxed) {
                         let started = Instant::now();

@@ -419,7 +419,7 @@ async fn no_body_is_read_for_somebody_without_a_credential() {
     ];
     let gateway = rig.server.as_ref().expect("running").gateway();
     let (mut tried, mut open) = (0, Vec::new());
-    for mount in warung::api::mounts(gateway) {
+    for mount in warung::api::mounts(gateway, &Default::default()) {
         for route in &mount.routes {
             let (method, path) = route.name();
             let path = format!("{}{path}", mount.prefix);

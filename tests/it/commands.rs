@@ -78,12 +78,13 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut running = serve(&data, &network).await;
-    let key = running
-        .said
-        .iter()
-        .map(|line| line.trim())
-        .find(|line| line.len() == 64);
-    let key = key.expect("the key is shown once").to_owned();
+    // What is said here may end in a journal: it names the file, and keeps the key to itself.
+    let file = data.join("master.key");
+    let key = std::fs::read_to_string(&file).expect("a key");
+    let said = running.said.join("\n");
+    assert!(said.contains(file.to_str().expect("a path")), "{said}");
+    assert!(!said.contains(key.trim()), "{said}");
+    let key = key.trim().to_owned();
     assert!(run(&data, &running.listen, &["healthcheck"]).await.0);
     let pairing = tokio::spawn({
         let (data, listen) = (data.clone(), running.listen.clone());
@@ -248,4 +249,28 @@ async fn a_store_without_its_key_is_not_given_a_new_one() {
     let (good, said) = run(&data, "127.0.0.1:0", &["serve", "--whatsapp-url", &url]).await;
     assert!(!good && said.contains("secret.key is missing"), "{said}");
     assert!(!data.join("secret.key").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_the_gateway_are_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| {
+        let there = std::fs::metadata(path).expect("it is there");
+        there.permissions().mode() & 0o777
+    };
+    let open = |path: &Path| {
+        std::fs::create_dir_all(path).expect("made");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("opened");
+    };
+    let rig = crate::support::Rig::with(|config| {
+        open(&config.data);
+        open(&config.data.join("backups"));
+    })
+    .await;
+    let data = &rig.config.data;
+    assert_eq!(mode(data), 0o700);
+    let made = rig.post("/admin/backup", &json!({})).master().send().await;
+    made.expect(200);
+    assert_eq!(mode(&data.join("backups")), 0o700);
+    assert_eq!(mode(&data.join("own.sock")), 0o600);
 }

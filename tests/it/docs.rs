@@ -22,7 +22,7 @@ async fn the_page_describes_each_route_and_no_other() {
     let rig = Rig::new().await;
     let gateway = rig.server.as_ref().expect("running").gateway();
     let mut served = BTreeSet::new();
-    for mount in warung::api::mounts(gateway) {
+    for mount in warung::api::mounts(gateway, &Default::default()) {
         for route in &mount.routes {
             let (method, path) = route.name();
             served.insert(format!("{method} {}{path}", mount.prefix));

@@ -105,7 +105,18 @@ async fn a_request_that_came_through_a_proxy_needs_a_token() {
     let rig = Rig::new().await;
     let token = rig.pair("putra", "6281200000403").await;
     let body = json!({ "sessionId": "putra", "number": "6281299999603", "message": "x" });
-    for header in ["x-forwarded-for", "forwarded", "via", "x-real-ip"] {
+    for header in [
+        "x-forwarded-for",
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "cf-connecting-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-original-host",
+        "x-amzn-trace-id",
+        "tailscale-user-login",
+    ] {
         let call = rig
             .post("/api/send-message", &body)
             .header(header, "10.0.0.9");
@@ -201,6 +212,7 @@ async fn a_web_page_cannot_send_through_the_browser_of_the_owner() {
     for (name, value) in [
         ("origin", "https://evil.example"),
         ("sec-fetch-site", "cross-site"),
+        ("referer", "https://evil.example/page"),
     ] {
         let call = form(&rig, &[("phone", phone), ("message", "from a page")]).header(name, value);
         assert_eq!(
@@ -241,4 +253,61 @@ async fn a_form_that_is_sent_again_under_its_key_sends_once() {
     }
     assert_eq!(ids[0], ids[1]);
     assert_eq!(rig.wait_for_received(phone, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
+    let rig = Rig::new().await;
+    let token = rig.pair("putra", "6281200000408").await;
+    let phone = "6281299999608";
+    let body = json!({ "sessionId": "putra", "number": phone, "message": "x" });
+    // As HAProxy passes it on that was told nothing, and as a page does whose name leads here.
+    for host in [
+        "wa.shop.example",
+        "rebound.evil.example:3000",
+        "0.0.0.0:3000",
+    ] {
+        let send = rig.post("/api/send-message", &body).header("host", host);
+        assert_eq!(
+            send.clone().send().await.expect(401)["message"],
+            "No token provided",
+            "{host}"
+        );
+        let list = rig.get("/api/v1/sessions").header("host", host);
+        assert_eq!(
+            list.clone().send().await.expect(401)["message"],
+            "No token provided",
+            "{host}"
+        );
+        let own = list.bearer(&token).send().await.expect(200);
+        assert_eq!(own[0]["sessionId"], "putra");
+    }
+    assert!(rig.received(phone).await.is_empty());
+    for host in [
+        "localhost",
+        "localhost:3000",
+        "127.0.0.1:3000",
+        "[::1]:3000",
+    ] {
+        let list = rig.get("/api/v1/sessions").header("host", host);
+        list.send().await.expect(200);
+    }
+    let proxied = rig
+        .get("/api/v1/sessions")
+        .header("x-forwarded-for", "10.0.0.9");
+    proxied.send().await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_an_open_listener_the_list_stays_public_and_says_no_names() {
+    let rig = Rig::with(|config| config.listen = "0.0.0.0:0".into()).await;
+    let token = rig.pair("putra", "6281200000409").await;
+    let call = rig
+        .get("/api/v1/sessions")
+        .header("host", "wa.shop.example");
+    let stranger = call.clone().send().await.expect(200);
+    assert_eq!(stranger[0]["status"], "CONNECTED");
+    assert_eq!(stranger[0]["detail"], "Connected");
+    let own = call.bearer(&token).send().await.expect(200);
+    assert_eq!(own[0]["detail"], "Connected as User 6281200000409");
 }

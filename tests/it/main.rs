@@ -22,4 +22,5 @@ mod operation;
 mod pairing;
 mod power;
 mod service;
+mod strangers;
 mod upgrade;

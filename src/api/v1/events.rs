@@ -12,15 +12,23 @@ use crate::domain::Gateway;
 use crate::domain::event::{self, Event};
 use crate::domain::key::Principal;
 use crate::domain::session::Session;
-use crate::error::{Error, Result};
-use crate::http::{Method, Reply, Request, Route, sse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Places, Reply, Request, Route, sse};
+use crate::ids::SessionNumber;
 
 /// How many events are read from the log at a time.
 const PAGE: usize = 100;
 
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+    let open = gateway.config.max_connections;
+    let places = Places::new((open * 3 / 8).max(2), (open / 8).max(2));
+    let stream = move |gateway, request| stream(gateway, request, places.clone());
     vec![route(gateway, Method::GET, "/events", stream)]
 }
+
+/// Open streams by credential: a session's number, or the master key. Each holds a connection for as
+/// long as it likes, so that they may not take all of them.
+type Open = Places<Option<SessionNumber>>;
 
 /// The bytes of an event, for webhooks and streams alike.
 pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
@@ -46,7 +54,7 @@ pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
 }
 
 /// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
-async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn stream(gateway: Gateway, request: Request, open: Arc<Open>) -> Result<Reply> {
     let who = caller(&gateway, &request)?;
     let only = match (&who, named(&[request.query("sessionId")])?) {
         (_, Some(id)) => Some(gateway.authorise(&who, &id)?),
@@ -62,6 +70,14 @@ async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
             .parse()
             .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
     };
+    let holder = match &who {
+        Principal::Session(own) => Some(own.number),
+        Principal::Master => None,
+    };
+    let place = open.take(holder).ok_or_else(|| {
+        let text = "Too many event streams are open; one can carry all events of a session";
+        Error::new(ErrorKind::RateLimited, text)
+    })?;
     let (sender, receiver) = mpsc::channel(PAGE);
     let token = match who {
         Principal::Session(_) => request.bearer().map(str::to_owned),
@@ -69,6 +85,7 @@ async fn stream(gateway: Gateway, request: Request) -> Result<Reply> {
     };
     // Ends when the client hangs up, the session or its token goes, or the program stops.
     gateway.clone().tasks.spawn(async move {
+        let _place = place;
         let _ = feed(&gateway, only, token, after, sender).await;
     });
     Ok(sse::reply(receiver))

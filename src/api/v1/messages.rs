@@ -54,7 +54,11 @@ async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
         }
     };
     let (drafts, places) = read(&gateway, &session, elements)?;
-    let mut outcomes = gateway.send(&session, drafts, key).await?.into_iter();
+    let hung_up = request.hung_up();
+    // What was read is not kept for as long as WhatsApp takes.
+    drop((bytes, request));
+    let outcomes = gateway.send(&session, drafts, key, &hung_up).await?;
+    let mut outcomes = outcomes.into_iter();
     let rows: Vec<Value> = places
         .into_iter()
         .map(|place| match place {
@@ -205,6 +209,7 @@ async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
                 },
             )],
             None,
+            &request.hung_up(),
         )
         .await?;
     match outcomes

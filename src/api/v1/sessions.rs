@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::campaign_body::{flag, hours, pace};
 use super::route;
-use super::rules::{caller, named, object, session_in_path, text};
+use super::rules::{caller, is_from_here, named, object, session_in_path, text};
 use crate::api::pairing;
+use crate::config::Legacy;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::pacing::Pacing;
@@ -135,6 +136,9 @@ fn listing(gateway: &Gateway) -> Route {
 fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Reply> {
     let who = match (request.header("x-master-key"), request.bearer()) {
         (None, None) => {
+            if !is_public(gateway, request) {
+                return Err(Error::new(ErrorKind::Unauthorized, "No token provided"));
+            }
             return Ok(
                 Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store(),
             );
@@ -150,7 +154,17 @@ fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Rep
     Ok(Reply::json(StatusCode::OK, &rows).no_store())
 }
 
-/// One row of the list. `token` and `qr` are the session's own secrets.
+/// Whether the list is shown without a credential. On a listener of this machine alone it is for
+/// programs that ask by themselves, and not for a page whose name was made to lead here, or for
+/// whoever comes through a proxy.
+fn is_public(gateway: &Gateway, request: &Request) -> bool {
+    !request.peer().listener_loopback
+        || gateway.config.legacy == Legacy::Open
+        || is_from_here(gateway, request)
+}
+
+/// One row of the list. `token` and `qr` are the session's own secrets, and whose account it is
+/// does not concern strangers.
 fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
     let entitled = match who {
         Some(Principal::Master) => true,
@@ -161,7 +175,11 @@ fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("sessionId".into(), json!(session.id));
     row.insert("status".into(), json!(word(status.state)));
-    row.insert("detail".into(), json!(status.detail));
+    let detail = match status.state {
+        State::Connected if !entitled => "Connected",
+        _ => &status.detail,
+    };
+    row.insert("detail".into(), json!(detail));
     row.insert(
         "qr".into(),
         json!(status.qr.filter(|_| entitled).map(|(code, _)| code)),

@@ -195,7 +195,7 @@ async fn the_clients_address_is_believed_from_proxies_only() {
         .await
         .expect("a port");
     let ask = async |server: &Server, value: &str| {
-        let headers = format!("GET / HTTP/1.1\r\nconnection: close\r\n{value}\r\n\r\n");
+        let headers = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{value}\r\n\r\n");
         let answer = talk(server, headers).await;
         answer.rsplit("\r\n").next().expect("a body").to_owned()
     };
@@ -203,9 +203,9 @@ async fn the_clients_address_is_believed_from_proxies_only() {
         ask(&plain, "x-forwarded-for: 1.2.3.4").await,
         "127.0.0.1 true"
     );
-    assert_eq!(ask(&plain, "host: x").await, "127.0.0.1 false");
+    assert_eq!(ask(&plain, "x: y").await, "127.0.0.1 false");
     assert_eq!(ask(&plain, "via: 1.1 p").await, "127.0.0.1 true");
-    assert_eq!(ask(&behind, "host: x").await, "127.0.0.1 false");
+    assert_eq!(ask(&behind, "x: y").await, "127.0.0.1 false");
     assert_eq!(
         ask(&behind, "x-forwarded-for: 1.2.3.4").await,
         "1.2.3.4 true"
@@ -284,4 +284,86 @@ async fn requests_in_one_packet_are_answered_in_order() {
     let bodies: Vec<&str> = answer.split("\r\n\r\n").skip(1).collect();
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
     assert!(bodies[0].starts_with('1') && bodies[1].starts_with('2') && bodies[2] == "3");
+}
+
+#[tokio::test]
+async fn an_idle_connection_gives_way_to_who_comes() {
+    let limits = Limits {
+        max_connections: 2,
+        ..Limits::default()
+    };
+    let server = serve(vec![Route::get("/", ok)], limits).await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = connect(&server).await;
+    first.write_all(request.as_bytes()).await.expect("to send");
+    one(&mut first).await;
+    // Another one says half of a head and then nothing.
+    let mut second = connect(&server).await;
+    second.write_all(b"GET / HT").await.expect("to send");
+    until_open(&server, 2).await;
+    for _ in 0..20 {
+        assert_eq!(status(&talk(&server, get("/")).await), "200");
+    }
+    assert_eq!(rest(&mut first).await, "");
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_give_way() {
+    let big = |_: Request| async { Ok(Reply::bytes("x/y", vec![0; 32 << 20])) };
+    let limits = Limits {
+        max_connections: 2,
+        ..Limits::default()
+    };
+    let server = serve(vec![Route::get("/big", big), Route::get("/", ok)], limits).await;
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        let mut socket = connect(&server).await;
+        let request = get("/big");
+        socket.write_all(request.as_bytes()).await.expect("to send");
+        soon(socket.readable()).await.expect("an answer begins");
+        greedy.push(socket);
+    }
+    assert_eq!(status(&talk(&server, get("/")).await), "200");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_gives_way() {
+    let limits = Limits {
+        max_connections: 1,
+        ..Limits::default()
+    };
+    let routes = vec![Route::post("/", echo), Route::get("/", ok)];
+    let server = serve(routes, limits).await;
+    let mut silent = connect(&server).await;
+    let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf";
+    silent.write_all(head).await.expect("to send");
+    assert_eq!(status(&talk(&server, get("/")).await), "200");
+}
+
+#[tokio::test]
+async fn a_head_names_its_host_once() {
+    let server = serve(vec![Route::get("/", ok)], Limits::default()).await;
+    for (head, expected) in [
+        ("GET / HTTP/1.1\r\nconnection: close", "400"),
+        (
+            "GET / HTTP/1.1\r\nconnection: close\r\nhost: a\r\nhost: a",
+            "400",
+        ),
+        ("GET / HTTP/1.1\r\nconnection: close\r\nhost: a/b", "400"),
+        ("GET / HTTP/1.1\r\nconnection: close\r\nhost: u@a", "400"),
+        ("GET / HTTP/1.0\r\nhost: a\r\nhost: b", "400"),
+        ("GET / HTTP/1.0", "200"),
+        ("GET / HTTP/1.1\r\nconnection: close\r\nhost: a:80", "200"),
+        (
+            "GET / HTTP/1.1\r\nconnection: close\r\nhost: [::1]:80",
+            "200",
+        ),
+    ] {
+        let answer = talk(&server, format!("{head}\r\n\r\n")).await;
+        assert_eq!(status(&answer), expected, "{head}: {answer}");
+        assert!(
+            expected == "200" || answer.contains("The header Host"),
+            "{answer}"
+        );
+    }
 }

@@ -46,6 +46,53 @@ async fn a_task_with_an_effect_outlives_its_client() {
 }
 
 #[tokio::test]
+async fn work_that_outlives_its_client_is_told_so_and_counted() {
+    let (started, seen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let finish = Arc::new(Notify::new());
+    let handler = {
+        let (started, seen, finish) = (started.clone(), seen.clone(), finish.clone());
+        move |request: Request| {
+            let (started, seen, finish) = (started.clone(), seen.clone(), finish.clone());
+            async move {
+                started.notify_one();
+                request.hung_up().cancelled().await;
+                seen.notify_one();
+                finish.notified().await;
+                ok(request).await
+            }
+        }
+    };
+    let routes = vec![Route::post("/x", handler), Route::post("/y", echo)];
+    let app = App::new(vec![mount("", routes)]).expect("a table");
+    let app = app.at_most(2, 1, usize::MAX);
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let server = Server::bind(&listen, app, Limits::default())
+        .await
+        .expect("a free port");
+    let with_token = |path: &str, token: &str| {
+        post(path, "").replace("host: x", &format!("host: x\r\nauthorization: {token}"))
+    };
+    let mut socket = connect(&server).await;
+    let request = with_token("/x", "a");
+    socket.write_all(request.as_bytes()).await.expect("to send");
+    soon(started.notified()).await;
+    drop(socket);
+    soon(seen.notified()).await;
+    // The client is gone, its work is not.
+    let ask = async |token| status(&talk(&server, with_token("/y", token)).await).to_owned();
+    assert_eq!(ask("a").await, "429");
+    assert_eq!(ask("b").await, "200");
+    assert_eq!(server.metrics().refused_requests(), 1);
+    finish.notify_one();
+    soon(async {
+        while ask("a").await != "200" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn events_are_streamed_until_the_server_stops() {
     let (sender, receiver) = mpsc::channel(1);
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));

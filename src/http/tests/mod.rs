@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn render(error: &Error, refused: &Refused) -> Reply {
     let status = match error.kind() {
         ErrorKind::Invalid => 400,
+        ErrorKind::Unauthorized => 401,
+        ErrorKind::RateLimited => 429,
         ErrorKind::NotFound => 404,
         ErrorKind::MethodNotAllowed => 405,
         ErrorKind::RequestTimeout => 408,
