@@ -167,14 +167,14 @@ take_back() {
 advise() {
     if [ -n "$systemd" ]; then
         echo "it listens on 127.0.0.1:3000; settings: /etc/warung/warung.toml"
-        echo "master key: /var/lib/warung/master.key, and once in: journalctl -u warung"
+        echo "master key: /var/lib/warung/master.key"
         return
     fi
     case :$PATH: in
         *":$bin:"*) echo "start it: warung serve" ;;
         *) echo "start it: $bin/warung serve   ($bin is not in PATH)" ;;
     esac
-    echo "it prints a master key on its first start and keeps it in warung-data/master.key"
+    echo "it makes a master key on its first start and keeps it in warung-data/master.key"
 }
 
 uninstall() {

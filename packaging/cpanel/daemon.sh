@@ -43,6 +43,8 @@ is_running() {
   [ "$lock_state" -eq 1 ]
 }
 
+# Asks through the socket in the data folder: a neighbour who holds the port's connections does not
+# make it look dead.
 is_well() {
   timeout 20 env -i HOME="${HOME:-$home}" PATH="$PATH" "$bin" healthcheck --config "$settings" \
     >/dev/null 2>&1 8>&- 9>&-

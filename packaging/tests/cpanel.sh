@@ -407,11 +407,22 @@ kill -KILL "$(pid)"
 expect_status 200 "$node/health"
 ok "node: a GET has the gateway started and is answered"
 
+# A neighbour holds every connection that there is: no reason for a restart, and for nobody to wait.
+before=$(pid)
+runuser -u nobody -- bash -c "for _ in {1..300}; do exec {fd}<>/dev/tcp/127.0.0.1/${direct##*:}; done; sleep 60" &
+apps+=($!)
+sleep 1
+echo '0 0' >"$warung/run/starts"
+for _ in 1 2 3; do watchdog; done
+[ "$(pid)" = "$before" ] || fail "a neighbour had it restarted"
+sends "$direct" 'in spite of the neighbour'
+ok "a neighbour who holds all connections neither restarts it nor holds it up"
+
 # Nothing answers where the settings say: three checks in a row, then a restart.
 sends "$web/wa" 'before the silence'
 before=$(pid)
 cp "$warung/warung.toml" "$work/toml"
-sed -i "s/^listen = .*/listen = \"127.0.0.1:$(free_port)\"/" "$warung/warung.toml"
+sed -i "s|^data = .*|data = \"$home/elsewhere\"|" "$warung/warung.toml"
 echo '0 0' >"$warung/run/starts"
 watchdog
 watchdog

@@ -55,7 +55,7 @@ impl Request {
     /// Whether a program of this machine asks by itself, as far as the request shows it. Together
     /// with a listener that only this machine reaches it may stand for a credential.
     pub fn is_direct(&self) -> bool {
-        self.asks_for_this_machine() && !self.via_proxy() && !self.from_web_page()
+        self.asks_for_this_machine() && !self.via_proxy() && !self.is_of_web_page()
     }
 
     /// Whether a proxy says that it passed this on, or speaks HTTP/1.0 as proxies do that were told
@@ -71,7 +71,7 @@ impl Request {
 
     /// Whether a browser sends it for a page: any page may post forms to this machine. What a
     /// person types into the browser is no page.
-    fn from_web_page(&self) -> bool {
+    fn is_of_web_page(&self) -> bool {
         self.head.headers().contains_key(header::ORIGIN)
             || self.head.headers().contains_key(header::REFERER)
             || self

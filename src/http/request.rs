@@ -177,7 +177,7 @@ impl Request {
     }
 
     /// Whether the other end of the connection is a proxy that is believed.
-    fn from_trusted_proxy(&self) -> bool {
+    fn comes_by_trusted_proxy(&self) -> bool {
         let peer = self.peer();
         let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
         peer.unix || peer.ip.is_some_and(trusts)
@@ -196,7 +196,7 @@ impl Request {
     pub fn client_ip(&self) -> Option<IpAddr> {
         let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
         let mut client = self.peer().ip;
-        if !self.from_trusted_proxy() {
+        if !self.comes_by_trusted_proxy() {
             return client;
         }
         let hops = self.head.headers().get_all("x-forwarded-for");
