@@ -35,6 +35,8 @@ pub(super) struct AccountState {
     pub(super) blocked: BTreeSet<Number>,
     pub(super) privacy: BTreeMap<String, String>,
     pub(super) about: Option<String>,
+    /// To whom this account gave a privacy token, and when, in seconds.
+    pub(super) trusted: BTreeMap<Number, i64>,
 }
 
 /// A linked device.
@@ -47,8 +49,10 @@ pub(super) struct Companion {
     pub(super) keys: Option<PublishedKeys>,
     /// Whether the phone has sent its first messages to this companion.
     pub(super) greeted: bool,
-    /// Whether the companion was told that its prekeys run out.
-    pub(super) warned: bool,
+    /// How many prekeys the companion has left by what it was told last, since it published any.
+    pub(super) told_prekeys: Option<usize>,
+    /// The name that it goes by, once it has given one.
+    pub(super) name: Option<String>,
     pub(super) outbox: Outbox,
     pub(super) socket: Option<Arc<Socket>>,
     /// Whether the companion has asked for its messages on this connection.
@@ -81,6 +85,7 @@ impl Account {
             blocked: BTreeSet::new(),
             privacy: BTreeMap::new(),
             about: None,
+            trusted: BTreeMap::new(),
         };
         Self {
             number,

@@ -9,8 +9,9 @@ use super::chat::Chat;
 use super::envelope::Heading;
 use super::inbox::ReceivedMessage;
 use super::iq_groups::GroupView;
+use super::journal::Key;
 use super::network::Network;
-use super::number::Address;
+use super::number::{Address, Form};
 use super::phone::{Notice, SentMessage};
 use super::profile::Profile;
 use super::random;
@@ -77,8 +78,11 @@ pub struct CompanionView {
 impl Network {
     /// The network at a glance.
     pub fn overview(&self) -> Overview {
-        let accounts = self.directory.accounts().into_iter().map(|account| {
+        let accounts = self.directory.accounts().into_iter().filter_map(|account| {
             let state = account.lock();
+            if state.next_device == 1 {
+                return None;
+            }
             let companions = state
                 .companions
                 .iter()
@@ -93,11 +97,11 @@ impl Network {
                         .as_ref()
                         .map_or(0, |keys| keys.one_time.len()),
                 });
-            AccountView {
+            Some(AccountView {
                 phone: account.number.to_string(),
                 lid: format!("{}@lid", account.number.lid()),
                 companions: companions.collect(),
-            }
+            })
         });
         let host = self.media_host();
         Overview {
@@ -203,10 +207,36 @@ impl Network {
 
     /// The user of a phone makes a group; answers its address.
     pub fn create_group(&self, phone: &str, subject: &str, members: &[String]) -> Result<String> {
+        self.create_group_with(phone, subject, members, self.form)
+    }
+
+    /// The same, with the names by which the members are called.
+    pub fn create_group_with(
+        &self,
+        phone: &str,
+        subject: &str,
+        members: &[String],
+        addressing: Form,
+    ) -> Result<String> {
         let creator = Address::phone(self.number(phone)?);
         let members: Result<Vec<_>> = members.iter().map(|text| self.number(text)).collect();
-        let id = self.new_group(subject, creator, &members?, |_| {});
+        let id = self.new_group(subject, creator, &members?, addressing, |_| {});
         Ok(whatsapp_rust::Jid::group(id.as_ref()).to_string())
+    }
+
+    /// The user of a phone blocks somebody, or no longer does.
+    pub fn block(&self, phone: &str, whom: &str, blocked: bool) -> Result<()> {
+        let (number, whom) = (self.number(phone)?, self.number(whom)?);
+        let account = self.directory.account(number);
+        let mut state = account.lock();
+        if blocked {
+            state.blocked.insert(whom);
+        } else {
+            state.blocked.remove(&whom);
+        }
+        drop(state);
+        self.changes.touch(|| Key::Account(number));
+        Ok(())
     }
 
     /// All groups.

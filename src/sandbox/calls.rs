@@ -29,6 +29,9 @@ impl Network {
         let (Some(action), Some(target), Some(to)) = (action, target, to) else {
             return;
         };
+        if self.blocks(target.number, from.number) {
+            return;
+        }
         if let Some(call) = word(action, "call-id") {
             let phone = self.directory.phone(target.number);
             phone.note_call(from.number, &call, action.tag.as_ref());
@@ -81,6 +84,9 @@ impl Network {
             .directory
             .known_account(to)
             .ok_or_else(|| Error::not_found("nobody else can be called on this number"))?;
+        if self.blocks(to, from.number) {
+            return Ok(());
+        }
         let id = random::message_id();
         let call = NodeBuilder::new("call")
             .attr("from", from.jid(self.form))

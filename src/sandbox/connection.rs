@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,11 +26,15 @@ use crate::error::{Error, Result};
 const LARGEST_MESSAGE: usize = 32 << 20;
 /// How many stanzas are put into one WebSocket message at most.
 const BATCH: usize = 64;
+/// For how long the other side may take to say goodbye when we have.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// An open socket, as the rest of the network sees it.
 pub(super) struct Socket {
     pub(super) id: u64,
     out: mpsc::UnboundedSender<Out>,
+    /// Held while a stanza is taken in: what is said to it goes out when all of it is done.
+    turn: tokio::sync::Mutex<()>,
 }
 
 enum Out {
@@ -132,18 +137,24 @@ async fn converse<S>(
     let socket = Arc::new(Socket {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         out,
+        turn: tokio::sync::Mutex::default(),
     });
-    let mut writing = tokio::spawn(write(queue, secured.writing, writer));
+    let kept = Kept {
+        network: network.clone(),
+        socket: socket.clone(),
+    };
+    let mut writing = tokio::spawn(write(kept, queue, secured.writing, writer));
     let peer = greet(network, &socket, &secured.client, &secured.payload);
     let mut counter = 0;
-    let mut written = false;
+    let mut written = None;
     loop {
         let frame = match reader.buffered() {
             Some(frame) => frame,
             None => tokio::select! {
-                // A socket that is closed from our side is not read any more.
-                _ = &mut writing => {
-                    written = true;
+                // A socket that is closed from our side is not heeded any more.
+                polite = &mut writing => {
+                    // A task that panicked has nothing left to say.
+                    written = Some(polite.unwrap_or(false));
                     break;
                 }
                 frame = reader.frame() => match frame {
@@ -163,6 +174,7 @@ async fn converse<S>(
             socket.sever();
             break;
         }
+        let _turn = socket.turn.lock().await;
         network.take(&socket, peer, &node);
     }
     match peer {
@@ -171,9 +183,16 @@ async fn converse<S>(
         None => {}
     }
     socket.close();
-    if !written {
-        // A task that panicked has nothing left to say.
-        let _ = writing.await;
+    match written {
+        // What is not read when a stream is dropped would cost the other side our last words.
+        Some(true) => {
+            let theirs = async { while reader.frame().await.is_some() {} };
+            let _ = tokio::time::timeout(FAREWELL, theirs).await;
+        }
+        Some(false) => {}
+        None => {
+            let _ = writing.await;
+        }
     }
 }
 
@@ -240,12 +259,29 @@ fn open(cipher: &NoiseCipher, counter: &mut u32, mut frame: BytesMut) -> Result<
     OwnedNodeRef::new(bytes).map_err(Error::internal)
 }
 
-/// Writes what is queued, as many stanzas at once as there are.
+/// Knows when what a batch acknowledges is kept.
+struct Kept {
+    network: Arc<Network>,
+    socket: Arc<Socket>,
+}
+
+impl Kept {
+    /// Waits until everything that was done for what is about to go out is in the state file.
+    async fn wait(&self) {
+        drop(self.socket.turn.lock().await);
+        self.network.changes.written().await;
+    }
+}
+
+/// Writes what is queued, as many stanzas at once as there are; answers whether it said goodbye.
+///
+/// Invariant: nothing is acknowledged that a kill of the network would undo.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    kept: Kept,
     mut queue: mpsc::UnboundedReceiver<Out>,
     cipher: NoiseCipher,
     mut writer: Writer<S>,
-) {
+) -> bool {
     let mut counter = 0;
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -263,18 +299,22 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
                 Out::Node(_) => {}
-                Out::Sever => return,
+                Out::Sever => return false,
                 Out::Close => last = true,
             }
         }
-        if !framed.is_empty() && writer.send(Bytes::from(framed)).await.is_err() {
-            return;
+        if !framed.is_empty() {
+            kept.wait().await;
+            if writer.send(Bytes::from(framed)).await.is_err() {
+                return false;
+            }
         }
         if last {
             break;
         }
     }
     writer.close().await;
+    true
 }
 
 fn append(

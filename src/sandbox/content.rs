@@ -1,7 +1,9 @@
 //! What a decrypted message says, in the words of the control API.
 
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
-use whatsapp_rust::waproto::whatsapp::message::{PollCreationMessage, PollUpdateMessage};
+use whatsapp_rust::waproto::whatsapp::message::{
+    PeerDataOperationRequestMessage, PollCreationMessage, PollUpdateMessage,
+};
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
 use super::random;
@@ -43,6 +45,8 @@ pub(super) enum Act<'a> {
     },
     /// It asks a phone for the keys of the account's settings.
     AskKeys,
+    /// It asks a phone about its messages.
+    AskPast(&'a PeerDataOperationRequestMessage),
     /// It is for the machinery only (keys, settings).
     Nothing,
 }
@@ -59,6 +63,10 @@ pub(super) fn act(message: &Message) -> Act<'_> {
                 None => Act::Nothing,
             },
             (Some(Type::APP_STATE_SYNC_KEY_REQUEST), _) => Act::AskKeys,
+            (Some(Type::PEER_DATA_OPERATION_REQUEST_MESSAGE), _) => {
+                let what = protocol.peer_data_operation_request_message.as_option();
+                what.map_or(Act::Nothing, Act::AskPast)
+            }
             _ => Act::Nothing,
         };
     }

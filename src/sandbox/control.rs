@@ -5,7 +5,7 @@
 //!   `mediaBytesOut` of the media host. What phones themselves leave and fetch is not counted.
 //! - `POST /sandbox/scan {"qr", "phone"?}`, `POST /sandbox/pair-code {"phone", "code"}`: linking.
 //! - `GET/PUT /sandbox/phones/{phone}`: `{"registered", "name", "online", "receipts", "echo",
-//!   "keepsMedia"}`. A phone that keeps no media does not leave an expired file once more: when a
+//!   "keepsMedia", "trustedOnly"}`. A phone that keeps no media does not leave an expired file once more: when a
 //!   companion of the same account asks for it, the answer is that it is not found.
 //! - `GET .../messages`: what the phone received, each message an object; `GET .../copies`: what its
 //!   companions sent. Besides `id from device chat timestamp type text caption mimetype fileName
@@ -33,10 +33,14 @@
 //! - `GET .../sent`: what the phone sent and what became of it, with the votes in its polls.
 //! - `POST .../vote {"messageId", "options"}`: a vote, which replaces the one before.
 //! - `POST .../read`, `typing`, `react`, `edit`, `revoke`, `call`, `contacts`, `logout`,
-//!   `lose-sessions`; `GET .../notices`; `GET/POST /sandbox/groups`.
+//!   `lose-sessions`; `GET .../notices`.
 //!   `react {"id", "emoji"}`, `edit {"id", "text"}` and `revoke {"id"}` may aim at any message in any
 //!   chat: `{"to", "raw": {"key": {"remoteJid", "fromMe", "id", "participant"}}}` instead of `id`,
 //!   with `pushName` and `id` in `raw` as above.
+//! - `POST .../block {"phone", "blocked"}`: whoever is blocked
+//!   may write, and is not heard.
+//! - `GET/POST /sandbox/groups {"subject", "participants", "by", "addressing"}`: members are called by
+//!   phone number (`pn`) or by hidden id (`lid`), as in the groups that WhatsApp makes today.
 //! - `GET/POST/DELETE /sandbox/faults`: misfortunes, as in [`Fault`](super::Fault). For files:
 //!   `cutMedia: true`, `expireMedia: {"directPath" | "messageId", "status"}` (at once; all files if
 //!   none is named), `mediaLife: seconds`, `slowMedia: {"bytesPerSecond" | "delay"}`,
@@ -55,6 +59,7 @@ use super::claims::Claims;
 use super::deeds::Aim;
 use super::drafts::Draft;
 use super::network::Network;
+use super::number::Form;
 use super::profile::Profile;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -85,6 +90,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/sandbox/phones/{phone}/revoke"),
     ("POST", "/sandbox/phones/{phone}/call"),
     ("POST", "/sandbox/phones/{phone}/contacts"),
+    ("POST", "/sandbox/phones/{phone}/block"),
     ("POST", "/sandbox/phones/{phone}/logout"),
     ("POST", "/sandbox/phones/{phone}/lose-sessions"),
 ];
@@ -184,6 +190,19 @@ struct NewGroup {
     participants: Vec<String>,
     /// Who makes it; the first participant, if nobody is named.
     by: Option<String>,
+    /// By which names its members are called.
+    addressing: Option<Form>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    phone: String,
+    #[serde(default = "yes")]
+    blocked: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Does what a call of the control API asks for; the path may begin with `/sandbox`.
@@ -213,10 +232,12 @@ pub async fn handle(
                 subject,
                 participants,
                 by,
+                addressing,
             } = read(body)?;
             let by = by.as_ref().or(participants.first());
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
-            let id = network.create_group(by, &subject, &participants)?;
+            let addressing = addressing.unwrap_or(network.form);
+            let id = network.create_group_with(by, &subject, &participants, addressing)?;
             Ok((200, json!({ "id": id })))
         }
         ("GET", ["faults"]) => shown(&network.faults()),
@@ -333,6 +354,14 @@ fn deed(
                 name,
             } = read(body)?;
             network.save_contact(phone, &contact, &name)?;
+            done()
+        }
+        ("POST", "block") => {
+            let Block {
+                phone: whom,
+                blocked,
+            } = read(body)?;
+            network.block(phone, &whom, blocked)?;
             done()
         }
         ("POST", "lose-sessions") => {

@@ -167,7 +167,7 @@ impl Network {
             .and_then(|phone| phone.origin(id))
             .ok_or_else(|| Error::not_found("the phone has no such message"))?;
         let in_list = !matches!(chat, Chat::Person(_));
-        let author: Jid = Address::phone(author.number).jid(self.form);
+        let author: Jid = Address::phone(author.number).jid(self.list_form(&chat));
         let key = MessageKey {
             remote_jid: Some(chat.jid(self.form).to_string()),
             from_me: Some(false),

@@ -1,6 +1,7 @@
 //! Messages on their way to a phone, and what follows when they arrive.
 
 use serde::{Deserialize, Serialize};
+use whatsapp_rust::waproto::whatsapp::message::PeerDataOperationRequestMessage;
 
 use super::chat::Chat;
 use super::number::{Address, Form};
@@ -45,6 +46,13 @@ pub(super) enum Effect {
     Fetch { chat: Chat, id: Box<str> },
     /// A companion wants the keys of the account's settings.
     ShareKeys { with: Address },
+    /// A companion wants to know something of the phone's messages.
+    Recall {
+        with: Address,
+        /// The id of the message that asked.
+        asked: Box<str>,
+        what: Box<PeerDataOperationRequestMessage>,
+    },
 }
 
 /// What a receipt says about the message.

@@ -42,6 +42,9 @@ pub(super) struct Group {
     pub(super) invite: String,
     /// Who asked to be let in, and when.
     pub(super) waiting: BTreeMap<Number, i64>,
+    /// By which names its members are called.
+    #[serde(default)]
+    pub(super) form: Form,
     /// Switches that the network only remembers.
     pub(super) switches: BTreeMap<String, bool>,
 }
@@ -73,9 +76,10 @@ impl Groups {
 }
 
 impl Group {
-    pub(super) fn new(subject: String, creator: Number, now: i64) -> Self {
+    pub(super) fn new(subject: String, creator: Number, form: Form, now: i64) -> Self {
         Self {
             subject,
+            form,
             subject_by: creator,
             subject_at: now,
             creator,
@@ -105,7 +109,8 @@ impl Group {
     }
 
     /// The group as it is told to its members.
-    pub(super) fn node(&self, id: &str, form: Form) -> Node {
+    pub(super) fn node(&self, id: &str) -> Node {
+        let form = self.form;
         let creator = Address::phone(self.creator);
         let mut children: Vec<_> = self
             .members
@@ -198,10 +203,11 @@ impl Network {
         subject: &str,
         creator: Address,
         members: &[Number],
+        form: Form,
         shape: impl FnOnce(&mut Group),
     ) -> Box<str> {
         let now = self.now().as_secs();
-        let mut group = Group::new(subject.to_owned(), creator.number, now);
+        let mut group = Group::new(subject.to_owned(), creator.number, form, now);
         for number in members {
             group.members.entry(*number).or_insert(Role::Member);
         }
@@ -210,7 +216,7 @@ impl Network {
         let id: Box<str> = format!("12036{random:013}").into();
         let create = NodeBuilder::new("create")
             .attr("type", "new")
-            .children([group.node(&id, self.form)])
+            .children([group.node(&id)])
             .build();
         let everybody: Vec<_> = group.members.keys().copied().collect();
         self.groups.lock().insert(id.clone(), group);
@@ -234,11 +240,10 @@ impl Network {
             .attr("type", "w:gp2")
             .attr("id", stanza.as_str())
             .attr("t", self.now().as_secs())
-            .attr("notify", self.name_of(by.number));
+            .attr("notify", self.name_of_device(by));
         let by = Address::phone(by.number);
-        let notification = in_list(notification, by, self.form)
-            .children([what])
-            .build();
+        let form = self.list_form(&Chat::Group(id.into()));
+        let notification = in_list(notification, by, form).children([what]).build();
         let notification = Arc::new(notification);
         for number in to {
             if let Some(account) = self.directory.known_account(*number) {
@@ -256,7 +261,7 @@ impl Network {
     /// Everybody in a group, or everybody to whom a phone shows its status.
     pub(super) fn members_of(&self, list: &Chat, writer: Number) -> Result<Vec<Number>> {
         let Chat::Group(id) = list else {
-            return Ok(Vec::new());
+            return Ok(self.readers_of(writer));
         };
         let groups = self.groups.lock();
         let group = groups
@@ -271,9 +276,26 @@ impl Network {
         Ok(group.members.keys().copied().collect())
     }
 
-    /// Whether the server takes a message to a group from somebody; the code of its refusal if not.
+    /// To whom a phone shows its status: to whoever it has a chat with, and to its own companions.
+    fn readers_of(&self, writer: Number) -> Vec<Number> {
+        let known = self.directory.known_phone(writer);
+        let mut readers = known.map(|phone| phone.partners()).unwrap_or_default();
+        readers.retain(|reader| {
+            let shut = self.blocks(*reader, writer) || self.blocks(writer, *reader);
+            !shut && self.directory.is_registered(*reader)
+        });
+        readers.insert(writer);
+        readers.into_iter().collect()
+    }
+
+    /// Whether the server takes a message from somebody; the code of its refusal if not.
     pub(super) fn refusal_of(&self, chat: &Chat, writer: Number) -> Option<u16> {
-        let Chat::Group(id) = chat else { return None };
+        let id = match chat {
+            Chat::Group(id) => id,
+            // Nobody is there who could get it.
+            Chat::Person(number) if !self.directory.is_registered(*number) => return Some(404),
+            _ => return None,
+        };
         match self.groups.lock().get(id) {
             None => Some(404),
             Some(group) if !group.members.contains_key(&writer) => Some(403),

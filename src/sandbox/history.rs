@@ -1,37 +1,236 @@
-//! The history that a phone shows to a new companion. It is empty, but clients wait for it.
+//! What a phone shows its companions of what it remembers: its chats to a new one, and older or
+//! single messages to one that asks for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use whatsapp_rust::buffa::{Message as _, MessageField};
 use whatsapp_rust::waproto::whatsapp::history_sync::HistorySyncType as Kind;
+use whatsapp_rust::waproto::whatsapp::message::peer_data_operation_request_message::HistorySyncOnDemandRequest;
+use whatsapp_rust::waproto::whatsapp::message::peer_data_operation_request_response_message::PeerDataOperationResult;
+use whatsapp_rust::waproto::whatsapp::message::peer_data_operation_request_response_message::peer_data_operation_result::PlaceholderMessageResendResponse;
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::waproto::whatsapp::message::{
-    HistorySyncNotification, HistorySyncType, ProtocolMessage,
+    HistorySyncNotification, HistorySyncType, PeerDataOperationRequestMessage,
+    PeerDataOperationRequestResponseMessage, PeerDataOperationRequestType, ProtocolMessage,
 };
-use whatsapp_rust::waproto::whatsapp::{HistorySync, Message, Pushname};
+use whatsapp_rust::waproto::whatsapp::{
+    Conversation, HistorySync, HistorySyncMsg, Message, MessageKey, PhoneNumberToLIDMapping,
+    Pushname, WebMessageInfo,
+};
 
+use super::chat::Chat;
 use super::network::Network;
-use super::number::Address;
+use super::number::{Address, Form, Number};
+
+/// How many messages of each chat a new companion is shown.
+const SHOWN: usize = 50;
+/// The longest piece of a zlib stream that is not compressed.
+const PIECE: usize = 65_535;
+
+/// A message that a phone got or sent.
+pub(super) struct Remembered {
+    pub(super) id: Box<str>,
+    pub(super) chat: Chat,
+    pub(super) from: Number,
+    /// In seconds.
+    pub(super) at: i64,
+    pub(super) body: Box<[u8]>,
+}
 
 impl Network {
     /// The phone sends its history to a companion that was just linked.
     pub(super) fn share_history(self: &Arc<Self>, with: Address) {
         let phone = Address::phone(with.number);
+        let mut chats: BTreeMap<Chat, Vec<Remembered>> = BTreeMap::new();
+        for message in self.directory.phone(with.number).remembered() {
+            chats.entry(message.chat.clone()).or_default().push(message);
+        }
+        let people = chats.keys().filter_map(|chat| match chat {
+            Chat::Person(number) => Some(*number),
+            _ => None,
+        });
+        let names = std::iter::once(with.number).chain(people.clone());
         let history = HistorySync {
             sync_type: Kind::INITIAL_BOOTSTRAP,
             chunk_order: Some(1),
             progress: Some(100),
-            pushnames: vec![Pushname {
-                id: Some(phone.pn().to_string()),
-                pushname: Some(self.name_of(with.number)),
-            }],
+            pushnames: names
+                .map(|number| Pushname {
+                    id: Some(Address::phone(number).pn().to_string()),
+                    pushname: Some(self.name_of(number)),
+                })
+                .collect(),
+            phone_number_to_lid_mappings: people
+                .map(|number| PhoneNumberToLIDMapping {
+                    pn_jid: Some(Address::phone(number).pn().to_string()),
+                    lid_jid: Some(Address::phone(number).lid().to_string()),
+                })
+                .collect(),
+            nct_salt: Some(self.token_salt(with.number).to_vec()),
+            conversations: chats
+                .iter()
+                .map(|(chat, messages)| {
+                    let newest = messages.len().saturating_sub(SHOWN);
+                    self.conversation(phone.number, chat, &messages[newest..])
+                })
+                .collect(),
             ..Default::default()
         };
+        self.send_history(with, HistorySyncType::INITIAL_BOOTSTRAP, &history, None);
+    }
+
+    /// A phone answers what one of its companions wants to know of its messages.
+    pub(super) fn recall(
+        self: &Arc<Self>,
+        with: Address,
+        asked: &str,
+        request: &PeerDataOperationRequestMessage,
+    ) {
+        if let Some(wanted) = request.history_sync_on_demand_request.as_option() {
+            self.show_older(with, asked, wanted);
+        }
+        let wanted = &request.placeholder_message_resend_request;
+        let keys = wanted.iter().filter_map(|one| one.message_key.as_option());
+        let found: Vec<_> = keys
+            .filter_map(|key| self.found(with.number, key))
+            .map(|info| PeerDataOperationResult {
+                placeholder_message_resend_response: MessageField::some(
+                    PlaceholderMessageResendResponse {
+                        web_message_info_bytes: Some(info.encode_to_vec()),
+                    },
+                ),
+                ..Default::default()
+            })
+            .collect();
+        if found.is_empty() {
+            return;
+        }
+        let answer = PeerDataOperationRequestResponseMessage {
+            peer_data_operation_request_type: Some(
+                PeerDataOperationRequestType::PLACEHOLDER_MESSAGE_RESEND,
+            ),
+            stanza_id: Some(asked.to_owned()),
+            peer_data_operation_result: found,
+        };
+        let protocol = ProtocolMessage {
+            r#type: Some(Type::PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE),
+            peer_data_operation_request_response_message: MessageField::some(answer),
+            ..Default::default()
+        };
+        self.send_protocol(with, protocol);
+    }
+
+    /// The messages of a chat before the one that the companion has.
+    fn show_older(
+        self: &Arc<Self>,
+        with: Address,
+        asked: &str,
+        wanted: &HistorySyncOnDemandRequest,
+    ) {
+        let Some(chat) = wanted.chat_jid.as_deref().and_then(Chat::parse) else {
+            return;
+        };
+        let mut messages = self.directory.phone(with.number).remembered();
+        messages.retain(|message| message.chat == chat);
+        let oldest = wanted.oldest_msg_id.as_deref();
+        let before = messages
+            .iter()
+            .position(|message| Some(&*message.id) == oldest)
+            .unwrap_or(messages.len());
+        let count = wanted.on_demand_msg_count.unwrap_or(0);
+        let first = before.saturating_sub(usize::try_from(count).unwrap_or(0));
+        let shown = self.conversation(with.number, &chat, &messages[first..before]);
+        let history = HistorySync {
+            sync_type: Kind::ON_DEMAND,
+            chunk_order: Some(1),
+            progress: Some(100),
+            conversations: vec![shown],
+            ..Default::default()
+        };
+        let session = Some(asked.to_owned());
+        self.send_history(with, HistorySyncType::ON_DEMAND, &history, session);
+    }
+
+    fn found(&self, phone: Number, key: &MessageKey) -> Option<WebMessageInfo> {
+        let (id, chat) = (key.id.as_deref()?, Chat::parse(key.remote_jid.as_deref()?)?);
+        let messages = self.directory.phone(phone).remembered();
+        let wanted = |message: &&Remembered| &*message.id == id && message.chat == chat;
+        messages
+            .iter()
+            .find(wanted)
+            .map(|message| self.as_shown(phone, message))
+    }
+
+    /// A chat with messages, which come oldest first.
+    fn conversation(&self, phone: Number, chat: &Chat, messages: &[Remembered]) -> Conversation {
+        let newest = messages.last().and_then(|last| u64::try_from(last.at).ok());
+        let (name, token) = match chat {
+            Chat::Person(number) => (Some(self.name_of(*number)), self.token_held(phone, *number)),
+            Chat::Group(id) => {
+                let groups = self.groups.lock();
+                (groups.get(id).map(|group| group.subject.clone()), None)
+            }
+            Chat::Status => (None, None),
+        };
+        let (token, given) = token.unzip();
+        Conversation {
+            id: chat.jid(Form::Pn).to_string(),
+            name,
+            last_msg_timestamp: newest,
+            conversation_timestamp: newest,
+            unread_count: Some(0),
+            tc_token: token,
+            tc_token_timestamp: given.and_then(|at| u64::try_from(at).ok()),
+            // The newest comes first.
+            messages: messages
+                .iter()
+                .enumerate()
+                .rev()
+                .map(|(order, message)| HistorySyncMsg {
+                    message: MessageField::some(self.as_shown(phone, message)),
+                    msg_order_id: Some(order as u64 + 1),
+                })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    fn as_shown(&self, phone: Number, message: &Remembered) -> WebMessageInfo {
+        let own = message.from == phone;
+        let in_list = !matches!(message.chat, Chat::Person(_));
+        let author = Address::phone(message.from).jid(self.list_form(&message.chat));
+        let author = (in_list && !own).then(|| author.to_string());
+        WebMessageInfo {
+            key: MessageField::some(MessageKey {
+                remote_jid: Some(message.chat.jid(Form::Pn).to_string()),
+                from_me: Some(own),
+                id: Some(message.id.to_string()),
+                participant: author.clone(),
+            }),
+            message: Message::decode_from_slice(&message.body)
+                .map(MessageField::some)
+                .unwrap_or_default(),
+            message_timestamp: u64::try_from(message.at).ok(),
+            participant: author,
+            push_name: (!own).then(|| self.name_of(message.from)),
+            ..Default::default()
+        }
+    }
+
+    fn send_history(
+        self: &Arc<Self>,
+        with: Address,
+        kind: HistorySyncType,
+        history: &HistorySync,
+        asked: Option<String>,
+    ) {
         let notification = HistorySyncNotification {
-            sync_type: Some(HistorySyncType::INITIAL_BOOTSTRAP),
+            sync_type: Some(kind),
             chunk_order: Some(1),
             progress: Some(100),
             initial_hist_bootstrap_inline_payload: Some(stored(&history.encode_to_vec())),
+            peer_data_request_session_id: asked,
             ..Default::default()
         };
         let protocol = ProtocolMessage {
@@ -39,6 +238,10 @@ impl Network {
             history_sync_notification: MessageField::some(notification),
             ..Default::default()
         };
+        self.send_protocol(with, protocol);
+    }
+
+    fn send_protocol(self: &Arc<Self>, with: Address, protocol: ProtocolMessage) {
         let message = Message {
             protocol_message: MessageField::some(protocol),
             ..Default::default()
@@ -47,13 +250,22 @@ impl Network {
     }
 }
 
-/// The bytes in the zlib format, uncompressed. Invariant: fewer than 65,536.
+/// The bytes in the zlib format, uncompressed.
 fn stored(bytes: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(bytes.len()).expect("Invariant: a short history");
-    let mut out = vec![0x78, 0x01, 0x01];
-    out.extend(length.to_le_bytes());
-    out.extend((!length).to_le_bytes());
-    out.extend(bytes);
+    let mut out = vec![0x78, 0x01];
+    let mut rest = bytes;
+    loop {
+        let (piece, more) = rest.split_at(rest.len().min(PIECE));
+        let length = u16::try_from(piece.len()).expect("Invariant: at most PIECE");
+        out.push(u8::from(more.is_empty()));
+        out.extend(length.to_le_bytes());
+        out.extend((!length).to_le_bytes());
+        out.extend(piece);
+        if more.is_empty() {
+            break;
+        }
+        rest = more;
+    }
     let (mut a, mut b) = (1u32, 0u32);
     for byte in bytes {
         a = (a + u32::from(*byte)) % 65_521;

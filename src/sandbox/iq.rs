@@ -55,6 +55,8 @@ impl Network {
         let set = match kind.as_deref() {
             Some("set") => true,
             Some("get") => false,
+            // Some clients leave the type out when they report numbers.
+            None if node.get_attr("xmlns").is_some() => true,
             // Answers to our own requests, of which there are only pings.
             _ => return,
         };

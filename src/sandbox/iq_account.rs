@@ -1,6 +1,7 @@
 //! Requests about the account itself: privacy, blocked people, experiments, status text, pictures.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
@@ -9,6 +10,8 @@ use super::iq::Request;
 use super::journal::Key;
 use super::network::Network;
 use super::number::Address;
+use super::outbox::Class;
+use super::random;
 use super::stanza::text;
 use super::usync::{person, word};
 
@@ -23,6 +26,11 @@ const PRIVACY: [(&str, &str); 7] = [
     ("calladd", "all"),
 ];
 
+/// What every client is to do: show the tokens of those whom it writes to (10518), show computed
+/// tokens to strangers (24941), and take the secret for that from the history (25189) and from the
+/// settings (25253).
+const SWITCHED_ON: [u32; 4] = [10_518, 24_941, 25_189, 25_253];
+
 impl Network {
     pub(super) fn answer_account(&self, request: &Request<'_, '_>) -> Option<Node> {
         if request.set {
@@ -36,7 +44,13 @@ impl Network {
                     .attr("hash", "1")
                     .attr("refresh", 86_400)
                     .attr("refresh_id", 1);
-                request.answer([props.build()])
+                let switched_on = SWITCHED_ON.map(|code| {
+                    NodeBuilder::new("prop")
+                        .attr("config_code", code)
+                        .attr("config_value", 1)
+                        .build()
+                });
+                request.answer([props.children(switched_on).build()])
             }
             ("privacy", false) => {
                 let chosen = self
@@ -60,6 +74,9 @@ impl Network {
                 request.answer([NodeBuilder::new("privacy").children(categories).build()])
             }
             ("privacy", true) => {
+                if let Some(tokens) = request.child("tokens") {
+                    self.take_tokens(request, tokens);
+                }
                 if let Some(privacy) = request.child("privacy") {
                     let account = self.directory.account(request.from.number);
                     let mut state = account.lock();
@@ -107,8 +124,9 @@ impl Network {
             }
             ("status", true) => {
                 let words = request.child("status").and_then(|s| s.content_as_string());
-                self.directory.account(request.from.number).lock().about =
-                    words.map(|words| words.to_string());
+                let words = words.map(|words| words.to_string());
+                self.tell_about(request.from, words.as_deref().unwrap_or_default());
+                self.directory.account(request.from.number).lock().about = words;
                 request.done()
             }
             ("w:biz", false) => {
@@ -120,6 +138,27 @@ impl Network {
                 request.done()
             }
             _ => None,
+        }
+    }
+
+    /// Tells everybody who may want to know what somebody writes about himself. Nobody has an address
+    /// book here, so it is everybody.
+    fn tell_about(&self, who: Address, words: &str) {
+        let id = random::message_id();
+        let set = NodeBuilder::new("set").string_content(words);
+        let notification = NodeBuilder::new("notification")
+            .attr("from", Address::phone(who.number).pn())
+            .attr("type", "status")
+            .attr("id", id.as_str())
+            .attr("t", self.now().as_secs())
+            .attr("notify", self.name_of_device(who))
+            .children([set.build()]);
+        let notification = Arc::new(notification.build());
+        for account in self.directory.accounts() {
+            let except = (account.number == who.number).then_some(who.device);
+            if !self.blocks(who.number, account.number) {
+                account.deliver_to_all(except, Class::Notification, &id, &notification);
+            }
         }
     }
 

@@ -53,6 +53,8 @@ impl Outcome {
 type Refused = (u16, &'static str);
 const FORBIDDEN: Refused = (403, "forbidden");
 const NOT_FOUND: Refused = (404, "item-not-found");
+/// How a member is marked for whom a request was done.
+const DONE: u16 = 200;
 
 impl Network {
     pub(super) fn answer_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
@@ -69,20 +71,19 @@ impl Network {
 
     fn ask_about_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
         let me = request.from.number;
-        let form = self.form;
         if request.child("participating").is_some() {
             let groups = self.groups.lock();
             let mine = groups
                 .iter()
                 .filter(|(_, group)| group.members.contains_key(&me));
-            let mine: Vec<_> = mine.map(|(id, group)| group.node(id, form)).collect();
+            let mine: Vec<_> = mine.map(|(id, group)| group.node(id)).collect();
             return request.answer([NodeBuilder::new("groups").children(mine).build()]);
         }
         if let Some(invite) = request.child("invite") {
             let code = word(invite, "code")?;
             let groups = self.groups.lock();
             return match groups.iter().find(|(_, group)| group.invite == code) {
-                Some((id, group)) => request.answer([group.node(id, form)]),
+                Some((id, group)) => request.answer([group.node(id)]),
                 None => request.refuse(406, "not-acceptable"),
             };
         }
@@ -93,7 +94,7 @@ impl Network {
                 let known = groups.get_key_value(asked.user.as_str());
                 let shown = known.filter(|(_, group)| group.members.contains_key(&me));
                 Some(match shown {
-                    Some((id, group)) => group.node(id, form),
+                    Some((id, group)) => group.node(id),
                     None => {
                         let code = if known.is_some() { 403 } else { 404 };
                         NodeBuilder::new("group")
@@ -152,14 +153,14 @@ impl Network {
             .filter(|number| self.directory.is_registered(*number))
             .collect();
         let now = self.now().as_secs();
-        let id = self.new_group(&subject, request.from, &members, |group| {
+        let id = self.new_group(&subject, request.from, &members, self.form, |group| {
             for child in create.children().unwrap_or_default() {
                 // What cannot be done to a new group is left out of it.
-                let _ = change(group, request.from.number, child, self.form, now);
+                let _ = change(group, request.from.number, child, now);
             }
         });
         let groups = self.groups.lock();
-        let node = groups.get(&id)?.node(&id, self.form);
+        let node = groups.get(&id)?.node(&id);
         request.answer([node])
     }
 
@@ -176,10 +177,11 @@ impl Network {
         }
         group.members.entry(me).or_insert(Role::Member);
         let everybody: Vec<_> = group.members.keys().copied().collect();
+        let member = member_node(me, Role::Member, group.form);
         drop(groups);
         let add = NodeBuilder::new("add")
             .attr("reason", "invite")
-            .children([member_node(me, Role::Member, self.form)])
+            .children([member])
             .build();
         self.announce(id, request.from, &everybody, Some(request.from), add);
         request.answer([NodeBuilder::new("group").attr("jid", address).build()])
@@ -195,16 +197,16 @@ impl Network {
         if group.members.remove(&who.number).is_none() {
             return false;
         }
-        if group.members.is_empty() {
-            groups.remove(id);
-        }
+        let empty = group.members.is_empty();
+        let member = member_node(who.number, Role::Member, group.form);
         drop(groups);
         told.retain(|number| *number != who.number);
         told.push(who.number);
-        let remove = NodeBuilder::new("remove")
-            .children([member_node(who.number, Role::Member, self.form)])
-            .build();
+        let remove = NodeBuilder::new("remove").children([member]).build();
         self.announce(id, who, &told, None, remove);
+        if empty {
+            self.groups.lock().remove(id);
+        }
         true
     }
 
@@ -222,16 +224,16 @@ impl Network {
             return request.refuse(FORBIDDEN.0, FORBIDDEN.1);
         }
         if !request.set {
-            return ask(request, group, id, self.form);
+            return ask(request, group, id);
         }
         // Some changes are not told to anybody.
         self.changes.touch(|| Key::Group(id.into()));
         let child = request.node.children()?.first()?;
         let outcome = if child.tag == "add" {
             let reachable = |number: Number| self.directory.is_registered(number);
-            Ok(add(group, me, child, self.form, reachable))
+            Ok(add(group, me, child, reachable))
         } else {
-            change(group, me, child, self.form, self.now().as_secs())?
+            change(group, me, child, self.now().as_secs())?
         };
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -248,9 +250,10 @@ impl Network {
 }
 
 /// Answers what a member asks about his group.
-fn ask(request: &Request<'_, '_>, group: &Group, id: &str, form: Form) -> Option<Node> {
+fn ask(request: &Request<'_, '_>, group: &Group, id: &str) -> Option<Node> {
+    let form = group.form;
     if request.child("query").is_some() {
-        return request.answer([group.node(id, form)]);
+        return request.answer([group.node(id)]);
     }
     if request.child("invite").is_some() {
         let code = NodeBuilder::new("invite").attr("code", group.invite.as_str());
@@ -277,9 +280,9 @@ fn add(
     group: &mut Group,
     me: Number,
     child: &NodeRef<'_>,
-    form: Form,
     reachable: impl Fn(Number) -> bool,
 ) -> Outcome {
+    let form = group.form;
     let may = group.is_admin(me) || group.add_mode == "all_member_add";
     let mut outcome = Outcome::quiet();
     let mut fresh = Vec::new();
@@ -302,7 +305,7 @@ fn add(
         };
         match error {
             Some(code) => answer.attr("error", code).build(),
-            None => answer.build(),
+            None => answer.attr("type", DONE).build(),
         }
     });
     let rows: Vec<_> = rows.collect();
@@ -318,9 +321,9 @@ fn change(
     group: &mut Group,
     me: Number,
     child: &NodeRef<'_>,
-    form: Form,
     now: i64,
 ) -> Option<Result<Outcome, Refused>> {
+    let form = group.form;
     let admin = group.is_admin(me);
     let tag = child.tag.as_ref();
     let inside = || {
@@ -343,9 +346,9 @@ fn change(
             if !admin && tag != "cancel_membership_requests" {
                 return Some(Err(FORBIDDEN));
             }
-            Ok(change_members(group, child, form))
+            Ok(change_members(group, child))
         }
-        "membership_requests_action" if admin => Ok(decide(group, child, form)),
+        "membership_requests_action" if admin => Ok(decide(group, child)),
         "subject" | "description" if group.locked && !admin => Err(FORBIDDEN),
         "subject" => {
             group.subject = inside();
@@ -419,7 +422,8 @@ fn switch(tag: &str) -> Option<(&'static str, bool)> {
 }
 
 /// Removes, promotes or demotes members; each is answered for on its own.
-fn change_members(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome {
+fn change_members(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
+    let form = group.form;
     let tag = child.tag.to_string();
     let mut outcome = Outcome::quiet();
     let mut changed = Vec::new();
@@ -441,6 +445,7 @@ fn change_members(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome
             ("remove" | "demote", _, Some(Role::Superadmin)) => answer = answer.attr("error", 406),
             ("remove", Some(number), _) => {
                 group.members.remove(&number);
+                answer = answer.attr("type", DONE);
                 outcome.also.push(number);
                 changed.push(member_node(number, Role::Member, form));
             }
@@ -451,6 +456,7 @@ fn change_members(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome
                     Role::Member
                 };
                 group.members.insert(number, role);
+                answer = answer.attr("type", DONE);
                 changed.push(member_node(number, role, form));
             }
         }
@@ -464,7 +470,8 @@ fn change_members(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome
 }
 
 /// Lets people in who asked, or turns them away.
-fn decide(group: &mut Group, child: &NodeRef<'_>, form: Form) -> Outcome {
+fn decide(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
+    let form = group.form;
     let mut outcome = Outcome::quiet();
     let mut added = Vec::new();
     let mut verdicts = Vec::new();
@@ -544,6 +551,8 @@ pub struct GroupView {
     pub announcement: bool,
     /// Whether only admins may change it.
     pub locked: bool,
+    /// By which names its members are called: phone numbers or hidden ids.
+    pub addressing: Form,
 }
 
 impl GroupView {
@@ -568,6 +577,7 @@ impl GroupView {
             invite: group.invite.clone(),
             announcement: group.announcement,
             locked: group.locked,
+            addressing: group.form,
         }
     }
 }

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::chat::Chat;
 use super::number::{Address, Number};
 use crate::error::{Error, ErrorKind, Result};
 
-/// For how long changes are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(100);
+/// After so long without a change the disk is asked to keep what was written. A kill of the process
+/// takes nothing that was written; only a machine that loses its power does.
+const QUIET: Duration = Duration::from_secs(1);
 /// So many outdated lines are no reason to write the file anew.
 const TOLERATED: usize = 10_000;
 
@@ -34,6 +36,8 @@ pub(super) enum Key {
     Waiting(Address, u64),
     Settings(Number),
     Phone(Number),
+    /// A message that waits for a phone to be switched on, by its place.
+    Held(Number, u64),
     Session(Number, Address),
     /// The key with which a device writes to a group.
     GroupSecret(Number, Chat, Address),
@@ -44,6 +48,8 @@ pub(super) enum Key {
     /// A message that a phone sent, by its place.
     Sent(Number, u64),
     Group(Box<str>),
+    /// The picture of a person or group.
+    Picture(Chat),
     /// A file that was left at the media host, by its path.
     File(Box<str>),
 }
@@ -60,12 +66,27 @@ pub(super) struct Changes {
     kept: bool,
     state: Mutex<Gathered>,
     bell: Condvar,
+    /// How many changes are in the file.
+    written: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Gathered {
     keys: HashSet<Key>,
+    /// How many changes there were.
+    count: u64,
     over: bool,
+}
+
+/// Why the one who writes was woken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// Something has changed.
+    Changed,
+    /// Nothing has changed for a while.
+    Quiet,
+    /// The network is at its end.
+    Over,
 }
 
 impl Changes {
@@ -74,6 +95,7 @@ impl Changes {
             kept,
             state: Mutex::default(),
             bell: Condvar::new(),
+            written: watch::Sender::new(0),
         }
     }
 
@@ -91,28 +113,50 @@ impl Changes {
                 self.bell.notify_all();
             }
             gathered.keys.insert(key());
+            gathered.count += 1;
         }
     }
 
-    /// What has changed since the last call.
-    pub(super) fn take(&self) -> HashSet<Key> {
-        std::mem::take(&mut self.lock().keys)
+    /// What has changed since the last call, and how many changes there were in all.
+    pub(super) fn take(&self) -> (HashSet<Key>, u64) {
+        let mut gathered = self.lock();
+        (std::mem::take(&mut gathered.keys), gathered.count)
     }
 
-    /// Waits until something has changed and a little longer; `false` at the end.
-    pub(super) fn wait(&self) -> bool {
-        let quiet = |gathered: &mut Gathered| gathered.keys.is_empty() && !gathered.over;
-        let gathered = self.lock();
-        let gathered = self
+    /// Waits until something has changed; one who has `pending` work for quiet hours is woken for it.
+    pub(super) fn wait(&self, pending: bool) -> Woken {
+        let calm = |gathered: &mut Gathered| gathered.keys.is_empty() && !gathered.over;
+        let limit = if pending { QUIET } else { Duration::MAX };
+        let (gathered, _) = self
             .bell
-            .wait_while(gathered, quiet)
+            .wait_timeout_while(self.lock(), limit, calm)
             .expect("Invariant: nothing panics under this lock");
-        let waits = |gathered: &mut Gathered| !gathered.over;
-        let waited = self.bell.wait_timeout_while(gathered, GATHER, waits);
-        !waited
-            .expect("Invariant: nothing panics under this lock")
-            .0
-            .over
+        if gathered.over {
+            Woken::Over
+        } else if gathered.keys.is_empty() {
+            Woken::Quiet
+        } else {
+            Woken::Changed
+        }
+    }
+
+    /// So many changes are in the file now.
+    pub(super) fn note_written(&self, count: u64) {
+        self.written.send_if_modified(|written| {
+            let more = *written < count;
+            *written = count.max(*written);
+            more
+        });
+    }
+
+    /// Waits until every change so far is in the file, if one is kept.
+    pub(super) async fn written(&self) {
+        if self.kept {
+            let count = self.lock().count;
+            let mut written = self.written.subscribe();
+            // It fails only when nobody is left to wait.
+            let _ = written.wait_for(|written| *written >= count).await;
+        }
     }
 
     pub(super) fn end(&self) {
@@ -183,7 +227,7 @@ impl Journal {
         ))
     }
 
-    /// Appends the newest values and waits until they are on the disk.
+    /// Appends the newest values: after that a kill does not take them.
     pub(super) fn append(
         &mut self,
         keys: HashSet<Key>,
@@ -211,11 +255,15 @@ impl Journal {
             return Ok(());
         }
         self.file.write_all(&text)?;
-        self.file.sync_data()?;
         if self.lines > 4 * self.known.len() + TOLERATED {
             self.rewrite(value_of)?;
         }
         Ok(())
+    }
+
+    /// Waits until the disk has everything.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        self.file.sync_data()
     }
 
     /// Writes only what is still true, into a new file that then replaces the old one.

@@ -391,12 +391,10 @@ impl Network {
     }
 
     /// Keeps a picture under this path; whoever fetches it may add a query.
-    pub(super) fn keep_picture(&self, path: &str, file: Bytes) -> Stored {
+    pub(super) fn keep_picture(&self, path: &str, file: Bytes) {
         let mut shelf = self.media.lock();
         // Invariant: pictures are kept in memory, which does not fail.
         let _ = self.media.put(&mut shelf, path, file, self.now());
-        drop(shelf);
-        self.stored(path)
     }
 }
 
@@ -404,7 +402,7 @@ fn bare(path: &str) -> &str {
     path.split('?').next().unwrap_or_default()
 }
 
-/// Pictures are shown by whom they belong to, which is not kept either.
+/// Pictures are kept in the state itself, by whom they belong to.
 fn kept_beside_state(path: &str) -> bool {
     path.starts_with("/v/")
 }

@@ -10,10 +10,10 @@
 //! - who exists: `number`, `directory`, `account` (companions), `phone` (with `profile`, `inbox`);
 //! - linking: `pairing` (QR), `pair_code`, `linking` (and unlinking);
 //! - requests: `iq` (which file answers what), `prekeys`, `usync`, `iq_account`, `iq_groups`,
-//!   `settings`, `pictures`;
+//!   `settings`, `pictures`, `tokens` (who may write to strangers);
 //! - files: `media` (the store), `cdn` (the media host), `reupload` (files that expired);
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
-//!   phones, with `particulars` and `picture`), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
+//!   phones, with `particulars` and `picture`; `history` for their companions), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
 //!   `attachments`, `polls`;
 //! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`; `claims` for hostile ones;
 //! - misfortune: `faults`; what is kept: `journal` and `restoring`; counters: `stats`.
@@ -72,6 +72,7 @@ mod stanza;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod usync;
 mod wire;
 

@@ -98,7 +98,7 @@ impl Network {
         let network = Self::build(options, Some(media), Some(keeper), Changes::new(true));
         network.restore(rows)?;
         // What was put back is written already, but for files that were left just before a kill.
-        let mut changed = network.changes.take();
+        let (mut changed, _) = network.changes.take();
         changed.retain(|key| matches!(key, Key::File(_)));
         for key in changed {
             network.changes.touch(|| key);
@@ -172,6 +172,25 @@ impl Network {
         known
             .and_then(|phone| phone.profile().name)
             .unwrap_or_else(|| format!("User {number}"))
+    }
+
+    /// The name that others see on what a device sends: its own, if it has given one.
+    pub(super) fn name_of_device(&self, device: Address) -> String {
+        let given = self
+            .directory
+            .known_account(device.number)
+            .and_then(|account| {
+                let state = account.lock();
+                state.companions.get(&device.device)?.name.clone()
+            });
+        given.unwrap_or_else(|| self.name_of(device.number))
+    }
+
+    /// Whether an account has blocked somebody.
+    pub(super) fn blocks(&self, account: Number, whom: Number) -> bool {
+        self.directory
+            .known_account(account)
+            .is_some_and(|account| account.lock().blocked.contains(&whom))
     }
 
     /// Reads a number that a caller of the control API wrote.

@@ -1,6 +1,6 @@
 //! A virtual phone: it decrypts what it gets, remembers it, and answers as its user would have it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,9 @@ use whatsapp_rust::wacore::libsignal::protocol::{
 use whatsapp_rust::waproto::whatsapp::Message;
 
 use super::chat::Chat;
-use super::content::unwrapped;
+use super::content::{Act, act, unwrapped};
 use super::envelope::{Effect, Envelope};
+use super::history::Remembered;
 use super::inbox::{Inbox, Reaction, ReceivedMessage, Says, Votes};
 use super::journal::{Changes, Key};
 use super::keys::{PhoneKeys, Seed};
@@ -49,8 +50,8 @@ pub(super) struct PhoneState {
     pub(super) sent: VecDeque<Sent>,
     /// How many one-time prekeys the server gave away.
     pub(super) given_prekeys: u32,
-    /// What arrived while the phone was off.
-    pub(super) waiting: Vec<Envelope>,
+    /// What arrived while the phone was off, by its place.
+    pub(super) waiting: BTreeMap<u64, Envelope>,
     /// Questions for files that came while the phone was off.
     pub(super) wanted: Vec<Wanted>,
     notices: VecDeque<Notice>,
@@ -75,6 +76,9 @@ pub(super) struct Sent {
     pub(super) place: u64,
     pub(super) id: Box<str>,
     pub(super) chat: Chat,
+    /// In seconds.
+    #[serde(default)]
+    pub(super) at: i64,
     #[serde(with = "super::base64::text")]
     pub(super) body: Box<[u8]>,
     pub(super) delivered: bool,
@@ -109,7 +113,7 @@ impl Phone {
             inbox: Inbox::default(),
             sent: VecDeque::new(),
             given_prekeys: 0,
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
             wanted: Vec::new(),
             notices: VecDeque::new(),
         };
@@ -137,8 +141,12 @@ impl Phone {
         state.profile = profile;
         state.changes.touch(|| Key::Phone(self.number));
         if on {
+            let waiting = std::mem::take(&mut state.waiting);
+            for place in waiting.keys() {
+                state.changes.touch(|| Key::Held(self.number, *place));
+            }
             let wanted = std::mem::take(&mut state.wanted);
-            (std::mem::take(&mut state.waiting), wanted)
+            (waiting.into_values().collect(), wanted)
         } else {
             (Vec::new(), Vec::new())
         }
@@ -269,8 +277,12 @@ impl Phone {
         };
         let mut state = self.lock();
         if !state.profile.online {
-            state.waiting.push(envelope);
-            state.changes.touch(|| Key::Phone(self.number));
+            let place = state
+                .waiting
+                .last_key_value()
+                .map_or(0, |(last, _)| last + 1);
+            state.waiting.insert(place, envelope);
+            state.changes.touch(|| Key::Held(self.number, place));
             return Vec::new();
         }
         state.receive(&owner, counters, envelope)
@@ -353,7 +365,7 @@ impl Phone {
     }
 
     /// Keeps a message in case a receiver asks for it once more.
-    pub(super) fn remember_sent(&self, id: &str, chat: &Chat, body: &[u8]) {
+    pub(super) fn remember_sent(&self, id: &str, chat: &Chat, body: &[u8], at: i64) {
         let mut state = self.lock();
         if state.sent.len() == KEPT_SENT
             && let Some(oldest) = state.sent.pop_front()
@@ -367,6 +379,7 @@ impl Phone {
             id: id.into(),
             chat: chat.clone(),
             body: body.into(),
+            at,
             delivered: false,
             read: false,
             reactions: Vec::new(),
@@ -384,6 +397,50 @@ impl Phone {
         }
         let sent = state.sent.iter().rev().find(|sent| *sent.id == *id)?;
         Some((self.number, sent.body.clone()))
+    }
+
+    /// What people wrote to this phone and what its account wrote to them, oldest first.
+    pub(super) fn remembered(&self) -> Vec<Remembered> {
+        let state = self.lock();
+        let got = state.inbox.entries().iter().filter_map(|entry| {
+            let Says::Message(body) = &entry.says else {
+                return None;
+            };
+            (!entry.revoked).then(|| Remembered {
+                id: entry.id.clone(),
+                chat: entry.chat.clone(),
+                from: entry.from.number,
+                at: entry.timestamp,
+                body: body.clone(),
+            })
+        });
+        let sent = state.sent.iter().filter_map(|sent| {
+            let message = Message::decode_from_slice(&sent.body).ok()?;
+            // What phones tell their companions is for nobody to read.
+            matches!(act(&message), Act::Say(_)).then(|| Remembered {
+                id: sent.id.clone(),
+                chat: sent.chat.clone(),
+                from: self.number,
+                at: sent.at,
+                body: sent.body.clone(),
+            })
+        });
+        let mut all: Vec<_> = got.chain(sent).collect();
+        all.retain(|message| message.chat != Chat::Status);
+        all.sort_by_key(|message| message.at);
+        all
+    }
+
+    /// Whoever this phone has written to, or got something from, in person.
+    pub(super) fn partners(&self) -> BTreeSet<Number> {
+        let state = self.lock();
+        let got = state.inbox.entries().iter().map(|entry| &entry.chat);
+        let chats = got.chain(state.sent.iter().map(|sent| &sent.chat));
+        let people = chats.filter_map(|chat| match chat {
+            Chat::Person(number) => Some(*number),
+            _ => None,
+        });
+        people.collect()
     }
 
     pub(super) fn note_typing(&self, from: Number, state: &str) {

@@ -1,24 +1,48 @@
 //! Pictures of people and groups.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
 use super::iq::Request;
+use super::journal::Key;
 use super::media::Stored;
 use super::network::Network;
 use super::number::{Address, Form};
 use super::outbox::Class;
-use super::random;
 use super::stanza::{jid, text};
+use super::{base64, random};
 
-/// Who has which picture: its id, and where it can be fetched.
+/// Who has which picture.
 #[derive(Default)]
-pub(super) struct Pictures(Mutex<HashMap<Chat, (u64, Stored)>>);
+pub(super) struct Pictures(Mutex<HashMap<Chat, Picture>>);
+
+/// A picture: its id, where it can be fetched, and the file.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Picture {
+    id: u64,
+    path: String,
+    #[serde(with = "base64::text")]
+    file: Vec<u8>,
+}
+
+impl Pictures {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Chat, Picture>> {
+        self.0
+            .lock()
+            .expect("Invariant: nothing panics under this lock")
+    }
+
+    /// A picture for the state file.
+    pub(super) fn row(&self, whose: &Chat) -> Option<Picture> {
+        self.lock().get(whose).cloned()
+    }
+}
 
 impl Network {
     pub(super) fn answer_picture(&self, request: &Request<'_, '_>) -> Option<Node> {
@@ -45,7 +69,11 @@ impl Network {
                 .attr("direct_path", stored.direct_path);
             return request.answer([picture.build()]);
         }
-        if whose != me && self.refusal_of(&whose, request.from.number).is_some() {
+        let foreign = match &whose {
+            Chat::Person(_) => whose != me,
+            list => self.refusal_of(list, request.from.number).is_some(),
+        };
+        if foreign {
             return request.refuse(403, "forbidden");
         }
         let file = request
@@ -59,36 +87,33 @@ impl Network {
     }
 
     pub(super) fn picture(&self, whose: &Chat) -> Option<(u64, Stored)> {
-        let pictures = self
-            .pictures
-            .0
-            .lock()
-            .expect("Invariant: nothing panics under this lock");
-        pictures.get(whose).cloned()
+        let pictures = self.pictures.lock();
+        let picture = pictures.get(whose)?;
+        Some((picture.id, self.stored(&picture.path)))
+    }
+
+    /// Puts a picture back to where it was.
+    pub(super) fn restore_picture(&self, whose: Chat, picture: Picture) {
+        self.keep_picture(&picture.path, Bytes::copy_from_slice(&picture.file));
+        self.pictures.lock().insert(whose, picture);
     }
 
     /// Changes or removes a picture and tells those who know the person or group.
     fn set_picture(&self, whose: &Chat, by: Address, file: Option<&[u8]>) -> Option<u64> {
         let id = self.now().as_ms().unsigned_abs();
-        let mut pictures = self
-            .pictures
-            .0
-            .lock()
-            .expect("Invariant: nothing panics under this lock");
         let change = match file {
             Some(file) => {
-                let name = random::hex(&random::bytes::<16>());
-                let stored =
-                    self.keep_picture(&format!("/pp/{name}.jpg"), Bytes::copy_from_slice(file));
-                pictures.insert(whose.clone(), (id, stored));
+                let path = format!("/pp/{}.jpg", random::hex(&random::bytes::<16>()));
+                let file = file.to_vec();
+                self.restore_picture(whose.clone(), Picture { id, path, file });
                 NodeBuilder::new("set").attr("id", id)
             }
             None => {
-                pictures.remove(whose);
+                self.pictures.lock().remove(whose);
                 NodeBuilder::new("delete")
             }
         };
-        drop(pictures);
+        self.changes.touch(|| Key::Picture(whose.clone()));
         let author = Address::phone(by.number).pn();
         let change = change
             .attr("jid", whose.jid(Form::Pn))
@@ -113,8 +138,8 @@ impl Network {
         let notification = Arc::new(notification);
         for number in told {
             if let Some(account) = self.directory.known_account(number) {
-                let except = (number == by.number).then_some(by.device);
-                account.deliver_to_all(except, Class::Notification, &stanza, &notification);
+                // The device that changed it is told, too: it waits for that word.
+                account.deliver_to_all(None, Class::Notification, &stanza, &notification);
             }
         }
         file.map(|_| id)

@@ -18,7 +18,8 @@ use super::outbox::Class;
 use super::random;
 use super::stanza::{bytes, child_array, child_id, id_bytes, jid, server};
 
-/// Below this many one-time prekeys a companion is told to publish more.
+/// Below this many one-time prekeys a companion is told to publish more. It is told again each time
+/// that half of them are gone, for some clients do nothing before there are very few.
 const FEW: usize = 10;
 
 /// Identity, registration id, signed prekey and, while there are any, a one-time prekey.
@@ -91,7 +92,7 @@ impl Network {
             if let Some(identity) = child_array(node, "identity") {
                 companion.identity = identity;
             }
-            companion.warned = false;
+            companion.told_prekeys = None;
             let known = companion
                 .keys
                 .take()
@@ -171,8 +172,13 @@ impl Network {
             keys.signed.clone(),
             one_time,
         );
-        let warn = left < FEW && !companion.warned;
-        companion.warned |= warn;
+        let few = companion
+            .told_prekeys
+            .map_or(left < FEW, |told| 2 * left <= told);
+        let warn = few && companion.told_prekeys != Some(0);
+        if warn {
+            companion.told_prekeys = Some(left);
+        }
         drop(state);
         self.changes.touch(|| Key::Keys(of));
         if warn {
@@ -291,6 +297,7 @@ impl Network {
             self.share_keys(address);
             if !self.has_settings(address.number) {
                 self.share_name(address.number);
+                self.share_token_salt(address.number);
             }
             self.share_history(address);
         }

@@ -7,6 +7,7 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
+use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form, Number};
 use super::stanza::{jid, text};
@@ -17,6 +18,9 @@ pub(super) struct Watchers(Mutex<HashMap<Number, HashSet<(Address, Form)>>>);
 
 impl Network {
     pub(super) fn take_presence(&self, from: Address, node: &NodeRef<'_>) {
+        if let Some(name) = text(node, "name") {
+            self.note_name(from, &name);
+        }
         let target = jid(node, "to");
         let whom = target
             .as_ref()
@@ -33,7 +37,9 @@ impl Network {
                     .or_default()
                     .insert((from, form));
                 let news = self.presence_node(whom, form);
-                if let Some(account) = self.directory.known_account(from.number) {
+                if !self.blocks(whom, from.number)
+                    && let Some(account) = self.directory.known_account(from.number)
+                {
                     account.mention_to(from.device, &news);
                 }
             }
@@ -45,6 +51,17 @@ impl Network {
             // Groups and lists have no presence.
             (Some("subscribe" | "unsubscribe"), ..) => {}
             (Some(other), ..) => self.counters.unknown(format!("presence {other}")),
+        }
+    }
+
+    /// A companion says by which name it goes.
+    fn note_name(&self, who: Address, name: &str) {
+        if let Some(account) = self.directory.known_account(who.number)
+            && let Some(companion) = account.lock().companions.get_mut(&who.device)
+            && companion.name.as_deref() != Some(name)
+        {
+            companion.name = Some(name.to_owned());
+            self.changes.touch(|| Key::Companion(who));
         }
     }
 
@@ -61,7 +78,9 @@ impl Network {
     pub(super) fn tell_watchers(&self, whom: Number) {
         let watching = self.watchers.lock().get(&whom).cloned().unwrap_or_default();
         for (watcher, form) in watching {
-            if let Some(account) = self.directory.known_account(watcher.number) {
+            if !self.blocks(whom, watcher.number)
+                && let Some(account) = self.directory.known_account(watcher.number)
+            {
                 account.mention_to(watcher.device, &self.presence_node(whom, form));
             }
         }
@@ -99,7 +118,9 @@ impl Network {
                 ("composing", _) => "composing",
                 _ => "paused",
             };
-            if let Chat::Person(whom) = &chat {
+            if let Chat::Person(whom) = &chat
+                && !self.blocks(*whom, from.number)
+            {
                 self.directory.phone(*whom).note_typing(from.number, state);
             }
             self.pass_on_typing(from, &chat, content.to_owned());
@@ -110,6 +131,7 @@ impl Network {
     pub(super) fn pass_on_typing(&self, from: Address, chat: &Chat, content: Node) {
         let state = NodeBuilder::new("chatstate");
         let (state, to) = match chat {
+            Chat::Person(number) if self.blocks(*number, from.number) => return,
             Chat::Person(number) => (state.attr("from", from.jid(self.form)), vec![*number]),
             list => {
                 let form = self.list_form(list);

@@ -19,6 +19,9 @@ pub struct Profile {
     /// Whether it keeps the files of its messages, and leaves one at the media host once more when
     /// a companion asks for it.
     pub keeps_media: bool,
+    /// Whether it takes messages only of those whom it trusts: others are refused with 463, as is
+    /// usual for accounts that write to strangers.
+    pub trusted_only: bool,
 }
 
 impl Default for Profile {
@@ -30,6 +33,7 @@ impl Default for Profile {
             receipts: Receipts::Delivered,
             echo: false,
             keeps_media: true,
+            trusted_only: false,
         }
     }
 }

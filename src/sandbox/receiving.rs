@@ -154,7 +154,7 @@ impl PhoneState {
         self.learn_sender_key(heading, message);
         let own = heading.from.number == me;
         if self.note(heading, message, own, effects) {
-            if !own && !matches!(act(message), Act::Nothing | Act::AskKeys) {
+            if !own && !matches!(act(message), Act::Nothing | Act::AskKeys | Act::AskPast(_)) {
                 add(&counters.decrypted);
             }
             return true;
@@ -207,6 +207,17 @@ impl PhoneState {
             Act::Nothing => return true,
             Act::AskKeys => {
                 effects.push(Effect::ShareKeys { with: heading.from });
+                return true;
+            }
+            Act::AskPast(what) => {
+                // Nobody else is shown anything.
+                if heading.from.number == self.number {
+                    effects.push(Effect::Recall {
+                        with: heading.from,
+                        asked: heading.id.clone(),
+                        what: Box::new(what.clone()),
+                    });
+                }
                 return true;
             }
             _ => {}
@@ -276,7 +287,7 @@ impl PhoneState {
                     sign: sign.into(),
                 }
             }
-            Act::Nothing | Act::AskKeys => return true,
+            Act::Nothing | Act::AskKeys | Act::AskPast(_) => return true,
         };
         let place = self.inbox.push(Entry {
             id: heading.id.clone(),

@@ -1,8 +1,8 @@
 //! The network's state as rows of the journal, and back.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::BytesMut;
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use whatsapp_rust::wacore_binary::util::unpack_bytes;
 
 use super::account::{Companion, PublishedKeys, SignedKey};
 use super::envelope::Envelope;
-use super::journal::{Journal, Key};
+use super::journal::{Journal, Key, Woken};
 use super::network::Network;
 use super::number::{Address, Number};
 use super::outbox::{Class, Outbox};
@@ -32,6 +32,8 @@ struct AccountRow {
     blocked: BTreeSet<Number>,
     privacy: BTreeMap<String, String>,
     about: Option<String>,
+    #[serde(default)]
+    trusted: Vec<(Number, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +46,8 @@ struct CompanionRow {
     device_identity: Vec<u8>,
     platform: String,
     greeted: bool,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,9 +73,11 @@ struct WaitingRow {
 struct PhoneRow {
     profile: Profile,
     given_prekeys: u32,
-    waiting: Vec<Envelope>,
     #[serde(default)]
     wanted: Vec<Wanted>,
+    /// Where older state files have what waits for the phone.
+    #[serde(default, skip_serializing)]
+    waiting: Vec<Envelope>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,42 +96,66 @@ impl Keeper {
         let (journal, rows) = Journal::open(path)?;
         Ok((Self(Mutex::new(journal)), rows))
     }
+
+    fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.0
+            .lock()
+            .expect("Invariant: nothing panics under this lock")
+    }
 }
 
 impl Network {
-    /// Writes what has changed to the state file, if there is one.
+    /// Writes what has changed to the state file, if there is one, and waits for the disk.
     pub fn save(&self) -> Result<()> {
+        self.write_changes()?;
+        match &self.keeper {
+            Some(keeper) => keeper.lock().sync().map_err(Error::internal),
+            None => Ok(()),
+        }
+    }
+
+    fn write_changes(&self) -> Result<()> {
         let Some(keeper) = &self.keeper else {
             return Ok(());
         };
         // Taken first, so that two writers cannot put an older value after a newer one.
-        let mut journal = keeper
-            .0
-            .lock()
-            .expect("Invariant: nothing panics under this lock");
-        let keys: HashSet<Key> = self.changes.take();
+        let mut journal = keeper.lock();
+        let (keys, count) = self.changes.take();
         journal
             .append(keys, |key| self.row(key))
-            .map_err(Error::internal)
+            .map_err(Error::internal)?;
+        self.changes.note_written(count);
+        Ok(())
     }
 
     /// Writes changes in the background for as long as the network lives.
     pub(super) fn keep(self: &Arc<Self>) {
         let (changes, network) = (self.changes.clone(), Arc::downgrade(self));
         let writing = move || {
-            while changes.wait() {
-                let Some(network) = network.upgrade() else {
+            let mut pending = false;
+            loop {
+                let woken = changes.wait(pending);
+                let Some(network) = network.upgrade().filter(|_| woken != Woken::Over) else {
                     return;
                 };
-                if let Err(error) = network.save() {
+                pending = woken == Woken::Changed;
+                let done = match woken {
+                    Woken::Changed => network.write_changes(),
+                    _ => network.save(),
+                };
+                if let Err(error) = done {
                     tracing::error!(?error, "the simulated network's state cannot be written");
+                    // Life goes on without a state; nobody shall wait for it.
+                    changes.note_written(u64::MAX);
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("sandbox-state".to_owned());
-        // Without the thread the state is still written at the end.
-        let _ = thread.spawn(writing);
+        if thread.spawn(writing).is_err() {
+            // Without the thread the state is still written at the end.
+            self.changes.note_written(u64::MAX);
+        }
     }
 
     fn row(&self, key: &Key) -> Option<Value> {
@@ -140,11 +170,13 @@ impl Network {
                     blocked: state.blocked.clone(),
                     privacy: state.privacy.clone(),
                     about: state.about.clone(),
+                    trusted: state.trusted.iter().map(|(who, at)| (*who, *at)).collect(),
                 })
             }
             Key::Companion(_) | Key::Keys(_) | Key::Waiting(..) => self.companion_row(key),
             Key::Settings(number) => value(&self.settings.row(*number)?),
             Key::Group(id) => value(self.groups.lock().get(id)?),
+            Key::Picture(whose) => value(&self.pictures.row(whose)?),
             Key::File(path) => value(&self.media.row(path)?),
             _ => self.phone_row(key),
         }
@@ -185,6 +217,7 @@ impl Network {
                 device_identity: companion.device_identity.clone(),
                 platform: companion.platform.clone(),
                 greeted: companion.greeted,
+                name: companion.name.clone(),
             }),
         }
     }
@@ -192,6 +225,7 @@ impl Network {
     fn phone_row(&self, key: &Key) -> Option<Value> {
         let number = match key {
             Key::Phone(number)
+            | Key::Held(number, _)
             | Key::Session(number, _)
             | Key::GroupSecret(number, ..)
             | Key::OwnGroupSecret(number, _)
@@ -205,9 +239,10 @@ impl Network {
             Key::Phone(_) => value(&PhoneRow {
                 profile: state.profile.clone(),
                 given_prekeys: state.given_prekeys,
-                waiting: state.waiting.clone(),
                 wanted: state.wanted.clone(),
+                waiting: Vec::new(),
             }),
+            Key::Held(_, place) => value(state.waiting.get(place)?),
             Key::Session(_, with) => {
                 let bytes = match state.sessions.get(with)? {
                     Session::Packed(bytes) => base64::encode(bytes),
@@ -250,6 +285,7 @@ impl Network {
                     state.blocked = row.blocked;
                     state.privacy = row.privacy;
                     state.about = row.about;
+                    state.trusted = row.trusted.into_iter().collect();
                 }
                 Key::Companion(address) => self.restore_companion(*address, read(row)?),
                 Key::Keys(_) | Key::Waiting(..) => self.restore_of_companion(&key, row)?,
@@ -258,6 +294,7 @@ impl Network {
                     self.groups.lock().insert(id.clone(), read(row)?);
                 }
                 Key::File(path) => files.push((path.clone(), read(row)?)),
+                Key::Picture(whose) => self.restore_picture(whose.clone(), read(row)?),
                 _ => self.restore_phone(&key, row)?,
             }
         }
@@ -273,7 +310,8 @@ impl Network {
             platform: row.platform,
             keys: None,
             greeted: row.greeted,
-            warned: false,
+            told_prekeys: None,
+            name: row.name,
             outbox: Outbox::default(),
             socket: None,
             active: false,
@@ -325,6 +363,7 @@ impl Network {
 
     fn restore_phone(&self, key: &Key, row: Value) -> Result<()> {
         let (Key::Phone(number)
+        | Key::Held(number, _)
         | Key::Session(number, _)
         | Key::GroupSecret(number, ..)
         | Key::OwnGroupSecret(number, _)
@@ -340,8 +379,12 @@ impl Network {
                 let row: PhoneRow = read(row)?;
                 state.profile = row.profile;
                 state.given_prekeys = row.given_prekeys;
-                state.waiting = row.waiting;
                 state.wanted = row.wanted;
+                state.waiting.extend((0..).zip(row.waiting));
+            }
+            Key::Held(_, place) => {
+                let envelope: Envelope = read(row)?;
+                state.waiting.insert(*place, envelope);
             }
             Key::Session(_, with) => {
                 let bytes = bytes_of(row)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use whatsapp_rust::Jid;
 use whatsapp_rust::wacore::messages::MessageUtils;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
-use whatsapp_rust::wacore_binary::{Node, NodeRef};
+use whatsapp_rust::wacore_binary::{JidExt as _, Node, NodeRef};
 
 use super::chat::Chat;
 use super::connection::Socket;
@@ -39,14 +39,24 @@ impl Network {
             return;
         };
         let Some(chat) = Chat::from_jid(&to) else {
-            self.counters.unknown(format!("message to {}", to.server));
-            socket.send(Arc::new(ack(node, "message", self.now().as_secs()).build()));
+            // There are no channels, and nothing else that is not a chat.
+            let code = if to.is_newsletter() { 404 } else { 479 };
+            if code == 479 {
+                self.counters.unknown(format!("message to {}", to.server));
+            }
+            add(&self.counters.refused);
+            let answer = ack(node, "message", self.now().as_secs());
+            socket.send(Arc::new(answer.attr("error", code).build()));
             return;
         };
         let now = self.now();
         let mut answer = ack(node, "message", now.as_secs());
         let fate = self.faults.fate(from, &chat, now.as_secs());
-        if let Some(code) = fate.refuse.or_else(|| self.refusal_of(&chat, from.number)) {
+        let refusal = || match &chat {
+            Chat::Person(to) if self.is_turned_away(from.number, *to, node) => Some(463),
+            chat => self.refusal_of(chat, from.number),
+        };
+        if let Some(code) = fate.refuse.or_else(refusal) {
             add(&self.counters.refused);
             socket.send(Arc::new(answer.attr("error", code).build()));
             return;
@@ -150,6 +160,10 @@ impl Network {
                 continue;
             };
             let own = target.number == from.number;
+            // Whoever is blocked is not told so: the message is taken and goes nowhere.
+            if self.blocks(target.number, from.number) {
+                continue;
+            }
             if !own {
                 add(&self.counters.delivered);
             }
@@ -212,7 +226,8 @@ impl Network {
                     .filter_map(|jid| Address::from_jid(&jid))
                     .map(|address| address.number)
                     .collect();
-                people.push(from.number);
+                // Who does not name himself gets nothing: there is no key in it for him.
+                people.retain(|reader| !self.blocks(*reader, from.number));
                 people.sort_unstable();
                 people.dedup();
                 people
@@ -225,8 +240,12 @@ impl Network {
     }
 
     /// By which names the members of a group call each other.
-    pub(super) fn list_form(&self, _chat: &Chat) -> Form {
-        self.form
+    pub(super) fn list_form(&self, chat: &Chat) -> Form {
+        let of_group = match chat {
+            Chat::Group(id) => self.groups.lock().get(id).map(|group| group.form),
+            _ => None,
+        };
+        of_group.unwrap_or(self.form)
     }
 
     fn head(
@@ -241,7 +260,7 @@ impl Network {
             .attr("id", id)
             .attr("t", now)
             .attr("from", from.jid(form))
-            .attr("notify", self.name_of(from.number));
+            .attr("notify", self.name_of_device(from));
         let message = copy_attributes(message, node);
         match form {
             Form::Pn => message.attr("sender_lid", from.lid()),
@@ -263,7 +282,7 @@ impl Network {
             .attr("id", id)
             .attr("t", now)
             .attr("from", chat.jid(form))
-            .attr("notify", self.name_of(from.number));
+            .attr("notify", self.name_of_device(from));
         in_list(copy_attributes(message, node), from, form)
     }
 
@@ -306,6 +325,7 @@ impl Network {
                 }
                 Effect::Fetch { chat, id } => self.fetch_for_phone(&phone, &chat, &id),
                 Effect::ShareKeys { with } => self.share_keys(with),
+                Effect::Recall { with, asked, what } => self.recall(with, &asked, &what),
             }
         }
     }
@@ -337,6 +357,10 @@ impl Network {
             receipt = receipt.children(children);
         }
         let receipt = Arc::new(receipt.build());
+        if kind == Some("read") && about.from.number != phone.number {
+            let ids = std::slice::from_ref(&about.id);
+            self.tell_siblings(phone, &about.chat, about.form, "read", ids);
+        }
         if about.from.device == 0 {
             self.note_receipt(about.from, &about.id, kind);
         }
@@ -424,8 +448,11 @@ impl Network {
             self.want_file(from, node);
             return;
         }
-        if kind.as_deref() == Some("read-self") {
-            return;
+        if let Some(kind @ ("read" | "read-self" | "played" | "played-self")) = kind.as_deref() {
+            self.tell_siblings(from, &chat, Form::of(&to), kind, &ids);
+            if kind.ends_with("-self") {
+                return;
+            }
         }
         let Some(author) = author.filter(|author| author.number != from.number) else {
             return;
@@ -470,6 +497,44 @@ impl Network {
             account.deliver(author.device, Class::Receipt, &id, receipt);
         } else {
             account.deliver_to_all(None, Class::Receipt, &id, &receipt);
+        }
+    }
+
+    /// The other companions of an account learn what one of its devices has read.
+    fn tell_siblings(
+        &self,
+        by: Address,
+        chat: &Chat,
+        form: Form,
+        kind: &str,
+        ids: &[impl AsRef<str>],
+    ) {
+        let Some((first, rest)) = ids.split_first() else {
+            return;
+        };
+        let first = first.as_ref();
+        let receipt = NodeBuilder::new("receipt")
+            .attr("id", first)
+            .attr("t", self.now().as_secs())
+            .attr("type", kind.to_owned());
+        let me = Address::phone(by.number);
+        let mut receipt = match chat {
+            Chat::Person(_) => receipt
+                .attr("from", me.jid(form))
+                .attr("recipient", chat.jid(form)),
+            list => receipt
+                .attr("from", list.jid(form))
+                .attr("participant", me.jid(self.list_form(list))),
+        };
+        if !rest.is_empty() {
+            let items = rest
+                .iter()
+                .map(|id| NodeBuilder::new("item").attr("id", id.as_ref()).build());
+            receipt = receipt.children([NodeBuilder::new("list").children(items).build()]);
+        }
+        if let Some(account) = self.directory.known_account(by.number) {
+            let receipt = Arc::new(receipt.build());
+            account.deliver_to_all(Some(by.device), Class::Receipt, first, &receipt);
         }
     }
 

@@ -122,7 +122,7 @@ impl Network {
         let claimed = manner.claims.and_then(|claims| claims.id.clone());
         let id = claimed.unwrap_or_else(random::message_id);
         let phone = self.directory.phone(from);
-        phone.remember_sent(&id, chat, body);
+        phone.remember_sent(&id, chat, body, self.now().as_secs());
         self.counters.message(self.now());
         let outgoing = Outgoing {
             id: &id,
@@ -147,16 +147,17 @@ impl Network {
         outgoing: &Outgoing<'_>,
     ) -> Result<()> {
         let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
-        for device in self
-            .devices_of(to)
-            .filter(|device| *device != Address::phone(from))
-        {
+        // Whoever is blocked sees his message go, and it never arrives.
+        let blocked = self.blocks(to, from);
+        let devices = self.devices_of(to).filter(|_| !blocked);
+        for device in devices.filter(|device| *device != Address::phone(from)) {
             let sealed = self.seal(from, device, &plain)?;
             self.pass_on(from, device, outgoing, sealed, 0);
         }
         if to == from {
             return Ok(());
         }
+        self.trust_by_phone(from, to);
         let copy = self.own_copy(outgoing);
         for device in self.directory.companions(from) {
             let device = Address::new(from, device);
@@ -380,7 +381,7 @@ impl Network {
         let chat = Chat::Person(to.number);
         self.directory
             .phone(to.number)
-            .remember_sent(&id, &chat, &body);
+            .remember_sent(&id, &chat, &body, self.now().as_secs());
         let outgoing = Outgoing {
             id: &id,
             chat: &chat,

@@ -141,6 +141,7 @@ fn media_routes(network: &Arc<Network>) -> Vec<Route> {
 async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
     let body = request.bytes().await?;
     let length = body.len();
+    let left = network.clone();
     let answering = move || {
         let upload = Upload {
             kind: request.param("kind"),
@@ -156,6 +157,7 @@ async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
     // A large file takes its time to be summed up and written.
     let answer = tokio::task::spawn_blocking(answering).await;
     let answer = answer.map_err(Error::internal)??;
+    left.changes.written().await;
     if let Some(pace) = answer.pace {
         tokio::time::sleep(pace.time_for(length)).await;
     }
@@ -251,8 +253,8 @@ async fn controlled(
     )
     .await?;
     if request.method() != Method::GET {
-        // What somebody did by hand is there after a kill, without the wait for more.
-        network.save()?;
+        // What somebody did by hand is there after a kill.
+        network.changes.written().await;
     }
     let status = StatusCode::from_u16(status).map_err(Error::internal)?;
     Ok(Reply::json(status, &answer))

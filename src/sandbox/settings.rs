@@ -9,7 +9,9 @@ use whatsapp_rust::wacore::appstate::hash::{HashState, generate_patch_mac};
 use whatsapp_rust::wacore::appstate::{encode_record, expand_app_state_keys};
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
-use whatsapp_rust::waproto::whatsapp::sync_action_value::{ContactAction, PushNameSetting};
+use whatsapp_rust::waproto::whatsapp::sync_action_value::{
+    ContactAction, NctSaltSyncAction, PushNameSetting,
+};
 use whatsapp_rust::waproto::whatsapp::syncd_mutation::SyncdOperation;
 use whatsapp_rust::waproto::whatsapp::{KeyId, SyncActionValue, SyncdPatch, SyncdVersion};
 
@@ -268,6 +270,19 @@ impl Network {
             ..Default::default()
         };
         self.set(number, "critical_block", &["setting_pushName"], 1, value);
+    }
+
+    /// The phone tells its companions from what they compute tokens for strangers.
+    pub(super) fn share_token_salt(&self, number: Number) {
+        let salt = NctSaltSyncAction {
+            salt: Some(self.token_salt(number).to_vec()),
+        };
+        let value = SyncActionValue {
+            timestamp: Some(self.now().as_ms()),
+            nct_salt_sync_action: MessageField::some(salt),
+            ..Default::default()
+        };
+        self.set(number, "regular_high", &["nct_salt_sync"], 1, value);
     }
 
     /// Whether the account has any settings, as one with a companion may have.

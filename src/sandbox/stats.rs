@@ -21,7 +21,7 @@ pub(super) struct Counters {
     pub(super) duplicates: AtomicU64,
     /// Messages that a phone could not decrypt.
     pub(super) undecryptable: AtomicU64,
-    /// Messages refused by a fault.
+    /// Messages that the server refused, by order or because nobody could get them.
     pub(super) refused: AtomicU64,
     pub(super) connections: AtomicU64,
     pub(super) connected: AtomicU64,

@@ -114,9 +114,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
             .map_err(Error::internal)
     }
 
+    /// Says goodbye.
+    ///
+    /// Hazard: the sink's own way to close reads until the other side says goodbye, too; when the
+    /// reader takes that word, it waits for ever. So it only writes, and only the reader reads.
     pub(super) async fn close(mut self) {
-        // The other side may be gone already, which is what was wanted.
-        let _ = self.0.close().await;
+        // When the other side was first, the library has its answer ready.
+        if self.0.send(Message::close(None, "")).await.is_err() {
+            let _ = self.0.flush().await;
+        }
     }
 }
 
@@ -133,6 +139,29 @@ mod tests {
             after_header(&mut head).expect("good"),
             Some(Bytes::from_static(b"!"))
         );
+    }
+
+    #[tokio::test]
+    async fn two_goodbyes_at_once_hold_nobody_up() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        use tokio_websockets::ServerBuilder;
+
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (mut reader, writer) = split(ServerBuilder::new().serve(ours));
+        let closing = tokio::spawn(writer.close());
+        let mut goodbye = [0; 2];
+        theirs.read_exact(&mut goodbye).await.expect("our goodbye");
+        assert_eq!(goodbye[0], 0x88, "the frame that closes");
+        let reading = tokio::spawn(async move { reader.frame().await });
+        tokio::task::yield_now().await;
+        // A goodbye without words, masked as from every client.
+        let masked = [0x88, 0x80, 0, 0, 0, 0];
+        theirs.write_all(&masked).await.expect("their goodbye");
+        assert!(reading.await.expect("read").is_none());
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(5), closing).await;
+        closed
+            .expect("nobody waits for a word that was heard")
+            .expect("closed");
     }
 
     #[test]

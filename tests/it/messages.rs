@@ -246,6 +246,72 @@ async fn a_refusal_by_whatsapp_is_told_and_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_number_without_whatsapp_is_no_success() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200000148").await;
+    let nobody = "6281299999948";
+    let path = format!("/sandbox/phones/{nobody}");
+    rig.sandbox("PUT", &path, &json!({ "registered": false }))
+        .await;
+    let refused = rig.send_text("shop", &token, nobody, "hello?").await;
+    assert_eq!(refused["status"], "error", "{refused}");
+    let why = refused["message"].as_str().expect("words");
+    assert!(why.contains("does not exist (code 404)"), "{refused}");
+    let id = refused["messageId"].as_str().expect("an id");
+    let row = rig
+        .get(&format!("/api/v1/messages/{id}?sessionId=shop"))
+        .bearer(&token);
+    assert_eq!(row.send().await.expect(200)["delivery"], "failed");
+    // Who blocked the shop does not let it know: the message is sent, and never arrives.
+    let path = "/sandbox/phones/6281299999949/block";
+    rig.sandbox("POST", path, &json!({ "phone": "6281200000148" }))
+        .await;
+    let sent = rig
+        .send_text("shop", &token, "6281299999949", "hello?")
+        .await;
+    assert_eq!(sent["status"], "success", "{sent}");
+    assert!(rig.received("6281299999949").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_for_strangers_never_run_out() {
+    let rig = Rig::new().await;
+    rig.pair("shop", "6281200000147").await;
+    // More strangers than there are keys at first.
+    for n in 0..130 {
+        let path = format!("/sandbox/phones/62877{n:07}/messages");
+        let body = json!({ "to": "6281200000147", "text": "is it open?" });
+        rig.sandbox("POST", &path, &body).await;
+    }
+    eventually("keys for the next strangers", || async {
+        let network = rig.sandbox("GET", "/sandbox", &json!({})).await;
+        let companion = &network["accounts"][0]["companions"][0];
+        (companion["waiting"] == 0 && companion["prekeys"].as_u64() > Some(50)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_from_strangers_hears_the_shop() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200000146").await;
+    let choosy = "6281299999946";
+    let path = format!("/sandbox/phones/{choosy}");
+    rig.sandbox("PUT", &path, &json!({ "trustedOnly": true }))
+        .await;
+    // The secret for strangers comes with the account's settings, a moment after the pairing.
+    eventually("a first message", || async {
+        let sent = rig
+            .send_text("shop", &token, choosy, "you do not know me")
+            .await;
+        (sent["status"] == "success").then_some(())
+    })
+    .await;
+    let heard = rig.received(choosy).await;
+    assert_eq!(heard[0]["text"], "you do not know me");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_never_acknowledged_is_no_success_and_names_its_id() {
     let rig = Rig::with(|config| config.ack_timeout = std::time::Duration::from_secs(2)).await;
     let token = rig.pair("shop", "6281200000109").await;

@@ -2,6 +2,8 @@
 
 use whatsapp_rust::Jid;
 use whatsapp_rust::prelude::*;
+use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::rig::{Rig, eventually, said};
 
@@ -108,5 +110,59 @@ async fn either_side_can_unlink() {
             matches!(event, Event::LoggedOut(_)).then_some(())
         })
         .await;
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_device_reads_the_others_know() {
+    let rig = Rig::new().await;
+    let mut first = rig.companion(SHOP).await;
+    let mut second = rig.companion(SHOP).await;
+    let customer = Jid::pn(CUSTOMER);
+    let one = rig.network.send_text(CUSTOMER, SHOP, "one").expect("sent");
+    assert_eq!(said(&first.message().await), "one");
+    assert_eq!(said(&second.message().await), "one");
+    let read = first.client.mark_as_read(&customer, None, &[&one]).await;
+    read.expect("read");
+    second.receipt(&one, ReceiptType::Read).await;
+    eventually("the sender's phone", || {
+        rig.network.sent(CUSTOMER).expect("sent")[0]
+            .read
+            .then_some(())
+    })
+    .await;
+
+    let two = rig.network.send_text(CUSTOMER, SHOP, "two").expect("sent");
+    assert_eq!(said(&second.message().await), "two");
+    rig.network.read(SHOP, &two).expect("read by the phone");
+    second.receipt(&two, ReceiptType::Read).await;
+
+    // One who does not want others to know reads for himself.
+    let three = rig
+        .network
+        .send_text(CUSTOMER, SHOP, "three")
+        .expect("sent");
+    assert_eq!(said(&second.message().await), "three");
+    let quietly = NodeBuilder::new("receipt")
+        .attr("id", three.as_str())
+        .attr("to", customer)
+        .attr("type", "read-self")
+        .build();
+    first.client.send_node(quietly).await.expect("sent");
+    second.receipt(&three, ReceiptType::ReadSelf).await;
+    assert!(!rig.network.sent(CUSTOMER).expect("sent")[2].read);
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_companion_goes_by_the_name_that_it_gives() {
+    let rig = Rig::new().await;
+    let shop = rig.companion(SHOP).await;
+    let mut customer = rig.companion(CUSTOMER).await;
+    let renamed = shop.client.profile().set_push_name("Toko Baru").await;
+    renamed.expect("renamed");
+    let sent = shop.client.send_text(Jid::pn(CUSTOMER), "new sign").await;
+    sent.expect("sent");
+    assert_eq!(customer.message().await.info.push_name, "Toko Baru");
     rig.finish();
 }

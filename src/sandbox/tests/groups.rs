@@ -1,12 +1,14 @@
 //! Groups and status posts.
 
+use serde_json::json;
 use whatsapp_rust::features::GroupCreateOptions;
 use whatsapp_rust::prelude::*;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::waproto::whatsapp::message::extended_text_message::FontType;
 use whatsapp_rust::{GroupParticipantOptions, Jid, StatusSendOptions};
 
 use super::rig::{Rig, eventually, said};
-use crate::sandbox::{Form, Options};
+use crate::sandbox::{Form, Options, Profile};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -101,7 +103,9 @@ async fn a_client_makes_and_changes_a_group() {
     let added = groups
         .add_participants(&group, std::slice::from_ref(&customer))
         .await;
-    assert!(added.expect("answered")[0].is_ok());
+    let added = added.expect("answered");
+    assert!(added[0].is_ok());
+    assert_eq!(added[0].status.as_deref(), Some("200"));
     staff
         .wait("the new member", |event| {
             matches!(event, Event::GroupUpdate(_)).then_some(())
@@ -212,5 +216,99 @@ async fn a_status_post_reaches_those_it_is_for() {
         (rig.network.copies(SHOP).expect("copies").len() == 1).then_some(())
     })
     .await;
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_group_calls_its_members_by_hidden_id_and_another_by_number() {
+    let rig = Rig::new().await;
+    let mut shop = rig.companion(SHOP).await;
+    let mut staff = rig.companion(STAFF).await;
+    for (addressing, hidden) in [("lid", true), ("pn", false)] {
+        let body = json!({ "subject": addressing, "by": CUSTOMER,
+            "participants": [SHOP, STAFF], "addressing": addressing });
+        let made = rig.ask("POST", "/sandbox/groups", body).await;
+        let group = made["id"].as_str().expect("an id");
+        let jid: Jid = group.parse().expect("an address");
+        let known = shop
+            .client
+            .groups()
+            .get_metadata(&jid)
+            .await
+            .expect("known");
+        assert!(
+            known
+                .participants
+                .iter()
+                .all(|who| who.jid.is_lid() == hidden)
+        );
+        rig.network
+            .send_text(CUSTOMER, group, "hello")
+            .expect("sent");
+        let heard = shop.message().await;
+        assert_eq!(said(&heard), "hello");
+        assert_eq!(heard.info.source.sender.is_lid(), hidden);
+        assert_eq!(said(&staff.message().await), "hello");
+        shop.client.send_text(&jid, "good day").await.expect("sent");
+        let heard = staff.message().await;
+        assert_eq!(said(&heard), "good day");
+        assert_eq!(heard.info.source.sender.is_lid(), hidden);
+    }
+    let messages = rig.received(CUSTOMER, 2).await;
+    assert!(messages.iter().all(|message| message.from == SHOP));
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_story_of_a_phone_reaches_those_it_talks_with() {
+    let rig = Rig::new().await;
+    let mut shop = rig.companion(SHOP).await;
+    rig.network
+        .send_text(CUSTOMER, SHOP, "hello")
+        .expect("sent");
+    assert_eq!(said(&shop.message().await), "hello");
+    let posted = rig
+        .network
+        .send_text(CUSTOMER, "status@broadcast", "my lunch");
+    posted.expect("posted");
+    let story = shop.message().await;
+    assert_eq!(said(&story), "my lunch");
+    assert_eq!(story.info.source.chat, Jid::status_broadcast());
+    assert_eq!(story.info.source.sender.user, CUSTOMER);
+    let strangers = rig.network.messages(STAFF).expect("messages");
+    assert!(strangers.is_empty());
+    rig.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_story_is_not_handed_to_a_writer_who_does_not_name_himself() {
+    let rig = Rig::new().await;
+    let mut shop = rig.companion(SHOP).await;
+    let off = Profile {
+        online: false,
+        ..Profile::default()
+    };
+    rig.network.set_phone(CUSTOMER, off).expect("set");
+    let sealed = |kind: &'static str| {
+        let enc = NodeBuilder::new("enc").attr("v", 2).attr("type", kind);
+        enc.bytes(vec![0x33, 1, 2, 3]).build()
+    };
+    let to = NodeBuilder::new("to")
+        .attr("jid", Jid::pn(CUSTOMER))
+        .children([sealed("pkmsg")]);
+    let story = NodeBuilder::new("message")
+        .attr("id", "STORY1")
+        .attr("to", Jid::status_broadcast())
+        .attr("type", "text")
+        .children([
+            NodeBuilder::new("participants")
+                .children([to.build()])
+                .build(),
+            sealed("skmsg"),
+        ]);
+    shop.client.send_node(story.build()).await.expect("sent");
+    assert_eq!(shop.verdict("STORY1").await, None);
+    // The writer's own phone would have nothing to read it with.
+    assert_eq!(rig.network.stats().undecryptable, 0);
     rig.finish();
 }

@@ -179,3 +179,28 @@ async fn keeps_what_an_account_chooses() {
     );
     rig.finish();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_hear_what_somebody_writes_about_himself() {
+    let rig = Rig::new().await;
+    let mut shop = rig.companion(SHOP).await;
+    let mut customer = rig.companion(CUSTOMER).await;
+    let words = "Buka 24 jam";
+    let set = shop.client.profile().set_status_text(words).await;
+    set.expect("set");
+    let heard = customer
+        .wait("the words", |event| match event {
+            Event::UserAboutUpdate(about) => Some((about.jid.clone(), about.status.clone())),
+            _ => None,
+        })
+        .await;
+    assert_eq!(heard, (Jid::pn(SHOP), words.to_owned()));
+    let set = shop.client.profile().set_profile_picture(vec![1]).await;
+    set.expect("set");
+    // The device that set it waits for that word, too.
+    shop.wait("the new picture", |event| {
+        matches!(event, Event::PictureUpdate(_)).then_some(())
+    })
+    .await;
+    rig.finish();
+}

@@ -23,7 +23,7 @@ use crate::sandbox::control;
 use crate::sandbox::{Download, Linked, Network, Options, ReceivedMessage, Upload};
 
 /// Longer than anything takes, shorter than the client's own time-outs.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A network that listens, and what it must not have seen at the end.
 pub(super) struct Rig {
@@ -62,6 +62,7 @@ impl Rig {
             &self.url,
             Arc::new(InMemoryBackend::new()),
             None,
+            false,
         )
         .await
     }
@@ -77,6 +78,7 @@ impl Rig {
             &self.url,
             Arc::new(InMemoryBackend::new()),
             Some(options),
+            false,
         )
         .await
     }
@@ -88,9 +90,17 @@ impl Rig {
         device
     }
 
+    /// The same for a client that wants to see the history of its phone.
+    pub(super) async fn curious_companion(&self, phone: &str) -> Device {
+        let backend = Arc::new(InMemoryBackend::new());
+        let mut device = Device::start(&self.network, &self.url, backend, None, true).await;
+        device.link(&self.network, phone).await;
+        device
+    }
+
     /// Starts a client again from what it had stored.
     pub(super) async fn restart(&self, backend: Arc<InMemoryBackend>) -> Device {
-        Device::start(&self.network, &self.url, backend, None).await
+        Device::start(&self.network, &self.url, backend, None, false).await
     }
 
     /// Makes a call of the control API.
@@ -259,6 +269,7 @@ impl Device {
         url: &str,
         backend: Arc<InMemoryBackend>,
         code: Option<PairCodeOptions>,
+        curious: bool,
     ) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let mut builder = Bot::builder()
@@ -268,8 +279,10 @@ impl Device {
             .with_version((2, 3000, 1_035_194_821))
             .with_push_name("Tester")
             .with_wanted_pre_key_count(30)
-            .skip_history_sync()
             .with_event_handler(Forward(sender));
+        if !curious {
+            builder = builder.skip_history_sync();
+        }
         if let Some(code) = code {
             builder = builder.with_pair_code(code);
         }
@@ -326,6 +339,14 @@ impl Device {
             matches!(event, Event::Connected(_)).then_some(())
         })
         .await;
+    }
+
+    /// Everything that happened until now, but for what was awaited.
+    pub(super) fn seen(&mut self) -> &[Arc<Event>] {
+        while let Ok(event) = self.events.try_recv() {
+            self.seen.push(event);
+        }
+        &self.seen
     }
 
     /// The first event that `pick` takes, also among those that were passed over.

@@ -5,7 +5,7 @@ use std::path::Path;
 use whatsapp_rust::Jid;
 
 use super::rig::{Rig, said};
-use crate::sandbox::{Draft, Options, Profile};
+use crate::sandbox::{Draft, Network, Options, Profile};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -96,6 +96,49 @@ async fn everybody_is_where_he_was() {
         .expect("set");
     second.received(OFF, 2).await;
     second.finish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_after_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    let rig = Rig::with(Options::kept_in(&path)).await;
+    let mut shop = rig.companion(SHOP).await;
+    let off = Profile {
+        online: false,
+        ..Profile::default()
+    };
+    rig.network.set_phone(OFF, off).expect("set");
+    for n in 1..=10 {
+        for to in [CUSTOMER, OFF] {
+            let sent = shop.client.send_text(Jid::pn(to), format!("{n}")).await;
+            let id = sent.expect("sent").message_id;
+            assert_eq!(shop.verdict(&id).await, None);
+        }
+        // The file as a kill at this moment leaves it: nobody has asked for it to be written.
+        std::fs::copy(&path, &copy).expect("copied");
+        let second = Network::open(Options::kept_in(&copy)).expect("opens");
+        assert_eq!(second.messages(CUSTOMER).expect("messages").len(), n);
+        second.set_phone(OFF, Profile::default()).expect("set");
+        assert_eq!(second.messages(OFF).expect("messages").len(), n);
+    }
+    let set = shop.client.profile();
+    let set = set.set_profile_picture(vec![1, 2, 3]).await;
+    set.expect("set");
+    std::fs::copy(&path, &copy).expect("copied");
+    let second = Rig::with(Options::kept_in(&copy)).await;
+    let backend = shop.backend.clone();
+    shop.handle.shutdown().await;
+    let mut shop = second.restart(backend).await;
+    shop.connected().await;
+    let own = shop
+        .client
+        .contacts()
+        .get_profile_picture(&Jid::pn(SHOP), false)
+        .await;
+    let path = own.expect("answered").expect("a picture").direct_path;
+    let file = second.network.file(&path.expect("a path"));
+    assert_eq!(file.as_deref(), Some(&[1, 2, 3][..]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,110 @@
+//! Privacy tokens: by which somebody shows that he may write to an account.
+//!
+//! An account gives a token to whoever it writes to; with it, or with one that is computed from a
+//! secret of the sender's own account, he may write to those who do not take messages of strangers.
+
+use std::sync::Arc;
+
+use whatsapp_rust::wacore::iq::tctoken::compute_cs_token;
+use whatsapp_rust::wacore_binary::NodeRef;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+
+use super::iq::Request;
+use super::journal::Key;
+use super::network::Network;
+use super::number::{Address, Number};
+use super::outbox::Class;
+use super::random;
+use super::stanza::text;
+use super::usync::person;
+
+/// For how long a token is not given anew, in seconds.
+const WEEK: i64 = 7 * 24 * 60 * 60;
+
+impl Network {
+    /// A companion gives tokens to people.
+    pub(super) fn take_tokens(&self, request: &Request<'_, '_>, tokens: &NodeRef<'_>) {
+        for token in tokens.get_children_by_tag("token") {
+            let at = text(token, "t").and_then(|text| text.parse().ok());
+            if let Some(whom) = person(token, "jid") {
+                self.trust(request.from, whom, at.unwrap_or(self.now().as_secs()));
+            }
+        }
+    }
+
+    /// A phone gives a token to whoever it writes to, if he has none of this week.
+    pub(super) fn trust_by_phone(&self, by: Number, whom: Number) {
+        let now = self.now().as_secs();
+        let known = self.directory.known_account(by);
+        let fresh = known.is_some_and(|account| {
+            let given = account.lock().trusted.get(&whom).copied();
+            given.is_some_and(|at| now - at < WEEK)
+        });
+        if !fresh && by != whom && !self.directory.companions(whom).is_empty() {
+            self.trust(Address::phone(by), whom, now);
+        }
+    }
+
+    fn trust(&self, by: Address, whom: Number, at: i64) {
+        let account = self.directory.account(by.number);
+        account.lock().trusted.insert(whom, at);
+        self.changes.touch(|| Key::Account(by.number));
+        let Some(receiver) = self.directory.known_account(whom) else {
+            return;
+        };
+        if self.blocks(whom, by.number) {
+            return;
+        }
+        let token = NodeBuilder::new("token")
+            .attr("type", "trusted_contact")
+            .attr("t", at)
+            .bytes(self.token(by.number, whom))
+            .build();
+        let id = random::message_id();
+        let phone = Address::phone(by.number);
+        let notification = NodeBuilder::new("notification")
+            .attr("from", phone.jid(self.form))
+            .attr("sender_lid", phone.lid())
+            .attr("type", "privacy_token")
+            .attr("id", id.as_str())
+            .attr("t", self.now().as_secs())
+            .children([NodeBuilder::new("tokens").children([token]).build()])
+            .build();
+        receiver.deliver_to_all(None, Class::Notification, &id, &Arc::new(notification));
+    }
+
+    /// The token that an account gives, or would give, to somebody.
+    fn token(&self, by: Number, whom: Number) -> Vec<u8> {
+        let token = self.seed.derive(&format!("token for {whom}"), by, 0);
+        token[..16].to_vec()
+    }
+
+    /// The token with which `by` may write to `whom`, and when it was given.
+    pub(super) fn token_held(&self, by: Number, whom: Number) -> Option<(Vec<u8>, i64)> {
+        let given = self.directory.known_account(whom)?;
+        let at = given.lock().trusted.get(&by).copied()?;
+        Some((self.token(whom, by), at))
+    }
+
+    /// The secret from which an account's devices compute tokens for strangers.
+    pub(super) fn token_salt(&self, of: Number) -> [u8; 32] {
+        self.seed.derive("token salt", of, 0)
+    }
+
+    /// Whether a message is one of a stranger, for somebody who takes none of them.
+    pub(super) fn is_turned_away(&self, from: Number, to: Number, message: &NodeRef<'_>) -> bool {
+        let choosy = self
+            .directory
+            .known_phone(to)
+            .is_some_and(|phone| phone.profile().trusted_only);
+        if !choosy || from == to {
+            return false;
+        }
+        let shown = |tag: &str| message.get_optional_child(tag)?.content_bytes();
+        let held = self.token_held(from, to).map(|(token, _)| token);
+        let trusted = held.is_some_and(|held| shown("tctoken") == Some(held.as_slice()));
+        let lid = Address::phone(to).lid().to_string();
+        let computed = compute_cs_token(&self.token_salt(from), &lid);
+        !trusted && shown("cstoken") != Some(computed.as_slice())
+    }
+}
