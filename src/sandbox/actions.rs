@@ -203,9 +203,22 @@ impl Network {
 
     /// The user of a phone makes a group; answers its address.
     pub fn create_group(&self, phone: &str, subject: &str, members: &[String]) -> Result<String> {
+        self.create_disappearing_group(phone, subject, members, 0)
+    }
+
+    /// The same, with messages that disappear after so many seconds; 0 is never.
+    pub fn create_disappearing_group(
+        &self,
+        phone: &str,
+        subject: &str,
+        members: &[String],
+        seconds: u32,
+    ) -> Result<String> {
         let creator = Address::phone(self.number(phone)?);
         let members: Result<Vec<_>> = members.iter().map(|text| self.number(text)).collect();
-        let id = self.new_group(subject, creator, &members?, |_| {});
+        let id = self.new_group(subject, creator, &members?, |group| {
+            group.ephemeral = seconds
+        });
         Ok(whatsapp_rust::Jid::group(id.as_ref()).to_string())
     }
 

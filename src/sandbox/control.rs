@@ -155,6 +155,9 @@ struct NewGroup {
     participants: Vec<String>,
     /// Who makes it; the first participant, if nobody is named.
     by: Option<String>,
+    /// After how many seconds its messages disappear.
+    #[serde(default)]
+    ephemeral: u32,
 }
 
 /// Does what a call of the control API asks for; the path may begin with `/sandbox`.
@@ -184,10 +187,11 @@ pub async fn handle(
                 subject,
                 participants,
                 by,
+                ephemeral,
             } = read(body)?;
             let by = by.as_ref().or(participants.first());
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
-            let id = network.create_group(by, &subject, &participants)?;
+            let id = network.create_disappearing_group(by, &subject, &participants, ephemeral)?;
             Ok((200, json!({ "id": id })))
         }
         ("GET", ["faults"]) => shown(&network.faults()),
