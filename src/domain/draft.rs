@@ -314,7 +314,7 @@ impl Gateway {
             .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
         Ok(Quote {
             id,
-            shown: self.shown(session, &message)?.map(Box::new),
+            shown: self.shown(session, &message)?,
             sender: message.sender,
             text: message.text.unwrap_or_default(),
         })
@@ -324,7 +324,8 @@ impl Gateway {
     /// not shown again.
     fn shown(&self, session: &Session, message: &Message) -> Result<Option<Shown>> {
         if let Some(held) = &message.enclosed {
-            let shown = (!held.enclosed.view_once).then(|| Shown::File(held.enclosed.clone()));
+            let shown =
+                (!held.enclosed.view_once).then(|| Shown::File(Box::new(held.enclosed.clone())));
             return Ok(shown);
         }
         Ok(match &message.sent {
@@ -340,13 +341,13 @@ impl Gateway {
                 if let Some(mimetype) = mimetype {
                     file.mimetype.clone_from(mimetype);
                 }
-                Shown::File(Enclosed {
+                Shown::File(Box::new(Enclosed {
                     kind: *kind,
                     file,
                     name: file_name.clone(),
                     caption: caption.clone(),
                     view_once: false,
-                })
+                }))
             }),
             Some(Outgoing::Location { place, .. }) => Some(Shown::Place(place.clone())),
             Some(Outgoing::Contacts { cards, .. }) => Some(Shown::Cards(cards.clone())),

@@ -207,20 +207,24 @@ impl Network {
 
     /// The user of a phone makes a group; answers its address.
     pub fn create_group(&self, phone: &str, subject: &str, members: &[String]) -> Result<String> {
-        self.create_group_with(phone, subject, members, self.form)
+        self.create_group_with(phone, subject, members, self.form, 0)
     }
 
-    /// The same, with the names by which the members are called.
+    /// The same, with the names by which the members are called, and messages that disappear after so
+    /// many seconds; 0 is never.
     pub fn create_group_with(
         &self,
         phone: &str,
         subject: &str,
         members: &[String],
         addressing: Form,
+        ephemeral: u32,
     ) -> Result<String> {
         let creator = Address::phone(self.number(phone)?);
         let members: Result<Vec<_>> = members.iter().map(|text| self.number(text)).collect();
-        let id = self.new_group(subject, creator, &members?, addressing, |_| {});
+        let id = self.new_group(subject, creator, &members?, addressing, |group| {
+            group.ephemeral = ephemeral;
+        });
         Ok(whatsapp_rust::Jid::group(id.as_ref()).to_string())
     }
 

@@ -192,6 +192,9 @@ struct NewGroup {
     by: Option<String>,
     /// By which names its members are called.
     addressing: Option<Form>,
+    /// After how many seconds its messages disappear.
+    #[serde(default)]
+    ephemeral: u32,
 }
 
 #[derive(Deserialize)]
@@ -233,11 +236,12 @@ pub async fn handle(
                 participants,
                 by,
                 addressing,
+                ephemeral,
             } = read(body)?;
             let by = by.as_ref().or(participants.first());
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
-            let addressing = addressing.unwrap_or(network.form);
-            let id = network.create_group_with(by, &subject, &participants, addressing)?;
+            let form = addressing.unwrap_or(network.form);
+            let id = network.create_group_with(by, &subject, &participants, form, ephemeral)?;
             Ok((200, json!({ "id": id })))
         }
         ("GET", ["faults"]) => shown(&network.faults()),

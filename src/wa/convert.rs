@@ -210,7 +210,7 @@ fn context_info(
 
 /// The message that an answer shows above itself.
 fn quoted(quote: &Quote) -> wa::Message {
-    match quote.shown.as_deref() {
+    match &quote.shown {
         Some(Shown::File(shown)) => {
             let beside = media::Beside {
                 mimetype: None,

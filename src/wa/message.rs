@@ -274,14 +274,14 @@ pub struct Quote {
     pub text: String,
     /// What it shows besides words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<Box<Shown>>,
+    pub shown: Option<Shown>,
 }
 
 /// What a message that is answered shows above the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shown {
     /// A file.
-    File(Enclosed),
+    File(Box<Enclosed>),
     /// A place.
     Place(Place),
     /// People's cards.

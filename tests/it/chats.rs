@@ -83,6 +83,16 @@ async fn a_member_of_a_group_does_not_choose_when_our_messages_disappear() {
     assert_eq!(sent["status"], "success", "{sent}");
     let got = rig.wait_for_received(PHONE, 1).await;
     assert_eq!(got[0]["expiration"], Value::Null, "{}", got[0]);
+    // The group itself does.
+    let group =
+        json!({ "subject": "Sehari", "participants": [account, PHONE], "ephemeral": 86400 });
+    let group = rig.sandbox("POST", "/sandbox/groups", &group).await;
+    let to = group["id"].as_str().expect("an id");
+    for text in ["satu", "dua"] {
+        rig.send_text("shop", &token, to, text).await;
+    }
+    let got = rig.wait_for_received(PHONE, 3).await;
+    assert!(got[1..].iter().all(|m| m["expiration"] == 86400), "{got:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
