@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, Limits, Listen, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
+use crate::seal::Seal;
 use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::Clock;
@@ -76,7 +77,8 @@ impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
     pub async fn start(config: Config, deps: Deps) -> Result<Self> {
         make_folder(&config.data)?;
-        let vault = Vault::new(at_rest::seal_of(&config, &deps.ids)?);
+        let key = at_rest::key_of(&config, &deps.ids)?;
+        let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
         let (master_key, made_master_key) = match &config.master_key {
             Some(key) => (key.clone(), false),
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
@@ -86,7 +88,7 @@ impl Server {
             cache_bytes: config.store_cache,
             ..Options::default()
         };
-        let store = at_rest::open_store(disk, options, &vault).await?;
+        let store = at_rest::open_store(disk, options, &vault, &seal).await?;
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
         let (host, port, path) = config.whatsapp_server()?;
@@ -115,6 +117,7 @@ impl Server {
             clock: deps.clock,
             ids: deps.ids,
             vault,
+            seal,
             master_key,
             sessions: Default::default(),
             newest_event: watch::Sender::new(newest),
