@@ -21,16 +21,15 @@ use crate::wa::backend::seal_rows;
 const PROOF: &[u8] = b"sealed";
 
 /// Reads the file `secret.key`, or makes it where there is no store yet.
-pub fn seal_of(config: &Config, ids: &IdSource) -> Result<Seal> {
+pub fn key_of(config: &Config, ids: &IdSource) -> Result<[u8; 32]> {
     refuse_lost_key(config)?;
     let (key, _) = secret_file(&config.data.join("secret.key"), ids)?;
-    Ok(Seal::new(&key_bytes(&key)?, ids.clone()))
+    key_bytes(&key)
 }
 
 /// Opens the store, refuses a key that is not its own, and seals what is not sealed yet.
-pub async fn open_store(disk: Disk, options: Options, vault: &Vault) -> Result<Store> {
+pub async fn open_store(disk: Disk, options: Options, vault: &Vault, seal: &Seal) -> Result<Store> {
     let store = Store::open(disk.clone(), options.clone())?;
-    let seal = vault.seal_of_bytes();
     if let Some(proof) = store.read(|r| r.get(tables::META, PROOF))? {
         seal.open(PROOF, &proof).map_err(|_| wrong_key())?;
         seal_old_copies(&disk, seal)?;
@@ -121,7 +120,7 @@ pub fn restore(config: &Config, backup: &Path) -> Result<()> {
             key.display()
         ));
     }
-    let seal = seal_of(config, &IdSource::random())?;
+    let seal = Seal::new(&key_of(config, &IdSource::random())?);
     crate::domain::media::folder::restore_contents(backup, &config.data, &seal)?;
     crate::store::restore(&seal, backup, &store)
 }

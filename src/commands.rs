@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Outgoing, Policy};
 use crate::http::{Listen, Method};
 use crate::ids::IdSource;
+use crate::seal::Seal;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
 use crate::server::{Deps, Server, own_socket, store_file};
@@ -214,10 +215,11 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             std::fs::remove_dir_all(folder::beside(&made)).map_err(cannot)?;
         }
         None => {
-            let vault = Vault::new(at_rest::seal_of(config, &IdSource::random())?);
-            let seal = vault.seal_of_bytes().clone();
-            let disk = store::Disk::File(store_file(config));
-            let store = at_rest::open_store(disk, store::Options::default(), &vault).await?;
+            let ids = IdSource::random();
+            let key = at_rest::key_of(config, &ids)?;
+            let (vault, seal) = (Vault::new(&key, ids), Seal::new(&key));
+            let (disk, options) = (store::Disk::File(store_file(config)), Default::default());
+            let store = at_rest::open_store(disk, options, &vault, &seal).await?;
             let room = config.data.clone();
             store.sealed_backup(seal.clone(), room, file).await?;
             store.close().await;

@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, Limits, Listen, Metrics, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
+use crate::seal::Seal;
 use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::{Clock, Timestamp};
@@ -81,7 +82,8 @@ impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
     pub async fn start(config: Config, deps: Deps) -> Result<Self> {
         make_folder(&config.data)?;
-        let vault = Vault::new(at_rest::seal_of(&config, &deps.ids)?);
+        let key = at_rest::key_of(&config, &deps.ids)?;
+        let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
         let (master_key, made_master_key) = match &config.master_key {
             Some(key) => (key.clone(), false),
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
@@ -91,7 +93,7 @@ impl Server {
             cache_bytes: config.store_cache,
             ..Options::default()
         };
-        let store = at_rest::open_store(disk, options, &vault).await?;
+        let store = at_rest::open_store(disk, options, &vault, &seal).await?;
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
@@ -136,6 +138,7 @@ impl Server {
             clock: deps.clock,
             ids: deps.ids,
             vault,
+            seal,
             master_key,
             sessions: Default::default(),
             newest_event: watch::Sender::new(newest),

@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::http::client::{Client, Dialer};
 use crate::ids::IdSource;
+use crate::seal::Seal;
 use crate::store::queue::Queue;
 use crate::store::{Durability, Store, Tx};
 use crate::time::Clock;
@@ -63,8 +64,10 @@ pub struct Parts {
     pub clock: Clock,
     /// New identifiers.
     pub ids: IdSource,
-    /// Seals stored secrets.
+    /// Seals stored secrets that are text.
     pub vault: vault::Vault,
+    /// Seals the rows of the WhatsApp library, and backups.
+    pub seal: Seal,
     /// The key that may do everything.
     pub master_key: String,
     /// All sessions.

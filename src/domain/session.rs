@@ -664,7 +664,7 @@ impl Gateway {
                 self.store.clone(),
                 session.number.0,
                 self.clock.clone(),
-                self.vault.seal_of_bytes().clone(),
+                self.seal.clone(),
             ),
             endpoint: self.endpoint.clone(),
             dialer: self.dialer.clone(),

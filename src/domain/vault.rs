@@ -5,39 +5,65 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IdSource, hex};
-use crate::seal::Seal;
 
-/// Seals and opens secrets that are text.
+/// Length of the nonce that stands before each sealed value.
+const NONCE: usize = 24;
+
+/// Seals and opens secrets.
 pub struct Vault {
-    seal: Seal,
+    cipher: XChaCha20Poly1305,
+    ids: IdSource,
 }
 
 impl Vault {
-    /// Uses the key of this seal.
-    pub fn new(seal: Seal) -> Self {
-        Self { seal }
-    }
-
-    /// For what is no text: rows of the WhatsApp library, backups.
-    pub fn seal_of_bytes(&self) -> &Seal {
-        &self.seal
+    /// Uses this key.
+    pub fn new(key: &[u8; 32], ids: IdSource) -> Self {
+        Self {
+            cipher: XChaCha20Poly1305::new(key.into()),
+            ids,
+        }
     }
 
     /// Encrypts `secret`; `purpose` must be named again to open it, so that a sealed value cannot
     /// be moved to another row.
     pub fn seal(&self, purpose: &str, secret: &str) -> Vec<u8> {
-        self.seal.seal(purpose.as_bytes(), secret.as_bytes())
+        let nonce = self.ids.bytes::<NONCE>();
+        let payload = Payload {
+            msg: secret.as_bytes(),
+            aad: purpose.as_bytes(),
+        };
+        let sealed = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a secret is far below the cipher's limit");
+        [nonce.as_slice(), &sealed].concat()
     }
 
     /// Decrypts what [`Vault::seal`] made for the same purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<String> {
-        let opened = self.seal.open(purpose.as_bytes(), sealed)?;
-        String::from_utf8(opened).map_err(|_| Error::internal("a stored secret is no text"))
+        let wrong = || {
+            Error::new(
+                ErrorKind::Unavailable,
+                "a stored secret cannot be read: the file secret.key does not belong to this store",
+            )
+        };
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or_else(wrong)?;
+        let payload = Payload {
+            msg: sealed,
+            aad: purpose.as_bytes(),
+        };
+        let opened = self
+            .cipher
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map_err(|_| wrong())?;
+        String::from_utf8(opened).map_err(|_| wrong())
     }
 }
 
@@ -123,6 +149,21 @@ pub fn key_bytes(secret: &str) -> Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sealed_secret_opens_only_with_its_key_and_purpose() {
+        let vault = Vault::new(&[1; 32], IdSource::random());
+        let sealed = vault.seal("token a", "hello");
+        assert!(!sealed.windows(5).any(|w| w == b"hello"));
+        assert_eq!(vault.open("token a", &sealed).expect("opens"), "hello");
+        assert!(vault.open("token b", &sealed).is_err());
+        assert!(
+            Vault::new(&[2; 32], IdSource::random())
+                .open("token a", &sealed)
+                .is_err()
+        );
+        assert!(vault.open("token a", &sealed[..10]).is_err());
+    }
 
     #[test]
     fn a_secret_file_is_made_once_and_only_its_owner_reads_it() {

@@ -1,22 +1,20 @@
 //! Sealed files: backups, of which nothing can be read without `secret.key`.
 //!
-//! A line that says what it is, 19 random bytes, then pieces of 64 KiB, each sealed under those bytes,
-//! its number, and whether it is the last: pieces can be neither moved nor left out (the construction
-//! STREAM). Only the last one is shorter than the others.
+//! A line that says what it is, 24 random bytes, then pieces of 64 KiB, each sealed under the key of
+//! those bytes with its number and whether it is the last: pieces can be neither moved nor left out
+//! (the construction STREAM). Only the last one is shorter than the others.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{NONCE, Seal, unreadable};
+use super::{SALT, Seal, TAG, salt, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a sealed file begins.
 const MAGIC: &[u8; 16] = b"warung sealed 1\n";
-const PREFIX: usize = NONCE - 5;
 const PIECE: usize = 64 * 1024;
-const TAG: usize = 16;
 
 /// Whether the file is a sealed one.
 pub fn is_sealed(path: &Path) -> bool {
@@ -43,13 +41,15 @@ impl Seal {
     }
 
     fn seal_all(&self, mut from: impl Read, to: &mut impl Write) -> io::Result<()> {
-        let prefix = self.ids.bytes::<PREFIX>();
+        let salt = salt();
+        let key = self.key(&salt);
         to.write_all(MAGIC)?;
-        to.write_all(&prefix)?;
-        for number in 0.. {
-            let piece = read_piece(&mut from, PIECE)?;
+        to.write_all(&salt)?;
+        for number in 0..u32::MAX {
+            let mut piece = read_piece(&mut from, PIECE)?;
             let last = piece.len() < PIECE;
-            to.write_all(&self.encrypt(nonce(&prefix, number, last), MAGIC, &piece))?;
+            key.encrypt(nonce(number, last), MAGIC, &mut piece, 0);
+            to.write_all(&piece)?;
             if last {
                 return Ok(());
             }
@@ -59,16 +59,17 @@ impl Seal {
 
     fn open_all(&self, mut from: impl Read, to: &mut impl Write) -> io::Result<()> {
         let wrong = || io::Error::from(io::ErrorKind::InvalidData);
-        let (mut magic, mut prefix) = ([0; MAGIC.len()], [0; PREFIX]);
+        let (mut magic, mut salt) = ([0; MAGIC.len()], [0; SALT]);
         from.read_exact(&mut magic)?;
-        from.read_exact(&mut prefix)?;
+        from.read_exact(&mut salt)?;
         if magic != *MAGIC {
             return Err(wrong());
         }
-        for number in 0.. {
+        let key = self.key(&salt);
+        for number in 0..u32::MAX {
             let piece = read_piece(&mut from, PIECE + TAG)?;
             let last = piece.len() < PIECE + TAG;
-            let opened = self.decrypt(nonce(&prefix, number, last), MAGIC, &piece);
+            let opened = key.decrypt(nonce(number, last), MAGIC, piece);
             to.write_all(&opened.ok_or_else(wrong)?)?;
             if last {
                 return Ok(());
@@ -78,17 +79,16 @@ impl Seal {
     }
 }
 
-fn nonce(prefix: &[u8; PREFIX], number: u32, last: bool) -> [u8; NONCE] {
-    let mut nonce = [0; NONCE];
-    nonce[..PREFIX].copy_from_slice(prefix);
-    nonce[PREFIX..NONCE - 1].copy_from_slice(&number.to_be_bytes());
-    nonce[NONCE - 1] = last.into();
+fn nonce(number: u32, last: bool) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[7..11].copy_from_slice(&number.to_be_bytes());
+    nonce[11] = last.into();
     nonce
 }
 
 /// Reads so many bytes, or all that are left.
 fn read_piece(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
-    let mut piece = Vec::with_capacity(length);
+    let mut piece = Vec::with_capacity(length + TAG);
     from.take(length as u64).read_to_end(&mut piece)?;
     Ok(piece)
 }
@@ -131,13 +131,12 @@ fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::IdSource;
 
     #[test]
     fn a_file_comes_back_whole_or_not_at_all() {
         let folder = tempfile::tempdir().expect("a folder");
         let (sealed, opened) = (folder.path().join("sealed"), folder.path().join("opened"));
-        let seal = Seal::new(&[7; 32], IdSource::random());
+        let seal = Seal::new(&[7; 32]);
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 9] {
             let clear: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             seal.seal_file(clear.as_slice(), &sealed).expect("sealed");
@@ -147,7 +146,7 @@ mod tests {
             let bytes = std::fs::read(&sealed).expect("read");
             std::fs::remove_file(&opened).expect("removed");
             let mut swapped = bytes.clone();
-            let start = MAGIC.len() + PREFIX;
+            let start = MAGIC.len() + SALT;
             if length >= 2 * PIECE {
                 let (first, second) = swapped[start..].split_at_mut(PIECE + TAG);
                 first.swap_with_slice(&mut second[..PIECE + TAG]);
@@ -174,7 +173,7 @@ mod tests {
             }
         }
         seal.seal_file(&b"words"[..], &sealed).expect("sealed");
-        let other = Seal::new(&[8; 32], IdSource::random());
+        let other = Seal::new(&[8; 32]);
         assert!(other.open_file(&sealed, &opened).is_err() && !opened.exists());
     }
 }

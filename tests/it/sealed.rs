@@ -6,7 +6,6 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::process::Command;
 use warung::domain::vault::key_bytes;
-use warung::ids::IdSource;
 use warung::seal::Seal;
 use warung::store::{Disk, Options, Read, Store, tables};
 use warung::time::Clock;
@@ -27,7 +26,7 @@ fn holds(file: &Path, part: &[u8]) -> bool {
 /// as bytes and as the JSON that older versions wrote.
 async fn secrets_of(data: &Path) -> Vec<Vec<u8>> {
     let key = std::fs::read_to_string(data.join("secret.key")).expect("a key");
-    let seal = Seal::new(&key_bytes(&key).expect("a key"), IdSource::random());
+    let seal = Seal::new(&key_bytes(&key).expect("a key"));
     let disk = Disk::File(data.join("warung.redb"));
     let store = Store::open(disk, Options::default()).expect("opened");
     let rows = store.read(|read| read.prefix(tables::WA, b"", None, usize::MAX));

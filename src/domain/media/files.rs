@@ -436,7 +436,7 @@ impl Gateway {
     /// Writes a consistent copy of the store to `to`, and of the files that it names beside it;
     /// both sealed.
     pub async fn backup(&self, to: &Path) -> Result<()> {
-        let seal = self.vault.seal_of_bytes().clone();
+        let seal = self.seal.clone();
         let held = {
             // No file comes or goes between the two; sealing them all takes long.
             let _alone = self.media.change().await;

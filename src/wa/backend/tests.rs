@@ -8,7 +8,6 @@ use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::store::traits::{Backend as LibraryBackend, DeviceInfo};
 
 use super::*;
-use crate::ids::IdSource;
 use crate::store::faults::SimulatedDisk;
 use crate::store::{Disk, Options, check_simulated};
 use crate::time::Timestamp;
@@ -301,7 +300,7 @@ async fn call(b: &dyn LibraryBackend, (which, x, y, z, n): Call) -> String {
 }
 
 fn seal() -> Seal {
-    Seal::new(&[7; 32], IdSource::random())
+    Seal::new(&[7; 32])
 }
 
 struct Rig {
