@@ -15,7 +15,9 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod jid;
+pub mod json;
 pub mod logging;
+pub mod memory;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod self_check;

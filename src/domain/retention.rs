@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::message::outbox_key_of;
-use super::{Gateway, event};
+use super::{Gateway, event, message};
 use crate::error::Result;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Table, tables};
@@ -88,9 +88,9 @@ impl Gateway {
                     for key in &old {
                         // It may have been written anew since it was read.
                         let row = tx.get(table, key)?;
-                        if !row.is_some_and(|row| is_old(&row, before)) {
+                        let Some(row) = row.filter(|row| is_old(row, before)) else {
                             continue;
-                        }
+                        };
                         // Somebody waits to hear what becomes of a message that is still to go.
                         if table == tables::MESSAGES
                             && tx.exists(tables::OUTBOX, outbox_key_of(key))?
@@ -100,6 +100,7 @@ impl Gateway {
                         gone += 1;
                         match table {
                             tables::EVENTS => event::remove(tx, key)?,
+                            tables::MESSAGES => message::forget(tx, key, row.len())?,
                             _ => tx.delete(table, key),
                         }
                     }

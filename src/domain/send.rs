@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::campaign::rows::Missed;
@@ -94,6 +95,15 @@ impl IdempotencyKey {
             hash: Sha256::digest(key).into(),
             request: Sha256::digest(request).into(),
         })
+    }
+
+    /// The same of a request that lies in pieces.
+    pub fn of_pieces<'a>(key: &str, request: impl Iterator<Item = &'a [u8]>) -> Result<Self> {
+        let mut whole = Self::new(key, b"")?;
+        let mut hash = Sha256::new();
+        request.for_each(|piece| hash.update(piece));
+        whole.request = hash.finalize().into();
+        Ok(whole)
     }
 }
 
@@ -260,6 +270,7 @@ impl Job {
         };
         Ok(JobRows {
             id: self.id.clone(),
+            session,
             key: message::key(session, &self.id, &self.to, None),
             outbox: message::outbox_key(session, &self.id),
             message: record::encode(&message)?,
@@ -272,6 +283,7 @@ impl Job {
 pub(super) struct JobRows {
     /// Its id.
     pub(super) id: MessageId,
+    session: SessionNumber,
     key: Vec<u8>,
     outbox: Vec<u8>,
     message: Vec<u8>,
@@ -280,21 +292,26 @@ pub(super) struct JobRows {
 
 impl JobRows {
     /// Writes them.
-    pub(super) fn put(self, tx: &mut Tx) {
+    pub(super) fn put(self, tx: &mut Tx) -> Result<()> {
+        let bytes = (self.key.len() + self.message.len()) as i64;
+        message::count_bytes(tx, self.session, bytes)?;
         tx.put(tables::OUTBOX, self.outbox, self.at.as_ms().to_be_bytes());
         tx.put(tables::MESSAGES, self.key, self.message);
+        Ok(())
     }
 }
 
 impl Gateway {
     /// Sends messages in order and answers what became of each, in the same order.
     ///
-    /// A message counts as sent when WhatsApp's server acknowledged it.
+    /// A message counts as sent when WhatsApp's server acknowledged it. When the client is `gone`
+    /// while files are still brought here, nothing is sent.
     pub async fn send(
         &self,
         session: &Arc<Session>,
         drafts: Vec<Draft>,
         key: Option<IdempotencyKey>,
+        gone: &CancellationToken,
     ) -> Result<Vec<Outcome>> {
         let row_key = key.as_ref().map(|key| idempotency_key(session.number, key));
         let _first = session.ordinary_send();
@@ -316,7 +333,11 @@ impl Gateway {
         if !self.soon_connected(session).await {
             return Err(not_connected(session));
         }
-        let jobs = self.jobs(session, drafts, ids).await;
+        let jobs = tokio::select! {
+            biased;
+            jobs = self.jobs(session, drafts, ids) => jobs,
+            () = gone.cancelled() => return Err(Error::invalid("The client hung up")),
+        };
         let mut jobs = with_album_heads(jobs);
         self.store_jobs(session, &jobs, key.map(|k| k.request).zip(row_key.clone()))
             .await?;
@@ -439,7 +460,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, id.as_str(), number)?;
                 for row in rows {
-                    row.put(tx);
+                    row.put(tx)?;
                 }
                 if let Some((row, remembered)) = remembered {
                     tx.put(tables::IDEMPOTENCY, row, record::encode(&remembered)?);

@@ -158,6 +158,8 @@ impl App {
             request.param_values = params;
         }
         let handler = entry.route.handler.clone();
+        // The client hangs up: this future is dropped, and a handler that runs on hears of it.
+        let _waits = request.gone().drop_guard();
         let outcome = if entry.route.detached {
             let tasks = request.connection.tasks.clone();
             let task = tasks.spawn(caught(handler, request, self.metrics.clone()));

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::connection::{Connection, Guarded, Wire};
-use super::{App, Metrics, Peer, Request};
+use super::{App, Metrics, Peer, Request, Room};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many connections may wait to be accepted.
@@ -121,6 +121,8 @@ pub struct Limits {
     pub write_idle: Duration,
     /// The size of a body, where the route has no limit of its own.
     pub max_json: u64,
+    /// What the bodies of all requests under way may take in memory.
+    pub room: Room,
     /// Connections at a time, upgraded ones included. More have to wait.
     pub max_connections: usize,
     /// For requests under way when the program stops.
@@ -135,6 +137,7 @@ impl Default for Limits {
             body_total: Duration::from_secs(60),
             write_idle: Duration::from_secs(30),
             max_json: 2 * 1024 * 1024,
+            room: Room::default(),
             max_connections: 1024,
             drain: Duration::from_secs(10),
         }

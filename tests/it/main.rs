@@ -23,3 +23,4 @@ mod pairing;
 mod power;
 mod service;
 mod upgrade;
+mod weight;
