@@ -336,7 +336,7 @@ async fn lists_campaigns_and_messages_end_where_the_quota_does() {
     let token = rig.pair("shop", "6281200007003").await;
     let other = rig.create("other").await;
     let people: Vec<Value> = (0..2000_u64)
-        .map(|n| json!({ "number": format!("{}", 6_281_200_000_000 + n), "note": "x".repeat(200) }))
+        .map(|n| json!({ "number": format!("{}", 6_281_200_000_000 + n), "note": "x".repeat(300) }))
         .collect();
     let list = json!({ "name": "people", "recipients": people });
     let post = |path: &str, token: &str, body: &Value| rig.post(path, body).bearer(token).send();
