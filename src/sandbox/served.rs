@@ -139,12 +139,12 @@ fn media_routes(network: &Arc<Network>) -> Vec<Route> {
 }
 
 /// A body of any size: this is no server for strangers.
-async fn whole(request: &mut Request) -> Result<Vec<u8>> {
+async fn whole(request: &mut Request) -> Result<bytes::Bytes> {
     let mut body = Vec::new();
     while let Some(chunk) = request.chunk().await? {
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(body.into())
 }
 
 async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {

@@ -394,6 +394,9 @@ struct Fields {
     states: Result<Vec<(u32, State)>>,
 }
 
+/// What a list or campaign said: its fields, its people, and what became of those of whom it is known.
+type Told = (Object, Parsed, Vec<(u32, State)>);
+
 /// What of a row is the person.
 const PERSON: &[&str] = &["number", "name", "jobTitle", "companyName", "customFields"];
 
@@ -409,7 +412,7 @@ impl Fields {
         }
     }
 
-    fn finish(self) -> Result<(Object, Parsed, Vec<(u32, State)>)> {
+    fn finish(self) -> Result<Told> {
         if self.allowance.is_exceeded() {
             let text = format!("a list or campaign holds more than {MAX_VALUES} other values");
             return Err(Error::new(ErrorKind::TooLarge, text));
