@@ -94,6 +94,11 @@ pub struct Config {
     pub media_days: u32,
     /// How many bytes the files of one session may take.
     pub media_quota: u64,
+    /// How many bytes of the store the lists, campaigns and messages of one session may take; 0 is
+    /// no limit.
+    pub store_quota: u64,
+    /// How many bytes the bodies of all requests under way may take in memory.
+    pub body_budget: u64,
     /// The largest file that a link or a message may bring.
     pub max_media_bytes: u64,
     /// How the linked device is called on the phone.
@@ -134,6 +139,8 @@ impl Default for Config {
             retention_days: 30,
             media_days: 30,
             media_quota: 1 << 30,
+            store_quota: 2 << 30,
+            body_budget: 32 << 20,
             max_media_bytes: 100 << 20,
             device_name: "Warung".into(),
             show_online: false,
@@ -322,6 +329,8 @@ impl Config {
                 self.media_days = u32::try_from(count()?.clamp(1, 3650)).unwrap_or(30);
             }
             "media_quota" => self.media_quota = count()?.max(1 << 20) as u64,
+            "store_quota" => self.store_quota = count()? as u64,
+            "body_budget" => self.body_budget = count()?.max(1 << 20) as u64,
             "max_media_bytes" => self.max_media_bytes = count()?.max(1 << 20) as u64,
             "device_name" => self.device_name = value.into(),
             "show_online" => self.show_online = value.parse().map_err(|_| bad("true or false"))?,

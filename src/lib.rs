@@ -16,7 +16,9 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod jid;
+pub mod json;
 pub mod logging;
+pub mod memory;
 pub mod names;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -8,6 +8,7 @@ use warung::{commands, logging};
 
 fn main() -> ExitCode {
     tune_allocator();
+    warung::memory::give_back_with(trim);
     let (command, config) = match Config::load(std::env::args_os().skip(1)) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
@@ -70,5 +71,15 @@ fn tune_allocator() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
         libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
+/// Gives free memory back that lies between what is in use, where no threshold finds it.
+fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "malloc_trim has no safe form")]
+    // SAFETY: malloc_trim takes a number, locks the arenas itself, and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

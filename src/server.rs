@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::campaign;
+use crate::domain::fair::Places;
 use crate::domain::media::folder::Folder;
 use crate::domain::media::received;
 use crate::domain::media::turns::Turns;
@@ -22,7 +23,7 @@ use crate::domain::vault::{Vault, private_folder, secret_file};
 use crate::domain::{Gateway, Parts, event, retention, unread, webhook};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
-use crate::http::{App, Limits, Listen, Metrics, Mount, Server as Listener};
+use crate::http::{App, BodyBudget, Limits, Listen, Metrics, Mount, Server as Listener};
 use crate::ids::{IdSource, SessionId};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
@@ -41,6 +42,23 @@ const WEBHOOK_PATIENCE: Patience = Patience {
     idle: Duration::from_secs(5),
     total: Duration::from_secs(15),
 };
+
+/// How long the file of a link may take. It is wanted by a client who waits, and holds a place.
+const LINK_PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(10),
+    head: Duration::from_secs(30),
+    idle: Duration::from_secs(20),
+    total: Duration::from_secs(600),
+};
+
+/// How many links are fetched at once, and how many of one session.
+const LINKS_AT_ONCE: usize = 8;
+const LINKS_OF_ONE: usize = 2;
+
+/// How many searches run at once, and how many of one session: few enough that most of the threads
+/// for blocking work are left to files and to the keys of WhatsApp.
+const SCANS_AT_ONCE: usize = 4;
+const SCANS_OF_ONE: usize = 2;
 
 /// More events than one interval between fsyncs can hold.
 const EVENT_GAP: u64 = 1 << 20;
@@ -133,6 +151,8 @@ impl Server {
                 campaign::MAX_BACKOFF,
             ),
             pictures: Turns::of_machine(),
+            link_places: Places::new(LINKS_AT_ONCE, LINKS_OF_ONE),
+            scan_places: Places::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             link_client: Client::new(policies.links)?,
             store,
             clock: deps.clock,
@@ -279,7 +299,7 @@ impl Policies {
             base = base.with_roots(&pem).map_err(|e| wrong(&e.detail()))?;
         }
         Ok(Self {
-            links: base.clone(),
+            links: base.clone().with_patience(LINK_PATIENCE),
             webhooks: base
                 .clone()
                 .with_loopback(config.webhooks_to_loopback)
@@ -352,6 +372,7 @@ fn limits(config: &Config) -> Limits {
     let per_address = config.max_connections_per_address;
     Limits {
         max_connections,
+        body_budget: BodyBudget::new(config.body_budget),
         max_per_address: per_address.unwrap_or((max_connections / 4).max(8)),
         ..Limits::default()
     }

@@ -16,15 +16,18 @@ use crate::jid::recipient;
 /// The session that the form send uses when none is named, as documented.
 const DEFAULT_SESSION: &str = "putra";
 
+/// The largest request: these routes may be open to everybody, and carry one text.
+const MAX_BODY: u64 = 64 * 1024;
+
 /// Its routes, and the later spellings of the original program.
 pub fn mount(gateway: &Gateway) -> Mount {
     Mount {
         prefix: "/api",
         routes: vec![
-            route(gateway, Method::POST, "/send-message", send_json),
-            route(gateway, Method::POST, "/message", send_form),
-            route(gateway, Method::POST, "/v1/legacy/send-message", send_json),
-            route(gateway, Method::POST, "/v1/legacy/message", send_form),
+            route(gateway, Method::POST, "/send-message", send_json).body_limit(MAX_BODY),
+            route(gateway, Method::POST, "/message", send_form).body_limit(MAX_BODY),
+            route(gateway, Method::POST, "/v1/legacy/send-message", send_json).body_limit(MAX_BODY),
+            route(gateway, Method::POST, "/v1/legacy/message", send_form).body_limit(MAX_BODY),
         ],
         render: rules::refuse,
     }

@@ -8,7 +8,7 @@ use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Refused, Reply, Request, StatusCode};
+use crate::http::{Refused, Reply, Request, StatusCode, Whole};
 use crate::ids::SessionId;
 
 /// The caller of a v1 request, by `X-Master-Key` or `Authorization: Bearer`.
@@ -50,10 +50,21 @@ pub(super) fn session_in_path(gateway: &Gateway, request: &Request) -> Result<Ar
 
 /// A body that must be a JSON object.
 pub(super) async fn object(request: &mut Request) -> Result<Map<String, Value>> {
-    match request.json_value().await? {
-        Value::Object(map) => Ok(map),
-        _ => Err(Error::invalid("The request body must be a JSON object")),
+    object_of(request.whole().await?).await
+}
+
+/// The same, where no body is as good as an empty object.
+pub(super) async fn object_or_nothing(request: &mut Request) -> Result<Map<String, Value>> {
+    let body = request.whole().await?;
+    if body.is_empty() {
+        return Ok(Map::new());
     }
+    object_of(body).await
+}
+
+async fn object_of(body: Whole) -> Result<Map<String, Value>> {
+    let object = body.object().await?;
+    object.ok_or_else(|| Error::invalid("The request body must be a JSON object"))
 }
 
 /// A text field: absent and null are `None`, another type is refused by the field's name.

@@ -116,6 +116,17 @@ impl Draft {
         }
     }
 
+    /// How many bytes of a file it holds itself.
+    pub fn inline_bytes(&self) -> usize {
+        match &self.content {
+            Content::Media(media) => match &media.source {
+                Source::Inline(text) => text.len(),
+                Source::Stored(_) | Source::Link(_) => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// Words, checked.
     pub fn text(to: Jid, body: &str) -> Result<Self> {
         Ok(Self::new(to, Content::Text(checked_text(body)?)))

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipient::{MAX_RECIPIENTS, Parsed, Recipient, too_many};
+use super::recipient::{MAX_RECIPIENTS, Parsed, People, Recipient, too_many};
 use super::roster::{self, Roster};
 use super::session::{Session, must_be_kept};
+use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{RowId, SessionNumber};
@@ -16,6 +17,10 @@ use crate::time::Timestamp;
 
 /// How many lists a session may have.
 const MAX_LISTS: usize = 1000;
+const WHAT: &str = "recipient lists";
+
+/// How many bytes of recipients are answered at a time, whatever number was asked for.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// A list without its recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +42,16 @@ pub struct List {
     pub last_used: Option<Timestamp>,
     /// How many campaigns used it.
     pub usage_count: u32,
+    /// How many bytes its recipients take; `None` when it was made before that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+}
+
+impl List {
+    /// Counts recipients that came, changed or went.
+    fn weigh(&mut self, came: u64, went: u64) {
+        self.bytes = self.bytes.map(|bytes| (bytes + came).saturating_sub(went));
+    }
 }
 
 impl Record for List {
@@ -53,7 +68,7 @@ pub struct ListChange {
     /// Words to find it by.
     pub tags: Option<Vec<String>>,
     /// Its recipients, which replace those that are there.
-    pub recipients: Option<Vec<Recipient>>,
+    pub recipients: Option<People>,
 }
 
 fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
@@ -123,14 +138,19 @@ impl Gateway {
             updated_at: None,
             last_used: None,
             usage_count: 0,
+            bytes: None,
         };
-        let rows = roster::encode(recipients)?;
+        let rows = roster::encode(&recipients);
+        drop(recipients);
+        list.bytes = Some(rows.bytes());
         let (row_id, name, number) = (id.clone(), session.id.clone(), session.number);
+        let quota = self.config.store_quota;
         let list = self
             .store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, name.as_str(), number)?;
-                refuse_too_many(tx, number)?;
+                refuse_more_than(tx, tables::LISTS, number, MAX_LISTS, WHAT)?;
+                refuse_beyond(tx, number, rows.bytes(), quota)?;
                 list.roster = roster::number(tx)?;
                 roster::write(tx, list.roster, rows);
                 put(tx, number, &row_id, &list)?;
@@ -159,31 +179,35 @@ impl Gateway {
         Ok(lists)
     }
 
-    /// Recipients of a list in order, after `skip` others.
+    /// Recipients of a list in order, after `skip` others: as many as asked for, or fewer when they
+    /// are large; and whether there are more.
     pub async fn list_recipients(
         &self,
+        session: &Session,
         list: &List,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<Recipient>> {
+    ) -> Result<(Vec<Recipient>, bool)> {
         let roster = list.roster;
-        self.store
-            .read_slow(move |read| {
-                let mut left = skip;
-                let mut page = Vec::new();
-                roster::visit(read, roster, 0, |_, recipient| {
-                    if left > 0 {
-                        left -= 1;
-                    } else if page.len() < limit {
-                        page.push(recipient);
-                    } else {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    Ok(ControlFlow::Continue(()))
-                })?;
-                Ok(page)
-            })
-            .await
+        self.scan(session.number, move |read| {
+            let (mut left, mut bytes) = (skip, 0);
+            let mut page = Vec::new();
+            let mut more = false;
+            roster::visit(read, roster, 0, |_, recipient| {
+                if left > 0 {
+                    left -= 1;
+                } else if page.len() < limit && bytes < PAGE_BYTES {
+                    bytes += recipient.size();
+                    page.push(recipient);
+                } else {
+                    more = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok((page, more))
+        })
+        .await
     }
 
     /// Changes a list.
@@ -195,8 +219,9 @@ impl Gateway {
     ) -> Result<List> {
         let now = self.clock.now();
         let count = change.recipients.as_ref().map(|r| r.len() as u32);
-        let rows = change.recipients.map(roster::encode).transpose()?;
-        let (id, number) = (id.clone(), session.number);
+        let rows = change.recipients.as_ref().map(roster::encode);
+        drop(change.recipients);
+        let (id, number, quota) = (id.clone(), session.number, self.config.store_quota);
         self.store
             .write(Durability::Sync, move |tx| {
                 let mut list = get(tx, number, &id)?;
@@ -210,6 +235,9 @@ impl Gateway {
                     list.tags = tags;
                 }
                 if let (Some(rows), Some(count)) = (rows, count) {
+                    let before = roster::bytes(tx, list.roster)?;
+                    refuse_beyond(tx, number, rows.bytes().saturating_sub(before), quota)?;
+                    list.bytes = Some(rows.bytes());
                     removal::of_roster(tx, list.roster);
                     list.roster = roster::number(tx)?;
                     roster::write(tx, list.roster, rows);
@@ -245,12 +273,16 @@ impl Gateway {
         let now = self.clock.now();
         let new_id = self.ids.row_id("list", now);
         let (from, to, number) = (id.clone(), new_id.clone(), session.number);
+        let quota = self.config.store_quota;
         let list = self
             .store
             .write(Durability::Sync, move |tx| {
                 let original = get(tx, number, &from)?;
-                refuse_too_many(tx, number)?;
+                refuse_more_than(tx, tables::LISTS, number, MAX_LISTS, WHAT)?;
+                let bytes = roster::bytes(tx, original.roster)?;
+                refuse_beyond(tx, number, bytes, quota)?;
                 let list = List {
+                    bytes: Some(bytes),
                     roster: roster::number(tx)?,
                     name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
                     created_at: now,
@@ -283,10 +315,12 @@ impl Gateway {
         recipient: Recipient,
     ) -> Result<List> {
         let now = self.clock.now();
-        let (id, number) = (id.clone(), session.number);
+        let (id, number, quota) = (id.clone(), session.number, self.config.store_quota);
+        let bytes = recipient.stored_bytes();
         self.store
             .write(Durability::Sync, move |tx| {
                 let mut list = get(tx, number, &id)?;
+                refuse_beyond(tx, number, bytes, quota)?;
                 if list.count as usize >= MAX_RECIPIENTS {
                     return Err(too_many());
                 }
@@ -299,6 +333,7 @@ impl Gateway {
                 let place = roster::end(tx, list.roster)?;
                 roster::set(tx, list.roster, place, Some(recipient))?;
                 list.count += 1;
+                list.weigh(bytes, 0);
                 list.updated_at = Some(now);
                 put(tx, number, &id, &list)?;
                 Ok(list)
@@ -311,31 +346,27 @@ impl Gateway {
         &self,
         session: &Session,
         id: &RowId,
-        people: Vec<Recipient>,
+        people: People,
     ) -> Result<(List, Vec<String>)> {
         let now = self.clock.now();
-        let (id, number) = (id.clone(), session.number);
+        let (id, number, quota) = (id.clone(), session.number, self.config.store_quota);
         self.store
             .write(Durability::Sync, move |tx| {
                 let mut list = get(tx, number, &id)?;
-                let mut there = std::collections::HashSet::new();
-                roster::visit(tx, list.roster, 0, |_, recipient| {
-                    there.insert(recipient.number);
-                    Ok(ControlFlow::Continue(()))
-                })?;
-                let (known, new): (Vec<_>, Vec<_>) = people
-                    .into_iter()
-                    .partition(|who| there.contains(&who.number));
+                let (new, known) = strangers(tx, list.roster, &people)?;
+                drop(people);
                 if list.count as usize + new.len() > MAX_RECIPIENTS {
                     return Err(too_many());
                 }
+                let bytes = roster::encode(&new).bytes();
+                refuse_beyond(tx, number, bytes, quota)?;
                 let first = roster::end(tx, list.roster)?;
                 list.count += new.len() as u32;
                 list.updated_at = Some(now);
-                roster::extend(tx, list.roster, first, new)?;
+                roster::extend(tx, list.roster, first, &new)?;
+                list.weigh(bytes, 0);
                 put(tx, number, &id, &list)?;
-                let known = known.into_iter().map(|who| who.number.to_string());
-                Ok((list, known.collect()))
+                Ok((list, known))
             })
             .await
     }
@@ -356,7 +387,9 @@ impl Gateway {
                 let found = roster::find(tx, list.roster, &old)?;
                 let (place, recipient) =
                     found.ok_or_else(|| Error::not_found("Recipient not found in list"))?;
+                let before = recipient.stored_bytes();
                 let changed = change(recipient);
+                let after = changed.as_ref().map_or(0, Recipient::stored_bytes);
                 match &changed {
                     None => list.count = list.count.saturating_sub(1),
                     Some(new) if new.number.as_str() != old => {
@@ -370,6 +403,7 @@ impl Gateway {
                     Some(_) => {}
                 }
                 roster::set(tx, list.roster, place, changed)?;
+                list.weigh(after, before);
                 list.updated_at = Some(now);
                 put(tx, number, &id, &list)?;
                 Ok(list)
@@ -386,23 +420,23 @@ impl Gateway {
     ) -> Result<Vec<(RowId, String, Recipient)>> {
         let lists = self.lists(session)?;
         let words = words.to_lowercase();
-        self.store
-            .read_slow(move |read| {
-                let mut found = Vec::new();
-                for (id, list) in lists {
-                    roster::visit(read, list.roster, 0, |_, recipient| {
-                        if found.len() == limit {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                        if matches(&recipient, &words) {
-                            found.push((id.clone(), list.name.clone(), recipient));
-                        }
-                        Ok(ControlFlow::Continue(()))
-                    })?;
-                }
-                Ok(found)
-            })
-            .await
+        self.scan(session.number, move |read| {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for (id, list) in lists {
+                roster::visit(read, list.roster, 0, |_, recipient| {
+                    if found.len() == limit || bytes > PAGE_BYTES {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    if matches(&recipient, &words) {
+                        bytes += recipient.size();
+                        found.push((id.clone(), list.name.clone(), recipient));
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+            Ok(found)
+        })
+        .await
     }
 }
 
@@ -417,14 +451,24 @@ fn matches(recipient: &Recipient, words: &str) -> bool {
     .any(|text| text.to_lowercase().contains(words))
 }
 
-fn refuse_too_many(read: &impl Read, session: SessionNumber) -> Result<()> {
-    let there = read.prefix(tables::LISTS, &session.0.to_be_bytes(), None, MAX_LISTS)?;
-    if there.len() < MAX_LISTS {
-        return Ok(());
+/// The people who are not in the roster yet, and the numbers of those who are.
+fn strangers(read: &impl Read, roster: Roster, people: &People) -> Result<(People, Vec<String>)> {
+    let digits = |who: &Recipient| who.number.as_str().parse::<u64>();
+    let mut there = std::collections::HashSet::new();
+    roster::visit(read, roster, 0, |_, recipient| {
+        there.extend(digits(&recipient));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let (mut new, mut known) = (People::default(), Vec::new());
+    for who in people.iter() {
+        let who = who?;
+        if digits(&who).is_ok_and(|number| there.contains(&number)) {
+            known.push(who.number.to_string());
+        } else {
+            new.push(&who)?;
+        }
     }
-    Err(Error::invalid(format!(
-        "A session may have {MAX_LISTS} recipient lists"
-    )))
+    Ok((new, known))
 }
 
 /// What a client sent as recipients, as far as it can be used.

@@ -203,6 +203,40 @@ pub(super) struct Step<'a> {
     pub(super) refusal: Option<&'a str>,
 }
 
+fn bytes_key(session: SessionNumber) -> Vec<u8> {
+    [b"messages/".as_slice(), &session.0.to_be_bytes()].concat()
+}
+
+/// About how many bytes the stored messages of a session take. Those that were stored before they
+/// were counted are missing, until they are forgotten.
+pub(super) fn bytes(read: &impl Read, session: SessionNumber) -> Result<u64> {
+    let number = |row: &[u8]| row.try_into().map(u64::from_be_bytes).unwrap_or(0);
+    let row = read.view(tables::META, &bytes_key(session), number)?;
+    Ok(row.unwrap_or(0))
+}
+
+/// Counts messages that are stored, or are not any more.
+pub(super) fn count_bytes(tx: &mut Tx, session: SessionNumber, more: i64) -> Result<()> {
+    let bytes = bytes(tx, session)?.saturating_add_signed(more);
+    tx.put(tables::META, bytes_key(session), bytes.to_be_bytes());
+    Ok(())
+}
+
+/// Removes one message's row, which has so many bytes.
+pub(super) fn forget(tx: &mut Tx, key: &[u8], value: usize) -> Result<()> {
+    if let Some(session) = key.first_chunk::<4>() {
+        let session = SessionNumber(u32::from_be_bytes(*session));
+        count_bytes(tx, session, -((key.len() + value) as i64))?;
+    }
+    tx.delete(tables::MESSAGES, key);
+    Ok(())
+}
+
+/// Forgets how many bytes a session's messages took.
+pub(super) fn uncount(tx: &mut Tx, session: SessionNumber) {
+    tx.delete(tables::META, &bytes_key(session));
+}
+
 impl Gateway {
     /// A message of the session by its id; ours first when several people used the same id.
     pub fn message(&self, session: &Session, id: &MessageId) -> Result<Message> {

@@ -4,6 +4,7 @@ pub mod campaign;
 mod chat;
 pub mod draft;
 pub mod event;
+pub mod fair;
 pub mod inbound;
 pub mod key;
 pub mod list;
@@ -21,6 +22,8 @@ pub mod schedule;
 pub mod send;
 pub mod session;
 pub mod sheet;
+pub mod spool;
+mod stored;
 pub mod suppression;
 pub mod template;
 pub mod unread;
@@ -37,10 +40,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::error::Result;
 use crate::http::client::{Client, Dialer};
-use crate::ids::IdSource;
+use crate::ids::{IdSource, SessionNumber};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
-use crate::store::{Durability, Store, Tx};
+use crate::store::{Durability, Reader, Store, Tx};
 use crate::time::Clock;
 use crate::wa::Endpoint;
 
@@ -94,6 +97,10 @@ pub struct Parts {
     pub campaigns: campaign::run::Campaigns,
     /// Recipients of campaigns that are to be tried again.
     pub retries: Queue,
+    /// Who fetches links that clients name.
+    pub link_places: fair::Places,
+    /// Who searches the store.
+    pub scan_places: fair::Places,
     /// Fetches links that clients name.
     pub link_client: Client,
     /// Sends webhooks.
@@ -119,6 +126,16 @@ impl Gateway {
     /// Wraps the parts.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Reads what takes long, for a client who is given up on when nobody waits for it any more.
+    pub(crate) async fn scan<T: Send + 'static>(
+        &self,
+        session: SessionNumber,
+        read: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _place = self.scan_places.take(session).await?;
+        self.store.read_slow(read).await
     }
 
     /// Runs a write that may record events, and wakes those who wait for them.

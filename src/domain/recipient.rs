@@ -4,12 +4,15 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::jid::{Jid, PhoneNumber, Server};
+use crate::json::{Allowance, Bounded, Object, Passed};
 
 /// How many rows one list or campaign may have.
 pub const MAX_RECIPIENTS: usize = 100_000;
@@ -21,6 +24,10 @@ pub const MAX_FIELDS: usize = 50;
 pub const MAX_KEY: usize = 64;
 /// The longest value of a custom field, in characters.
 pub const MAX_VALUE: usize = 1024;
+/// How many rows of a list may be refused.
+pub const MAX_REJECTED: usize = 10_000;
+/// How many JSON values one row may hold.
+const MAX_ROW_VALUES: usize = 512;
 /// How much of a rejected row is shown, in characters.
 const MAX_SHOWN: usize = 64;
 
@@ -67,6 +74,17 @@ impl Recipient {
         value.filter(|value| !value.is_empty())
     }
 
+    /// How many bytes its stored form takes.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        serde_json::to_vec(self).map_or(0, |stored| stored.len() as u64)
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        let fields = self.fields.iter().map(|(k, v)| k.len() + v.len() + 64);
+        self.name.len() + self.job_title.len() + self.company.len() + fields.sum::<usize>() + 128
+    }
+
     fn known(&self, known: Known) -> &str {
         match known {
             Known::Number => self.number.as_str(),
@@ -97,33 +115,99 @@ impl Recipient {
 }
 
 /// A row that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rejected {
     /// Which row, counted from 1; in a sheet the line.
     pub row: usize,
     /// What stood there, at most 64 characters, without control characters.
     pub input: String,
     /// Why it was not taken.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
 }
 
 /// A row whose number an earlier row had already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Merged {
     /// Which row, counted from 1; in a sheet the line.
     pub row: usize,
     /// The earlier row that it went into.
     pub into: usize,
     /// The number that both have.
-    #[serde(with = "digits")]
-    pub number: PhoneNumber,
+    #[serde(serialize_with = "as_text")]
+    pub number: u64,
+}
+
+/// A number without a leading 0 as its digits.
+fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+/// Recipients in the form in which they are stored, one after the other: a hundred thousand take
+/// about the room of the request that named them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct People {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    /// Those that later rows filled.
+    filled: BTreeMap<usize, Vec<u8>>,
+}
+
+impl People {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Adds one at the end.
+    pub fn push(&mut self, recipient: &Recipient) -> Result<()> {
+        serde_json::to_writer(&mut self.bytes, recipient).map_err(Error::internal)?;
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// The stored form of the one at this place; empty beyond the end.
+    pub(super) fn stored(&self, at: usize) -> &[u8] {
+        if let Some(filled) = self.filled.get(&at) {
+            return filled;
+        }
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.ends
+            .get(at)
+            .map_or(&[], |end| &self.bytes[begin..*end])
+    }
+
+    /// They, one by one.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Recipient>> {
+        (0..self.len()).map(|at| serde_json::from_slice(self.stored(at)).map_err(Error::internal))
+    }
+
+    /// Fills the one at this place from a later row.
+    fn fill(&mut self, at: usize, later: Recipient) -> Result<()> {
+        let texts = [&later.name, &later.job_title, &later.company];
+        if later.fields.is_empty() && texts.iter().all(|text| text.is_empty()) {
+            return Ok(());
+        }
+        let before: Recipient = serde_json::from_slice(self.stored(at)).map_err(Error::internal)?;
+        let mut after = before.clone();
+        after.fill(later);
+        if after != before {
+            let stored = serde_json::to_vec(&after).map_err(Error::internal)?;
+            self.filled.insert(at, stored);
+        }
+        Ok(())
+    }
 }
 
 /// What became of all rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// The recipients, each number once, in the order of their first rows.
-    pub recipients: Vec<Recipient>,
+    pub recipients: People,
     /// The rows that were not taken.
     pub rejected: Vec<Rejected>,
     /// The rows that went into earlier ones.
@@ -131,37 +215,10 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Reads what a client sent as `recipients`: an array of objects, texts and numbers, one of
-    /// these alone, or a text with numbers separated by newlines, commas or semicolons.
-    /// `country` stands for a leading 0.
+    /// Reads what a client sent as `recipients` from a value that is there; see [`Rows`].
     pub fn from_json(value: &Value, country: Option<&str>) -> Result<Self> {
-        let rows = match value {
-            Value::Array(rows) => rows.as_slice(),
-            Value::String(text) => return Self::from_text(text, country),
-            Value::Object(_) | Value::Number(_) => std::slice::from_ref(value),
-            Value::Null | Value::Bool(_) => {
-                return Err(Error::invalid(
-                    "must be an array, or numbers separated by commas or newlines",
-                ));
-            }
-        };
-        if rows.len() > MAX_RECIPIENTS {
-            return Err(too_many());
-        }
-        let mut gathering = Gathering::new(country, rows.len());
-        for (at, value) in (1..).zip(rows) {
-            match value {
-                Value::Object(object) => match Row::from_object(object) {
-                    Ok(row) => gathering.add(at, row),
-                    Err(reason) => gathering.reject(at, &number_in(object), reason),
-                },
-                other => match text_of(other) {
-                    Ok(number) => gathering.add(at, Row::of_number(number)),
-                    Err(reason) => gathering.reject(at, &brief(other), reason),
-                },
-            }
-        }
-        Ok(gathering.parsed)
+        let rows = Rows::new(country, |_: &Object| {});
+        rows.deserialize(value).map_err(Error::internal)?
     }
 
     /// Reads numbers separated by newlines, commas or semicolons; the empty ones do not count.
@@ -172,9 +229,153 @@ impl Parsed {
             if at > MAX_RECIPIENTS {
                 return Err(too_many());
             }
-            gathering.add(at, Row::of_number(part.into()));
+            gathering.add(at, Row::of_number(part.into()))?;
         }
         Ok(gathering.parsed)
+    }
+}
+
+/// Reads what a client sent as `recipients`, row by row: an array of objects, texts and numbers, one
+/// of these alone, or a text with numbers separated by newlines, commas or semicolons. No row is kept
+/// as JSON. `country` stands for a leading 0.
+///
+/// What is no list, or too long, is passed over to its end, so that the rest of the body is judged too.
+pub struct Rows<F> {
+    country: Option<String>,
+    /// The members of an object that count; all, when it is empty.
+    only: &'static [&'static str],
+    /// Sees each object that became a recipient of its own.
+    seen: F,
+}
+
+impl<F: FnMut(&Object)> Rows<F> {
+    /// A reader that shows the objects of the rows that were taken to `seen`.
+    pub fn new(country: Option<&str>, seen: F) -> Self {
+        Self {
+            country: country.map(str::to_owned),
+            only: &[],
+            seen,
+        }
+    }
+
+    /// Looks at these members only.
+    #[must_use]
+    pub fn only(mut self, members: &'static [&'static str]) -> Self {
+        self.only = members;
+        self
+    }
+
+    /// One row, which may also be all there is.
+    fn row(
+        &mut self,
+        gathering: &mut Gathering<'_>,
+        at: usize,
+        row: Value,
+        whole: bool,
+    ) -> Result<()> {
+        match &row {
+            _ if !whole => gathering.reject(at, "", "more than 50 custom fields"),
+            Value::Object(object) => {
+                let before = gathering.parsed.recipients.len();
+                match Row::from_object(object, self.only) {
+                    Ok(row) => gathering.add(at, row)?,
+                    Err(reason) => gathering.reject(at, &number_in(object), reason)?,
+                }
+                if gathering.parsed.recipients.len() > before {
+                    (self.seen)(object);
+                }
+                Ok(())
+            }
+            other => match text_of(other) {
+                Ok(number) => gathering.add(at, Row::of_number(number)),
+                Err(reason) => gathering.reject(at, &brief(other), reason),
+            },
+        }
+    }
+
+    fn alone(mut self, row: Value, whole: bool) -> Result<Parsed> {
+        let country = self.country.take();
+        let mut gathering = Gathering::new(country.as_deref(), 1);
+        self.row(&mut gathering, 1, row, whole)?;
+        Ok(gathering.parsed)
+    }
+}
+
+/// The values of one row, and how much of a text is looked at.
+fn row_allowance() -> Allowance {
+    Allowance::new(MAX_ROW_VALUES).with_texts_of(4 * (MAX_VALUE + MAX_SHOWN) + 1)
+}
+
+fn no_list() -> Error {
+    Error::invalid("must be an array, or numbers separated by commas or newlines")
+}
+
+impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Rows<F> {
+    type Value = Result<Parsed>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(&Object)> Visitor<'de> for Rows<F> {
+    type Value = Result<Parsed>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("recipients")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Err(no_list()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Err(no_list()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(self.alone(number.into(), true))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(self.alone(number.into(), true))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(self.alone(number.into(), true))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Parsed::from_text(text, self.country.as_deref()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let allowance = row_allowance();
+        let row = Bounded(&allowance).visit_map(map)?;
+        Ok(self.alone(row, !allowance.is_exceeded()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let country = self.country.take();
+        let mut gathering = Gathering::new(country.as_deref(), 0);
+        for at in 1.. {
+            let allowance = row_allowance();
+            let Some(row) = seq.next_element_seed(Bounded(&allowance))? else {
+                break;
+            };
+            let whole = !allowance.is_exceeded();
+            let taken = if at > MAX_RECIPIENTS {
+                Err(too_many())
+            } else {
+                self.row(&mut gathering, at, row, whole)
+            };
+            if let Err(error) = taken {
+                drop(gathering);
+                Passed.visit_seq(seq)?;
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(gathering.parsed))
     }
 }
 
@@ -250,10 +451,11 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn from_object(object: &'a Map<String, Value>) -> Result<Self, String> {
+    fn from_object(object: &'a Object, only: &[&str]) -> Result<Self, String> {
         let mut row = Self::default();
         let mut taken: [Option<(u8, &str)>; 4] = [None; 4];
-        for (key, value) in object {
+        let counts = |key: &str| only.is_empty() || only.contains(&key);
+        for (key, value) in object.iter().filter(|(key, _)| counts(key)) {
             if matches!(key.as_str(), "customFields" | "custom_fields") {
                 match value {
                     Value::Null => {}
@@ -353,7 +555,7 @@ pub(super) struct Gathering<'c> {
     country: Option<&'c str>,
     /// Number to index in `parsed.recipients` and its row. A number has at most 15 digits and no
     /// leading 0, so it is its own key.
-    seen: HashMap<u64, (usize, usize)>,
+    seen: HashMap<u64, (u32, u32)>,
     pub(super) parsed: Parsed,
 }
 
@@ -362,14 +564,11 @@ impl<'c> Gathering<'c> {
         Self {
             country,
             seen: HashMap::with_capacity(rows),
-            parsed: Parsed {
-                recipients: Vec::with_capacity(rows),
-                ..Parsed::default()
-            },
+            parsed: Parsed::default(),
         }
     }
 
-    pub(super) fn add(&mut self, at: usize, row: Row<'_>) {
+    pub(super) fn add(&mut self, at: usize, row: Row<'_>) -> Result<()> {
         let unnumbered = row.number.trim().is_empty();
         let input = if unnumbered { &row.name } else { &row.number }.clone();
         match row.judge(self.country) {
@@ -378,32 +577,43 @@ impl<'c> Gathering<'c> {
         }
     }
 
-    fn take(&mut self, at: usize, recipient: Recipient) {
-        let key = recipient
-            .number
-            .as_str()
-            .parse()
-            .expect("15 digits fit in 64 bits");
+    fn take(&mut self, at: usize, recipient: Recipient) -> Result<()> {
+        let digits = recipient.number.as_str();
+        let key: u64 = digits.parse().expect("15 digits fit in 64 bits");
         let next = self.parsed.recipients.len();
-        let (index, into) = *self.seen.entry(key).or_insert((next, at));
+        let here = (next as u32, at as u32);
+        let (index, into) = *self.seen.entry(key).or_insert(here);
+        let (index, into) = (index as usize, into as usize);
         if index == next {
-            self.parsed.recipients.push(recipient);
-            return;
+            return self.parsed.recipients.push(&recipient);
         }
         self.parsed.merged.push(Merged {
             row: at,
             into,
-            number: recipient.number.clone(),
+            number: key,
         });
-        self.parsed.recipients[index].fill(recipient);
+        self.parsed.recipients.fill(index, recipient)
     }
 
-    pub(super) fn reject(&mut self, at: usize, input: &str, reason: impl Into<String>) {
+    /// Notes a row that is not taken. A list of which so much cannot be taken is another file.
+    pub(super) fn reject(
+        &mut self,
+        at: usize,
+        input: &str,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<()> {
+        let (input, reason) = (shown(input), reason.into());
+        if self.parsed.rejected.len() == MAX_REJECTED {
+            return Err(Error::invalid(format!(
+                "more than {MAX_REJECTED} rows cannot be taken; row {at} ({input}): {reason}"
+            )));
+        }
         self.parsed.rejected.push(Rejected {
             row: at,
-            input: shown(input),
-            reason: reason.into(),
+            input,
+            reason,
         });
+        Ok(())
     }
 }
 
@@ -567,11 +777,30 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn parse(value: &Value) -> Parsed {
-        Parsed::from_json(value, Some("62")).expect("a list")
+    /// What was read, with the recipients as they are stored.
+    #[derive(Debug, Default, PartialEq)]
+    struct Read {
+        recipients: Vec<Recipient>,
+        rejected: Vec<Rejected>,
+        merged: Vec<Merged>,
     }
 
-    fn numbers(parsed: &Parsed) -> Vec<&str> {
+    impl From<Parsed> for Read {
+        fn from(parsed: Parsed) -> Self {
+            let recipients = parsed.recipients.iter().collect::<Result<_>>();
+            Self {
+                recipients: recipients.expect("recipients"),
+                rejected: parsed.rejected,
+                merged: parsed.merged,
+            }
+        }
+    }
+
+    fn parse(value: &Value) -> Read {
+        Parsed::from_json(value, Some("62")).expect("a list").into()
+    }
+
+    fn numbers(parsed: &Read) -> Vec<&str> {
         parsed
             .recipients
             .iter()
@@ -580,8 +809,8 @@ mod tests {
     }
 
     /// Row and beginning of the reason.
-    fn rejections(parsed: &Parsed) -> Vec<(usize, &str)> {
-        let pairs = parsed.rejected.iter().map(|r| (r.row, r.reason.as_str()));
+    fn rejections(parsed: &Read) -> Vec<(usize, &str)> {
+        let pairs = parsed.rejected.iter().map(|r| (r.row, &*r.reason));
         pairs.collect()
     }
 
@@ -688,7 +917,7 @@ mod tests {
             ["6281234567890", "6281234567891", "6281234567892"]
         );
         assert_eq!(rejections(&parsed), [(4, "not a phone number")]);
-        assert_eq!(parse(&json!("")), Parsed::default());
+        assert_eq!(parse(&json!("")), Read::default());
         assert_eq!(
             numbers(&parse(&json!({"number": "6281234567890"}))).len(),
             1
@@ -822,8 +1051,11 @@ mod tests {
         let row = json!(6281234567890_u64);
         assert!(Parsed::from_json(&Value::Array(vec![row.clone(); 100_000]), None).is_ok());
         assert!(Parsed::from_json(&Value::Array(vec![row; 100_001]), None).is_err());
-        assert!(Parsed::from_text(&"1,".repeat(100_000), None).is_ok());
-        assert!(Parsed::from_text(&"1,".repeat(100_001), None).is_err());
+        let good = "6281234567890,";
+        assert!(Parsed::from_text(&good.repeat(100_000), None).is_ok());
+        assert!(Parsed::from_text(&good.repeat(100_001), None).is_err());
+        assert!(Parsed::from_text(&"1,".repeat(MAX_REJECTED), None).is_ok());
+        assert!(Parsed::from_text(&"1,".repeat(MAX_REJECTED + 1), None).is_err());
     }
 
     #[test]
@@ -865,7 +1097,8 @@ mod tests {
             rows in proptest::collection::vec(value(), 0..12), country in any::<bool>(),
         ) {
             let count = rows.len();
-            let parsed = Parsed::from_json(&Value::Array(rows), country.then_some("62")).expect("a list");
+            let parsed = Parsed::from_json(&Value::Array(rows), country.then_some("62"));
+            let parsed = Read::from(parsed.expect("a list"));
             prop_assert_eq!(
                 parsed.recipients.len() + parsed.rejected.len() + parsed.merged.len(),
                 count

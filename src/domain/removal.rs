@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::media::{files, received};
 use super::roster::Roster;
-use super::{Gateway, campaign, event, list, unread, webhook};
+use super::{Gateway, campaign, event, list, message, unread, webhook};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::{Durability, Read, Store, Tx, queue, tables};
@@ -133,6 +133,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     budget.spend(events);
     campaign::rows::delete_some(tx, session, &mut budget)?;
     list::delete_some(tx, session, &mut budget)?;
+    message::uncount(tx, session);
     for table in [
         tables::OUTBOX,
         tables::MESSAGES,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::media::attachment::LIFE;
 use super::message::outbox_key_of;
 use super::send::KEY_LIFE;
-use super::{Gateway, event, webhook};
+use super::{Gateway, event, message, webhook};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::record::{self, Record};
@@ -103,6 +103,7 @@ impl Judge {
         }
         match self.table {
             tables::EVENTS => event::remove(tx, key)?,
+            tables::MESSAGES => message::forget(tx, key, row.len())?,
             table => tx.delete(table, key),
         }
         Ok(true)

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipient::Recipient;
+use super::recipient::{People, Recipient};
 use crate::error::Result;
 use crate::store::record::{self, Record};
 use crate::store::{Read, Tx, tables};
@@ -44,15 +44,36 @@ fn place(chunk: u32, offset: usize) -> Place {
 /// Rows ready to be written: encoding many takes longer than writing them, and the writer is one.
 pub(super) struct Encoded(Vec<Vec<u8>>);
 
-/// Encodes recipients in their order.
-pub(super) fn encode(recipients: Vec<Recipient>) -> Result<Encoded> {
-    let mut rows = Vec::with_capacity(recipients.len().div_ceil(CHUNK));
-    let mut recipients = recipients.into_iter().peekable();
-    while recipients.peek().is_some() {
-        let chunk = Chunk(recipients.by_ref().take(CHUNK).map(Some).collect());
-        rows.push(record::encode(&chunk)?);
+impl Encoded {
+    /// How many bytes they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|row| row.len() as u64).sum()
     }
-    Ok(Encoded(rows))
+}
+
+/// Encodes recipients in their order.
+pub(super) fn encode(people: &People) -> Encoded {
+    encode_from(people, 0)
+}
+
+/// The same from a place in the list on: as [`record::encode`] writes a [`Chunk`].
+fn encode_from(people: &People, first: usize) -> Encoded {
+    let mut rows = Vec::with_capacity(people.len().saturating_sub(first).div_ceil(CHUNK));
+    let mut at = first;
+    while at < people.len() {
+        let end = people.len().min(at + CHUNK);
+        let size: usize = (at..end).map(|i| people.stored(i).len() + 1).sum();
+        let mut row = Vec::with_capacity(size + 2);
+        row.push(Chunk::VERSION);
+        for i in at..end {
+            row.push(if i == at { b'[' } else { b',' });
+            row.extend_from_slice(people.stored(i));
+        }
+        row.push(b']');
+        rows.push(row);
+        at = end;
+    }
+    Encoded(rows)
 }
 
 /// A number for a new roster.
@@ -76,6 +97,16 @@ pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
         tx.put(tables::RECIPIENTS, key(to, chunk_of(&row)), value);
     }
     Ok(())
+}
+
+/// How many bytes all recipients take.
+pub(super) fn bytes(read: &impl Read, roster: Roster) -> Result<u64> {
+    let mut bytes = 0;
+    read.for_each_prefix(tables::RECIPIENTS, &roster.0.to_be_bytes(), |_, value| {
+        bytes += value.len() as u64;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(bytes)
 }
 
 /// The place after the last.
@@ -180,23 +211,17 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
 }
 
 /// Adds recipients after the last place.
-pub(super) fn extend(
-    tx: &mut Tx,
-    roster: Roster,
-    first: Place,
-    recipients: Vec<Recipient>,
-) -> Result<()> {
-    let mut recipients = recipients.into_iter();
-    let mut at = first;
+pub(super) fn extend(tx: &mut Tx, roster: Roster, first: Place, people: &People) -> Result<()> {
+    let (mut at, mut done) = (first, 0);
     // The last row is filled up, then new ones follow.
-    while !(at as usize).is_multiple_of(CHUNK) {
-        let Some(recipient) = recipients.next() else {
-            return Ok(());
-        };
-        set(tx, roster, at, Some(recipient))?;
-        at += 1;
+    for recipient in people.iter() {
+        if (at as usize).is_multiple_of(CHUNK) {
+            break;
+        }
+        set(tx, roster, at, Some(recipient?))?;
+        (at, done) = (at + 1, done + 1);
     }
-    let rows = encode(recipients.collect())?;
+    let rows = encode_from(people, done);
     for (chunk, row) in (at / CHUNK as u32..).zip(rows.0) {
         tx.put(tables::RECIPIENTS, key(roster, chunk), row);
     }

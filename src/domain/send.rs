@@ -96,6 +96,15 @@ impl IdempotencyKey {
             request: Sha256::digest(request).into(),
         })
     }
+
+    /// The same of a request that lies in pieces.
+    pub fn of_pieces<'a>(key: &str, request: impl Iterator<Item = &'a [u8]>) -> Result<Self> {
+        let mut whole = Self::new(key, b"")?;
+        let mut hash = Sha256::new();
+        request.for_each(|piece| hash.update(piece));
+        whole.request = hash.finalize().into();
+        Ok(whole)
+    }
 }
 
 /// Idempotency keys whose first request is still being worked on.
@@ -270,6 +279,7 @@ impl Job {
         };
         Ok(JobRows {
             id: self.id.clone(),
+            session,
             key: message::key(session, &self.id, &self.to, None),
             outbox: message::outbox_key(session, &self.id),
             message: record::encode(&message)?,
@@ -282,6 +292,7 @@ impl Job {
 pub(super) struct JobRows {
     /// Its id.
     pub(super) id: MessageId,
+    session: SessionNumber,
     key: Vec<u8>,
     outbox: Vec<u8>,
     message: Vec<u8>,
@@ -291,6 +302,8 @@ pub(super) struct JobRows {
 impl JobRows {
     /// Writes them.
     pub(super) fn put(self, tx: &mut Tx) -> Result<()> {
+        let bytes = (self.key.len() + self.message.len()) as i64;
+        message::count_bytes(tx, self.session, bytes)?;
         // What a crash interrupted keeps its place when the client asks for it again.
         if !tx.exists(tables::OUTBOX, &self.outbox)? {
             message::put_in_outbox(tx, self.outbox, self.at)?;

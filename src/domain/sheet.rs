@@ -27,6 +27,13 @@ Number,Name,Job Title,Company
 6281234567894,Eko Prasetyo,Engineer,PT Nusantara Teknik
 ";
 
+/// How many columns a sheet may have, and how many bytes one line.
+const MAX_COLUMNS: usize = 1000;
+const MAX_LINE: usize = 1 << 20;
+
+/// The largest sheet, once it is read as text.
+const MAX_TEXT: usize = 32 << 20;
+
 /// How many lines the delimiter is guessed from.
 const SNIFFED_LINES: usize = 20;
 
@@ -50,11 +57,12 @@ impl Sheet {
                 "this is a workbook: save it as CSV",
             ));
         }
-        let text = decode(bytes);
+        let text = decode(bytes)?;
         let (delimiter, text, mut lines) = match announced(&text) {
             Some((delimiter, rest)) => (delimiter, rest, 1),
             None => (sniff(&text), &*text, 0),
         };
+        refuse_endless(text, delimiter, lines)?;
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -103,11 +111,16 @@ impl Sheet {
                     line,
                     input,
                     format!("a quotation mark opens here and never closes: lines {line} to {last} were not read"),
-                );
+                )?;
                 continue;
             }
             let columns = columns.as_deref().unwrap_or_default();
-            let names: Vec<String> = (columns.len()..record.len()).map(unnamed).collect();
+            let names: Vec<String> = (columns.len()..record.len())
+                .map(|at| match record[at].trim().is_empty() {
+                    true => String::new(),
+                    false => unnamed(at),
+                })
+                .collect();
             let mut row = Row::default();
             for (at, cell) in record.iter().enumerate() {
                 match columns.get(at) {
@@ -117,7 +130,7 @@ impl Sheet {
                     None => row.custom(&names[at - columns.len()], plain(cell).into()),
                 }
             }
-            gathering.add(line, row);
+            gathering.add(line, row)?;
         }
         sheet.parsed = gathering.parsed;
         Ok(sheet)
@@ -143,11 +156,17 @@ pub fn line(out: &mut String, cells: &[&str]) {
     out.push_str("\r\n");
 }
 
+/// `=`, `+`, `-` and `@` as East Asian keyboards write them; spreadsheets there run them too.
+const FULL_WIDTH_FORMULA: [char; 4] = ['\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
 /// Whether a spreadsheet would run the cell. Apostrophes in front do not count, so that the one
 /// that [`line`] adds can be told from one that was there.
 fn is_formula(cell: &str) -> bool {
     cell.trim_start_matches('\'')
         .starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+        || cell
+            .trim_start_matches('\'')
+            .starts_with(FULL_WIDTH_FORMULA)
 }
 
 /// A cell without the apostrophe that kept it from being a formula.
@@ -265,20 +284,71 @@ fn sniff(text: &str) -> u8 {
 }
 
 /// Reads the bytes as text: by their mark, as UTF-8, or else as Windows-1252, which every byte fits.
-fn decode(bytes: &[u8]) -> Cow<'_, str> {
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
-        Cow::Owned(text.collect())
+        gathered(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)))
     };
     match bytes {
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, rest @ ..] | rest => match std::str::from_utf8(rest) {
-            Ok(text) => text.into(),
-            Err(_) => rest.iter().map(|byte| windows_1252(*byte)).collect(),
+            Ok(text) => Ok(text.into()),
+            Err(_) => gathered(rest.iter().map(|byte| windows_1252(*byte))),
         },
     }
+}
+
+/// The text of a sheet in another encoding, which may take more room than it took there.
+fn gathered(letters: impl Iterator<Item = char>) -> Result<Cow<'static, str>> {
+    let mut text = String::new();
+    for letter in letters {
+        if text.len() >= MAX_TEXT {
+            return Err(Error::new(ErrorKind::TooLarge, "the sheet is too large"));
+        }
+        text.push(letter);
+    }
+    Ok(Cow::Owned(text))
+}
+
+/// Refuses a line with more cells or bytes than anybody's: the reader of CSV holds a line whole, with
+/// a number for each of its cells.
+///
+/// It follows that reader: a quotation mark counts where a cell begins, and two in it are one.
+fn refuse_endless(text: &str, delimiter: u8, lines_before: usize) -> Result<()> {
+    enum At {
+        CellBegins,
+        Plain,
+        Quoted,
+        MarkInQuoted,
+    }
+    let (mut at, mut cells, mut begin) = (At::CellBegins, 1, 0);
+    for (place, byte) in text.bytes().enumerate() {
+        at = match (at, byte) {
+            (At::Quoted, b'"') => At::MarkInQuoted,
+            (At::Quoted, _) => At::Quoted,
+            (At::CellBegins, b'"') | (At::MarkInQuoted, b'"') => At::Quoted,
+            (_, b'\n' | b'\r') => {
+                (cells, begin) = (1, place + 1);
+                At::CellBegins
+            }
+            (_, other) if other == delimiter => {
+                cells += 1;
+                At::CellBegins
+            }
+            _ => At::Plain,
+        };
+        let what = if cells > MAX_COLUMNS {
+            format!("more than {MAX_COLUMNS} columns")
+        } else if place - begin.min(place) > MAX_LINE {
+            format!("more than {MAX_LINE} bytes: is a quotation mark not closed?")
+        } else {
+            continue;
+        };
+        let line = lines_before + line_ends(&text[..begin]) + 1;
+        return Err(Error::invalid(format!("line {line} has {what}")));
+    }
+    Ok(())
 }
 
 /// The character of a byte; where Windows-1252 has none, Latin-1's.
@@ -299,20 +369,50 @@ fn windows_1252(byte: u8) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::recipient::{Merged, Recipient, Rejected};
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Sheet {
-        Sheet::read(text.as_bytes(), Some("62")).expect("a sheet")
+    /// What was read, with the recipients as they are stored.
+    #[derive(Debug, Default, PartialEq)]
+    struct Read {
+        headers: Vec<String>,
+        parsed: Rows,
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Rows {
+        recipients: Vec<Recipient>,
+        rejected: Vec<Rejected>,
+        merged: Vec<Merged>,
+    }
+
+    impl From<Sheet> for Read {
+        fn from(sheet: Sheet) -> Self {
+            let recipients = sheet.parsed.recipients.iter().collect::<Result<_>>();
+            Self {
+                headers: sheet.headers,
+                parsed: Rows {
+                    recipients: recipients.expect("recipients"),
+                    rejected: sheet.parsed.rejected,
+                    merged: sheet.parsed.merged,
+                },
+            }
+        }
+    }
+
+    fn read(text: &str) -> Read {
+        let sheet = Sheet::read(text.as_bytes(), Some("62"));
+        sheet.expect("a sheet").into()
     }
 
     /// Number and name of each recipient.
-    fn people(sheet: &Sheet) -> Vec<(&str, &str)> {
+    fn people(sheet: &Read) -> Vec<(&str, &str)> {
         let people = sheet.parsed.recipients.iter();
         people.map(|r| (r.number.as_str(), &*r.name)).collect()
     }
 
     /// Line and reason of each refused line.
-    fn refused(sheet: &Sheet) -> Vec<(usize, &str)> {
+    fn refused(sheet: &Read) -> Vec<(usize, &str)> {
         let refused = sheet.parsed.rejected.iter();
         refused.map(|r| (r.row, &*r.reason)).collect()
     }
@@ -335,7 +435,7 @@ mod tests {
                         [b"\xff\xfe", &*le].concat(),
                         [b"\xfe\xff", &*be].concat(),
                     ] {
-                        let sheet = Sheet::read(&bytes, Some("62")).expect("a sheet");
+                        let sheet: Read = Sheet::read(&bytes, Some("62")).expect("a sheet").into();
                         assert_eq!(people(&sheet), TWO, "{bytes:?}");
                         assert_eq!(refused(&sheet), [], "{bytes:?}");
                     }
@@ -346,7 +446,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_utf_8_are_windows_1252() {
-        let sheet = Sheet::read(b"6281234567890,Ren\xe9 \x80\x93", None).expect("a sheet");
+        let sheet: Read = Sheet::read(b"6281234567890,Ren\xe9 \x80\x93", None)
+            .expect("a sheet")
+            .into();
         assert_eq!(
             people(&sheet),
             [("6281234567890", "Ren\u{e9} \u{20ac}\u{201c}")]
@@ -481,11 +583,37 @@ mod tests {
             people(&read("081234567890,Nama")),
             [("6281234567890", "Nama")]
         );
-        assert_eq!(read(""), Sheet::default());
-        assert_eq!(read("\n,,\n"), Sheet::default());
-        let rows = "1\n".repeat(100_000);
+        assert_eq!(read(""), Read::default());
+        assert_eq!(read("\n,,\n"), Read::default());
+        let rows = "6281234567890\n".repeat(100_000);
         assert!(Sheet::read(rows.as_bytes(), None).is_ok());
         assert!(Sheet::read(format!("{rows}1").as_bytes(), None).is_err());
+        let refused = "1\n".repeat(10_001);
+        assert!(Sheet::read(refused.as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_and_long_ones_are_not() {
+        let cells = |many: usize| format!("number,name\n6281234567890,Budi{}", ",".repeat(many));
+        assert_eq!(people(&read(&cells(998))).len(), 1);
+        let refused = |text: &str| {
+            let error = Sheet::read(text.as_bytes(), None).expect_err("refused");
+            error.detail().to_owned()
+        };
+        assert_eq!(refused(&cells(999)), "line 2 has more than 1000 columns");
+        let quoted = format!(
+            "number,name\n6281234567890,\"Budi{}\"",
+            ",\"\"\n".repeat(5000)
+        );
+        assert_eq!(people(&read(&quoted)).len(), 0, "a name that is too long");
+        let open = format!("number,name\n6281234567890,\"{}", "x,\n".repeat(400_000));
+        assert!(refused(&open).starts_with("line 2 has more than 1048576 bytes"));
+        assert_eq!(
+            refused(&format!("sep=;\nnumber;name\n{}", ";".repeat(1000))),
+            "line 3 has more than 1000 columns"
+        );
+        let windows = [&b"number\n6281234567890,"[..], &[0x80; 12 << 20]].concat();
+        assert!(Sheet::read(&windows, None).is_err());
     }
 
     #[test]
@@ -503,6 +631,20 @@ mod tests {
             &mut out,
             &["=1+1", "say \"hi\"", "", "a,b\nc", "-5", "'+1", "'x"],
         );
+        let mut wide = String::new();
+        let marked = [
+            "\u{ff1d}1",
+            "\u{ff0b}1",
+            "\u{ff0d}1",
+            "\u{ff20}a",
+            "a\u{ff1d}",
+        ];
+        line(&mut wide, &marked);
+        assert_eq!(
+            wide,
+            "\"'\u{ff1d}1\",\"'\u{ff0b}1\",\"'\u{ff0d}1\",\"'\u{ff20}a\",\"a\u{ff1d}\"\r\n"
+        );
+        assert_eq!(plain("'\u{ff1d}1"), "\u{ff1d}1");
         assert_eq!(
             out,
             "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\"\r\n\

@@ -398,28 +398,26 @@ impl Gateway {
     ) -> Result<Vec<(String, Delivery)>> {
         // Dead letters may lie far below the newest deliveries: page after page is looked at, and
         // not where others wait for it.
-        self.store
-            .read_slow(move |read| {
-                let from = number.0.to_be_bytes().to_vec();
-                let mut to = after_prefix(number);
-                let mut found = Vec::new();
-                while found.len() < limit {
-                    let rows = read.range(tables::DELIVERIES, from.clone()..to, PAGE, true)?;
-                    let Some((last, _)) = rows.last() else { break };
-                    to = last.clone();
-                    for (key, value) in rows {
-                        let delivery: Delivery = record::decode(&value)?;
-                        let wanted = state.as_ref().is_none_or(|s| *s == delivery.state);
-                        if wanted && found.len() < limit {
-                            let webhook =
-                                String::from_utf8_lossy(key.get(12..).unwrap_or_default());
-                            found.push((format!("{}-{webhook}", delivery.event_id), delivery));
-                        }
+        self.scan(number, move |read| {
+            let from = number.0.to_be_bytes().to_vec();
+            let mut to = after_prefix(number);
+            let mut found = Vec::new();
+            while found.len() < limit {
+                let rows = read.range(tables::DELIVERIES, from.clone()..to, PAGE, true)?;
+                let Some((last, _)) = rows.last() else { break };
+                to = last.clone();
+                for (key, value) in rows {
+                    let delivery: Delivery = record::decode(&value)?;
+                    let wanted = state.as_ref().is_none_or(|s| *s == delivery.state);
+                    if wanted && found.len() < limit {
+                        let webhook = String::from_utf8_lossy(key.get(12..).unwrap_or_default());
+                        found.push((format!("{}-{webhook}", delivery.event_id), delivery));
                     }
                 }
-                Ok(found)
-            })
-            .await
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Puts a dead letter back into the queue, at the end of its lane.

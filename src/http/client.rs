@@ -30,8 +30,8 @@ pub use super::target::Target;
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The least pace of an answer's body, in bytes per second, and the time before it counts: whoever
-/// drips slower would hold a place for hours.
-const PACE: u64 = 1024;
+/// drips slower would hold a place that others wait for.
+const PACE: u64 = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What a body of which no length is announced is taken for, in bytes.

@@ -3,14 +3,15 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
 use super::multipart::Multipart;
 use super::query;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json::{Allowance, Bounded, Name};
 
 /// More fields than this are nobody's form.
 const MAX_FIELDS: usize = 256;
@@ -53,14 +54,31 @@ fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-/// Reads JSON. The error names the place and never the content.
-pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+/// Reads JSON with a reader of its own. The error names the place and never the content.
+pub(super) fn read<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value> {
     if bytes.is_empty() {
         return Err(Error::invalid(
             "The request body is empty; JSON is expected",
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    read_from(&mut serde_json::Deserializer::from_slice(bytes), seed)
+}
+
+/// The same, from a stream.
+pub fn read_json<R: std::io::Read, S, T>(stream: R, seed: S) -> Result<T>
+where
+    S: for<'de> DeserializeSeed<'de, Value = T>,
+{
+    read_from(&mut serde_json::Deserializer::from_reader(stream), seed)
+}
+
+fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
+    reader: &mut serde_json::Deserializer<R>,
+    seed: S,
+) -> Result<S::Value> {
+    let value = seed.deserialize(&mut *reader);
+    let value = value.and_then(|value| reader.end().map(|()| value));
+    value.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let place = format!("line {line} column {column}");
         Error::invalid(match error.classify() {
@@ -130,23 +148,7 @@ pub(super) async fn fields(bytes: Bytes, content_type: Option<&str>) -> Result<F
 }
 
 fn from_json(bytes: &[u8]) -> Result<Fields> {
-    let Members(members) = json(bytes)?;
-    let mut fields = Fields::default();
-    for (name, value) in members {
-        let value = match value {
-            Value::Null => continue,
-            Value::String(text) => text,
-            // People write numbers and switches without quotes.
-            Value::Number(number) => number.to_string(),
-            Value::Bool(bool) => bool.to_string(),
-            Value::Array(_) | Value::Object(_) => {
-                let text = format!("The field {} must be text", shown(&name));
-                return Err(Error::invalid(text));
-            }
-        };
-        fields.push(name, value)?;
-    }
-    Ok(fields)
+    read(bytes, Flat)?
 }
 
 async fn from_parts(mut parts: Multipart) -> Result<Fields> {
@@ -164,30 +166,49 @@ async fn from_parts(mut parts: Multipart) -> Result<Fields> {
     Ok(fields)
 }
 
-/// The members of a JSON object with those that are there twice, which a map would hide.
-struct Members(Vec<(String, Value)>);
+/// Reads a JSON object that holds texts. A name that is there twice is seen, which a map would hide.
+struct Flat;
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+impl<'de> DeserializeSeed<'de> for Flat {
+    type Value = Result<Fields>;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Object)
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
     }
+}
+
+impl<'de> Visitor<'de> for Flat {
+    type Value = Result<Fields>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Ok(Fields::default());
+        while let Some(name) = map.next_key_seed(Name)? {
+            let one = Allowance::new(1);
+            let value = map.next_value_seed(Bounded(&one))?;
+            fields = fields.and_then(|fields| with(fields, name, value, one.is_exceeded()));
+        }
+        Ok(fields)
+    }
+}
+
+/// Adds a member of a JSON object; one that holds others was not read.
+fn with(mut fields: Fields, name: String, value: Value, holds_others: bool) -> Result<Fields> {
+    let value = match value {
+        Value::Null if !holds_others => return Ok(fields),
+        Value::String(text) => text,
+        // People write numbers and switches without quotes.
+        Value::Number(number) => number.to_string(),
+        Value::Bool(bool) => bool.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return Err(not_text(&name)),
+    };
+    fields.push(name, value)?;
+    Ok(fields)
+}
+
+fn not_text(name: &str) -> Error {
+    Error::invalid(format!("The field {} must be text", shown(name)))
 }

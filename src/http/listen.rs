@@ -28,7 +28,7 @@ use super::body::Body;
 use super::connection::{Answering, Connection, Guarded, Wire};
 use super::logins::ASKED_EVERY;
 use super::room::{Room, Taken};
-use super::{App, Metrics, Peer, Request, StatusCode};
+use super::{App, BodyBudget, Metrics, Peer, Request, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many connections may wait to be accepted.
@@ -123,6 +123,8 @@ pub struct Limits {
     pub write_idle: Duration,
     /// The size of a body, where the route has no limit of its own.
     pub max_json: u64,
+    /// What the bodies of all requests under way may take in memory.
+    pub body_budget: BodyBudget,
     /// Connections at a time, upgraded ones included. Idle ones give way to more.
     pub max_connections: usize,
     /// Connections at a time of one address (of one /64 of IPv6). Addresses behind which many
@@ -140,6 +142,7 @@ impl Default for Limits {
             body_total: Duration::from_secs(60),
             write_idle: Duration::from_secs(30),
             max_json: 2 * 1024 * 1024,
+            body_budget: BodyBudget::default(),
             max_connections: 1024,
             max_per_address: 256,
             drain: Duration::from_secs(10),

@@ -43,13 +43,14 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod whole;
 
 pub use hyper::{Method, StatusCode, header};
 
 pub use address::Cidr;
 pub use app::{App, Asked, Claim};
 pub use file::FileReply;
-pub use form::Fields;
+pub use form::{Fields, read_json};
 pub use listen::{Limits, Listen, Server};
 pub use metrics::Metrics;
 pub use multipart::{Multipart, Part};
@@ -58,6 +59,7 @@ pub use reply::Reply;
 pub use request::{Peer, Request};
 pub use route::{Mount, Refused, Route};
 pub use upgrade::{Socket, Upgrade};
+pub use whole::{BodyBudget, Held, Whole};
 
 /// Writes bytes in base64, the standard alphabet with padding (RFC 4648, section 4).
 pub fn base64(bytes: &[u8]) -> String {

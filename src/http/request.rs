@@ -1,12 +1,13 @@
 //! A request as a handler reads it.
 
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,7 @@ use super::listen::Limits;
 use super::multipart::Multipart;
 use super::query;
 use super::room::Seat;
+use super::whole::{Held, Whole};
 use crate::error::{Error, Result};
 
 /// Who is at the other end of the connection, and which listener took it.
@@ -37,8 +39,6 @@ pub struct Request {
     pub(super) connection: Arc<Connection>,
     pub(super) trusted: Arc<[Cidr]>,
     pub(super) body: Body,
-    /// The body, once it was read.
-    read: Option<Bytes>,
     query: OnceLock<Vec<(String, String)>>,
     pub(super) param_names: Arc<[String]>,
     pub(super) param_values: Vec<String>,
@@ -57,7 +57,6 @@ impl Request {
             connection,
             trusted,
             body,
-            read: None,
             query: OnceLock::new(),
             param_names: Arc::from([]),
             param_values: Vec::new(),
@@ -225,41 +224,52 @@ impl Request {
         self.connection.stop.clone()
     }
 
-    /// The whole body, up to the route's limit. It can be asked for again, in any form.
+    /// The whole body, up to the route's limit. A second time it is empty.
+    pub async fn whole(&mut self) -> Result<Whole> {
+        Whole::of(&mut self.body, &self.connection.limits.body_budget).await
+    }
+
+    /// The whole body in one; a second time it is empty.
     pub async fn bytes(&mut self) -> Result<Bytes> {
-        if let Some(bytes) = &self.read {
-            return Ok(bytes.clone());
-        }
-        let bytes = self.body.collect().await?;
-        self.read = Some(bytes.clone());
-        Ok(bytes)
+        Ok(self.whole().await?.into_bytes().0)
     }
 
     /// The body as JSON of a type.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        form::json(&self.bytes().await?)
+    pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T> {
+        Ok(self.json_by(PhantomData).await?.0)
     }
 
-    /// The body as any JSON.
-    pub async fn json_value(&mut self) -> Result<serde_json::Value> {
-        self.json().await
+    /// The body as JSON that a reader of its own takes. What is large is in memory for as long as
+    /// the share lives.
+    pub async fn json_by<S, T>(&mut self, seed: S) -> Result<(T, Held)>
+    where
+        S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.whole().await?.json(seed).await
+    }
+
+    /// The next bytes of the body, for a reader that keeps none of them; `None` at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        self.body.chunk().await
+    }
+
+    /// A share of the room for bodies, for what is read of the parts of a form.
+    pub fn share(&self) -> Held {
+        self.connection.limits.body_budget.share()
     }
 
     /// The body's text fields: a multipart or encoded form, or a JSON object. No body has none.
     pub async fn fields(&mut self) -> Result<Fields> {
-        let bytes = self.bytes().await?;
         let content_type = self.header("content-type").map(str::to_owned);
+        let (bytes, _held) = self.whole().await?.into_bytes();
         form::fields(bytes, content_type.as_deref()).await
     }
 
     /// The parts of a multipart form, one after the other as they arrive: for uploads.
     pub fn multipart(mut self) -> Result<Multipart> {
         let boundary = form::boundary(self.header("content-type").unwrap_or_default())?;
-        let body = match self.read.take() {
-            Some(bytes) => Body::ready(bytes, self.connection.clone()),
-            None => self.body.take(),
-        };
-        Ok(Multipart::new(body, boundary))
+        Ok(Multipart::new(self.body.take(), boundary))
     }
 }
 

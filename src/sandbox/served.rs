@@ -138,8 +138,17 @@ fn media_routes(network: &Arc<Network>) -> Vec<Route> {
     ]
 }
 
+/// A body of any size: this is no server for strangers.
+async fn whole(request: &mut Request) -> Result<bytes::Bytes> {
+    let mut body = Vec::new();
+    while let Some(chunk) = request.chunk().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.into())
+}
+
 async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
-    let body = request.bytes().await?;
+    let body = whole(&mut request).await?;
     let length = body.len();
     let left = network.clone();
     let answering = move || {
@@ -225,7 +234,7 @@ async fn controlled(
     qr_of: &Mutex<Option<QrOf>>,
     mut request: Request,
 ) -> Result<Reply> {
-    let bytes = request.bytes().await?;
+    let bytes = whole(&mut request).await?;
     let mut body = match bytes.is_empty() {
         true => Value::Null,
         false => serde_json::from_slice(&bytes)

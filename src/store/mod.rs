@@ -221,15 +221,24 @@ impl Store {
         result
     }
 
-    /// Reads in one transaction, on a thread where it may take long: for scans.
+    /// Reads in one transaction, on a thread where it may take long: for scans. When nobody waits
+    /// for it any more it breaks off at the next row.
     pub async fn read_slow<T: Send + 'static>(
         &self,
         f: impl FnOnce(&Reader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = self.clone();
-        tokio::task::spawn_blocking(move || store.read(f))
-            .await
-            .map_err(Error::internal)?
+        let waited_for = Arc::new(());
+        let waits = Arc::downgrade(&waited_for);
+        let read = tokio::task::spawn_blocking(move || {
+            store.read(|reader| {
+                reader.only_while(waits);
+                f(reader)
+            })
+        });
+        let result = read.await.map_err(Error::internal)?;
+        drop(waited_for);
+        result
     }
 
     /// Runs `f` on the writer thread and answers its result when the durability is reached.

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, OnceCell};
 use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::sync::Weak;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _};
 
 use super::failure::Failure;
 use super::key::Key;
 use super::tables::{COUNT, META, Table};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -156,6 +157,8 @@ pub struct Reader {
     transaction: ReadTransaction,
     open: [OnceCell<Box<OpenTable>>; COUNT],
     failed: Cell<bool>,
+    /// Gone when nobody waits for what is read.
+    waits: OnceCell<Weak<()>>,
 }
 
 impl Reader {
@@ -164,6 +167,7 @@ impl Reader {
             transaction,
             open: [const { OnceCell::new() }; COUNT],
             failed: Cell::new(false),
+            waits: OnceCell::new(),
         }
     }
 
@@ -175,6 +179,15 @@ impl Reader {
             used += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
         }
         Ok(used)
+    }
+
+    /// Breaks off when this is gone.
+    pub(super) fn only_while(&self, waits: Weak<()>) {
+        let _ = self.waits.set(waits);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.waits.get().is_some_and(|w| w.strong_count() == 0)
     }
 
     /// Whether the disk failed under this reader.
@@ -224,6 +237,9 @@ impl Read for Reader {
             rows.next()
         } {
             let (key, value) = self.note(row)?;
+            if self.is_abandoned() {
+                return Err(Error::invalid("nobody waits for this any more"));
+            }
             if visit(key.value(), value.value())?.is_break() {
                 break;
             }

@@ -624,3 +624,31 @@ async fn a_power_cut_in_the_middle_of_giving_space_back_loses_nothing() {
         again.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_scan_that_nobody_waits_for_breaks_off() {
+    let (store, _) = simulated();
+    for key in ["x/1", "x/2", "x/3"] {
+        put(&store, Durability::Lazy, key, "row").await.unwrap();
+    }
+    let (seen, mut rows) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let scanning = store.clone();
+    let scan = tokio::spawn(async move {
+        let walk = move |reader: &Reader| {
+            let walked = reader.for_each_prefix(META, b"x/", |row, _| {
+                seen.send(Some(row.to_vec())).unwrap();
+                may_go_on.recv().unwrap();
+                Ok(ControlFlow::Continue(()))
+            });
+            seen.send(None).unwrap();
+            walked
+        };
+        scanning.read_slow(walk).await
+    });
+    assert_eq!(rows.recv().await, Some(Some(b"x/1".to_vec())));
+    scan.abort();
+    assert!(scan.await.unwrap_err().is_cancelled());
+    go_on.send(()).unwrap();
+    assert_eq!(rows.recv().await, Some(None), "no further row");
+}

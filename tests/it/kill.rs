@@ -88,6 +88,10 @@ impl Running {
         .await;
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub async fn kill(mut self) {
         self.child.kill().await.expect("killed");
     }

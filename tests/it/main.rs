@@ -31,3 +31,4 @@ mod sealed;
 mod service;
 mod strangers;
 mod upgrade;
+mod weight;

@@ -1,25 +1,32 @@
 //! A session's lists, campaigns and suppressed numbers as one JSON document, and back.
 
+use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::campaign_body::{MAX_BODY, Object, message, scheduled_at, settings, short_text, usual};
+use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings, short_text, usual};
 use super::campaigns::{brief, person, session_of, shown};
 use super::lists::{self, list_change};
 use super::route;
-use super::rules::{caller, object, text};
+use super::rules::{caller, text};
 use crate::domain::Gateway;
 use crate::domain::campaign::create::{Audience, NewCampaign, Restored};
 use crate::domain::campaign::{MediaPart, Stage, State, Status};
+use crate::domain::list::ListChange;
 use crate::domain::media::Source;
-use crate::domain::recipient::Parsed;
+use crate::domain::recipient::{Parsed, Rows};
 use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
+use crate::domain::spool::Spooled;
 use crate::domain::zone::Zone;
-use crate::error::{Error, Result};
-use crate::http::{Method, Reply, Request, Route, StatusCode};
-use crate::ids::MessageId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Method, Reply, Request, Route, StatusCode, read_json};
+use crate::ids::{MessageId, RowId};
+use crate::json::{Allowance, Bounded, Member, Members, Object, Passed};
 use crate::time::Timestamp;
 
 /// The version of the document.
@@ -74,11 +81,11 @@ async fn write(gateway: &Gateway, session: &Arc<Session>, feed: &Feed) -> Result
         say(feed, head).await?;
         let mut skip = 0;
         loop {
-            let page = gateway.list_recipients(&list, skip, PAGE).await?;
-            let rows: Vec<Value> = page.iter().map(person).collect();
+            let (page, more) = gateway.list_recipients(session, &list, skip, PAGE).await?;
+            let rows: Vec<_> = page.iter().map(person).collect();
             say(feed, joined(&rows, skip)?).await?;
             skip += page.len();
-            if page.len() < PAGE {
+            if !more {
                 break;
             }
         }
@@ -91,13 +98,13 @@ async fn write(gateway: &Gateway, session: &Arc<Session>, feed: &Feed) -> Result
         say(feed, head).await?;
         let mut from = 0;
         loop {
-            let page = gateway
-                .campaign_rows(&campaign, from, PAGE, |_| true)
+            let (page, more) = gateway
+                .campaign_rows(session, &campaign, from, PAGE, |_| true)
                 .await?;
-            let rows: Vec<Value> = page.iter().map(shown).collect();
+            let rows: Vec<_> = page.iter().map(shown).collect();
             say(feed, joined(&rows, from as usize)?).await?;
             match page.last() {
-                Some(last) if page.len() == PAGE => from = last.place + 1,
+                Some(last) if more => from = last.place + 1,
                 _ => break,
             }
         }
@@ -125,7 +132,7 @@ fn opened(head: Value, number: usize) -> Result<String> {
 }
 
 /// Rows separated by commas, with one before them when others went before.
-fn joined(rows: &[Value], before: usize) -> Result<String> {
+fn joined<T: Serialize>(rows: &[T], before: usize) -> Result<String> {
     let mut text = serde_json::to_string(rows).map_err(Error::internal)?;
     text.pop();
     text.remove(0);
@@ -136,101 +143,322 @@ fn joined(rows: &[Value], before: usize) -> Result<String> {
     })
 }
 
+/// One document is read at a time: each is up to a list of everybody in memory, and all on the disk.
+static READING: Semaphore = Semaphore::const_new(1);
+
 /// Makes everything of a document anew, under new ids. All of it is read before anything is made.
 async fn restore(gateway: Gateway, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
-    let body = object(&mut request).await?;
-    let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
-    if body.get("version").and_then(Value::as_u64) != Some(VERSION) {
-        return Err(Error::invalid(
-            "version must be 1: this is not a backup of lists and campaigns",
-        ));
+    let mut spool = gateway.spool()?;
+    while let Some(chunk) = request.chunk().await? {
+        spool.write(&chunk).await?;
     }
-    let lists = each(&body, "lists")?
-        .map(|list| read_list(&gateway, list?))
+    let spooled = Arc::new(spool.finish().await?);
+    let _turn = READING.acquire().await.map_err(Error::internal)?;
+    let judged = look(&gateway, &spooled, None).await?;
+    let session = session_of(&gateway, &request, text(&judged.fields, "sessionId")?)?;
+    let suppressed = judged.finish()?;
+    let (sink, made) = mpsc::channel(1);
+    // What was read is dropped with its sink, or the other side would wait for more.
+    let reading = async { look(&gateway, &spooled, Some(sink)).await.map(drop) };
+    let ((), ids) = tokio::try_join!(reading, make(&gateway, &session, made))?;
+    let people = suppressed.recipients.iter();
+    let numbers = people
+        .map(|who| Ok(who?.number))
         .collect::<Result<Vec<_>>>()?;
-    let campaigns = each(&body, "campaigns")?
-        .map(|campaign| read_campaign(&gateway, campaign?))
-        .collect::<Result<Vec<_>>>()?;
-    let suppressed = match body.get("suppressions") {
-        None | Some(Value::Null) => Parsed::default(),
-        Some(numbers) => Parsed::from_json(numbers, None)?,
-    };
-    let (mut list_ids, mut campaign_ids) = (Vec::new(), Vec::new());
-    for list in lists {
-        list_ids.push(gateway.create_list(&session, list).await?.0);
-    }
-    for campaign in campaigns {
-        campaign_ids.push(gateway.create_campaign(&session, campaign).await?.0.id);
-    }
-    let numbers: Vec<_> = suppressed
-        .recipients
-        .into_iter()
-        .map(|who| who.number)
-        .collect();
     let count = numbers.len();
     gateway.suppress(&session, numbers).await?;
+    crate::memory::give_back();
     let answer = json!({
-        "status": "success", "lists": list_ids, "campaigns": campaign_ids, "suppressions": count,
+        "status": "success", "lists": ids.0, "campaigns": ids.1, "suppressions": count,
     });
     Ok(Reply::json(StatusCode::CREATED, &answer))
 }
 
-/// The objects of an array, which may be missing.
-fn each<'a>(
-    body: &'a Object,
-    name: &'static str,
-) -> Result<impl Iterator<Item = Result<&'a Object>>> {
-    let wrong = move || Error::invalid(format!("{name} must be an array of objects"));
-    let rows = match body.get(name) {
-        None | Some(Value::Null) => &[][..],
-        Some(Value::Array(rows)) => rows.as_slice(),
-        Some(_) => return Err(wrong()),
-    };
-    Ok(rows
-        .iter()
-        .map(move |row| row.as_object().ok_or_else(wrong)))
+/// What a document holds, one of them at a time.
+enum Read {
+    List(ListChange),
+    Campaign(Box<NewCampaign>),
 }
 
-fn recipients(fields: &Object) -> Result<Vec<&Object>> {
-    each(fields, "recipients")?.collect()
-}
-
-/// What of a row is the person.
-fn only_person(row: &Object) -> Value {
-    let mut who = Map::new();
-    for name in ["number", "name", "jobTitle", "companyName", "customFields"] {
-        if let Some(value) = row.get(name).filter(|value| !value.is_null()) {
-            who.insert(name.to_owned(), value.clone());
+/// Makes lists and campaigns as they are read; answers their ids.
+async fn make(
+    gateway: &Gateway,
+    session: &Session,
+    mut read: mpsc::Receiver<Read>,
+) -> Result<(Vec<RowId>, Vec<RowId>)> {
+    let (mut lists, mut campaigns) = (Vec::new(), Vec::new());
+    while let Some(read) = read.recv().await {
+        match read {
+            Read::List(list) => lists.push(gateway.create_list(session, list).await?.0),
+            Read::Campaign(new) => {
+                let (address, _) = gateway.create_campaign(session, *new).await?;
+                campaigns.push(address.id);
+            }
         }
     }
-    Value::Object(who)
+    Ok((lists, campaigns))
 }
 
-fn read_list(gateway: &Gateway, fields: &Object) -> Result<crate::domain::list::ListChange> {
-    let country = gateway.config.default_country_code.as_deref();
-    let rows: Vec<Value> = recipients(fields)?.into_iter().map(only_person).collect();
-    let parsed = Parsed::from_json(&Value::Array(rows), country)?;
-    list_change(fields, Some(&parsed))
+/// Reads the document once, and hands what it holds to the sink, if there is one.
+async fn look(
+    gateway: &Gateway,
+    spooled: &Arc<Spooled>,
+    sink: Option<mpsc::Sender<Read>>,
+) -> Result<Document> {
+    let (document, spooled) = (Document::new(gateway, sink), spooled.clone());
+    let read = move || read_json(spooled.read()?, Members(document));
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.map_err(Error::internal)??;
+    read.ok_or_else(|| Error::invalid("The request body must be a JSON object"))
 }
 
-fn read_campaign(gateway: &Gateway, fields: &Object) -> Result<NewCampaign> {
+/// How many values a document, a list and a campaign may hold beside their recipients.
+const MAX_VALUES: usize = 2000;
+
+/// Reads a document: what it holds is judged, handed on, and not kept.
+struct Document {
+    gateway: Gateway,
+    sink: Option<mpsc::Sender<Read>>,
+    allowance: Allowance,
+    fields: Object,
+    /// What is wrong with the lists, the campaigns and the suppressed numbers.
+    lists: Option<Result<()>>,
+    campaigns: Option<Result<()>>,
+    suppressed: Option<Result<Parsed>>,
+}
+
+impl Document {
+    fn new(gateway: &Gateway, sink: Option<mpsc::Sender<Read>>) -> Self {
+        Self {
+            gateway: gateway.clone(),
+            sink,
+            allowance: Allowance::new(MAX_VALUES),
+            fields: Object::new(),
+            lists: None,
+            campaigns: None,
+            suppressed: None,
+        }
+    }
+
+    /// The suppressed numbers, of a document in which nothing is wrong.
+    fn finish(self) -> Result<Parsed> {
+        if self.fields.get("version").and_then(Value::as_u64) != Some(VERSION) {
+            return Err(Error::invalid(
+                "version must be 1: this is not a backup of lists and campaigns",
+            ));
+        }
+        self.lists.unwrap_or(Ok(()))?;
+        self.campaigns.unwrap_or(Ok(()))?;
+        self.suppressed.unwrap_or_else(|| Ok(Parsed::default()))
+    }
+}
+
+impl<'de> Member<'de> for Document {
+    fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        let (gateway, sink) = (&self.gateway, self.sink.as_ref());
+        match name.as_str() {
+            "lists" | "campaigns" => {
+                let each = Each {
+                    gateway,
+                    sink,
+                    of_lists: name == "lists",
+                };
+                let part = if name == "lists" {
+                    &mut self.lists
+                } else {
+                    &mut self.campaigns
+                };
+                if part.is_some() {
+                    map.next_value_seed(Passed)?;
+                    *part = Some(Err(Error::invalid(format!("{name} is there twice"))));
+                } else {
+                    *part = Some(map.next_value_seed(each)?);
+                }
+            }
+            "suppressions" => {
+                self.suppressed = None;
+                self.suppressed = map.next_value_seed(Maybe(Rows::new(None, |_: &Object| {})))?;
+            }
+            _ => {
+                let value = map.next_value_seed(Bounded(&self.allowance))?;
+                if !self.allowance.is_exceeded() {
+                    self.fields.insert(name, value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the lists or the campaigns of a document, one by one.
+struct Each<'a> {
+    gateway: &'a Gateway,
+    sink: Option<&'a mpsc::Sender<Read>>,
+    of_lists: bool,
+}
+
+impl Each<'_> {
+    fn wrong(&self) -> Result<()> {
+        let name = if self.of_lists { "lists" } else { "campaigns" };
+        Err(Error::invalid(format!(
+            "{name} must be an array of objects"
+        )))
+    }
+
+    fn take(&self, fields: Option<Fields>) -> Result<()> {
+        let Some(fields) = fields else {
+            return self.wrong();
+        };
+        let read = if self.of_lists {
+            Read::List(read_list(fields)?)
+        } else {
+            Read::Campaign(Box::new(read_campaign(self.gateway, fields)?))
+        };
+        match self.sink {
+            // Nobody takes it when one before could not be made, which is what is answered.
+            Some(sink) => {
+                let sent = sink.blocking_send(read);
+                sent.map_err(|_| Error::internal("a restore broke off"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Each<'_> {
+    type Value = Result<()>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Result<()>, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Each<'_> {
+    type Value = Result<()>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("lists or campaigns")
+    }
+
+    fn visit_unit<E>(self) -> Result<Result<()>, E> {
+        Ok(Ok(()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Result<()>, E> {
+        Ok(self.wrong())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Result<()>, E> {
+        Ok(self.wrong())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Result<()>, E> {
+        Ok(self.wrong())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Result<()>, E> {
+        Ok(self.wrong())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Result<()>, E> {
+        Ok(self.wrong())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Result<()>, A::Error> {
+        Passed.visit_map(map)?;
+        Ok(self.wrong())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Result<()>, A::Error> {
+        loop {
+            let fields = Fields::new(self.gateway, self.of_lists);
+            let Some(fields) = seq.next_element_seed(Members(fields))? else {
+                return Ok(Ok(()));
+            };
+            if let Err(error) = self.take(fields) {
+                Passed.visit_seq(seq)?;
+                return Ok(Err(error));
+            }
+        }
+    }
+}
+
+/// One list or campaign: its fields, its people, and what became of them.
+struct Fields {
+    country: Option<String>,
+    of_list: bool,
+    allowance: Allowance,
+    fields: Object,
+    people: Option<Result<Parsed>>,
+    states: Result<Vec<(u32, State)>>,
+}
+
+/// What a list or campaign said: its fields, its people, and what became of those of whom it is known.
+type Told = (Object, Parsed, Vec<(u32, State)>);
+
+/// What of a row is the person.
+const PERSON: &[&str] = &["number", "name", "jobTitle", "companyName", "customFields"];
+
+impl Fields {
+    fn new(gateway: &Gateway, of_list: bool) -> Self {
+        Self {
+            country: gateway.config.default_country_code.clone(),
+            of_list,
+            allowance: Allowance::new(MAX_VALUES),
+            fields: Object::new(),
+            people: None,
+            states: Ok(Vec::new()),
+        }
+    }
+
+    fn finish(self) -> Result<Told> {
+        if self.allowance.is_exceeded() {
+            let text = format!("a list or campaign holds more than {MAX_VALUES} other values");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        let people = self.people.unwrap_or_else(|| Ok(Parsed::default()))?;
+        Ok((self.fields, people, self.states?))
+    }
+}
+
+impl<'de> Member<'de> for Fields {
+    fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        if name != "recipients" {
+            let value = map.next_value_seed(Bounded(&self.allowance))?;
+            if !self.allowance.is_exceeded() {
+                self.fields.insert(name, value);
+            }
+            return Ok(());
+        }
+        self.people = None;
+        let (mut states, mut place, of_list) = (Ok(Vec::new()), 0, self.of_list);
+        let see = |row: &Object| {
+            if !of_list && let Ok(known) = &mut states {
+                match state(row) {
+                    Ok(state) if state == State::default() => {}
+                    Ok(state) => known.push((place, state)),
+                    Err(error) => states = Err(error),
+                }
+            }
+            place += 1;
+        };
+        let rows = Rows::new(self.country.as_deref(), see).only(PERSON);
+        self.people = map.next_value_seed(Maybe(rows))?;
+        self.states = states;
+        Ok(())
+    }
+}
+
+fn read_list(fields: Fields) -> Result<ListChange> {
+    let (fields, parsed, _) = fields.finish()?;
+    list_change(&fields, Some(parsed.recipients))
+}
+
+fn read_campaign(gateway: &Gateway, fields: Fields) -> Result<NewCampaign> {
+    let (fields, parsed, states) = fields.finish()?;
+    let fields = &fields;
     let settings = settings(fields, usual())?;
-    let rows = recipients(fields)?;
-    let people: Vec<Value> = rows.iter().copied().map(only_person).collect();
-    let country = gateway.config.default_country_code.as_deref();
-    let parsed = Parsed::from_json(&Value::Array(people), country)?;
-    let left_out: std::collections::HashSet<usize> = parsed
-        .rejected
-        .iter()
-        .map(|row| row.row)
-        .chain(parsed.merged.iter().map(|row| row.row))
-        .collect();
-    let states = (1..)
-        .zip(&rows)
-        .filter(|(row, _)| !left_out.contains(row))
-        .map(|(_, row)| state(row))
-        .collect::<Result<Vec<State>>>()?;
     let said = fields.get("message").and_then(Value::as_object);
     let content = said
         .and_then(|said| said.get("content"))

@@ -1,6 +1,10 @@
 //! What a client writes about a campaign, read into the domain's terms.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserializer, Serialize};
+use serde_json::Value;
 
 use super::rules::text;
 use crate::domain::Gateway;
@@ -10,20 +14,23 @@ use crate::domain::draft::{MAX_TEXT, MediaKind};
 use crate::domain::list::usable;
 use crate::domain::media::Source;
 use crate::domain::pacing::{MAX_DELAY, Pacing, QuietHours};
-use crate::domain::recipient::{Merged, Parsed, Rejected};
+use crate::domain::recipient::{Merged, Parsed, People, Rejected, Rows};
 use crate::domain::schedule::parse_when;
 use crate::domain::sheet::Sheet;
 use crate::domain::zone::Zone;
-use crate::error::{Error, Result};
-use crate::http::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Held, Request};
 use crate::ids::{MediaId, RowId};
+pub(super) use crate::json::Object;
+use crate::json::{Allowance, Bounded, Member, Members, Passed};
 use crate::names;
 use crate::time::Timestamp;
 
-pub(super) type Object = Map<String, Value>;
-
 /// The largest request with recipients.
 pub(super) const MAX_BODY: u64 = 32 << 20;
+
+/// The largest text field of a form.
+const MAX_FIELD: usize = 1 << 20;
 
 /// The most tries that a client may ask for.
 const MAX_RETRIES: u64 = 20;
@@ -33,17 +40,149 @@ fn about(field: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::new(error.kind(), format!("{field}: {}", error.detail()))
 }
 
+/// What a client sent: small fields, and recipients that were read while they came.
+pub(super) struct Sent {
+    pub(super) fields: Object,
+    people: Option<Result<Parsed>>,
+    sheet: Option<Result<Sheet>>,
+    /// What is in memory of it counts among the bodies under way.
+    pub(super) held: Held,
+}
+
+/// How many values the fields beside the recipients may have.
+const MAX_VALUES: usize = 2000;
+
+/// The name under which lists and campaigns have their rows.
+const RECIPIENTS: [&str; 2] = ["recipients"; 2];
+
+/// Reads a body with `recipients`; their rows are never JSON in memory.
+struct Fields {
+    country: Option<String>,
+    /// The member with the recipients, and a lesser name of it.
+    rows: [&'static str; 2],
+    /// Whether `null` is as good as no such member.
+    null_is_none: bool,
+    allowance: Allowance,
+    fields: Object,
+    people: Option<Result<Parsed>>,
+}
+
+impl Fields {
+    fn new(gateway: &Gateway, rows: [&'static str; 2]) -> Self {
+        Self {
+            country: gateway.config.default_country_code.clone(),
+            rows,
+            null_is_none: rows == RECIPIENTS,
+            allowance: Allowance::new(MAX_VALUES),
+            fields: Object::new(),
+            people: None,
+        }
+    }
+
+    /// What was read, unless it was too much.
+    fn finish(self) -> Result<(Object, Option<Result<Parsed>>)> {
+        if self.allowance.is_exceeded() {
+            let text = format!("The request body holds more than {MAX_VALUES} other values");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        Ok((self.fields, self.people))
+    }
+}
+
+impl<'de> Member<'de> for Fields {
+    fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        if !self.rows.contains(&name.as_str()) {
+            let value = map.next_value_seed(Bounded(&self.allowance))?;
+            if !self.allowance.is_exceeded() {
+                self.fields.insert(name, value);
+            }
+            return Ok(());
+        }
+        if self.people.is_some() && name != self.rows[0] {
+            return map.next_value_seed(Passed);
+        }
+        // Named twice: the last counts, and only that is held.
+        self.people = None;
+        let rows = Rows::new(self.country.as_deref(), |_: &Object| {});
+        self.people = if self.null_is_none {
+            map.next_value_seed(Maybe(rows))?
+        } else {
+            Some(map.next_value_seed(rows)?)
+        };
+        Ok(())
+    }
+}
+
+/// Reads what may be `null`, as if it were not there.
+pub(super) struct Maybe<F>(pub(super) Rows<F>);
+
+impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Maybe<F> {
+    type Value = Option<Result<Parsed>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_option(self)
+    }
+}
+
+impl<'de, F: FnMut(&Object)> Visitor<'de> for Maybe<F> {
+    type Value = Option<Result<Parsed>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("recipients")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        self.0.deserialize(from).map(Some)
+    }
+}
+
 /// A body that is a JSON object, or a form with the object in `campaign` and a sheet as a file.
-pub(super) async fn read(request: Request) -> Result<(Object, Option<Vec<u8>>)> {
+pub(super) async fn read(gateway: &Gateway, mut request: Request) -> Result<Sent> {
     let is_form = request
         .header("content-type")
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    if !is_form {
-        let mut request = request;
-        return Ok((super::rules::object(&mut request).await?, None));
+    if is_form {
+        return read_form(gateway, request).await;
     }
+    let fields = Fields::new(gateway, RECIPIENTS);
+    let (read, held) = request.json_by(Members(fields)).await?;
+    let wrong = || Error::invalid("The request body must be a JSON object");
+    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
+    Ok(Sent {
+        fields,
+        people,
+        sheet: None,
+        held,
+    })
+}
+
+/// The numbers to suppress, and the fields beside them.
+pub(super) async fn read_numbers(gateway: &Gateway, request: &mut Request) -> Result<Sent> {
+    let fields = Fields::new(gateway, ["numbers", "number"]);
+    let (read, held) = request.json_by(Members(fields)).await?;
+    let wrong = || Error::invalid("The request body must be a JSON object");
+    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
+    Ok(Sent {
+        fields,
+        people,
+        sheet: None,
+        held,
+    })
+}
+
+async fn read_form(gateway: &Gateway, request: Request) -> Result<Sent> {
+    let mut held = request.share();
     let mut form = request.multipart()?;
-    let (mut body, mut sheet) = (Object::new(), None);
+    let mut sent = Fields::new(gateway, RECIPIENTS);
+    let mut sheet = None;
     while let Some(mut part) = form.next().await? {
         let name = part.name().unwrap_or_default().to_owned();
         if part.filename().is_some() {
@@ -52,73 +191,135 @@ pub(super) async fn read(request: Request) -> Result<(Object, Option<Vec<u8>>)> 
             }
             let mut bytes = Vec::new();
             while let Some(chunk) = part.chunk().await? {
+                held.grow(chunk.len()).await?;
                 bytes.extend_from_slice(&chunk);
             }
             sheet = Some(bytes);
             continue;
         }
-        let value = part.text(1 << 20).await?;
+        let value = part.text(MAX_FIELD).await?;
+        held.grow(value.len()).await?;
         if name == "campaign" {
-            match serde_json::from_str(&value) {
-                Ok(Value::Object(object)) => body.extend(object),
-                _ => return Err(Error::invalid("campaign must be a JSON object")),
-            }
-        } else {
-            body.insert(name, Value::String(value));
+            let mut text = serde_json::Deserializer::from_str(&value);
+            let read = Members(sent).deserialize(&mut text);
+            let whole = read.ok().flatten().filter(|_| text.end().is_ok());
+            sent = whole.ok_or_else(|| Error::invalid("campaign must be a JSON object"))?;
+        } else if name == "recipients" {
+            let rows = Parsed::from_text(&value, sent.country.as_deref());
+            sent.people = Some(rows);
+        } else if sent.fields.len() < MAX_VALUES {
+            sent.fields.insert(name, Value::String(value));
         }
     }
-    Ok((body, sheet))
+    let country = gateway.config.default_country_code.clone();
+    let sheet = match sheet {
+        Some(bytes) => Some(read_sheet(bytes.into(), country).await?),
+        None => None,
+    };
+    let (fields, people) = sent.finish()?;
+    Ok(Sent {
+        fields,
+        people,
+        sheet,
+        held,
+    })
+}
+
+/// Reads a sheet where it may take long.
+async fn read_sheet(bytes: bytes::Bytes, country: Option<String>) -> Result<Result<Sheet>> {
+    let read = move || Sheet::read(&bytes, country.as_deref());
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(Error::internal)
+}
+
+/// A sheet that is the body, or the file of a form.
+pub(super) async fn only_sheet(gateway: &Gateway, mut request: Request) -> Result<(Sheet, Held)> {
+    let is_form = request
+        .header("content-type")
+        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
+    if is_form {
+        let sent = read_form(gateway, request).await?;
+        let none = || Error::invalid("No file uploaded");
+        return Ok((sent.sheet.ok_or_else(none)??, sent.held));
+    }
+    let (bytes, held) = request.whole().await?.into_bytes();
+    let country = gateway.config.default_country_code.clone();
+    Ok((read_sheet(bytes, country).await??, held))
+}
+
+impl Sent {
+    /// The recipients that the body or the sheet holds; `None` when there are none of either.
+    pub(super) fn people(&mut self, both: &'static str) -> Result<Option<Parsed>> {
+        match (self.people.take(), self.sheet.take()) {
+            (Some(_), Some(_)) => Err(Error::invalid(both)),
+            (Some(people), None) => people.map_err(about("recipients")).map(Some),
+            (None, Some(sheet)) => {
+                let sheet = sheet.map_err(about("the CSV file"))?;
+                Ok(Some(sheet.parsed))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The numbers, of a body that is about nothing else.
+    pub(super) fn numbers(&mut self) -> Result<Option<Parsed>> {
+        let people = self.people.take().transpose();
+        people.map_err(about("numbers"))
+    }
+}
+
+/// What became of the rows that were not taken as they are.
+#[derive(Serialize)]
+pub(super) struct Told {
+    rejected: Vec<Rejected>,
+    duplicates: Vec<Merged>,
+}
+
+/// Parts the people from what is told of the other rows.
+pub(super) fn parted(parsed: Parsed) -> (People, Told) {
+    let told = Told {
+        rejected: parsed.rejected,
+        duplicates: parsed.merged,
+    };
+    (parsed.recipients, told)
 }
 
 /// Recipients as the client named them, and what became of their rows.
 pub(super) struct Named {
     pub(super) audience: Audience,
-    pub(super) rejected: Vec<Rejected>,
-    pub(super) merged: Vec<Merged>,
+    pub(super) told: Told,
 }
 
 /// The recipients of a request; `None` when it names none.
-pub(super) fn audience(
-    gateway: &Gateway,
-    body: &Object,
-    sheet: Option<Vec<u8>>,
-) -> Result<Option<Named>> {
-    let country = gateway.config.default_country_code.as_deref();
-    let list = text(body, "recipientListId")?;
-    let inline = body.get("recipients").filter(|value| !value.is_null());
-    let named =
-        usize::from(list.is_some()) + usize::from(inline.is_some()) + usize::from(sheet.is_some());
-    if named > 1 {
-        return Err(Error::invalid(
-            "Only one of recipients, recipientListId and a CSV file may be given",
-        ));
-    }
-    if let Some(id) = list {
+pub(super) fn audience(sent: &mut Sent) -> Result<Option<Named>> {
+    const ONE: &str = "Only one of recipients, recipientListId and a CSV file may be given";
+    if let Some(id) = text(&sent.fields, "recipientListId")? {
+        if sent.people.is_some() || sent.sheet.is_some() {
+            return Err(Error::invalid(ONE));
+        }
         let id = RowId::parse(id).ok_or_else(|| Error::invalid("Invalid list ID format"))?;
         return Ok(Some(Named {
             audience: Audience::List(id),
-            rejected: Vec::new(),
-            merged: Vec::new(),
+            told: parted(Parsed::default()).1,
         }));
     }
-    let parsed = match (inline, sheet) {
-        (Some(value), _) => Parsed::from_json(value, country).map_err(about("recipients"))?,
-        (None, Some(bytes)) => {
-            Sheet::read(&bytes, country)
-                .map_err(about("the CSV file"))?
-                .parsed
-        }
-        (None, None) => return Ok(None),
+    let Some(parsed) = sent.people(ONE)? else {
+        return Ok(None);
     };
-    let strict = flag(body, "strict", false)?;
-    let parsed = usable(parsed, strict)?;
+    let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
     if parsed.recipients.is_empty() {
         return Err(Error::invalid("recipients: at least one is needed"));
     }
+    let rejected = parsed.rejected.clone();
+    let (people, told) = parted(parsed);
     Ok(Some(Named {
-        rejected: parsed.rejected.clone(),
-        merged: parsed.merged.clone(),
-        audience: Audience::These(parsed),
+        audience: Audience::These(Parsed {
+            recipients: people,
+            rejected,
+            merged: Vec::new(),
+        }),
+        told,
     }))
 }
 

@@ -1,15 +1,17 @@
 //! Campaigns (S10 to S16 of the dialects' table), and the later spellings of the original program.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::campaign_body::{
-    MAX_BODY, Named, Said, audience, hours, message, read, scheduled_at, settings, short_text,
-    usual,
+    MAX_BODY, Named, Said, Sent, Told, audience, hours, message, only_sheet, read, scheduled_at,
+    settings, short_text, usual,
 };
 use super::route;
-use super::rules::{caller, named, text};
+use super::rules::{caller, named, object_or_nothing, text};
 use super::sessions::success;
 use crate::domain::Gateway;
 use crate::domain::campaign::control::CampaignChange;
@@ -18,11 +20,12 @@ use crate::domain::campaign::report::Row;
 use crate::domain::campaign::rows::statistics;
 use crate::domain::campaign::{Campaign, Progress, Stage, Status};
 use crate::domain::key::Principal;
+use crate::domain::recipient::{Merged, Recipient, Rejected};
 use crate::domain::session::Session;
 use crate::domain::sheet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
-use crate::ids::RowId;
+use crate::ids::{MessageId, RowId};
 use crate::time::Timestamp;
 
 /// How many recipients an answer shows when nothing else is asked for, and at most.
@@ -140,16 +143,25 @@ fn found(
 async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
-    let (body, sheet) = read(request).await?;
-    let names = [query.as_deref(), text(&body, "sessionId")?];
+    let mut sent = read(&gateway, request).await?;
+    let names = [query.as_deref(), text(&sent.fields, "sessionId")?];
     let session = one_session(&gateway, &who, &names)?;
-    let name = short_text(&body, "name", 200)?.filter(|name| !name.is_empty());
+    let (new, told) = new_campaign(&gateway, &mut sent)?;
+    let (address, campaign) = gateway.create_campaign(&session, new).await?;
+    let shown = (&address.id, &campaign, StatusCode::CREATED);
+    answered(&gateway, &session, shown, told.into()).await
+}
+
+/// The campaign that a body describes, and what is told of its rows.
+fn new_campaign(gateway: &Gateway, sent: &mut Sent) -> Result<(NewCampaign, Told)> {
+    let body = &sent.fields;
+    let name = short_text(body, "name", 200)?.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
     let Said { content, media } =
-        message(&gateway, &body)?.ok_or_else(|| Error::invalid("message is required"))?;
-    let settings = settings(&body, usual())?;
-    let scheduled_at = scheduled_at(&body, &settings.pacing.zone)?.flatten();
-    let named = audience(&gateway, &body, sheet)?
+        message(gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let settings = settings(body, usual())?;
+    let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
+    let named = audience(sent)?
         .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
     let new = NewCampaign {
         name,
@@ -160,13 +172,55 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
         scheduled_at,
         restored: None,
     };
-    let (address, campaign) = gateway.create_campaign(&session, new).await?;
-    let (_, progress) = gateway.campaign(&session, &address.id)?;
-    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
-    let mut answer = full(&session, &address.id, &campaign, &progress, &rows);
-    answer["rejected"] = json!(named.rejected);
-    answer["duplicates"] = json!(named.merged);
-    Ok(Reply::json(StatusCode::CREATED, &answer))
+    Ok((new, named.told))
+}
+
+/// What an answer tells of rows that were not taken as they are.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Rows {
+    /// Recipients were named.
+    Told(Told),
+    /// None were named, which is said.
+    None {
+        rejected: Option<()>,
+        duplicates: Option<()>,
+    },
+    /// Nothing is said.
+    Unsaid {},
+}
+
+impl From<Told> for Rows {
+    fn from(told: Told) -> Self {
+        Self::Told(told)
+    }
+}
+
+/// A campaign with a page of its recipients.
+#[derive(Serialize)]
+struct Full<'a> {
+    #[serde(flatten)]
+    campaign: Value,
+    recipients: Vec<Shown<'a>>,
+    next: Option<u32>,
+    #[serde(flatten)]
+    told: Rows,
+}
+
+/// A campaign's answer, with the first of its recipients.
+async fn answered(
+    gateway: &Gateway,
+    session: &Session,
+    (id, campaign, status): (&RowId, &Campaign, StatusCode),
+    told: Rows,
+) -> Result<Reply> {
+    let (_, progress) = gateway.campaign(session, id)?;
+    let (rows, _) = gateway
+        .campaign_rows(session, campaign, 0, SHOWN, |_| true)
+        .await?;
+    let mut whole = full(session, id, campaign, &progress, &rows);
+    whole.told = told;
+    Ok(Reply::json(status, &whole))
 }
 
 async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -228,36 +282,64 @@ fn detail(session: &Session, campaign: &Campaign) -> Option<String> {
     campaign.detail.clone()
 }
 
-pub(super) fn shown(row: &Row) -> Value {
+/// A recipient or a refused row, and what became of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shown<'a> {
+    number: Option<&'a str>,
+    name: Option<&'a str>,
+    job_title: Option<&'a str>,
+    company_name: Option<&'a str>,
+    custom_fields: Option<&'a BTreeMap<String, String>>,
+    status: &'static str,
+    message_id: Option<&'a MessageId>,
+    sent_at: Option<String>,
+    failed_at: Option<String>,
+    error: Option<&'a str>,
+    retry_count: u32,
+    tries: u32,
+}
+
+pub(super) fn shown(row: &Row) -> Shown<'_> {
     let state = &row.state;
     let who = row.recipient.as_ref();
-    json!({
-        "number": who.map_or(state.input.as_deref(), |who| Some(who.number.as_str())),
-        "name": who.map(|who| &who.name), "jobTitle": who.map(|who| &who.job_title),
-        "companyName": who.map(|who| &who.company), "customFields": who.map(|who| &who.fields),
-        "status": state.stage.word(), "messageId": state.message,
-        "sentAt": state.at.filter(|_| state.stage != Stage::Failed).map(|at| at.to_string()),
-        "failedAt": state.at.filter(|_| state.stage == Stage::Failed).map(|at| at.to_string()),
-        "error": state.error, "retryCount": state.tries.saturating_sub(1), "tries": state.tries,
-    })
+    let at = |failed: bool| {
+        let at = state
+            .at
+            .filter(|_| (state.stage == Stage::Failed) == failed);
+        at.map(|at| at.to_string())
+    };
+    Shown {
+        number: who.map_or(state.input.as_deref(), |who| Some(who.number.as_str())),
+        name: who.map(|who| who.name.as_str()),
+        job_title: who.map(|who| who.job_title.as_str()),
+        company_name: who.map(|who| who.company.as_str()),
+        custom_fields: who.map(|who| &who.fields),
+        status: state.stage.word(),
+        message_id: state.message.as_ref(),
+        sent_at: at(false),
+        failed_at: at(true),
+        error: state.error.as_deref(),
+        retry_count: state.tries.saturating_sub(1),
+        tries: state.tries,
+    }
 }
 
 /// A campaign with a page of its recipients.
-fn full(
+fn full<'a>(
     session: &Session,
     id: &RowId,
     campaign: &Campaign,
     progress: &Progress,
-    rows: &[Row],
-) -> Value {
-    let mut whole = brief(session, id, campaign, progress);
-    whole["recipients"] = rows.iter().map(shown).collect();
-    whole["next"] = json!(
-        rows.last()
-            .filter(|_| (rows.len() as u32) < campaign.total)
-            .map(|row| row.place + 1)
-    );
-    whole
+    rows: &'a [Row],
+) -> Full<'a> {
+    let more = (rows.len() as u32) < campaign.total;
+    Full {
+        campaign: brief(session, id, campaign, progress),
+        recipients: rows.iter().map(shown).collect(),
+        next: rows.last().filter(|_| more).map(|row| row.place + 1),
+        told: Rows::Unsaid {},
+    }
 }
 
 /// A number in the query, within bounds.
@@ -277,48 +359,45 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     let after = number(&request, "after", 0, u32::MAX as usize)? as u32;
     let limit = number(&request, "limit", SHOWN, SHOWN_AT_MOST)?;
     let wanted = request.query("status").map(str::to_owned);
-    let rows = gateway
-        .campaign_rows(&campaign, after, limit, move |state| {
+    let (rows, more) = gateway
+        .campaign_rows(&session, &campaign, after, limit, move |state| {
             wanted
                 .as_deref()
                 .is_none_or(|word| word == state.stage.word())
         })
         .await?;
     let mut whole = full(&session, &id, &campaign, &progress, &rows);
-    if rows.len() < limit {
-        whole["next"] = Value::Null;
+    if !more {
+        whole.next = None;
     }
     Ok(Reply::json(StatusCode::OK, &whole))
 }
 
 async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
     let (session, id, campaign, _) = found(&gateway, &request)?;
-    let (body, sheet) = read(request).await?;
-    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
-    let said = message(&gateway, &body)?;
-    let settings = settings(&body, campaign.settings)?;
-    let people = audience(&gateway, &body, sheet)?;
-    let (rejected, merged) = people
-        .as_ref()
-        .map_or((Value::Null, Value::Null), |named: &Named| {
-            (json!(named.rejected), json!(named.merged))
-        });
+    let mut sent = read(&gateway, request).await?;
+    named(&[Some(session.id.as_str()), text(&sent.fields, "sessionId")?])?;
+    let said = message(&gateway, &sent.fields)?;
+    let settings = settings(&sent.fields, campaign.settings)?;
+    let (audience, told) = audience(&mut sent)?
+        .map(|named: Named| (named.audience, named.told))
+        .unzip();
     let (content, media) = said.map(|said| (said.content, said.media)).unzip();
     let change = CampaignChange {
-        name: short_text(&body, "name", 200)?,
+        name: short_text(&sent.fields, "name", 200)?,
         content,
         media,
-        audience: people.map(|named| named.audience),
-        scheduled_at: scheduled_at(&body, &settings.pacing.zone)?,
+        audience,
+        scheduled_at: scheduled_at(&sent.fields, &settings.pacing.zone)?,
         settings: Some(settings),
     };
     let campaign = gateway.change_campaign(&session, &id, change).await?;
-    let (_, progress) = gateway.campaign(&session, &id)?;
-    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
-    let mut answer = full(&session, &id, &campaign, &progress, &rows);
-    answer["rejected"] = rejected;
-    answer["duplicates"] = merged;
-    Ok(Reply::json(StatusCode::OK, &answer))
+    let none = Rows::None {
+        rejected: None,
+        duplicates: None,
+    };
+    let told = told.map_or(none, Rows::Told);
+    answered(&gateway, &session, (&id, &campaign, StatusCode::OK), told).await
 }
 
 async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -369,19 +448,13 @@ async fn step(gateway: &Gateway, request: &Request, what: Step) -> Result<Reply>
 
 async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let (session, id, ..) = found(&gateway, &request)?;
-    let body = if request.bytes().await?.is_empty() {
-        serde_json::Map::new()
-    } else {
-        super::rules::object(&mut request).await?
-    };
+    let body = object_or_nothing(&mut request).await?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
     let (address, campaign) = gateway
         .clone_campaign(&session, &id, name.filter(|name| !name.is_empty()))
         .await?;
-    let (_, progress) = gateway.campaign(&session, &address.id)?;
-    let rows = gateway.campaign_rows(&campaign, 0, SHOWN, |_| true).await?;
-    let answer = full(&session, &address.id, &campaign, &progress, &rows);
-    Ok(Reply::json(StatusCode::CREATED, &answer))
+    let shown = (&address.id, &campaign, StatusCode::CREATED);
+    answered(&gateway, &session, shown, Rows::Unsaid {}).await
 }
 
 async fn status(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -407,23 +480,23 @@ async fn status(gateway: Gateway, request: Request) -> Result<Reply> {
 
 /// The recipients as a sheet, made while it is sent.
 async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
-    let (_, _, campaign, _) = found(&gateway, &request)?;
+    let (session, _, campaign, _) = found(&gateway, &request)?;
     let name = format!("{}.csv", campaign.name);
     let mut head = String::new();
     sheet::line(&mut head, &sheet::EXPORT_HEADER);
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
-        let (gateway, campaign) = (gateway.clone(), campaign.clone());
+        let (gateway, session, campaign) = (gateway.clone(), session.clone(), campaign.clone());
         async move {
             let Some((mut page, from)) = state else {
                 return Ok(None);
             };
-            let rows = gateway
-                .campaign_rows(&campaign, from, EXPORT_PAGE, |_| true)
+            let (rows, more) = gateway
+                .campaign_rows(&session, &campaign, from, EXPORT_PAGE, |_| true)
                 .await?;
             rows.iter().for_each(|row| export_row(&mut page, row));
             let next = rows
                 .last()
-                .filter(|_| rows.len() == EXPORT_PAGE)
+                .filter(|_| more)
                 .map(|last| (String::new(), last.place + 1));
             Ok::<_, Error>(Some((page.into(), next)))
         }
@@ -474,22 +547,24 @@ async fn overdue(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// What the first recipients would read.
-async fn preview(gateway: Gateway, mut request: Request) -> Result<Reply> {
-    super::rules::caller(&gateway, &request)?;
-    let body = super::rules::object(&mut request).await?;
-    let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
+async fn preview(gateway: Gateway, request: Request) -> Result<Reply> {
+    let who = caller(&gateway, &request)?;
+    let query = request.query("sessionId").map(str::to_owned);
+    let mut sent = read(&gateway, request).await?;
+    let body = &sent.fields;
+    let names = [query.as_deref(), text(body, "sessionId")?];
+    let session = one_session(&gateway, &who, &names)?;
     let Said { content, .. } =
-        message(&gateway, &body)?.ok_or_else(|| Error::invalid("message is required"))?;
+        message(&gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
     let limit = body
         .get("limit")
         .and_then(Value::as_u64)
         .unwrap_or(5)
         .min(50) as usize;
-    let named = audience(&gateway, &body, None)?
+    let named = audience(&mut sent)?
         .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
     let samples = gateway.preview(&session, &content, named.audience, limit)?;
-    let missing: std::collections::BTreeSet<&String> =
-        samples.iter().flat_map(|sample| &sample.missing).collect();
+    let missing: BTreeSet<&String> = samples.iter().flat_map(|sample| &sample.missing).collect();
     let shown: Vec<Value> = samples
         .iter()
         .map(|s| {
@@ -497,41 +572,72 @@ async fn preview(gateway: Gateway, mut request: Request) -> Result<Reply> {
             json!({ "number": number, "name": name, "text": s.text, "missing": s.missing })
         })
         .collect();
-    let answer = json!({
-        "status": "success", "previews": shown, "missing": missing,
-        "rejected": named.rejected, "duplicates": named.merged,
-    });
+    let answer = Previews {
+        status: "success",
+        previews: shown,
+        missing,
+        told: named.told,
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// What the first recipients would read, and what is told of the rows.
+#[derive(Serialize)]
+struct Previews<'a> {
+    status: &'static str,
+    previews: Vec<Value>,
+    missing: BTreeSet<&'a String>,
+    #[serde(flatten)]
+    told: Told,
 }
 
 /// What a sheet would bring: its recipients, and every row that would be refused.
-async fn preview_csv(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn preview_csv(gateway: Gateway, request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    let bytes = if is_form {
-        let (_, sheet) = read(request).await?;
-        sheet.ok_or_else(|| Error::invalid("No file uploaded"))?
-    } else {
-        request.bytes().await?.to_vec()
-    };
-    let country = gateway.config.default_country_code.as_deref();
-    let sheet = sheet::Sheet::read(&bytes, country)?;
+    let (sheet, _held) = only_sheet(&gateway, request).await?;
     let parsed = sheet.parsed;
     let first = parsed.recipients.iter().take(SHOWN);
-    let answer = json!({
-        "success": true, "headers": sheet.headers, "recipientCount": parsed.recipients.len(),
-        "recipients": first.map(person).collect::<Vec<_>>(),
-        "errors": parsed.rejected, "duplicates": parsed.merged,
-    });
+    let first = first.collect::<Result<Vec<_>>>()?;
+    let answer = Sheets {
+        success: true,
+        headers: sheet.headers,
+        recipient_count: parsed.recipients.len(),
+        recipients: first.iter().map(person).collect(),
+        errors: parsed.rejected,
+        duplicates: parsed.merged,
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
+/// What a sheet would bring.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sheets<'a> {
+    success: bool,
+    headers: Vec<String>,
+    recipient_count: usize,
+    recipients: Vec<Person<'a>>,
+    errors: Vec<Rejected>,
+    duplicates: Vec<Merged>,
+}
+
 /// A recipient as lists and previews show it.
-pub(super) fn person(who: &crate::domain::recipient::Recipient) -> Value {
-    json!({
-        "number": who.number.as_str(), "name": who.name, "jobTitle": who.job_title,
-        "companyName": who.company, "customFields": who.fields,
-    })
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Person<'a> {
+    number: &'a str,
+    name: &'a str,
+    job_title: &'a str,
+    company_name: &'a str,
+    custom_fields: &'a BTreeMap<String, String>,
+}
+
+pub(super) fn person(who: &Recipient) -> Person<'_> {
+    Person {
+        number: who.number.as_str(),
+        name: &who.name,
+        job_title: &who.job_title,
+        company_name: &who.company,
+        custom_fields: &who.fields,
+    }
 }

@@ -1,6 +1,9 @@
 //! One element of a request to send: what the client wrote, read into drafts.
 
-use serde_json::{Map, Value};
+use std::sync::Arc;
+
+use serde::de::MapAccess;
+use serde_json::Value;
 
 use crate::domain::Gateway;
 use crate::domain::draft::{
@@ -10,6 +13,7 @@ use crate::domain::media::Source;
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::{Jid, PhoneNumber, recipient};
+use crate::json::{Allowance, Bounded, Member, Object, Passed};
 use crate::names;
 
 /// How many files one album may hold, as WhatsApp's own clients allow.
@@ -21,27 +25,106 @@ const MAX_CARDS: usize = 50;
 /// How many answers a poll may have, as WhatsApp allows.
 const MAX_OPTIONS: usize = 12;
 
-type Object = Map<String, Value>;
+/// How many values one element may hold: more than fifty cards with ten numbers each.
+const MAX_VALUES: usize = 4096;
+
+/// What an element may say beside its file. Anything else is passed over when it is read.
+const KNOWN: &[&str] = &[
+    "to",
+    "type",
+    "recipient_type",
+    "sessionId",
+    "text",
+    "image",
+    "video",
+    "gif",
+    "audio",
+    "voice",
+    "document",
+    "sticker",
+    "album",
+    "location",
+    "contact",
+    "contacts",
+    "poll",
+    "reaction",
+    "edit",
+    "mentions",
+    "context",
+    "quotedMessageId",
+];
+
+/// The types that have a file, which is a member of the same name.
+const MEDIA: &[&str] = &[
+    "image", "video", "gif", "audio", "voice", "document", "sticker", "album",
+];
+
+/// One element as it was read.
+pub(super) struct Element {
+    allowance: Allowance,
+    members: Option<Object>,
+}
+
+impl Default for Element {
+    /// What is no object at all.
+    fn default() -> Self {
+        Self {
+            allowance: Allowance::new(MAX_VALUES),
+            members: None,
+        }
+    }
+}
+
+impl Element {
+    /// A member that is a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.members.as_ref()?.get(name)?.as_str()
+    }
+}
+
+impl<'de> Member<'de> for Element {
+    fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
+        let members = self.members.get_or_insert_default();
+        if !KNOWN.contains(&name.as_str()) {
+            return map.next_value_seed(Passed);
+        }
+        // Named twice: the last counts, and only that is held.
+        members.remove(&name);
+        let value = map.next_value_seed(Bounded(&self.allowance))?;
+        members.insert(name, value);
+        Ok(())
+    }
+}
 
 /// Reads one element. An album is several messages; everything else is one.
-pub(super) fn drafts(gateway: &Gateway, element: &Value, number: usize) -> Result<Vec<Draft>> {
+pub(super) fn drafts(gateway: &Gateway, element: Element, number: usize) -> Result<Vec<Draft>> {
     let shape = || Error::invalid("Invalid message format. \"to\" and \"type\" are required.");
-    let element = element.as_object().ok_or_else(shape)?;
+    let exceeded = element.allowance.is_exceeded();
+    let mut element = element.members.ok_or_else(shape)?;
+    if exceeded {
+        let text = format!("Invalid message format. A message holds at most {MAX_VALUES} values.");
+        return Err(Error::invalid(text));
+    }
     let present = |name: &str| element.get(name).is_some_and(|v| !v.is_null() && v != "");
     if !present("to") || !present("type") {
         return Err(shape());
     }
     let country = gateway.config.default_country_code.as_deref();
-    let to = address(element, country)?;
+    let to = address(&element, country)?;
     let kind = element.get("type").and_then(Value::as_str);
+    let kind = kind.unwrap_or_default().to_owned();
+    // Taken out, because it may be megabytes that must not be there twice.
+    let file = MEDIA
+        .contains(&kind.as_str())
+        .then(|| element.remove(&kind));
     let reader = Reader {
         gateway,
-        element,
+        element: &element,
         country,
         to: &to,
     };
-    let contents = reader.contents(kind.unwrap_or_default(), number)?;
-    let (mentions, quoted) = (mentions(element, country)?, quoted(element)?);
+    let contents = reader.contents(&kind, file.flatten(), number)?;
+    let (mentions, quoted) = (mentions(&element, country)?, quoted(&element)?);
     Ok(contents
         .into_iter()
         .map(|content| Draft {
@@ -72,17 +155,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn contents(&self, kind: &str, number: usize) -> Result<Vec<Content>> {
+    fn contents(&self, kind: &str, file: Option<Value>, number: usize) -> Result<Vec<Content>> {
         Ok(vec![match kind {
             "text" => Content::Text(self.body("text")?),
-            "image" => self.media(MediaKind::Image, "image")?,
-            "video" => self.media(MediaKind::Video, "video")?,
-            "gif" => self.media(MediaKind::Gif, "gif")?,
-            "audio" => self.media(MediaKind::Audio, "audio")?,
-            "voice" => self.media(MediaKind::Voice, "voice")?,
-            "document" => self.media(MediaKind::Document, "document")?,
-            "sticker" => self.media(MediaKind::Sticker, "sticker")?,
-            "album" => return self.album(number),
+            "image" => self.media(MediaKind::Image, "image", file)?,
+            "video" => self.media(MediaKind::Video, "video", file)?,
+            "gif" => self.media(MediaKind::Gif, "gif", file)?,
+            "audio" => self.media(MediaKind::Audio, "audio", file)?,
+            "voice" => self.media(MediaKind::Voice, "voice", file)?,
+            "document" => self.media(MediaKind::Document, "document", file)?,
+            "sticker" => self.media(MediaKind::Sticker, "sticker", file)?,
+            "album" => return self.album(file, number),
             "location" => self.location()?,
             "contact" | "contacts" => self.contacts(kind)?,
             "poll" => self.poll()?,
@@ -112,8 +195,8 @@ impl Reader<'_> {
         checked_text(body.ok_or_else(|| Error::invalid("Invalid text message content."))?)
     }
 
-    fn media(&self, kind: MediaKind, part: &str) -> Result<Content> {
-        let Some(fields) = self.part(part) else {
+    fn media(&self, kind: MediaKind, part: &str, file: Option<Value>) -> Result<Content> {
+        let Some(Value::Object(fields)) = file else {
             return Err(self.needs_source(part));
         };
         Ok(Content::Media(Box::new(self.file(kind, part, fields)?)))
@@ -125,12 +208,18 @@ impl Reader<'_> {
         ))
     }
 
-    fn file(&self, kind: MediaKind, part: &str, fields: &Object) -> Result<Media> {
+    fn file(&self, kind: MediaKind, part: &str, mut fields: Object) -> Result<Media> {
+        let inline = fields.remove("base64");
         let wrong = |what: &str| Error::invalid(format!("Invalid {part} {what}."));
         let text = |name: &str, what: &str| match fields.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|t| !t.is_empty())),
             Some(_) => Err(wrong(what)),
+        };
+        let inline = || match inline {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text).filter(|t| !t.is_empty())),
+            Some(_) => Err(wrong("base64 data")),
         };
         let flag = |name: &str| match fields.get(name) {
             None | Some(Value::Null) => Ok(false),
@@ -139,11 +228,7 @@ impl Reader<'_> {
                 "{part}.{name} must be true or false"
             ))),
         };
-        let source = match (
-            text("id", "ID")?,
-            text("link", "URL")?,
-            text("base64", "base64 data")?,
-        ) {
+        let source = match (text("id", "ID")?, text("link", "URL")?, inline()?) {
             (Some(id), None, None) => Source::Stored(MediaId::parse(id).map_err(|_| wrong("ID"))?),
             (None, Some(url), None) => {
                 self.gateway
@@ -151,7 +236,7 @@ impl Reader<'_> {
                     .map_err(|e| Error::invalid(format!("Invalid {part} URL: {}", e.detail())))?;
                 Source::Link(url.to_owned())
             }
-            (None, None, Some(data)) => Source::Inline(data.to_owned()),
+            (None, None, Some(data)) => Source::Inline(Arc::new(data)),
             (None, None, None) => return Err(self.needs_source(part)),
             _ => {
                 return Err(self.cannot(&format!(
@@ -190,21 +275,27 @@ impl Reader<'_> {
         })
     }
 
-    fn album(&self, number: usize) -> Result<Vec<Content>> {
+    fn album(&self, album: Option<Value>, number: usize) -> Result<Vec<Content>> {
         let wrong = || {
             self.cannot(&format!(
                 "\"album.media\" must be a list of 2 to {MAX_ALBUM} objects, each with a \"type\" of image, video or document"
             ))
         };
-        let files = self.part("album").and_then(|album| album.get("media"));
-        let files = files.and_then(Value::as_array).ok_or_else(wrong)?;
+        let Some(Value::Object(mut album)) = album else {
+            return Err(wrong());
+        };
+        let Some(Value::Array(files)) = album.remove("media") else {
+            return Err(wrong());
+        };
         if !(2..=MAX_ALBUM).contains(&files.len()) {
             return Err(wrong());
         }
         files
-            .iter()
+            .into_iter()
             .map(|fields| {
-                let fields = fields.as_object().ok_or_else(wrong)?;
+                let Value::Object(fields) = fields else {
+                    return Err(wrong());
+                };
                 let (kind, part) = match fields.get("type").and_then(Value::as_str) {
                     Some("image") => (MediaKind::Image, "image"),
                     Some("video") => (MediaKind::Video, "video"),

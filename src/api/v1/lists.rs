@@ -3,18 +3,21 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::campaign_body::{MAX_BODY, Object, flag, read, short_text};
-use super::campaigns::{one_session, person, session_of, sessions_of};
+use super::campaign_body::{
+    MAX_BODY, Object, Sent, Told, flag, parted, read, read_numbers, short_text,
+};
+use super::campaigns::{Person, one_session, person, session_of, sessions_of};
 use super::route;
-use super::rules::{caller, object, text};
+use super::rules::{caller, object, object_or_nothing, text};
 use super::sessions::success;
 use crate::domain::Gateway;
 use crate::domain::list::{List, ListChange, usable};
-use crate::domain::recipient::{Parsed, Recipient};
+use crate::domain::recipient::{Parsed, People, Recipient, Rejected};
 use crate::domain::session::Session;
-use crate::domain::sheet::{self, Sheet};
+use crate::domain::sheet;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::RowId;
@@ -23,6 +26,10 @@ use crate::jid::PhoneNumber;
 /// How many recipients an answer shows when nothing else is asked for, and at most.
 const SHOWN: usize = 1000;
 const SHOWN_AT_MOST: usize = 10_000;
+
+/// The page that a list is answered with when it was made, and when it was changed.
+const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
+const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
 
 /// How many tags a list may have, and how long each may be.
 const MAX_TAGS: usize = 50;
@@ -89,32 +96,18 @@ fn found(gateway: &Gateway, request: &Request) -> Result<(Arc<Session>, RowId, L
     Err(Error::not_found("Recipient list not found"))
 }
 
-/// Recipients of a request, and the rows that were refused or merged.
-fn people(gateway: &Gateway, body: &Object, sheet: Option<Vec<u8>>) -> Result<Option<Parsed>> {
-    let country = gateway.config.default_country_code.as_deref();
-    let inline = body.get("recipients").filter(|value| !value.is_null());
-    let about = |what: &'static str| {
-        move |e: Error| Error::new(e.kind(), format!("{what}: {}", e.detail()))
+/// Recipients of a request, and what is told of the rows that were refused or merged.
+fn people(sent: &mut Sent) -> Result<Option<(People, Told)>> {
+    const ONE: &str = "Only one of recipients and a CSV file may be given";
+    let Some(parsed) = sent.people(ONE)? else {
+        return Ok(None);
     };
-    let parsed = match (inline, sheet) {
-        (Some(_), Some(_)) => {
-            return Err(Error::invalid(
-                "Only one of recipients and a CSV file may be given",
-            ));
-        }
-        (Some(value), None) => Parsed::from_json(value, country).map_err(about("recipients"))?,
-        (None, Some(bytes)) => {
-            Sheet::read(&bytes, country)
-                .map_err(about("the CSV file"))?
-                .parsed
-        }
-        (None, None) => return Ok(None),
-    };
-    usable(parsed, flag(body, "strict", false)?).map(Some)
+    let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
+    Ok(Some(parted(parsed)))
 }
 
 /// What a body changes of a list. An empty list of recipients empties it.
-pub(super) fn list_change(body: &Object, people: Option<&Parsed>) -> Result<ListChange> {
+pub(super) fn list_change(body: &Object, people: Option<People>) -> Result<ListChange> {
     let tags = match body.get("tags") {
         None | Some(Value::Null) => None,
         Some(Value::Array(tags)) => {
@@ -136,7 +129,7 @@ pub(super) fn list_change(body: &Object, people: Option<&Parsed>) -> Result<List
         name: short_text(body, "name", 200)?,
         description: short_text(body, "description", 2000)?,
         tags,
-        recipients: people.map(|parsed| parsed.recipients.clone()),
+        recipients: people,
     })
 }
 
@@ -150,54 +143,45 @@ pub(super) fn brief(session: &Session, id: &RowId, list: &List) -> Value {
     })
 }
 
-async fn full(
-    gateway: &Gateway,
-    session: &Session,
-    id: &RowId,
-    list: &List,
-    (skip, limit): (usize, usize),
-) -> Result<Value> {
-    let page = gateway.list_recipients(list, skip, limit).await?;
-    let mut whole = brief(session, id, list);
-    let end = skip + page.len();
-    whole["recipients"] = page.iter().map(person).collect();
-    whole["next"] = json!((end < list.count as usize && !page.is_empty()).then_some(end));
-    Ok(whole)
+/// A list with a page of its recipients, and with the rows that were refused or merged.
+#[derive(Serialize)]
+struct Full<'a> {
+    #[serde(flatten)]
+    list: Value,
+    recipients: Vec<Person<'a>>,
+    next: Option<usize>,
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
-/// A list's answer, with the rows that were refused or merged.
+/// A list's answer, with a page of its recipients.
 async fn answered(
     gateway: &Gateway,
     session: &Session,
     (id, list): (&RowId, &List),
-    parsed: Option<Parsed>,
-    status: StatusCode,
+    told: Option<Told>,
+    ((skip, limit), status): ((usize, usize), StatusCode),
 ) -> Result<Reply> {
-    let mut answer = full(gateway, session, id, list, (0, SHOWN)).await?;
-    if let Some(parsed) = parsed {
-        answer["rejected"] = json!(parsed.rejected);
-        answer["duplicates"] = json!(parsed.merged);
-    }
+    let (page, more) = gateway.list_recipients(session, list, skip, limit).await?;
+    let answer = Full {
+        list: brief(session, id, list),
+        recipients: page.iter().map(person).collect(),
+        next: (more && !page.is_empty()).then_some(skip + page.len()),
+        told,
+    };
     Ok(Reply::json(status, &answer))
 }
 
 async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
-    let (body, sheet) = read(request).await?;
-    let names = [query.as_deref(), text(&body, "sessionId")?];
+    let mut sent = read(&gateway, request).await?;
+    let names = [query.as_deref(), text(&sent.fields, "sessionId")?];
     let session = one_session(&gateway, &who, &names)?;
-    let people = people(&gateway, &body, sheet)?;
-    let change = list_change(&body, people.as_ref())?;
+    let (people, told) = people(&mut sent)?.unzip();
+    let change = list_change(&sent.fields, people)?;
     let (id, list) = gateway.create_list(&session, change).await?;
-    answered(
-        &gateway,
-        &session,
-        (&id, &list),
-        people,
-        StatusCode::CREATED,
-    )
-    .await
+    answered(&gateway, &session, (&id, &list), told, MADE).await
 }
 
 async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -240,7 +224,7 @@ async fn search(gateway: Gateway, request: Request) -> Result<Reply> {
     for session in sessions_of(&gateway, &request)? {
         let left = SHOWN - rows.len();
         for (id, name, who) in gateway.search_recipients(&session, &words, left).await? {
-            let mut row = person(&who);
+            let mut row = json!(person(&who));
             row["listId"] = json!(id);
             row["listName"] = json!(name);
             rows.push(row);
@@ -266,17 +250,17 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
         number("offset", 0, usize::MAX)?,
         number("limit", SHOWN, SHOWN_AT_MOST)?,
     );
-    let whole = full(&gateway, &session, &id, &list, page).await?;
-    Ok(Reply::json(StatusCode::OK, &whole))
+    let how = (page, StatusCode::OK);
+    answered(&gateway, &session, (&id, &list), None, how).await
 }
 
 async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
-    let (body, sheet) = read(request).await?;
-    let people = people(&gateway, &body, sheet)?;
-    let change = list_change(&body, people.as_ref())?;
+    let mut sent = read(&gateway, request).await?;
+    let (people, told) = people(&mut sent)?.unzip();
+    let change = list_change(&sent.fields, people)?;
     let list = gateway.change_list(&session, &id, change).await?;
-    answered(&gateway, &session, (&id, &list), people, StatusCode::OK).await
+    answered(&gateway, &session, (&id, &list), told, CHANGED).await
 }
 
 async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -287,15 +271,11 @@ async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
 
 async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
-    let body = if request.bytes().await?.is_empty() {
-        Object::new()
-    } else {
-        object(&mut request).await?
-    };
+    let body = object_or_nothing(&mut request).await?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
     let name = name.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
-    answered(&gateway, &session, (&id, &list), None, StatusCode::CREATED).await
+    answered(&gateway, &session, (&id, &list), None, MADE).await
 }
 
 async fn mark_used(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -307,39 +287,52 @@ async fn mark_used(gateway: Gateway, request: Request) -> Result<Reply> {
 /// Adds the people of a sheet, or of `recipients`, to those that are there.
 async fn import(gateway: Gateway, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
-    let (body, sheet) = read(request).await?;
-    let parsed =
-        people(&gateway, &body, sheet)?.ok_or_else(|| Error::invalid("No file uploaded"))?;
-    let (list, known) = gateway
-        .import_recipients(&session, &id, parsed.recipients.clone())
-        .await?;
-    let answer = json!({
-        "status": "success", "imported": parsed.recipients.len() - known.len(),
-        "alreadyThere": known, "rejected": parsed.rejected, "duplicates": parsed.merged,
-        "list": brief(&session, &id, &list),
-    });
+    let mut sent = read(&gateway, request).await?;
+    let none = || Error::invalid("No file uploaded");
+    let (people, told) = people(&mut sent)?.ok_or_else(none)?;
+    let count = people.len();
+    let (list, known) = gateway.import_recipients(&session, &id, people).await?;
+    let answer = Imported {
+        status: "success",
+        imported: count - known.len(),
+        already_there: known,
+        list: brief(&session, &id, &list),
+        told,
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// What an import brought.
+#[derive(Serialize)]
+struct Imported {
+    status: &'static str,
+    imported: usize,
+    #[serde(rename = "alreadyThere")]
+    already_there: Vec<String>,
+    list: Value,
+    #[serde(flatten)]
+    told: Told,
 }
 
 /// The recipients as a sheet that can be imported again, made while it is sent.
 async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
-    let (_, _, list) = found(&gateway, &request)?;
+    let (session, _, list) = found(&gateway, &request)?;
     let name = format!("{}.csv", list.name);
     let mut head = String::new();
     sheet::line(&mut head, &["Number", "Name", "Job Title", "Company"]);
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
-        let (gateway, list) = (gateway.clone(), list.clone());
+        let (gateway, session, list) = (gateway.clone(), session.clone(), list.clone());
         async move {
             let Some((mut page, skip)) = state else {
                 return Ok(None);
             };
-            let people = gateway.list_recipients(&list, skip, EXPORT_PAGE).await?;
+            let asked = gateway.list_recipients(&session, &list, skip, EXPORT_PAGE);
+            let (people, more) = asked.await?;
             for who in &people {
                 let cells = [who.number.as_str(), &who.name, &who.job_title, &who.company];
                 sheet::line(&mut page, &cells);
             }
-            let more = people.len() == EXPORT_PAGE;
-            let next = more.then(|| (String::new(), skip + EXPORT_PAGE));
+            let next = more.then(|| (String::new(), skip + people.len()));
             Ok::<_, Error>(Some((page.into(), next)))
         }
     });
@@ -350,7 +343,8 @@ async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
 fn one(gateway: &Gateway, body: Object) -> Result<Recipient> {
     let country = gateway.config.default_country_code.as_deref();
     let mut parsed = Parsed::from_json(&Value::Object(body), country)?;
-    match (parsed.recipients.pop(), parsed.rejected.pop()) {
+    let recipient = parsed.recipients.iter().next().transpose()?;
+    match (recipient, parsed.rejected.pop()) {
         (Some(recipient), _) => Ok(recipient),
         (None, rejected) => Err(Error::invalid(match rejected {
             Some(rejected) => format!("Invalid recipient data: {}", rejected.reason),
@@ -363,7 +357,7 @@ async fn add(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let recipient = one(&gateway, object(&mut request).await?)?;
     let list = gateway.add_recipient(&session, &id, recipient).await?;
-    answered(&gateway, &session, (&id, &list), None, StatusCode::CREATED).await
+    answered(&gateway, &session, (&id, &list), None, MADE).await
 }
 
 fn number_in_path(gateway: &Gateway, request: &Request) -> Result<PhoneNumber> {
@@ -388,7 +382,7 @@ async fn change_one(gateway: Gateway, mut request: Request) -> Result<Reply> {
             Some(changed)
         })
         .await?;
-    answered(&gateway, &session, (&id, &list), None, StatusCode::OK).await
+    answered(&gateway, &session, (&id, &list), None, CHANGED).await
 }
 
 async fn remove_one(gateway: Gateway, request: Request) -> Result<Reply> {
@@ -397,7 +391,7 @@ async fn remove_one(gateway: Gateway, request: Request) -> Result<Reply> {
     let list = gateway
         .change_recipient(&session, &id, number.to_string(), |_| None)
         .await?;
-    answered(&gateway, &session, (&id, &list), None, StatusCode::OK).await
+    answered(&gateway, &session, (&id, &list), None, CHANGED).await
 }
 
 /// Numbers that want no campaigns, 1,000 at a time.
@@ -420,25 +414,29 @@ async fn suppressed(gateway: Gateway, request: Request) -> Result<Reply> {
 
 async fn suppress(gateway: Gateway, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
-    let body = object(&mut request).await?;
-    let session = session_of(&gateway, &request, text(&body, "sessionId")?)?;
-    let country = gateway.config.default_country_code.as_deref();
-    let numbers = body
-        .get("numbers")
-        .or_else(|| body.get("number"))
-        .ok_or_else(|| Error::invalid("numbers is required"))?;
-    let parsed = Parsed::from_json(numbers, country)
-        .map_err(|e| Error::new(e.kind(), format!("numbers: {}", e.detail())))?;
-    let parsed = usable(parsed, flag(&body, "strict", false)?)?;
+    let mut sent = read_numbers(&gateway, &mut request).await?;
+    let session = session_of(&gateway, &request, text(&sent.fields, "sessionId")?)?;
+    let none = || Error::invalid("numbers is required");
+    let parsed = sent.numbers()?.ok_or_else(none)?;
+    let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
     let count = parsed.recipients.len();
-    let numbers = parsed
-        .recipients
-        .into_iter()
-        .map(|who| who.number)
-        .collect();
+    let people = parsed.recipients.iter();
+    let numbers = people.map(|who| Ok(who?.number)).collect::<Result<_>>()?;
     gateway.suppress(&session, numbers).await?;
-    let answer = json!({ "status": "success", "suppressed": count, "rejected": parsed.rejected });
+    let answer = Suppressed {
+        status: "success",
+        suppressed: count,
+        rejected: parsed.rejected,
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// What became of numbers to suppress.
+#[derive(Serialize)]
+struct Suppressed {
+    status: &'static str,
+    suppressed: usize,
+    rejected: Vec<Rejected>,
 }
 
 async fn unsuppress(gateway: Gateway, request: Request) -> Result<Reply> {

@@ -1,10 +1,13 @@
 //! Messages (S8, S9 of the dialects' table): sending, how far they came, their files, revoking.
 
+use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::elements;
+use super::elements::{self, Element};
 use super::route;
 use super::rules::{caller, named, object, status_of, text};
 use crate::domain::Gateway;
@@ -15,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
 use crate::jid::recipient;
+use crate::json::{Members, Passed};
 
 pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     vec![
@@ -39,26 +43,20 @@ pub(super) fn session_in_query(gateway: &Gateway, request: &Request) -> Result<A
 
 async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
-    let bytes = request.bytes().await?;
+    let body = request.whole().await?;
     let key = request
         .header_text("idempotency-key")?
-        .map(|key| IdempotencyKey::new(key, &bytes))
+        .map(|key| IdempotencyKey::of_pieces(key, body.pieces()))
         .transpose()?;
-    let elements = match request.json_value().await? {
-        Value::Array(elements) => elements,
-        one @ Value::Object(_) => vec![one],
-        _ => {
-            return Err(Error::invalid(
-                "The request body must be a message or an array of messages",
-            ));
-        }
-    };
-    let (drafts, places) = read(&gateway, &session, elements)?;
+    let batch = Batch::new(&gateway, &session);
+    let (read, mut held) = body.json(batch).await?;
+    let (drafts, places) = read?;
+    held.shrink_to(drafts.iter().map(Draft::inline_bytes).sum());
     let hung_up = request.hung_up();
     // What was read is not kept for as long as WhatsApp takes.
-    drop((bytes, request));
-    let outcomes = gateway.send(&session, drafts, key, &hung_up).await?;
-    let mut outcomes = outcomes.into_iter();
+    drop(request);
+    let sent = gateway.send(&session, drafts, key, &hung_up);
+    let mut outcomes = sent.await?.into_iter();
     let rows: Vec<Value> = places
         .into_iter()
         .map(|place| match place {
@@ -78,35 +76,136 @@ enum Place {
     Refused(Error),
 }
 
-/// Reads the elements into drafts; the place of those that cannot be read is kept.
-fn read(
-    gateway: &Gateway,
-    session: &Session,
-    elements: Vec<Value>,
-) -> Result<(Vec<Draft>, Vec<Place>)> {
-    let too_many = || Error::invalid(format!("Maximum {MAX_BATCH} messages per request"));
-    if elements.len() > MAX_BATCH {
-        return Err(too_many());
-    }
-    let mut drafts = Vec::with_capacity(elements.len());
-    let mut places = Vec::with_capacity(elements.len());
-    for (number, element) in elements.iter().enumerate() {
-        if let Some(name) = element.get("sessionId").and_then(Value::as_str) {
-            named(&[Some(session.id.as_str()), Some(name)])?;
+/// Reads elements into drafts, one at a time; the place of those that cannot be read is kept.
+struct Batch {
+    gateway: Gateway,
+    session: Arc<Session>,
+    drafts: Vec<Draft>,
+    places: Vec<Place>,
+    /// How many elements there are.
+    count: usize,
+    /// Why none of them is sent.
+    wrong: Option<Error>,
+}
+
+impl Batch {
+    fn new(gateway: &Gateway, session: &Arc<Session>) -> Self {
+        Self {
+            gateway: gateway.clone(),
+            session: session.clone(),
+            drafts: Vec::new(),
+            places: Vec::new(),
+            count: 0,
+            wrong: None,
         }
-        places.push(match elements::drafts(gateway, element, number) {
-            Ok(more) => {
-                let count = more.len();
-                drafts.extend(more);
-                Place::Messages(count)
+    }
+
+    /// Whether the rest is only counted.
+    fn is_over(&self) -> bool {
+        self.wrong.is_some() || self.count >= MAX_BATCH || self.drafts.len() > MAX_BATCH
+    }
+
+    fn add(&mut self, element: Element) {
+        let number = self.count;
+        self.count += 1;
+        let own = Some(self.session.id.as_str());
+        if let Some(name) = element.text("sessionId")
+            && let Err(error) = named(&[own, Some(name)])
+        {
+            self.wrong = Some(error);
+            return;
+        }
+        self.places
+            .push(match elements::drafts(&self.gateway, element, number) {
+                Ok(more) => {
+                    let count = more.len();
+                    self.drafts.extend(more);
+                    Place::Messages(count)
+                }
+                Err(error) => Place::Refused(error),
+            });
+    }
+
+    fn finish(self) -> Result<(Vec<Draft>, Vec<Place>)> {
+        if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
+            let text = format!("Maximum {MAX_BATCH} messages per request");
+            return Err(Error::invalid(text));
+        }
+        match self.wrong {
+            Some(error) => Err(error),
+            None => Ok((self.drafts, self.places)),
+        }
+    }
+}
+
+type Read = Result<(Vec<Draft>, Vec<Place>)>;
+
+fn neither() -> Read {
+    Err(Error::invalid(
+        "The request body must be a message or an array of messages",
+    ))
+}
+
+impl<'de> DeserializeSeed<'de> for Batch {
+    type Value = Read;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Read, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Batch {
+    type Value = Read;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("messages")
+    }
+
+    fn visit_unit<E>(self) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Read, E> {
+        Ok(neither())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<Read, A::Error> {
+        let element = Members(Element::default()).visit_map(map)?;
+        self.add(element.unwrap_or_default());
+        Ok(self.finish())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Read, A::Error> {
+        loop {
+            if self.is_over() {
+                match seq.next_element_seed(Passed)? {
+                    Some(()) => self.count += 1,
+                    None => return Ok(self.finish()),
+                }
+            } else {
+                match seq.next_element_seed(Members(Element::default()))? {
+                    Some(element) => self.add(element.unwrap_or_default()),
+                    None => return Ok(self.finish()),
+                }
             }
-            Err(error) => Place::Refused(error),
-        });
+        }
     }
-    if drafts.len() > MAX_BATCH {
-        return Err(too_many());
-    }
-    Ok((drafts, places))
 }
 
 /// The result for an element that is not sent. `code` is what the request would be answered with

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::route;
-use super::rules::{caller, named, object, text};
+use super::rules::{caller, named, object, object_or_nothing, text};
 use super::sessions::success;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
@@ -100,12 +100,8 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
 
 async fn remove(gateway: Gateway, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
-    let bytes = request.bytes().await?;
-    let body = match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(map)) => map,
-        _ if bytes.is_empty() => Map::new(),
-        _ => return Err(Error::invalid("The request body must be a JSON object")),
-    };
+    let wrong = |_| Error::invalid("The request body must be a JSON object");
+    let body = object_or_nothing(&mut request).await.map_err(wrong)?;
     let session = session(&gateway, &request, &body, "sessionId is required.")?;
     gateway.delete_webhook(&session, V1).await?;
     Ok(success(&format!(

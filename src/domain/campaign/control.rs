@@ -144,11 +144,8 @@ impl Gateway {
             other => other.map(|_| None),
         };
         let now = self.clock.now();
-        let audience = change
-            .audience
-            .map(|a| create::prepare(a, now))
-            .transpose()?;
-        let (id, number) = (id.clone(), session.number);
+        let audience = change.audience.map(|a| create::prepare(a, now));
+        let (id, number, quota) = (id.clone(), session.number, self.config.store_quota);
         let changed = self
             .store
             .write(Durability::Sync, move |tx| {
@@ -164,7 +161,7 @@ impl Gateway {
                             "The recipients of a campaign that was started cannot be changed",
                         ));
                     }
-                    campaign = Self::refill(tx, number, campaign, audience, now)?;
+                    campaign = Self::refill(tx, number, campaign, audience, quota, now)?;
                 }
                 campaign.name = change.name.unwrap_or(campaign.name);
                 campaign.message.content = change.content.unwrap_or(campaign.message.content);

@@ -13,10 +13,14 @@ use crate::domain::recipient::Parsed;
 use crate::domain::removal;
 use crate::domain::roster::{self, Encoded, Roster};
 use crate::domain::session::{Session, must_be_kept};
+use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, RowId};
-use crate::store::{Durability, Tx};
+use crate::store::{Durability, Tx, tables};
 use crate::time::Timestamp;
+
+/// How many campaigns a session may have.
+const MAX_CAMPAIGNS: usize = 1000;
 
 /// Whom a campaign writes to.
 pub enum Audience {
@@ -24,8 +28,9 @@ pub enum Audience {
     These(Parsed),
     /// The people that a list has now.
     List(RowId),
-    /// These people as a backup tells of them: each with what became of it.
-    Restored(Parsed, Vec<State>),
+    /// These people as a backup tells of them, and what became of those of whom it is known, by their
+    /// places.
+    Restored(Parsed, Vec<(u32, State)>),
 }
 
 /// A file of a campaign as a client asks for it.
@@ -73,7 +78,7 @@ enum Crowd {
     New {
         rows: Encoded,
         end: u32,
-        states: Vec<State>,
+        states: Vec<(u32, State)>,
         refused: Vec<State>,
     },
     List(RowId),
@@ -95,7 +100,7 @@ impl Gateway {
         };
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
-        let crowd = crowd(new.audience, now)?;
+        let crowd = crowd(new.audience, now);
         let mut campaign = Campaign {
             roster: Roster(0),
             name: new.name,
@@ -117,6 +122,7 @@ impl Gateway {
             updated_at: None,
             total: 0,
             detail: None,
+            bytes: None,
         };
         if let Some(restored) = new.restored {
             campaign.status = restored.status;
@@ -133,7 +139,9 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, name.as_str(), number)?;
-                let campaign = fill(tx, number, campaign, crowd, gateway.clock.now())?;
+                refuse_more_than(tx, tables::CAMPAIGNS, number, MAX_CAMPAIGNS, "campaigns")?;
+                let quota = gateway.config.store_quota;
+                let campaign = fill(tx, number, campaign, crowd, quota, gateway.clock.now())?;
                 rows::put(tx, number, &row_id, &campaign)?;
                 Ok(campaign)
             })
@@ -153,10 +161,14 @@ impl Gateway {
         let now = self.clock.now();
         let new_id = self.ids.row_id("campaign", now);
         let (from, to, number) = (id.clone(), new_id.clone(), session.number);
+        let quota = self.config.store_quota;
         let campaign = self
             .store
             .write(Durability::Sync, move |tx| {
                 let original = rows::get(tx, number, &from)?;
+                refuse_more_than(tx, tables::CAMPAIGNS, number, MAX_CAMPAIGNS, "campaigns")?;
+                let bytes = roster::bytes(tx, original.roster)?;
+                refuse_beyond(tx, number, bytes, quota)?;
                 let before = rows::progress(tx, original.roster)?;
                 let campaign = Campaign {
                     roster: roster::number(tx)?,
@@ -168,6 +180,7 @@ impl Gateway {
                     completed_at: None,
                     updated_at: None,
                     detail: None,
+                    bytes: Some(bytes),
                     ..original.clone()
                 };
                 roster::copy(tx, original.roster, campaign.roster)?;
@@ -232,10 +245,11 @@ impl Gateway {
         session: crate::ids::SessionNumber,
         campaign: Campaign,
         audience: Prepared,
+        quota: u64,
         now: Timestamp,
     ) -> Result<Campaign> {
         let old = campaign.roster;
-        let filled = fill(tx, session, campaign, audience.0, now)?;
+        let filled = fill(tx, session, campaign, audience.0, quota, now)?;
         removal::of_roster(tx, old);
         Ok(filled)
     }
@@ -245,35 +259,35 @@ impl Gateway {
 pub(super) struct Prepared(Crowd);
 
 /// Encodes an audience before the writer is busy with it.
-pub(super) fn prepare(audience: Audience, now: Timestamp) -> Result<Prepared> {
-    crowd(audience, now).map(Prepared)
+pub(super) fn prepare(audience: Audience, now: Timestamp) -> Prepared {
+    Prepared(crowd(audience, now))
 }
 
-fn crowd(audience: Audience, now: Timestamp) -> Result<Crowd> {
-    Ok(match audience {
+fn crowd(audience: Audience, now: Timestamp) -> Crowd {
+    match audience {
         Audience::List(id) => Crowd::List(id),
-        Audience::These(parsed) => new_crowd(parsed, Vec::new(), now)?,
-        Audience::Restored(parsed, states) => new_crowd(parsed, states, now)?,
-    })
+        Audience::These(parsed) => new_crowd(parsed, Vec::new(), now),
+        Audience::Restored(parsed, states) => new_crowd(parsed, states, now),
+    }
 }
 
-fn new_crowd(parsed: Parsed, states: Vec<State>, now: Timestamp) -> Result<Crowd> {
-    Ok(Crowd::New {
+fn new_crowd(parsed: Parsed, states: Vec<(u32, State)>, now: Timestamp) -> Crowd {
+    Crowd::New {
         end: parsed.recipients.len() as u32,
         states,
-        rows: roster::encode(parsed.recipients)?,
+        rows: roster::encode(&parsed.recipients),
         refused: parsed
             .rejected
             .into_iter()
             .map(|row| State {
                 stage: Stage::Failed,
                 at: Some(now),
-                error: Some(row.reason),
+                error: Some(row.reason.into_owned()),
                 input: Some(row.input),
                 ..State::default()
             })
             .collect(),
-    })
+    }
 }
 
 /// Writes the people of a new campaign; answers the campaign that knows them.
@@ -282,6 +296,7 @@ fn fill(
     session: crate::ids::SessionNumber,
     mut campaign: Campaign,
     crowd: Crowd,
+    quota: u64,
     now: Timestamp,
 ) -> Result<Campaign> {
     campaign.roster = roster::number(tx)?;
@@ -292,6 +307,8 @@ fn fill(
             states,
             refused,
         } => {
+            refuse_beyond(tx, session, rows.bytes(), quota)?;
+            campaign.bytes = Some(rows.bytes());
             roster::write(tx, campaign.roster, rows);
             campaign.list = None;
             (end, end, states, refused)
@@ -301,6 +318,9 @@ fn fill(
             if list.count == 0 {
                 return Err(Error::invalid("recipientListId: the list is empty"));
             }
+            let bytes = roster::bytes(tx, list.roster)?;
+            refuse_beyond(tx, session, bytes, quota)?;
+            campaign.bytes = Some(bytes);
             roster::copy(tx, list.roster, campaign.roster)?;
             list::note_use(tx, session, &id, now)?;
             campaign.list = Some(id);
@@ -322,11 +342,9 @@ fn fill(
         },
         ..Progress::default()
     };
-    for (place, state) in (0..).zip(&states) {
-        if *state != State::default() {
-            progress.counts.shift(Stage::Pending, state.stage);
-            rows::put_state(tx, campaign.roster, place, state)?;
-        }
+    for (place, state) in &states {
+        progress.counts.shift(Stage::Pending, state.stage);
+        rows::put_state(tx, campaign.roster, *place, state)?;
     }
     rows::put_progress(tx, campaign.roster, &progress)?;
     put_refused(tx, campaign.roster, &refused)?;

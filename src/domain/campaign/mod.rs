@@ -156,6 +156,9 @@ pub struct Campaign {
     pub total: u32,
     /// Why it was paused, when it was not by hand.
     pub detail: Option<String>,
+    /// How many bytes its recipients take; `None` when it was made before that was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
 }
 
 impl Record for Campaign {

@@ -31,7 +31,8 @@ impl Gateway {
     ) -> Result<Vec<Sample>> {
         let people: Vec<Recipient> = match audience {
             Audience::These(parsed) | Audience::Restored(parsed, _) => {
-                parsed.recipients.into_iter().take(limit).collect()
+                let first = parsed.recipients.iter().take(limit);
+                first.collect::<Result<_>>()?
             }
             Audience::List(id) => {
                 let list = self.list(session, &id)?;

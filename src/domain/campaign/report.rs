@@ -14,6 +14,9 @@ use crate::store::{Read, record, tables};
 /// How many states are read beside their recipients at a time.
 const PAGE: usize = 512;
 
+/// How many bytes of recipients are answered at a time, whatever number was asked for.
+const PAGE_BYTES: usize = 4 << 20;
+
 /// One row of a campaign: a recipient or a refused row, and what became of it.
 pub struct Row {
     /// Where it is, for the next page.
@@ -52,48 +55,55 @@ impl Gateway {
     }
 
     /// Up to `limit` rows of a campaign that `wanted` picks, from a place on: recipients in their
-    /// order, then refused rows.
+    /// order, then refused rows; fewer when they are large. And whether there may be more.
     pub async fn campaign_rows(
         &self,
+        session: &Session,
         campaign: &Campaign,
         first: Place,
         limit: usize,
         wanted: impl Fn(&State) -> bool + Send + 'static,
-    ) -> Result<Vec<Row>> {
+    ) -> Result<(Vec<Row>, bool)> {
         let roster = campaign.roster;
-        self.store
-            .read_slow(move |read| {
-                let mut found = Vec::new();
-                if first < REFUSED {
-                    let mut states = States::default();
-                    roster::visit(read, roster, first, |place, recipient| {
-                        if found.len() == limit {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                        let state =
-                            states.of(place, |from| rows::states(read, roster, from, PAGE))?;
-                        if wanted(&state) {
-                            found.push(Row {
-                                place,
-                                recipient: Some(recipient),
-                                state,
-                            });
-                        }
-                        Ok(ControlFlow::Continue(()))
-                    })?;
-                }
-                let left = limit - found.len();
-                let refused = rows::states(read, roster, first.max(REFUSED), left)?;
-                found.extend(refused.into_iter().filter(|(_, s)| wanted(s)).map(
-                    |(place, state)| Row {
+        self.scan(session.number, move |read| {
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            if first < REFUSED {
+                let mut states = States::default();
+                roster::visit(read, roster, first, |place, recipient| {
+                    if found.len() == limit || bytes > PAGE_BYTES {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    let state = states.of(place, |from| rows::states(read, roster, from, PAGE))?;
+                    if wanted(&state) {
+                        bytes += recipient.size();
+                        found.push(Row {
+                            place,
+                            recipient: Some(recipient),
+                            state,
+                        });
+                    }
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+            if found.len() == limit || bytes > PAGE_BYTES {
+                return Ok((found, true));
+            }
+            let left = limit - found.len();
+            let refused = rows::states(read, roster, first.max(REFUSED), left)?;
+            found.extend(
+                refused
+                    .into_iter()
+                    .filter(|(_, s)| wanted(s))
+                    .map(|(place, state)| Row {
                         place,
                         recipient: None,
                         state,
-                    },
-                ));
-                Ok(found)
-            })
-            .await
+                    }),
+            );
+            let more = found.len() == limit;
+            Ok((found, more))
+        })
+        .await
     }
 }
 

@@ -528,13 +528,13 @@ mod tests {
         std::fs::write(folder.path_of(&file.hash), b"jello world").expect("written");
         let (there, _) = folder.look(&file.hash).await.expect("readable");
         assert_eq!(there, Content::Wrong);
-        let problems = check(folder.path(), &[Hash([1; 32])]).expect("readable");
+        let problems = check(&folder.path, &[Hash([1; 32])]).expect("readable");
         assert_eq!(problems.len(), 2, "{problems:?}");
         folder.name(&file, there).await.expect("named");
         let stored = std::fs::read(folder.path_of(&file.hash)).expect("the file");
         assert_eq!(stored, b"hello world");
         assert!(
-            check(folder.path(), &[file.hash])
+            check(&folder.path, &[file.hash])
                 .expect("readable")
                 .is_empty()
         );

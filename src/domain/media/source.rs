@@ -1,6 +1,7 @@
 //! Where a file to be sent comes from: an upload, a link, or the request itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -27,8 +28,8 @@ pub enum Source {
     Stored(MediaId),
     /// An address to fetch it from.
     Link(String),
-    /// Base64, as a data URL or bare.
-    Inline(String),
+    /// Base64, as a data URL or bare; shared, for it may be megabytes.
+    Inline(Arc<String>),
 }
 
 /// A file that is here, whole.
@@ -88,12 +89,13 @@ impl Gateway {
                     name: file.name,
                 })
             }
-            Source::Link(url) => self.fetch(url).await,
+            Source::Link(url) => self.fetch(session, url).await,
             Source::Inline(text) => self.decode(text).await,
         }
     }
 
-    async fn fetch(&self, url: &str) -> Result<Found> {
+    async fn fetch(&self, session: &Session, url: &str) -> Result<Found> {
+        let _place = self.link_places.take(session.number).await?;
         let mut response = self.link_client.get_following(url, REDIRECTS).await?;
         let status = response.status().as_u16();
         if status != 200 {

@@ -179,23 +179,6 @@ async fn a_form_that_is_no_plain_form_is_refused() {
     assert!(fields("", "a").await.contains("Content-Type must be"));
 }
 
-#[tokio::test]
-async fn a_body_can_be_read_again_in_another_form() {
-    let handler = |mut request: Request| async move {
-        let bytes = request.bytes().await?;
-        let value = request.json_value().await?;
-        let fields = request.fields().await?;
-        assert_eq!(value["a"], "1");
-        assert_eq!(fields.get("a"), Some("1"));
-        Ok(Reply::text(StatusCode::OK, bytes))
-    };
-    let body = "{\"a\":\"1\"}";
-    assert_eq!(
-        ask(Route::post("/", handler), "application/json", body).await,
-        body
-    );
-}
-
 /// Answers with the names and sizes of the parts, of which it skips every second one.
 async fn measure(request: Request) -> Result<Reply> {
     let mut form = request.multipart()?;

@@ -533,7 +533,7 @@ async fn nothing_ends_by_a_clock_that_jumped() {
     let rig = Rig::new();
     let right = Timestamp::from_secs(1_800_000_000);
     let clock = Clock::manual(right);
-    let b = Backend::new(rig.store.clone(), 1, clock.clone());
+    let b = Backend::new(rig.store.clone(), 1, clock.clone(), seal());
     b.store_sent_message("c", "m", b"x").await.unwrap();
     b.put_msg_secret("c", "s", "m", &[7; 32]).await.unwrap();
     b.store_received_tc_token("c", b"token", right.as_secs())
