@@ -471,6 +471,68 @@ async fn a_device_is_kept_with_all_that_it_needs_to_log_in_again() {
 }
 
 #[tokio::test]
+async fn a_secret_lies_sealed_and_opens_in_its_own_row_only() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    let secret = b"a ratchet of somebody";
+    b.put_session("a@s", secret).await.unwrap();
+    b.store_pending_inbound("c", "s", "i", secret)
+        .await
+        .unwrap();
+    b.store_prekey(7, secret, true).await.unwrap();
+    let rows = rig.store.read(|r| r.prefix(WA, b"", None, usize::MAX));
+    for (key, value) in rows.unwrap() {
+        assert_eq!(value[0], SEALED, "{key:?}");
+        assert!(!value.windows(secret.len()).any(|part| part == secret));
+    }
+    let (from, to) = (
+        b.key(Kind::Session).tail("a@s"),
+        b.key(Kind::Session).tail("b@s"),
+    );
+    let moved = move |tx: &mut Tx| {
+        let value = tx.get(WA, &from)?.expect("a row");
+        tx.put(WA, to, value);
+        Ok(())
+    };
+    rig.store.write(Durability::Sync, moved).await.unwrap();
+    assert_eq!(&b.get_session("a@s").await.unwrap().unwrap()[..], secret);
+    assert!(b.get_session("b@s").await.is_err());
+    let stranger = Backend {
+        seal: Seal::new(&[8; 32]),
+        ..rig.backend(1)
+    };
+    assert!(stranger.get_session("a@s").await.is_err());
+    assert!(stranger.load_prekey(7).await.is_err());
+}
+
+#[tokio::test]
+async fn rows_of_an_older_version_are_sealed_as_they_are() {
+    let rig = Rig::new();
+    let b = rig.backend(1);
+    let (device, count) = (Device::new(), 1200_u32);
+    let mut rows = vec![(b.key(Kind::Device), encode(&device).unwrap())];
+    rows.push((b.key(Kind::GroupMetadata).tail("g"), versioned(b"names")));
+    for id in 0..count {
+        let value = Key::new().u8(VERSION).u8(1).tail("a key in clear");
+        rows.push((b.key(Kind::PreKey).u32(id), value.into()));
+    }
+    b.put_all(Durability::Sync, rows).await.unwrap();
+    assert!(b.load().await.is_err(), "what is not sealed is not taken");
+    let sealed = u64::from(count) + 1;
+    assert_eq!(seal_rows(&rig.store, &seal()).await.unwrap(), sealed);
+    assert_eq!(seal_rows(&rig.store, &seal()).await.unwrap(), 0);
+    let json = |d: &Device| serde_json::to_value(d).unwrap();
+    assert_eq!(json(&b.load().await.unwrap().unwrap()), json(&device));
+    for id in [0, 499, 500, count - 1] {
+        let found = b.load_prekey(id).await.unwrap().unwrap();
+        assert_eq!(&found[..], b"a key in clear");
+    }
+    let names = b.get_group_metadata("g").await.unwrap();
+    assert_eq!(names.as_deref(), Some(&b"names"[..]));
+    closed_and_checked(rig).await;
+}
+
+#[tokio::test]
 async fn a_number_that_moved_to_another_lid_stays_there() {
     let rig = Rig::new();
     let b = rig.backend(1);
