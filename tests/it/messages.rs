@@ -256,7 +256,7 @@ async fn a_message_to_a_number_without_whatsapp_is_no_success() {
     let refused = rig.send_text("shop", &token, nobody, "hello?").await;
     assert_eq!(refused["status"], "error", "{refused}");
     let why = refused["message"].as_str().expect("words");
-    assert!(why.contains("does not exist (code 404)"), "{refused}");
+    assert!(why.contains("is not on WhatsApp"), "{refused}");
     let id = refused["messageId"].as_str().expect("an id");
     let row = rig
         .get(&format!("/api/v1/messages/{id}?sessionId=shop"))

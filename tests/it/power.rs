@@ -176,15 +176,17 @@ async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
         .await
         .expect("the row is gone");
     store.close().await;
-    rig.sandbox("DELETE", "/sandbox/faults", &Value::Null).await;
+    rig.network
+        .control("DELETE", "/sandbox/faults", &Value::Null)
+        .await
+        .expect("the faults are taken back");
     rig.restart().await;
     rig.wait_for_status("shop", "CONNECTED").await;
-    let row = eventually("it is stored again", || async {
+    eventually("it is stored again", || async {
         let answer = rig.get(&told).bearer(&token).send().await;
-        (answer.status == 200).then(|| answer.json())
+        (answer.status == 200).then_some(())
     })
     .await;
-    assert!(row.to_string().contains("not to be lost"), "{row}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
