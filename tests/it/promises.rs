@@ -15,13 +15,31 @@ use crate::support::{Call, Sink, eventually};
 /// Whom the gateway writes to.
 pub const CUSTOMER: &str = "6281299999501";
 
-/// Who writes to the gateway's account.
-const WRITER: &str = "6281299999502";
+/// Whom it writes to in this message: mostly somebody known, at times somebody new, since a new
+/// session makes the library write down all that it holds.
+fn receiver(round: u32, n: usize) -> String {
+    match n % 4 {
+        3 => format!("62813{round:05}{n:04}"),
+        _ => CUSTOMER.to_owned(),
+    }
+}
+
+/// Who writes to the gateway's account: two who did before, and two in each round who did not.
+fn writers(round: u32) -> [String; 4] {
+    let new = |n| format!("62814{round:05}{n:04}");
+    [
+        "6281299999502".into(),
+        "6281299999503".into(),
+        new(1),
+        new(2),
+    ]
+}
 
 /// Promises of the gateway to its client, and of the network to the phone that wrote.
 #[derive(Default)]
 pub struct Promises {
-    sent: Mutex<BTreeMap<String, String>>,
+    /// By id: the phone and the text.
+    sent: Mutex<BTreeMap<String, (String, String)>>,
     written: Mutex<BTreeSet<String>>,
 }
 
@@ -53,7 +71,8 @@ impl Traffic {
                 return;
             }
             let text = format!("round {} message {n}", self.round);
-            let body = json!({ "to": CUSTOMER, "type": "text", "text": { "body": text } });
+            let to = receiver(self.round, n);
+            let body = json!({ "to": to, "type": "text", "text": { "body": text } });
             let call = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop").master();
             let Some(answer) = call.json(&body).try_send().await else {
                 return;
@@ -72,18 +91,23 @@ impl Traffic {
                 continue;
             }
             let id = row["messageId"].as_str().expect("an id").to_owned();
-            self.promises.sent.lock().await.insert(id, text);
+            self.promises.sent.lock().await.insert(id, (to, text));
         }
     }
 
-    /// A phone writes to the account, and notes what the network took.
+    /// Phones write to the account at once, and note what the network took.
     pub async fn write(self, network: Sandbox, account: &'static str) {
-        let path = format!("/sandbox/phones/{WRITER}/messages");
+        let write = |writer| self.clone().write_as(writer, network.clone(), account);
+        futures_util::future::join_all(writers(self.round).map(write)).await;
+    }
+
+    async fn write_as(self, writer: String, network: Sandbox, account: &'static str) {
+        let path = format!("/sandbox/phones/{writer}/messages");
         for n in 0..20 {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            let text = format!("from the phone: round {} message {n}", self.round);
+            let text = format!("from {writer}: round {} message {n}", self.round);
             let body = json!({ "to": account, "text": text });
             if network.control("POST", &path, &body).await.is_ok() {
                 self.promises.written.lock().await.insert(text);
@@ -99,24 +123,21 @@ impl Promises {
     pub async fn were_kept(&self, network: &Sandbox, sink: &Sink) {
         let (sent, written) = (self.sent.lock().await, self.written.lock().await);
         assert!(sent.len() > 10 && written.len() > 10, "messages flowed");
-        let path = format!("/sandbox/phones/{CUSTOMER}/messages");
-        let got = network
-            .control("GET", &path, &Value::Null)
-            .await
-            .expect("a list");
-        let mut received: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for message in got.as_array().expect("an array") {
-            let id = message["id"].as_str().expect("an id");
-            received
-                .entry(id)
-                .or_default()
-                .push(message["text"].as_str().unwrap_or_default());
+        let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let phones: BTreeSet<&String> = sent.values().map(|(phone, _)| phone).collect();
+        for phone in phones {
+            let path = format!("/sandbox/phones/{phone}/messages");
+            let got = network.control("GET", &path, &Value::Null).await;
+            for message in got.expect("a list").as_array().expect("an array") {
+                let word = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+                received.entry(word("id")).or_default().push(word("text"));
+            }
         }
-        for (id, text) in sent.iter() {
-            let texts = received.get(id.as_str());
+        for (id, (_, text)) in sent.iter() {
+            let texts = received.get(id);
             assert_eq!(
                 texts,
-                Some(&vec![text.as_str()]),
+                Some(&vec![text.clone()]),
                 "{id} was answered as sent"
             );
         }
@@ -129,5 +150,6 @@ impl Promises {
             written.is_subset(&seen).then_some(())
         })
         .await;
+        println!("{} sent, {} written, each once", sent.len(), written.len());
     }
 }
