@@ -38,9 +38,12 @@ pub async fn open_store(disk: Disk, options: Options, vault: &Vault, seal: &Seal
     if !session::fits_key(&store, vault)? {
         return Err(wrong_key());
     }
+    // Without the proof the file may hold clear rows in pages that are free by now, also when a crash
+    // came after the last of them was sealed.
+    let used = store.read(|r| Ok(r.first(tables::WA, b"")?.is_some()))?;
     let rows = seal_rows(&store, seal).await?;
     let store = match &disk {
-        Disk::File(path) if rows > 0 => {
+        Disk::File(path) if used => {
             tracing::info!(
                 rows,
                 "keys and tokens of WhatsApp were sealed; the store is written anew"

@@ -209,10 +209,14 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     let files = folder::beside(file);
     match made {
         Some(made) => {
-            std::fs::copy(&made, file).map_err(cannot)?;
-            std::fs::remove_file(&made).map_err(cannot)?;
-            folder::copy_contents(&folder::beside(&made), &files)?;
-            std::fs::remove_dir_all(folder::beside(&made)).map_err(cannot)?;
+            let copied = std::fs::copy(&made, file)
+                .map_err(cannot)
+                .and_then(|_| folder::copy_contents(&folder::beside(&made), &files));
+            // It goes also when there was no room for the copy: it takes that of the data folder.
+            let gone = std::fs::remove_file(&made)
+                .and_then(|()| std::fs::remove_dir_all(folder::beside(&made)));
+            copied?;
+            gone.map_err(cannot)?;
         }
         None => {
             let ids = IdSource::random();

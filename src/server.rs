@@ -125,6 +125,10 @@ impl Server {
         let policies = Policies::of(&config)?;
         let listen: Listen = config.listen.parse()?;
         let limits = limits(&config);
+        let config = Config {
+            max_connections: limits.max_connections,
+            ..config
+        };
         let gateway = Gateway::new(Parts {
             deliveries: Queue::new(
                 &store,
@@ -190,8 +194,8 @@ impl Server {
                 (most / 4).max(8),
                 limits.max_per_address,
             );
-        let listener = Listener::bind(&listen, app.clone(), limits).await?;
-        let own_listener = listen_for_own_commands(&gateway.config, app).await;
+        let listener = Listener::bind(&listen, app.clone(), limits.clone()).await?;
+        let own_listener = listen_for_own_commands(&gateway.config, app, limits).await;
         let server = Self {
             gateway,
             listener,
@@ -340,12 +344,12 @@ pub(crate) fn own_socket(config: &Config) -> PathBuf {
 }
 
 /// Listens there. The gateway works without, on a file system that has no sockets, say.
-async fn listen_for_own_commands(config: &Config, app: App) -> Option<Listener> {
+async fn listen_for_own_commands(config: &Config, app: App, limits: Limits) -> Option<Listener> {
     let path = own_socket(config);
     let listen = Listen::Unix { path, mode: 0o600 };
     let limits = Limits {
         max_connections: OWN_CONNECTIONS,
-        ..Limits::default()
+        ..limits
     };
     match Listener::bind(&listen, app, limits).await {
         Ok(listener) => Some(listener),

@@ -58,9 +58,7 @@ impl Gateway {
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
-                let value = record::encode(&row)?;
-                message::count_bytes(tx, session.number, (key.len() + value.len()) as i64)?;
-                tx.put(tables::MESSAGES, key, value);
+                message::put(tx, key, record::encode(&row)?)?;
                 if let Said::Vote(vote) = &incoming.what {
                     if let Some(data) = poll::take_vote(tx, &session, incoming, vote)? {
                         let data = merged(about(incoming), data);

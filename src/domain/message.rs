@@ -182,7 +182,7 @@ pub(super) fn advance(
     }
     message.progress = Some(step.progress);
     message.refusal = step.refusal.map(str::to_owned);
-    tx.put(tables::MESSAGES, key, record::encode(&message)?);
+    put(tx, key, record::encode(&message)?)?;
     if let Some(part) = &message.campaign {
         let (to, at) = (step.progress, gateway.clock.now());
         campaign::rows::moved(tx, gateway, session, part, to, at, step.refusal)?;
@@ -215,19 +215,31 @@ pub(super) fn bytes(read: &impl Read, session: SessionNumber) -> Result<u64> {
     Ok(row.unwrap_or(0))
 }
 
-/// Counts messages that are stored, or are not any more.
-pub(super) fn count_bytes(tx: &mut Tx, session: SessionNumber, more: i64) -> Result<()> {
-    let bytes = bytes(tx, session)?.saturating_add_signed(more);
+/// Counts what the row of a message with this key grew by.
+fn count(tx: &mut Tx, key: &[u8], grown: i64) -> Result<()> {
+    let Some(session) = key.first_chunk::<4>() else {
+        return Err(Error::internal("a message's key without its session"));
+    };
+    let session = SessionNumber(u32::from_be_bytes(*session));
+    let bytes = bytes(tx, session)?.saturating_add_signed(grown);
     tx.put(tables::META, bytes_key(session), bytes.to_be_bytes());
+    Ok(())
+}
+
+/// Writes a message's row, and counts by how much it grew.
+///
+/// Invariant: rows of messages are written and removed here only, or the count drifts.
+pub(super) fn put(tx: &mut Tx, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    let old = tx.view(tables::MESSAGES, &key, <[u8]>::len)?;
+    let old = old.map_or(0, |value| key.len() + value);
+    count(tx, &key, (key.len() + value.len()) as i64 - old as i64)?;
+    tx.put(tables::MESSAGES, key, value);
     Ok(())
 }
 
 /// Removes one message's row, which has so many bytes.
 pub(super) fn forget(tx: &mut Tx, key: &[u8], value: usize) -> Result<()> {
-    if let Some(session) = key.first_chunk::<4>() {
-        let session = SessionNumber(u32::from_be_bytes(*session));
-        count_bytes(tx, session, -((key.len() + value) as i64))?;
-    }
+    count(tx, key, -((key.len() + value) as i64))?;
     tx.delete(tables::MESSAGES, key);
     Ok(())
 }

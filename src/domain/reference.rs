@@ -44,7 +44,9 @@ pub(super) fn is_heeded(read: &impl Read, session: &Session, incoming: &Incoming
     let here = known.iter().filter(|(chat, _)| is_chat_of(chat, incoming));
     let heeded = |(_, author): &(Jid, Option<Jid>)| match whose {
         Whose::Anybodys => true,
-        Whose::Its => author.as_ref().is_some_and(|a| is_sender_of(a, incoming)),
+        Whose::Its => author
+            .as_ref()
+            .map_or(incoming.from_me, |a| is_sender_of(a, incoming)),
         Whose::Admins(named) => match author {
             Some(author) => author == named,
             None => is_own(named, session),

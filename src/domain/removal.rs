@@ -181,14 +181,19 @@ impl Gateway {
             if marks.is_empty() {
                 return Ok(());
             }
+            let mut first_error = Ok(());
             for (key, _) in marks {
-                let doomed = Doomed::of(&key)
-                    .ok_or_else(|| Error::internal("a removal of an unknown kind"))?;
-                self.remove_doomed(doomed, stop).await?;
+                let removed = match Doomed::of(&key) {
+                    Some(doomed) => self.remove_doomed(doomed, stop).await,
+                    None => Err(Error::internal("a removal of an unknown kind")),
+                };
+                // What cannot be removed must not keep the rest.
+                first_error = first_error.and(removed);
                 if stop.is_cancelled() {
                     return Ok(());
                 }
             }
+            first_error?;
         }
     }
 

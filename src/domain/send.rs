@@ -279,7 +279,6 @@ impl Job {
         };
         Ok(JobRows {
             id: self.id.clone(),
-            session,
             key: message::key(session, &self.id, &self.to, None),
             outbox: message::outbox_key(session, &self.id),
             message: record::encode(&message)?,
@@ -292,7 +291,6 @@ impl Job {
 pub(super) struct JobRows {
     /// Its id.
     pub(super) id: MessageId,
-    session: SessionNumber,
     key: Vec<u8>,
     outbox: Vec<u8>,
     message: Vec<u8>,
@@ -302,14 +300,11 @@ pub(super) struct JobRows {
 impl JobRows {
     /// Writes them.
     pub(super) fn put(self, tx: &mut Tx) -> Result<()> {
-        let bytes = (self.key.len() + self.message.len()) as i64;
-        message::count_bytes(tx, self.session, bytes)?;
         // What a crash interrupted keeps its place when the client asks for it again.
         if !tx.exists(tables::OUTBOX, &self.outbox)? {
             message::put_in_outbox(tx, self.outbox, self.at)?;
         }
-        tx.put(tables::MESSAGES, self.key, self.message);
-        Ok(())
+        message::put(tx, self.key, self.message)
     }
 }
 

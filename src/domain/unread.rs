@@ -114,7 +114,7 @@ impl Gateway {
                 unread: true,
                 campaign: None,
             };
-            tx.put(tables::MESSAGES, row, record::encode(&message)?);
+            message::put(tx, row, record::encode(&message)?)?;
             let entry = Event {
                 event: "message.received".to_owned(),
                 session: waiting.session,

@@ -375,9 +375,14 @@ impl Gateway {
         let (gateway, key) = (self.clone(), lane(session.number, id));
         // A client that hangs up leaves no lane half removed.
         let removing = self.tasks.spawn(async move {
+            let mut begun = false;
             loop {
-                let key = key.clone();
+                let (key, again) = (key.clone(), std::mem::replace(&mut begun, true));
                 let page = move |tx: &mut Tx| {
+                    // One that was set meanwhile keeps what waits for it.
+                    if again && tx.exists(tables::WEBHOOKS, &key)? {
+                        return Ok(0);
+                    }
                     tx.delete(tables::WEBHOOKS, &key);
                     queue::delete_page(tx, QUEUE, &key, PAGE)
                 };

@@ -182,10 +182,12 @@ impl Request {
         peer.unix || peer.ip.is_some_and(trusts)
     }
 
-    /// The client's address where it is one client's: behind a proxy that is not trusted, everybody
-    /// has the proxy's.
+    /// The client's address where it is one client's. This machine's, and that of a trusted proxy which
+    /// names no client, are those of many.
     pub(super) fn own_ip(&self) -> Option<IpAddr> {
-        self.client_ip().filter(|ip| !ip.is_loopback())
+        let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
+        self.client_ip()
+            .filter(|ip| !ip.is_loopback() && !trusts(*ip))
     }
 
     /// The client's address: the peer's or, behind trusted proxies, the nearest one in

@@ -115,9 +115,18 @@ impl Arriving {
         too_many
     }
 
-    /// Notes that the row of a message is being written.
-    pub(super) fn storing(&self, id: &str) {
-        self.lock().messages.insert(id.to_owned(), Stage::Storing);
+    /// Notes that the rows of messages are being written, until what it answers is dropped: the library
+    /// drops a write that lasts too long when a connection ends.
+    pub(super) fn storing(&self, ids: Vec<String>) -> Storing<'_> {
+        let mut heard = self.lock();
+        for id in &ids {
+            heard.messages.insert(id.clone(), Stage::Storing);
+        }
+        drop(heard);
+        Storing {
+            arriving: self,
+            ids,
+        }
     }
 
     /// Notes that a message needs no more waiting for: it is stored, or never will be.
@@ -184,6 +193,20 @@ impl Arriving {
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Messages whose rows are being written.
+pub(super) struct Storing<'a> {
+    arriving: &'a Arriving,
+    ids: Vec<String>,
+}
+
+impl Drop for Storing<'_> {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            self.arriving.settle(id);
+        }
     }
 }
 

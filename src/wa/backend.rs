@@ -308,22 +308,7 @@ pub async fn delete_all(store: &Store, sid: u32) -> OurResult<()> {
     for table in [WA, WA_EXPIRY] {
         loop {
             let prefix = prefix.clone();
-            let step = move |tx: &mut Tx| {
-                let mut keys = Vec::with_capacity(SWEEP);
-                tx.for_each_prefix(table, &prefix, |key, _| {
-                    keys.push(key.to_vec());
-                    let more = keys.len() < SWEEP;
-                    Ok(if more {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
-                    })
-                })?;
-                for key in &keys {
-                    tx.delete(table, key);
-                }
-                Ok(keys.len())
-            };
+            let step = move |tx: &mut Tx| tx.delete_some(table, &prefix, SWEEP);
             if store.write(Durability::Sync, step).await? < SWEEP {
                 break;
             }
@@ -1152,9 +1137,7 @@ impl ProtocolStore for Backend {
         let Some(arriving) = &self.arriving else {
             return self.put_pending(rows).await.map_err(failed);
         };
-        for row in rows {
-            arriving.storing(row.id);
-        }
+        let _settled = arriving.storing(rows.iter().map(|row| row.id.to_owned()).collect());
         let mut persistence = arriving.persist();
         let mut stored = Ok(());
         while let Err(error) = self.put_pending(rows).await {
@@ -1162,9 +1145,6 @@ impl ProtocolStore for Backend {
             if stored.is_err() {
                 break;
             }
-        }
-        for row in rows {
-            arriving.settle(row.id);
         }
         stored.map_err(failed)
     }

@@ -10,15 +10,20 @@ use crate::domain::{Gateway, removal};
 /// Removes until `stop`; what is left then is taken up by the next start.
 pub async fn run(gateway: Gateway, stop: CancellationToken) {
     let signal = removal::signal(&gateway.store);
+    let mut patience = Duration::from_secs(1);
     while !stop.is_cancelled() {
         let mut woken = pin!(signal.notified());
         // Before looking: what is marked while we look wakes us too.
         woken.as_mut().enable();
         let pause = match gateway.remove_marked(&stop).await {
-            Ok(()) => Duration::from_secs(3600),
+            Ok(()) => {
+                patience = Duration::from_secs(1);
+                Duration::from_secs(3600)
+            }
             Err(error) => {
                 tracing::error!(?error, "what was deleted cannot be removed yet");
-                Duration::from_secs(1)
+                patience = (patience * 2).min(Duration::from_secs(60));
+                patience
             }
         };
         tokio::select! {

@@ -243,6 +243,10 @@ impl Document {
 
     /// The suppressed numbers, of a document in which nothing is wrong.
     fn finish(self) -> Result<Parsed> {
+        if self.allowance.is_exceeded() {
+            let text = format!("a backup holds more than {MAX_VALUES} other values");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
         if self.fields.get("version").and_then(Value::as_u64) != Some(VERSION) {
             return Err(Error::invalid(
                 "version must be 1: this is not a backup of lists and campaigns",

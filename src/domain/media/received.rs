@@ -212,7 +212,7 @@ impl Gateway {
                 if let Some(held) = &mut message.enclosed {
                     held.enclosed.file.pointer = pointer;
                     held.kept = kept;
-                    tx.put(tables::MESSAGES, row, record::encode(&message)?);
+                    message::put(tx, row, record::encode(&message)?)?;
                 }
                 Ok(())
             })

@@ -679,7 +679,7 @@ async fn a_ratchet_waits_for_the_row_of_the_message_that_moved_it() {
     let watched = Watched::new(true);
     let node = stanza("A1");
     assert!(!watched.arriving.hear(&node.as_node_ref(), false));
-    watched.arriving.storing("A1");
+    let storing = watched.arriving.storing(vec!["A1".into()]);
     let backend = watched.backend.clone();
     let ratchet = tokio::spawn(async move { backend.put_session("a", b"moved").await });
     let other = watched.rig.backend(1);
@@ -688,11 +688,11 @@ async fn a_ratchet_waits_for_the_row_of_the_message_that_moved_it() {
         other.put_identity("x", [0; 32]).await.unwrap();
         assert!(!other.has_session("a").await.unwrap());
     }
-    let backend = watched.backend.clone();
-    backend
+    other
         .store_pending_inbound("c", WRITER, "A1", b"words")
         .await
         .unwrap();
+    drop(storing);
     ratchet.await.unwrap().unwrap();
     assert!(other.has_session("a").await.unwrap());
 }
