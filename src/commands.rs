@@ -238,6 +238,9 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
 pub fn restore(config: &Config, file: &Path) -> Result<()> {
     at_rest::restore(config, file)?;
     say(&format!("{} is restored", store_file(config).display()));
+    if config.master_key.is_none() && !config.data.join("master.key").exists() {
+        say("the first start makes a new master key; put the old master.key back to keep it");
+    }
     Ok(())
 }
 

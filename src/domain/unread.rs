@@ -14,7 +14,7 @@ use super::event::{self, Event};
 use super::inbound::about;
 use super::message::{self, Message};
 use super::session::{Session, is_kept};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
@@ -29,8 +29,11 @@ pub const QUEUE: u8 = 4;
 /// How long a message may take to come again.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How soon a note that could not be written is written again.
+const NOTE_AGAIN: Duration = Duration::from_millis(200);
+
 /// What is kept of a message that could not be read.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Waiting {
     session: String,
     id: MessageId,
@@ -72,17 +75,23 @@ impl Gateway {
             WhyUnread::ViewOnce | WhyUnread::ElsewhereOnly => self.clock.now(),
         };
         let number = session.number;
-        let written = self.store.write(Durability::Sync, move |tx| {
-            let row = message::key(number, &waiting.id, &waiting.chat, Some(&waiting.sender));
-            if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
-                return Ok(());
+        let row = message::key(number, &waiting.id, &waiting.chat, Some(&waiting.sender));
+        loop {
+            let (waiting, row) = (waiting.clone(), row.clone());
+            let written = self.store.write(Durability::Sync, move |tx| {
+                if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
+                    return Ok(());
+                }
+                let lane = number.0.to_be_bytes();
+                let waiting = record::encode(&waiting)?;
+                queue::enqueue(tx, QUEUE, &lane, Order::ByDue, due, &waiting).map(|_| ())
+            });
+            let Err(error) = written.await else { return };
+            if error.kind() != ErrorKind::Unavailable || self.tasks.is_closed() {
+                tracing::error!(session = %session.id, ?error, "a message that could not be read could not be noted");
+                return;
             }
-            let lane = number.0.to_be_bytes();
-            let waiting = record::encode(&waiting)?;
-            queue::enqueue(tx, QUEUE, &lane, Order::ByDue, due, &waiting).map(|_| ())
-        });
-        if let Err(error) = written.await {
-            tracing::error!(session = %session.id, ?error, "a message that could not be read could not be noted");
+            tokio::time::sleep(NOTE_AGAIN).await;
         }
     }
 

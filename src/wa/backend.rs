@@ -34,7 +34,7 @@ pub use self::sealed::seal_rows;
 use super::arriving::Arriving;
 
 use self::sealed::SEALED;
-use crate::error::{Error, Result as OurResult};
+use crate::error::{Error, ErrorKind, Result as OurResult};
 use crate::seal::Seal;
 use crate::store::tables::{WA, WA_EXPIRY};
 use crate::store::{Durability, Key, KeyParts, Read, Reader, Record, Store, Tx, decode, encode};
@@ -42,6 +42,9 @@ use crate::time::Clock;
 
 /// The version byte of the values that are not JSON.
 const VERSION: u8 = 1;
+/// How long a read waits for a store that is being opened anew, and how often it looks.
+const READ_TRIES: u32 = 600;
+const READ_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 /// How many rows one operation deletes, so that a sweep does not hold up the other sessions.
 const SWEEP: usize = 2000;
 
@@ -194,14 +197,29 @@ impl Backend {
         self.clock.now().as_secs()
     }
 
-    fn get<T>(&self, key: &Key, read: impl FnOnce(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
-        self.store
-            .read(|r| r.view(WA, key, read)?.transpose())
-            .map_err(failed)
+    /// Reads in one transaction; again while the store is being opened anew.
+    ///
+    /// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and
+    /// WhatsApp forgets what is refused. One write that a full disk fails closes the store for a moment.
+    async fn read<T>(&self, f: impl Fn(&Reader) -> OurResult<T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            match self.store.read(&f) {
+                Err(error) if error.kind() == ErrorKind::Unavailable && tries < READ_TRIES => {
+                    tries += 1
+                }
+                done => return done.map_err(failed),
+            }
+            tokio::time::sleep(READ_AGAIN).await;
+        }
     }
 
-    fn get_record<T: Record>(&self, key: &Key) -> Result<Option<T>> {
-        self.get(key, decode)
+    async fn get<T>(&self, key: &Key, read: impl Fn(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
+        self.read(|r| r.view(WA, key, &read)?.transpose()).await
+    }
+
+    async fn get_record<T: Record>(&self, key: &Key) -> Result<Option<T>> {
+        self.get(key, decode).await
     }
 
     async fn scan<T: Send + 'static>(
@@ -456,23 +474,22 @@ impl SignalStore for Backend {
 
     async fn has_session(&self, address: &str) -> Result<bool> {
         let key = self.key(Kind::Session).tail(address);
-        self.store.read(|r| r.exists(WA, &key)).map_err(failed)
+        self.read(|r| r.exists(WA, &key)).await
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
-        self.store
-            .read(|r| {
-                for kind in [Kind::Session, Kind::Identity] {
-                    for separator in ["@", ":"] {
-                        let prefix = self.key(kind).tail(user).tail(separator);
-                        if r.first(WA, &prefix)?.is_some() {
-                            return Ok(true);
-                        }
+        self.read(|r| {
+            for kind in [Kind::Session, Kind::Identity] {
+                for separator in ["@", ":"] {
+                    let prefix = self.key(kind).tail(user).tail(separator);
+                    if r.first(WA, &prefix)?.is_some() {
+                        return Ok(true);
                     }
                 }
-                Ok(false)
-            })
-            .map_err(failed)
+            }
+            Ok(false)
+        })
+        .await
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
@@ -493,6 +510,7 @@ impl SignalStore for Backend {
     async fn load_prekey(&self, id: u32) -> Result<Option<Bytes>> {
         let key = self.key(Kind::PreKey).u32(id);
         self.get(&key, |value| self.prekey_record(&key, value))
+            .await
     }
 
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
@@ -541,12 +559,11 @@ impl SignalStore for Backend {
 
     async fn get_max_prekey_id(&self) -> Result<u32> {
         let prefix = self.key(Kind::PreKey);
-        self.store
-            .read(|r| match r.last(WA, &prefix)? {
-                Some((key, _)) => KeyParts::new(&key[prefix.len()..]).u32(),
-                None => Ok(0),
-            })
-            .map_err(failed)
+        self.read(|r| match r.last(WA, &prefix)? {
+            Some((key, _)) => KeyParts::new(&key[prefix.len()..]).u32(),
+            None => Ok(0),
+        })
+        .await
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
@@ -630,7 +647,8 @@ impl AppSyncStore for Backend {
 
     async fn get_version(&self, name: &str) -> Result<HashState> {
         Ok(self
-            .get_record(&self.key(Kind::AppVersion).tail(name))?
+            .get_record(&self.key(Kind::AppVersion).tail(name))
+            .await?
             .unwrap_or_default())
     }
 
@@ -660,7 +678,7 @@ impl AppSyncStore for Backend {
 
     async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Result<Option<Vec<u8>>> {
         let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
-        self.get(&collection.tail(index_mac), value_mac)
+        self.get(&collection.tail(index_mac), value_mac).await
     }
 
     async fn get_mutation_macs(
@@ -698,7 +716,7 @@ impl AppSyncStore for Backend {
     }
 
     async fn get_latest_sync_key_id(&self) -> Result<Option<Vec<u8>>> {
-        self.get(&self.key(Kind::LatestSyncKey), plain)
+        self.get(&self.key(Kind::LatestSyncKey), plain).await
     }
 }
 
@@ -808,7 +826,7 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
-        self.get_record(&self.key(Kind::LidMapping).tail(lid))
+        self.get_record(&self.key(Kind::LidMapping).tail(lid)).await
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
@@ -816,14 +834,13 @@ impl ProtocolStore for Backend {
             self.key(Kind::PnMapping).tail(phone),
             self.key(Kind::LidMapping),
         );
-        self.store
-            .read(|r| {
-                let Some(lid) = r.view(WA, &by_phone, plain)?.transpose()? else {
-                    return Ok(None);
-                };
-                r.view(WA, &by_lid.tail(lid), decode)?.transpose()
-            })
-            .map_err(failed)
+        self.read(|r| {
+            let Some(lid) = r.view(WA, &by_phone, plain)?.transpose()? else {
+                return Ok(None);
+            };
+            r.view(WA, &by_lid.clone().tail(lid), decode)?.transpose()
+        })
+        .await
     }
 
     async fn put_lid_mapping(&self, entry: &LidPnMappingEntry) -> Result<()> {
@@ -919,6 +936,7 @@ impl ProtocolStore for Backend {
 
     async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
         self.get_record(&self.key(Kind::DeviceList).tail(user))
+            .await
     }
 
     async fn delete_devices(&self, user: &str) -> Result<()> {
@@ -928,6 +946,7 @@ impl ProtocolStore for Backend {
 
     async fn get_group_metadata(&self, group_jid: &str) -> Result<Option<Vec<u8>>> {
         self.get(&self.key(Kind::GroupMetadata).tail(group_jid), plain)
+            .await
     }
 
     async fn put_group_metadata(&self, group_jid: &str, blob: &[u8]) -> Result<()> {
@@ -950,6 +969,7 @@ impl ProtocolStore for Backend {
             entry.token = self.open(&key, &entry.token)?;
             Ok(entry)
         })
+        .await
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
@@ -1112,7 +1132,9 @@ impl ProtocolStore for Backend {
         id: &str,
     ) -> Result<Option<Vec<u8>>> {
         let key = self.message_key(Kind::PendingInbound, chat, sender, id);
-        let pending = self.get(&key, |value| self.open(&key, &stored(value)?.1))?;
+        let pending = self
+            .get(&key, |value| self.open(&key, &stored(value)?.1))
+            .await?;
         // The library asks about duplicates only, and acknowledges one that is not pending.
         if let (None, Some(arriving)) = (&pending, &self.arriving) {
             arriving.settle(id);
@@ -1291,6 +1313,7 @@ impl MsgSecretStore for Backend {
         self.get(&key, |value| {
             self.open(&key, &Secret::decode(value)?.sealed)
         })
+        .await
     }
 
     async fn get_msg_secret_with_ts(
@@ -1304,6 +1327,7 @@ impl MsgSecretStore for Backend {
             let found = Secret::decode(value)?;
             Ok((self.open(&key, &found.sealed)?, found.message_ts))
         })
+        .await
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
@@ -1327,7 +1351,7 @@ impl DeviceStore for Backend {
 
     async fn exists(&self) -> Result<bool> {
         let key = self.key(Kind::Device);
-        self.store.read(|r| r.exists(WA, &key)).map_err(failed)
+        self.read(|r| r.exists(WA, &key)).await
     }
 
     async fn create(&self) -> Result<i32> {

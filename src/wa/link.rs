@@ -589,6 +589,17 @@ impl Listener {
         });
     }
 
+    /// Hazard: the library saves the name in the background and asks for it no more; without it each
+    /// later connection waits ten seconds.
+    fn save_name(&self) {
+        let Some(client) = self.client() else { return };
+        tokio::spawn(async move {
+            if let Err(error) = client.persistence_manager().flush().await {
+                tracing::warn!(%error, "the account's name could not be saved yet");
+            }
+        });
+    }
+
     fn connected(&self) {
         self.look_offline(std::time::Duration::ZERO);
         let Some(client) = self.client() else { return };
@@ -630,6 +641,7 @@ impl EventHandler for Listener {
             Event::PairPasskeyRequest(_) => self.tell(Signal::PasskeyAsked),
             Event::Connected(_) => self.connected(),
             Event::SelfPushNameUpdated(update) => {
+                self.save_name();
                 self.look_offline(NAME_SETTLES);
                 self.tell(Signal::Named(update.new_name.clone()));
             }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use warung::domain::vault::key_bytes;
+use warung::seal::Seal;
 use warung::store::{Disk, Durability, Options, Store, tables};
+use warung::wa::backend::seal_rows;
 
 use crate::support::{Call, eventually, program, read_events};
 
@@ -223,6 +226,26 @@ async fn an_older_store_is_not_sealed_under_a_key_that_is_not_its_own() {
         (row["status"] == "CONNECTED").then_some(())
     })
     .await;
+    running.stop().await;
+    assert!(readable(folder.path()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_after_the_last_row_was_sealed_leaves_no_key_readable() {
+    let folder = unpacked("schema-2.tar.gz").await;
+    let key = std::fs::read_to_string(folder.path().join("data/secret.key")).expect("a key");
+    let key = key_bytes(key.trim()).expect("a key");
+    let path = store_file(folder.path());
+    let store = Store::open(Disk::File(path.clone()), Options::default()).expect("opened");
+    let sealed = seal_rows(&store, &Seal::new(&key)).await.expect("sealed");
+    assert!(sealed > 0);
+    store.close().await;
+    drop(store);
+    assert!(
+        readable(folder.path()).contains(&path),
+        "free pages hold what was there before"
+    );
+    let running = Running::start(folder.path(), "after the crash").await;
     running.stop().await;
     assert!(readable(folder.path()).is_empty());
 }

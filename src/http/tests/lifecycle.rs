@@ -70,7 +70,10 @@ async fn work_that_outlives_its_client_is_told_so_and_counted() {
         .await
         .expect("a free port");
     let with_token = |path: &str, token: &str| {
-        post(path, "").replace("host: x", &format!("host: x\r\nauthorization: {token}"))
+        post(path, "").replace(
+            "host: x",
+            &format!("host: x\r\nauthorization: Bearer {token}"),
+        )
     };
     let mut socket = connect(&server).await;
     let request = with_token("/x", "a");

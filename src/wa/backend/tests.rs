@@ -748,6 +748,29 @@ async fn a_message_that_arrives_waits_for_a_disk_that_fails() {
     assert_eq!(row.unwrap().as_deref(), Some(&b"words"[..]));
 }
 
+#[tokio::test]
+async fn a_read_waits_for_a_store_that_is_opened_anew() {
+    let watched = Watched::new(true);
+    watched.backend.put_session("a", b"x").await.unwrap();
+    // What a full disk does to whoever reads beside the write that it fails.
+    watched.rig.disk.fail_after(0);
+    assert!(
+        watched
+            .rig
+            .backend(2)
+            .put_identity("x", [0; 32])
+            .await
+            .is_err()
+    );
+    let backend = watched.backend.clone();
+    let reading = tokio::spawn(async move { backend.load_identity("x").await });
+    while !watched.rig.store.is_degraded() {
+        tokio::task::yield_now().await;
+    }
+    watched.rig.disk.heal();
+    assert_eq!(reading.await.unwrap().unwrap(), None);
+}
+
 #[test]
 fn too_many_that_cannot_be_stored_ask_for_a_new_connection() {
     let watched = Watched::new(true);
