@@ -6,6 +6,8 @@ if [ $# -ne 1 ] || [ "$(id -u)" -ne 0 ]; then
   echo "usage (as root): $0 RELEASE_BINARY" >&2
   exit 2
 fi
+# Before the network of its own, which reaches no package.
+command -v crontab >/dev/null || { apt-get update -qq && apt-get install -y -qq cron >/dev/null; }
 # A network of its own: the port of the examples may be taken on this machine.
 if [ -z "${README_INSIDE-}" ]; then
   README_INSIDE=1 exec unshare --net --pid --fork --kill-child --mount-proc "$0" "$(realpath "$1")"
@@ -43,7 +45,6 @@ printed() { # NAME: the lines that README.md prints under <!-- try: NAME -->
   [ -n "$lines" ] || fail "README.md has no lines for $1"
   echo "$lines"
 }
-command -v crontab >/dev/null || { apt-get update -qq && apt-get install -y -qq cron >/dev/null; }
 ip link set lo up
 
 mkdir "$work/release"
