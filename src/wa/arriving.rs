@@ -136,7 +136,8 @@ impl Arriving {
         }
     }
 
-    /// Waits until all messages that have come by now are stored, or are seen to need no row.
+    /// Waits until all messages that have come by now are stored, or are seen to need no row. Also while
+    /// the session is closed: the library's last flush is no different.
     pub(super) async fn until_stored(&self) {
         let mut waiting: Vec<String> = self.lock().messages.keys().cloned().collect();
         loop {
@@ -146,7 +147,7 @@ impl Arriving {
                 let heard = self.lock();
                 waiting.retain(|id| heard.messages.get(id).is_some_and(|s| s.holds(now)));
             }
-            if waiting.is_empty() || self.closing.is_cancelled() {
+            if waiting.is_empty() {
                 return;
             }
             let _ = tokio::time::timeout(GRACE / 4, changed).await;
