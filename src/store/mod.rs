@@ -35,7 +35,7 @@ mod tx;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::time::Duration;
@@ -111,6 +111,8 @@ pub struct Store {
 struct Shared {
     /// `None` while it is being reopened, and after closing.
     database: RwLock<Option<Database>>,
+    /// How often it was opened anew.
+    reopened: AtomicU64,
     /// One permit per write that may wait.
     slots: Semaphore,
     queue: usize,
@@ -159,6 +161,7 @@ impl Shared {
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(database);
+        self.reopened.fetch_add(1, Ordering::SeqCst);
     }
 
     fn give_signals(&self, signals: u64) {
@@ -187,6 +190,7 @@ impl Store {
         prepare(&database, &disk, migrations)?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
+            reopened: AtomicU64::new(0),
             slots: Semaphore::new(options.queue),
             queue: options.queue,
             degraded: AtomicBool::new(false),
@@ -209,14 +213,23 @@ impl Store {
 
     /// Reads in one transaction, on this thread: for points and short ranges.
     pub fn read<T>(&self, f: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
-        let reader = Reader::new(
-            self.shared
-                .with_database(|database| Ok(database.begin_read()?))?,
-        );
+        let reopened = self.shared.reopened.load(Ordering::SeqCst);
+        let suspect = || {
+            // The writer may be gone already.
+            let _ = self.inbox.send(Message::Suspect(reopened));
+        };
+        let begun = self
+            .shared
+            .with_database(|database| Ok(database.begin_read()?));
+        let begun = begun.inspect_err(|failure| {
+            if failure.is_disk() {
+                suspect();
+            }
+        });
+        let reader = Reader::new(begun?);
         let result = f(&reader);
         if reader.failed() {
-            // The writer finds out whether it must reopen; it may be gone already.
-            let _ = self.inbox.send(Message::Suspect);
+            suspect();
         }
         result
     }

@@ -27,8 +27,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// What the writer is told.
 pub(super) enum Message {
     Write(Durability, Box<dyn Job>),
-    /// A reader met a failing disk.
-    Suspect,
+    /// A reader met a failing disk, when the database had been opened anew so often.
+    Suspect(u64),
     /// The file is to be made smaller.
     Compact(oneshot::Sender<Result<u64>>),
     Close(oneshot::Sender<()>),
@@ -158,9 +158,10 @@ impl Writer {
             }
             match after {
                 Some(Message::Close(done)) => break Some(done),
-                Some(Message::Suspect) => {
-                    // A read failure latches the database as a write failure does.
-                    if self.begin().is_err() {
+                Some(Message::Suspect(reopened)) => {
+                    // A read failure latches the database as a write failure does, though only for
+                    // what lies not in memory: no look at it would tell.
+                    if reopened == self.shared.reopened.load(Ordering::SeqCst) {
                         self.shared.degraded.store(true, Ordering::SeqCst);
                         self.recover_after(&[]);
                     }
@@ -385,7 +386,7 @@ impl Writer {
                         job.answer(false);
                     }
                     // Dropping `done` tells who asked.
-                    Ok(Message::Suspect | Message::Compact(_)) => {}
+                    Ok(Message::Suspect(_) | Message::Compact(_)) => {}
                     Err(RecvTimeoutError::Timeout) => break,
                     // `run` ends on either; dropping `done` tells the caller.
                     Ok(Message::Close(_)) | Err(RecvTimeoutError::Disconnected) => return,

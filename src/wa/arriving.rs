@@ -154,6 +154,12 @@ impl Arriving {
         }
     }
 
+    /// Waits before something is tried again; says that it is of no use when the session is being closed.
+    pub(super) async fn pause(&self, time: Duration) -> bool {
+        let pause = tokio::time::sleep(time);
+        self.closing.run_until_cancelled(pause).await.is_some()
+    }
+
     /// How many writes of messages wait for the store.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
@@ -232,9 +238,8 @@ impl Persistence<'_> {
             tracing::warn!("the store fails: messages that arrive wait in memory, unacknowledged");
         }
         self.waits = true;
-        let pause = tokio::time::sleep(AGAIN);
-        let paused = self.arriving.closing.run_until_cancelled(pause).await;
-        paused.ok_or(failed)
+        let paused = self.arriving.pause(AGAIN).await;
+        if paused { Ok(()) } else { Err(failed) }
     }
 }
 

@@ -197,21 +197,36 @@ impl Backend {
         self.clock.now().as_secs()
     }
 
-    /// Reads in one transaction; again while the store is being opened anew.
-    ///
-    /// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and
-    /// WhatsApp forgets what is refused. One write that a full disk fails closes the store for a moment.
+    /// Reads in one transaction, as often as the store fails: see [`Backend::read_again`].
     async fn read<T>(&self, f: impl Fn(&Reader) -> OurResult<T>) -> Result<T> {
         let mut tries = 0;
         loop {
-            match self.store.read(&f) {
-                Err(error) if error.kind() == ErrorKind::Unavailable && tries < READ_TRIES => {
-                    tries += 1
-                }
-                done => return done.map_err(failed),
+            let result = self.store.read(&f);
+            if !self.read_again(&result, &mut tries).await {
+                return result.map_err(failed);
             }
-            tokio::time::sleep(READ_AGAIN).await;
         }
+    }
+
+    /// Waits a moment and says whether a read is to be tried again.
+    ///
+    /// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and
+    /// WhatsApp forgets what is refused. One write that a full disk fails closes the store until there is
+    /// room. So while there is a connection no read gives up, and one that ends because the session is
+    /// being closed finds that nothing can be refused any more ([`super::transport`]).
+    async fn read_again<T>(&self, result: &OurResult<T>, tries: &mut u32) -> bool {
+        if !result
+            .as_ref()
+            .is_err_and(|e| e.kind() == ErrorKind::Unavailable)
+        {
+            return false;
+        }
+        if let Some(arriving) = &self.arriving {
+            return arriving.pause(READ_AGAIN).await;
+        }
+        *tries += 1;
+        tokio::time::sleep(READ_AGAIN).await;
+        *tries < READ_TRIES
     }
 
     async fn get<T>(&self, key: &Key, read: impl Fn(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
@@ -222,11 +237,20 @@ impl Backend {
         self.get(key, decode).await
     }
 
+    /// Reads much, on a thread where it may take long; as often as the store fails.
     async fn scan<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&Reader) -> OurResult<T> + Send + 'static,
+        f: impl Fn(&Reader) -> OurResult<T> + Send + Sync + 'static,
     ) -> Result<T> {
-        self.store.read_slow(f).await.map_err(failed)
+        let f = Arc::new(f);
+        let mut tries = 0;
+        loop {
+            let f = Arc::clone(&f);
+            let result = self.store.read_slow(move |r| f(r)).await;
+            if !self.read_again(&result, &mut tries).await {
+                return result.map_err(failed);
+            }
+        }
     }
 
     async fn write<T: Send + 'static>(
@@ -434,12 +458,14 @@ impl SignalStore for Backend {
     }
 
     async fn load_identity(&self, address: &str) -> Result<Option<[u8; 32]>> {
-        let found = self.get_secret(&self.key(Kind::Identity).tail(address));
+        let found = self
+            .get_secret(&self.key(Kind::Identity).tail(address))
+            .await?;
         let key = |bytes: Vec<u8>| {
             let wrong = |_| Error::internal("identity key of another length");
             bytes.try_into().map_err(wrong)
         };
-        found.and_then(|f| f.map(key).transpose()).map_err(failed)
+        found.map(key).transpose().map_err(failed)
     }
 
     async fn delete_identity(&self, address: &str) -> Result<()> {
@@ -448,8 +474,8 @@ impl SignalStore for Backend {
     }
 
     async fn get_session(&self, address: &str) -> Result<Option<Bytes>> {
-        let found = self.get_secret(&self.key(Kind::Session).tail(address));
-        Ok(found.map_err(failed)?.map(Bytes::from))
+        let key = self.key(Kind::Session).tail(address);
+        Ok(self.get_secret(&key).await?.map(Bytes::from))
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
@@ -521,10 +547,10 @@ impl SignalStore for Backend {
         let this = self.clone();
         self.scan(move |r| {
             let mut found = Vec::with_capacity(keys.len());
-            for (id, key) in keys {
-                let read = |value: &[u8]| this.prekey_record(&key, value);
-                if let Some(record) = r.view(WA, &key, read)?.transpose()? {
-                    found.push((id, record));
+            for (id, key) in &keys {
+                let read = |value: &[u8]| this.prekey_record(key, value);
+                if let Some(record) = r.view(WA, key, read)?.transpose()? {
+                    found.push((*id, record));
                 }
             }
             Ok(found)
@@ -572,8 +598,7 @@ impl SignalStore for Backend {
     }
 
     async fn load_signed_prekey(&self, id: u32) -> Result<Option<Vec<u8>>> {
-        self.get_secret(&self.key(Kind::SignedPreKey).u32(id))
-            .map_err(failed)
+        self.get_secret(&self.key(Kind::SignedPreKey).u32(id)).await
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
@@ -611,7 +636,7 @@ impl SignalStore for Backend {
 
     async fn get_sender_key(&self, address: &str) -> Result<Option<Vec<u8>>> {
         self.get_secret(&self.key(Kind::SenderKey).tail(address))
-            .map_err(failed)
+            .await
     }
 
     async fn delete_sender_key(&self, address: &str) -> Result<()> {
@@ -633,7 +658,7 @@ impl Backend {
 impl AppSyncStore for Backend {
     async fn get_sync_key(&self, key_id: &[u8]) -> Result<Option<AppStateSyncKey>> {
         self.get_secret_record(&self.key(Kind::SyncKey).tail(key_id))
-            .map_err(failed)
+            .await
     }
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
@@ -690,10 +715,10 @@ impl AppSyncStore for Backend {
         let index_macs = index_macs.to_vec();
         self.scan(move |r| {
             let mut found = HashMap::with_capacity(index_macs.len());
-            for index_mac in index_macs {
+            for index_mac in &index_macs {
                 let key = collection.clone().tail(index_mac);
                 if let Some(mac) = r.view(WA, &key, value_mac)?.transpose()? {
-                    found.insert(index_mac, mac);
+                    found.insert(*index_mac, mac);
                 }
             }
             Ok(found)
@@ -903,7 +928,7 @@ impl ProtocolStore for Backend {
             .key(Kind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
-        let known = self.get_secret(&key).map_err(failed)?;
+        let known = self.get_secret(&key).await?;
         Ok(known.is_some_and(|known| known == current_base_key))
     }
 
@@ -1345,8 +1370,7 @@ impl DeviceStore for Backend {
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        self.get_secret_record(&self.key(Kind::Device))
-            .map_err(failed)
+        self.get_secret_record(&self.key(Kind::Device)).await
     }
 
     async fn exists(&self) -> Result<bool> {

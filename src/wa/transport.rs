@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::ClientBuilder;
 use whatsapp_rust::anyhow;
+use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 
 use super::message::Signal;
@@ -31,7 +32,8 @@ pub(super) struct Transports {
     pub(super) dialer: Dialer,
     pub(super) endpoint: Endpoint,
     pub(super) signals: UnboundedSender<Signal>,
-    /// Cancelled when the session is closed: an attempt may have minutes of patience left.
+    /// Cancelled when the session is closed: an attempt may have minutes of patience left, and no
+    /// connection is written to any more.
     pub(super) closing: CancellationToken,
 }
 
@@ -71,6 +73,35 @@ impl Transports {
             .add_header(ORIGIN, HeaderValue::from_static("https://web.whatsapp.com"))?
             .connect_on(stream)
             .await?;
-        Ok(from_websocket(socket))
+        let (transport, events) = from_websocket(socket);
+        let closing = self.closing.clone();
+        Ok((Arc::new(Closable { transport, closing }), events))
+    }
+}
+
+/// A connection that says nothing more once its session is being closed.
+///
+/// Hazard: reads of the store give up then, and the library would refuse the messages whose keys it
+/// could not read. What is not acknowledged is delivered again.
+struct Closable {
+    transport: Arc<dyn Transport>,
+    closing: CancellationToken,
+}
+
+#[async_trait::async_trait]
+impl Transport for Closable {
+    async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        if self.closing.is_cancelled() {
+            anyhow::bail!("the session is being closed");
+        }
+        self.transport.send(data).await
+    }
+
+    async fn disconnect(&self) {
+        self.transport.disconnect().await;
+    }
+
+    fn resource_report(&self) -> Option<whatsapp_rust::wacore::stats::TransportResourceReport> {
+        self.transport.resource_report()
     }
 }

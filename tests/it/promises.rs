@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use warung::sandbox::Sandbox;
 
-use crate::support::{Call, Sink, eventually};
+use crate::support::{Call, PATIENCE, Sink};
 
 /// Whom the gateway writes to.
 pub const CUSTOMER: &str = "6281299999501";
@@ -141,15 +141,23 @@ impl Promises {
                 "{id} was answered as sent"
             );
         }
-        eventually("every message of the phone at the webhook", || async {
+        let missing = || async {
             let all = sink.got().await;
             let text = |d: &crate::support::Delivered| {
                 d.json()["data"]["text"].as_str().map(str::to_owned)
             };
             let seen: BTreeSet<String> = all.iter().filter_map(text).collect();
-            written.is_subset(&seen).then_some(())
-        })
-        .await;
+            let missing = written.difference(&seen).cloned();
+            missing.collect::<Vec<String>>()
+        };
+        let all = async {
+            while !missing().await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            panic!("never at the webhook: {:?}", missing().await);
+        }
         println!("{} sent, {} written, each once", sent.len(), written.len());
     }
 }

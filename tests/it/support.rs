@@ -364,6 +364,9 @@ impl Rig {
 }
 
 async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
+    if let Ok(level) = std::env::var("WARUNG_TEST_LOG") {
+        warung::logging::start(&level);
+    }
     deps.mounts = network.mounts();
     let server = Server::start(config.clone(), deps)
         .await

@@ -5,6 +5,8 @@
 //! other row. It is sealed before the store's writer gets it and opened after: all sessions wait for
 //! that thread.
 
+use whatsapp_rust::store::error::Result as StoreResult;
+
 use super::{Backend, Kind, VERSION};
 use crate::error::{Error, Result};
 use crate::seal::Seal;
@@ -64,7 +66,8 @@ impl Backend {
         if sealed.is_empty() {
             return Ok(Vec::new());
         }
-        self.seal.open(&place(key), sealed)
+        // No fault of the store's, for which it would be read again.
+        self.seal.open(&place(key), sealed).map_err(Error::internal)
     }
 
     /// A row whose value is all secret.
@@ -92,16 +95,14 @@ impl Backend {
     }
 
     /// The secret of a row that is all secret.
-    pub(super) fn get_secret(&self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let read = |value: &[u8]| self.secret_of(key, 0, value);
-        self.store.read(|r| r.view(WA, key, read)?.transpose())
+    pub(super) async fn get_secret(&self, key: &Key) -> StoreResult<Option<Vec<u8>>> {
+        self.get(key, |value| self.secret_of(key, 0, value)).await
     }
 
     /// The record that a row holds sealed.
-    pub(super) fn get_secret_record<T: Record>(&self, key: &Key) -> Result<Option<T>> {
-        self.get_secret(key)?
-            .map(|secret| decode(&secret))
-            .transpose()
+    pub(super) async fn get_secret_record<T: Record>(&self, key: &Key) -> StoreResult<Option<T>> {
+        let read = |value: &[u8]| decode(&self.secret_of(key, 0, value)?);
+        self.get(key, read).await
     }
 }
 

@@ -314,7 +314,11 @@ impl Rig {
     }
 
     fn on(disk: Arc<SimulatedDisk>) -> Self {
-        let store = Store::open(Disk::Simulated(Arc::clone(&disk)), Options::default()).unwrap();
+        Self::with(disk, Options::default())
+    }
+
+    fn with(disk: Arc<SimulatedDisk>, options: Options) -> Self {
+        let store = Store::open(Disk::Simulated(Arc::clone(&disk)), options).unwrap();
         Self { disk, store }
     }
 
@@ -648,7 +652,12 @@ struct Watched {
 
 impl Watched {
     fn new(stored: bool) -> Self {
-        let rig = Rig::new();
+        // No page is read from memory, so that reads fail as well as writes.
+        let options = Options {
+            cache_bytes: 0,
+            ..Options::default()
+        };
+        let rig = Rig::with(SimulatedDisk::new(), options);
         let (tell, missing) = tokio::sync::mpsc::unbounded_channel();
         let closing = tokio_util::sync::CancellationToken::new();
         let arriving = Arc::new(Arriving::new(
@@ -752,27 +761,54 @@ async fn a_message_that_arrives_waits_for_a_disk_that_fails() {
     assert_eq!(row.unwrap().as_deref(), Some(&b"words"[..]));
 }
 
-#[tokio::test]
-async fn a_read_waits_for_a_store_that_is_opened_anew() {
+/// Everything that the library reads while it decrypts.
+async fn read_keys(backend: &Backend) -> Result<()> {
+    let reads: [futures_util::future::BoxFuture<Result<()>>; 8] = [
+        Box::pin(async { backend.get_session("a").await.map(drop) }),
+        Box::pin(async { backend.load_identity("a").await.map(drop) }),
+        Box::pin(async { backend.load_prekey(1).await.map(drop) }),
+        Box::pin(async { backend.load_signed_prekey(1).await.map(drop) }),
+        Box::pin(async { backend.get_sender_key("a").await.map(drop) }),
+        Box::pin(async { backend.has_session("a").await.map(drop) }),
+        Box::pin(async { backend.load_all_signed_prekeys().await.map(drop) }),
+        Box::pin(async { backend.get_pn_mapping("1").await.map(drop) }),
+    ];
+    let results = futures_util::future::join_all(reads).await;
+    results.into_iter().collect()
+}
+
+/// A backend whose disk has just failed, for reads too.
+async fn unreadable() -> Watched {
     let watched = Watched::new(true);
     watched.backend.put_session("a", b"x").await.unwrap();
-    // What a full disk does to whoever reads beside the write that it fails.
     watched.rig.disk.fail_after(0);
-    assert!(
-        watched
-            .rig
-            .backend(2)
-            .put_identity("x", [0; 32])
-            .await
-            .is_err()
-    );
+    let key = watched.backend.key(Kind::Session).tail("a");
+    let read = watched.rig.store.read(|r| r.exists(WA, &key));
+    assert!(read.is_err(), "{read:?}");
+    watched
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_store_that_is_opened_anew() {
+    let watched = unreadable().await;
     let backend = watched.backend.clone();
-    let reading = tokio::spawn(async move { backend.load_identity("x").await });
-    while !watched.rig.store.is_degraded() {
-        tokio::task::yield_now().await;
-    }
+    let reading = tokio::spawn(async move { read_keys(&backend).await });
+    // One thread: by now each read has been tried once.
+    tokio::task::yield_now().await;
     watched.rig.disk.heal();
-    assert_eq!(reading.await.unwrap().unwrap(), None);
+    reading.await.unwrap().expect("no read is refused");
+}
+
+#[tokio::test]
+async fn a_read_ends_when_its_session_is_closed() {
+    let watched = unreadable().await;
+    let reading = tokio::spawn({
+        let backend = watched.backend.clone();
+        async move { read_keys(&backend).await }
+    });
+    tokio::task::yield_now().await;
+    watched.closing.cancel();
+    assert!(reading.await.unwrap().is_err());
 }
 
 #[test]
