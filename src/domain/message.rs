@@ -123,13 +123,16 @@ pub(super) fn own(
     session: SessionNumber,
     id: &MessageId,
 ) -> Result<Option<(Vec<u8>, Message)>> {
-    for (key, value) in read.prefix(tables::MESSAGES, &id_prefix(session, id), None, 8)? {
-        let message: Message = record::decode(&value)?;
-        if message.sender.is_none() {
-            return Ok(Some((key, message)));
+    let mut found = None;
+    // Strangers choose ids, and may have used ours more than once.
+    read.for_each_prefix(tables::MESSAGES, &id_prefix(session, id), |key, value| {
+        if !key.ends_with(&[0]) {
+            return Ok(ControlFlow::Continue(()));
         }
-    }
-    Ok(None)
+        found = Some((key.to_vec(), record::decode(value)?));
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
 }
 
 /// Whether a message with this id is stored that this sender wrote, or we on another device.
@@ -281,16 +284,12 @@ impl Gateway {
         id: &MessageId,
         chat: &Jid,
     ) -> Result<Option<Message>> {
+        let in_chat = key(session.number, id, chat, None);
         let rows = self
             .store
-            .read(|read| read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 8))?;
-        for (_, value) in rows {
-            let message: Message = record::decode(&value)?;
-            if message.chat == *chat {
-                return Ok(Some(message));
-            }
-        }
-        Ok(None)
+            .read(|read| read.prefix(tables::MESSAGES, &in_chat, None, 1))?;
+        let first = rows.first();
+        first.map(|(_, value)| record::decode(value)).transpose()
     }
 
     /// Moves messages of ours forward by the receipts that came for them.

@@ -672,6 +672,7 @@ impl Gateway {
             version: self.config.whatsapp_version,
             device_name: self.config.device_name.clone(),
             show_online: self.config.show_online,
+            name: session.status().name,
             inbox,
             signals,
             clock: self.clock.clone(),

@@ -67,6 +67,8 @@ pub struct Options {
     pub device_name: String,
     /// Whether the account looks online while it is connected.
     pub show_online: bool,
+    /// The account's name, when it is known.
+    pub name: String,
     /// Stores what arrives.
     pub inbox: Inbox,
     /// Whether a message that arrives again is stored.
@@ -178,7 +180,11 @@ impl Link {
         };
         let hosts = MediaHosts::default();
         let (a, b, c) = options.version;
-        let bot = Bot::builder()
+        let mut builder = Bot::builder();
+        if lacks_name(&backend).await.map_err(state_unreadable)? && !options.name.is_empty() {
+            builder = builder.with_push_name(options.name);
+        }
+        let bot = builder
             .with_backend(backend)
             .with_transport_factory(Transports {
                 dialer: options.dialer,
@@ -205,13 +211,7 @@ impl Link {
             .with_event_handler(listener)
             .build()
             .await
-            .map_err(|e| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    "the session's stored state cannot be read",
-                )
-                .because(format!("{e:?}"))
-            })?;
+            .map_err(state_unreadable)?;
         let client = bot.client();
         // What is received is stored, whether the account looks online or not.
         client.set_force_active_delivery_receipts(true);
@@ -428,6 +428,19 @@ impl Link {
     fn own_jid(&self) -> Option<Jid> {
         self.client.pn().as_ref().and_then(convert::from_wire)
     }
+}
+
+/// Whether the stored device has no name. The library writes it later than the rest: after a crash in
+/// between it would wait 10 s for it at each connection, for what WhatsApp tells only once.
+async fn lacks_name(backend: &Backend) -> whatsapp_rust::store::error::Result<bool> {
+    use whatsapp_rust::store::traits::DeviceStore as _;
+    let device = backend.load().await?;
+    Ok(device.is_some_and(|device| device.push_name.is_empty()))
+}
+
+fn state_unreadable(error: impl std::fmt::Debug) -> Error {
+    let detail = "the session's stored state cannot be read";
+    Error::new(ErrorKind::Unavailable, detail).because(format!("{error:?}"))
 }
 
 /// The error that the sender of a message sees when it could not even be written.

@@ -147,3 +147,30 @@ async fn in_a_group_an_admin_names_whose_message_he_takes_back() {
         [change("deleted", &said)]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_use_the_id_of_our_message_do_not_hide_it() {
+    let account = "6281200001503";
+    let (rig, sink, token) = listening(account).await;
+    let phone = json!({ "receipts": "none" });
+    rig.sandbox("PUT", &format!("/sandbox/phones/{CUSTOMER}"), &phone)
+        .await;
+    let ours = rig.send_text("shop", &token, CUSTOMER, "Total").await;
+    let ours = ours["messageId"].as_str().expect("an id").to_owned();
+    for n in 0..12 {
+        let used = json!({ "to": account, "text": "x", "raw": { "id": ours } });
+        // Before the customer in the order of chats.
+        let stranger = format!("62812000{n:05}");
+        does(&rig, &stranger, "messages", used).await;
+    }
+    sink.wait_for("message.received", 12).await;
+    let read = json!({ "id": ours });
+    rig.sandbox("POST", &format!("/sandbox/phones/{CUSTOMER}/read"), &read)
+        .await;
+    let shown = format!("/api/v1/messages/{ours}?sessionId=shop");
+    eventually("our message was read", || async {
+        let row = rig.get(&shown).bearer(&token).send().await.expect(200);
+        (row["delivery"] == "read").then_some(())
+    })
+    .await;
+}
