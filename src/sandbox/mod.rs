@@ -9,7 +9,7 @@
 //! - a socket: `wire` (frames), `noise` (handshake, with `certificate`), `connection` (its life);
 //! - who exists: `number`, `directory`, `account` (companions), `phone` (with `profile`, `inbox`);
 //! - linking: `pairing` (QR), `pair_code`, `linking` (and unlinking);
-//! - requests: `iq` (which file answers what), `prekeys`, `usync`, `iq_account`, `iq_groups`,
+//! - requests: `iq` (which file answers what), `mex` (GraphQL), `prekeys`, `usync`, `iq_account`, `iq_groups`,
 //!   `settings`, `pictures`, `tokens` (who may write to strangers);
 //! - files: `media` (the store), `cdn` (the media host), `reupload` (files that expired);
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
@@ -45,6 +45,7 @@ mod journal;
 mod keys;
 mod linking;
 mod media;
+mod mex;
 mod network;
 mod noise;
 mod number;
