@@ -204,7 +204,8 @@ fn greet(
     payload: &whatsapp_rust::waproto::whatsapp::ClientPayload,
 ) -> Option<Peer> {
     if let Some(registration) = payload.device_pairing_data.as_option() {
-        let candidate = network.offer_pairing(socket, client, registration)?;
+        let name = payload.push_name.as_deref();
+        let candidate = network.offer_pairing(socket, client, registration, name)?;
         return Some(Peer::Candidate(candidate));
     }
     let Some(address) = network.directory.login(client) else {

@@ -4,6 +4,7 @@
 //!   `mediaUploads` (files that were new), `mediaUploadsAgain`, `mediaDownloads`, `mediaBytesIn`,
 //!   `mediaBytesOut` of the media host. What phones themselves leave and fetch is not counted.
 //! - `POST /sandbox/scan {"qr", "phone"?}`, `POST /sandbox/pair-code {"phone", "code"}`: linking.
+//!   `POST /sandbox/look {"qr"}`: what a client says of itself before, `{"platform", "name"}`.
 //! - `GET/PUT /sandbox/phones/{phone}`: `{"registered", "name", "online", "receipts", "echo",
 //!   "keepsMedia", "trustedOnly"}`. A phone that keeps no media does not leave an expired file once more: when a
 //!   companion of the same account asks for it, the answer is that it is not found.
@@ -68,6 +69,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/sandbox"),
     ("GET", "/sandbox/stats"),
     ("POST", "/sandbox/scan"),
+    ("POST", "/sandbox/look"),
     ("POST", "/sandbox/pair-code"),
     ("GET", "/sandbox/groups"),
     ("POST", "/sandbox/groups"),
@@ -103,6 +105,11 @@ pub type Answer = (u16, Value);
 struct Scan {
     qr: String,
     phone: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Look {
+    qr: String,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +231,10 @@ pub async fn handle(
         ("POST", ["scan"]) => {
             let Scan { qr, phone } = read(body)?;
             shown(&network.scan(&qr, phone.as_deref()).await?)
+        }
+        ("POST", ["look"]) => {
+            let Look { qr } = read(body)?;
+            shown(&network.look(&qr)?)
         }
         ("POST", ["pair-code"]) => {
             let PairCode { phone, code } = read(body)?;

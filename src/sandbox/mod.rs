@@ -92,7 +92,7 @@ pub use iq_groups::GroupView;
 pub use media::Stored;
 pub use network::{Network, Options};
 pub use number::Form;
-pub use pairing::Linked;
+pub use pairing::{Linked, Shown};
 pub use particulars::{Album, Card, Place, PollView, Thumbnail};
 pub use phone::{Notice, SentMessage};
 pub use picture::Decoded;

@@ -48,8 +48,19 @@ pub(super) struct Candidate {
     /// What the client can be written to with before it publishes more.
     keys: Option<PublishedKeys>,
     platform: String,
+    /// The name that it would give its account.
+    name: Option<String>,
     refs: Vec<String>,
     link: Mutex<Option<Link>>,
+}
+
+/// What a client that shows a QR code says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// The program, as the phone would list it.
+    pub platform: String,
+    /// The name that it would give its account.
+    pub name: Option<String>,
 }
 
 /// A link that waits for the client's consent.
@@ -91,6 +102,7 @@ impl Network {
         socket: &Arc<Socket>,
         noise: &[u8; 32],
         registration: &DevicePairingRegistrationData,
+        name: Option<&str>,
     ) -> Option<Arc<Candidate>> {
         let identity = registration.e_ident.as_deref()?.try_into().ok()?;
         let props = registration.device_props.as_deref();
@@ -107,6 +119,7 @@ impl Network {
             identity,
             keys: first_keys(registration),
             platform,
+            name: name.map(str::to_owned),
             refs,
             link: Mutex::new(None),
         });
@@ -149,6 +162,25 @@ impl Network {
 
     /// A phone scans the code that a client shows. Without a number, an unused one is made up.
     pub async fn scan(&self, qr: &str, phone: Option<&str>) -> Result<Linked> {
+        let (candidate, secret) = self.shows(qr)?;
+        let number = match phone {
+            Some(text) => self.number(text)?,
+            None => self.unused_number(),
+        };
+        self.link(&candidate, number, &secret).await
+    }
+
+    /// What a phone sees of the client that shows a QR code, before it is linked.
+    pub fn look(&self, qr: &str) -> Result<Shown> {
+        let (candidate, _) = self.shows(qr)?;
+        Ok(Shown {
+            platform: candidate.platform.clone(),
+            name: candidate.name.clone(),
+        })
+    }
+
+    /// The client that shows a QR code, and the secret in the code.
+    fn shows(&self, qr: &str) -> Result<(Arc<Candidate>, Vec<u8>)> {
         let qr = qr.trim();
         let (reference, noise, identity) =
             PairUtils::parse_qr_code(qr).map_err(|_| Error::invalid("not a WhatsApp QR code"))?;
@@ -159,11 +191,7 @@ impl Network {
         if candidate.noise != noise || candidate.identity != identity {
             return Err(gone());
         }
-        let number = match phone {
-            Some(text) => self.number(text)?,
-            None => self.unused_number(),
-        };
-        self.link(&candidate, number, &secret).await
+        Ok((candidate, secret))
     }
 
     /// Links a client to a phone, once both have shown that they know `secret`.
