@@ -339,15 +339,15 @@ impl Faults {
         !self.any.load(Ordering::Relaxed)
     }
 
-    /// What happens to a message from a companion.
-    pub(super) fn fate(&self, from: Address, to: &Chat, second: i64) -> Fate {
+    /// What happens to a message from a companion; a channel is no chat.
+    pub(super) fn fate(&self, from: Address, to: Option<&Chat>, second: i64) -> Fate {
         let mut fate = Fate::default();
         if self.quiet() {
             return fate;
         }
         self.with(|active| {
             for one in active.iter_mut().filter(|one| one.concerns(from)) {
-                if one.to.as_ref().is_some_and(|only| only != to) {
+                if one.to.as_ref().is_some_and(|only| Some(only) != to) {
                     continue;
                 }
                 let fault = one.shown.fault.clone();
@@ -720,7 +720,7 @@ mod tests {
             ..Fault::default()
         });
         let codes: Vec<_> = (0..3)
-            .map(|_| faults.fate(who(), &Chat::Status, 0).refuse)
+            .map(|_| faults.fate(who(), Some(&Chat::Status), 0).refuse)
             .collect();
         assert_eq!(codes, [Some(463), Some(463), None]);
         assert!(faults.quiet());
@@ -738,7 +738,7 @@ mod tests {
             ..Fault::default()
         });
         let drops: Vec<_> = (0..7)
-            .map(|_| faults.fate(who(), &Chat::Status, 0).drop)
+            .map(|_| faults.fate(who(), Some(&Chat::Status), 0).drop)
             .collect();
         assert_eq!(drops, [false, false, true, false, false, false, false]);
     }
@@ -751,7 +751,7 @@ mod tests {
             ..Fault::default()
         });
         let codes: Vec<_> = [0, 0, 0, 1]
-            .map(|second| faults.fate(who(), &Chat::Status, second).refuse)
+            .map(|second| faults.fate(who(), Some(&Chat::Status), second).refuse)
             .into();
         assert_eq!(codes, [None, None, Some(429), None]);
     }

@@ -94,6 +94,7 @@ impl Network {
             "w:sync:app:state" => self.answer_settings(request),
             "w:g2" => self.answer_groups(request),
             "w:mex" => self.answer_mex(request),
+            "newsletter" => self.answer_channel(request),
             "md" => self.answer_linking(request, socket),
             "w:profile:picture" => self.answer_picture(request),
             _ => self.answer_account(request),

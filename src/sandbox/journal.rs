@@ -52,6 +52,10 @@ pub(super) enum Key {
     Picture(Chat),
     /// A file that was left at the media host, by its path.
     File(Box<str>),
+    /// A channel without what is written in it.
+    Channel(Box<str>),
+    /// A message in a channel, by its number.
+    Post(Box<str>, u64),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -72,10 +72,17 @@ impl Network {
     /// Where there are several numbers, WhatsApp has changed the document between the clients that
     /// name it.
     fn answer_document(&self, document: &str, by: Number, variables: &Value) -> Option<Answer> {
-        let _ = (by, variables);
-        match document {
-            _ => None,
-        }
+        Some(match document {
+            "25399611239711790" | "33101596156151910" => self.followed_channels(by),
+            "27456920720571478" | "25383075034668475" => self.channel(by, variables),
+            "25149874324715067" => self.create_channel(by, variables),
+            "24404358912487870" => self.follow_channel(by, variables),
+            "9767147403369991" => self.leave_channel(by, variables),
+            "24250201037901610" => self.update_channel(by, variables),
+            "31938993655691868" => self.set_for_follower(by, variables),
+            "30062808666639665" => self.delete_channel(by, variables),
+            _ => return None,
+        })
     }
 }
 

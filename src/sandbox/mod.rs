@@ -9,8 +9,9 @@
 //! - a socket: `wire` (frames), `noise` (handshake, with `certificate`), `connection` (its life);
 //! - who exists: `number`, `directory`, `account` (companions), `phone` (with `profile`, `inbox`);
 //! - linking: `pairing` (QR), `pair_code`, `linking` (and unlinking);
-//! - requests: `iq` (which file answers what), `mex` (GraphQL), `prekeys`, `usync`, `iq_account`, `iq_groups`,
-//!   `settings`, `pictures`, `tokens` (who may write to strangers);
+//! - requests: `iq` (which file answers what), `mex` (GraphQL), `prekeys`, `usync`, `iq_account`,
+//!   `iq_groups`, `settings`, `pictures`, `tokens` (who may write to strangers);
+//! - channels: `channels` (who follows them), `posts` (what is written in them);
 //! - files: `media` (the store), `cdn` (the media host), `reupload` (files that expired);
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
 //!   phones, with `particulars` and `picture`; `history` for their companions), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
@@ -25,6 +26,7 @@ mod base64;
 mod calls;
 mod cdn;
 mod certificate;
+mod channels;
 mod chat;
 mod claims;
 mod connection;
@@ -57,6 +59,7 @@ mod phone;
 mod picture;
 mod pictures;
 mod polls;
+mod posts;
 mod prekeys;
 mod presence;
 mod profile;

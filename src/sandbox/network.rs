@@ -9,6 +9,7 @@ use whatsapp_rust::OwnedNodeRef;
 use super::attachments::Findings;
 use super::cdn::MediaKey;
 use super::certificate::Certificate;
+use super::channels::Channels;
 use super::connection::{Peer, Socket, serve_stream, stream_error};
 use super::directory::Directory;
 use super::faults::Faults;
@@ -63,6 +64,7 @@ pub struct Network {
     pub(super) pairings: Pairings,
     pub(super) codes: Codes,
     pub(super) groups: Groups,
+    pub(super) channels: Channels,
     pub(super) watchers: Watchers,
     pub(super) media: Media,
     pub(super) media_key: MediaKey,
@@ -127,6 +129,7 @@ impl Network {
             pairings: Pairings::default(),
             codes: Codes::default(),
             groups: Groups::default(),
+            channels: Channels::default(),
             watchers: Watchers::default(),
             media: Media::new(media, changes.clone()),
             media_key: MediaKey::default(),

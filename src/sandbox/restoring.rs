@@ -178,6 +178,8 @@ impl Network {
             Key::Group(id) => value(self.groups.lock().get(id)?),
             Key::Picture(whose) => value(&self.pictures.row(whose)?),
             Key::File(path) => value(&self.media.row(path)?),
+            Key::Channel(id) => value(self.channels.lock().get(id)?),
+            Key::Post(id, number) => value(self.channels.lock().get(id)?.posts.get(number)?),
             _ => self.phone_row(key),
         }
     }
@@ -295,6 +297,14 @@ impl Network {
                 }
                 Key::File(path) => files.push((path.clone(), read(row)?)),
                 Key::Picture(whose) => self.restore_picture(whose.clone(), read(row)?),
+                Key::Channel(id) => {
+                    self.channels.lock().insert(id.clone(), read(row)?);
+                }
+                Key::Post(id, number) => {
+                    if let Some(channel) = self.channels.lock().get_mut(id) {
+                        channel.posts.insert(*number, read(row)?);
+                    }
+                }
                 _ => self.restore_phone(&key, row)?,
             }
         }

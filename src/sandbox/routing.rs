@@ -38,20 +38,19 @@ impl Network {
         let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
             return;
         };
+        if to.is_newsletter() {
+            return self.take_post(socket, from, &id, &to, node);
+        }
         let Some(chat) = Chat::from_jid(&to) else {
-            // There are no channels, and nothing else that is not a chat.
-            let code = if to.is_newsletter() { 404 } else { 479 };
-            if code == 479 {
-                self.counters.unknown(format!("message to {}", to.server));
-            }
+            self.counters.unknown(format!("message to {}", to.server));
             add(&self.counters.refused);
             let answer = ack(node, "message", self.now().as_secs());
-            socket.send(Arc::new(answer.attr("error", code).build()));
+            socket.send(Arc::new(answer.attr("error", 479).build()));
             return;
         };
         let now = self.now();
         let mut answer = ack(node, "message", now.as_secs());
-        let fate = self.faults.fate(from, &chat, now.as_secs());
+        let fate = self.faults.fate(from, Some(&chat), now.as_secs());
         let refusal = || match &chat {
             Chat::Person(to) if self.is_turned_away(from.number, *to, node) => Some(463),
             chat => self.refusal_of(chat, from.number),
@@ -75,7 +74,7 @@ impl Network {
     }
 
     /// Tells the sender that the server has the message, unless misfortune will have it otherwise.
-    fn answer_message(&self, socket: &Arc<Socket>, answer: Node, fate: Fate) {
+    pub(super) fn answer_message(&self, socket: &Arc<Socket>, answer: Node, fate: Fate) {
         let answer = Arc::new(answer);
         if fate.drop {
             socket.sever();

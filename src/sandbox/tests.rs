@@ -1,6 +1,7 @@
 //! Real clients on the simulated network.
 
 mod cdn;
+mod channels;
 mod companions;
 mod control;
 mod deeds;
