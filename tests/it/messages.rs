@@ -246,6 +246,25 @@ async fn a_refusal_by_whatsapp_is_told_and_is_no_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_channel_that_is_not_there_is_no_success() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200000159").await;
+    let channel = "120363000000000009@newsletter";
+    let refused = rig.send_text("shop", &token, channel, "halo").await;
+    assert_eq!(refused["status"], "error", "{refused}");
+    let why = refused["message"].as_str().expect("words");
+    assert!(
+        why.ends_with("the recipient does not exist (code 404)"),
+        "{refused}"
+    );
+    let id = refused["messageId"].as_str().expect("an id");
+    let row = rig
+        .get(&format!("/api/v1/messages/{id}?sessionId=shop"))
+        .bearer(&token);
+    assert_eq!(row.send().await.expect(200)["delivery"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_to_a_number_without_whatsapp_is_no_success() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", "6281200000148").await;
