@@ -10,8 +10,9 @@ use super::message;
 use super::session::Session;
 use crate::error::Result;
 use crate::ids::MessageId;
-use crate::jid::Jid;
+use crate::jid::{Jid, Server};
 use crate::store::Read;
+use crate::wa::backend;
 use crate::wa::message::{Incoming, Said};
 
 /// Who may say this of a message.
@@ -41,24 +42,45 @@ pub(super) fn is_heeded(read: &impl Read, session: &Session, incoming: &Incoming
         return Ok(false);
     }
     let known = named(read, session, target)?;
-    let here = known.iter().filter(|(chat, _)| is_chat_of(chat, incoming));
-    let heeded = |(_, author): &(Jid, Option<Jid>)| match whose {
-        Whose::Anybodys => true,
-        Whose::Its => author
-            .as_ref()
-            .map_or(incoming.from_me, |a| is_sender_of(a, incoming)),
-        Whose::Admins(named) => match author {
-            Some(author) => author == named,
-            None => is_own(named, session),
-        },
-    };
-    Ok(known.is_empty() || here.clone().any(heeded))
+    for (chat, author) in &known {
+        let heeded = is_chat_of(chat, incoming)
+            && match (&whose, author) {
+                (Whose::Anybodys, _) => true,
+                (Whose::Its, Some(author)) => is_sender_of(author, incoming),
+                (Whose::Its, None) => incoming.from_me,
+                (Whose::Admins(named), Some(author)) => is_same(read, session, author, named)?,
+                (Whose::Admins(named), None) => is_own(named, session),
+            };
+        if heeded {
+            return Ok(true);
+        }
+    }
+    Ok(known.is_empty())
 }
 
 /// Chat and author of every message of the session with this id.
 fn named(read: &impl Read, session: &Session, id: &MessageId) -> Result<Vec<(Jid, Option<Jid>)>> {
     let messages = message::with_id(read, session.number, id)?;
     Ok(messages.into_iter().map(|m| (m.chat, m.sender)).collect())
+}
+
+/// Whether two names are one person's: groups name their members by LID, we by number where it is known.
+fn is_same(read: &impl Read, session: &Session, one: &Jid, other: &Jid) -> Result<bool> {
+    let (one, other) = (
+        known_as(read, session, one)?,
+        known_as(read, session, other)?,
+    );
+    Ok(one == other)
+}
+
+/// The person by number, where that is known.
+fn known_as(read: &impl Read, session: &Session, person: &Jid) -> Result<Jid> {
+    if person.server() != Server::Lid {
+        return Ok(person.clone());
+    }
+    let number = backend::number_of(read, session.number.0, person.user_part())?;
+    let number = number.as_deref().and_then(Jid::of_number);
+    Ok(number.unwrap_or_else(|| person.clone()))
 }
 
 /// Whether this is the chat that the message came in; a person's chat has two names.

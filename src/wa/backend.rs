@@ -341,6 +341,13 @@ impl Backend {
     }
 }
 
+/// The phone number behind a LID, as far as session number `sid` knows it.
+pub fn number_of(read: &impl Read, sid: u32, lid: &str) -> OurResult<Option<String>> {
+    let key = Key::new().u32(sid).u8(Kind::LidMapping as u8).tail(lid);
+    let mapping: Option<LidPnMappingEntry> = read.view(WA, &key, decode)?.transpose()?;
+    Ok(mapping.map(|mapping| mapping.phone_number))
+}
+
 /// Deletes every row of session number `sid`.
 ///
 /// Hazard: stop the session's client first, or it writes new ones. The work is done in steps; after a

@@ -174,3 +174,29 @@ async fn strangers_who_use_the_id_of_our_message_do_not_hide_it() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_may_name_an_author_by_his_other_name() {
+    let account = "6281200001505";
+    let (rig, sink, _) = listening(account).await;
+    let group = json!({ "subject": "RT 06", "participants": [STRANGER, CUSTOMER, account], "addressing": "lid" });
+    let group = rig.sandbox("POST", "/sandbox/groups", &group).await;
+    let group = group["id"].as_str().expect("an id").to_owned();
+    let said = writes(&rig, CUSTOMER, &group, "spam").await;
+    let heard = told(&sink, &said).await;
+    let data = &heard.last().expect("an event")["data"];
+    let forms = [
+        &data["senderLid"],
+        &json!(format!("{CUSTOMER}@s.whatsapp.net")),
+    ];
+    let other = forms.into_iter().find(|form| **form != data["sender"]);
+    let other = other.expect("number or LID");
+    let key = json!({ "remoteJid": group, "fromMe": false, "id": said, "participant": other });
+    let body = json!({ "to": group, "raw": { "key": key } });
+    does(&rig, STRANGER, "revoke", body).await;
+    let last = writes(&rig, CUSTOMER, &group, "bye").await;
+    assert_eq!(
+        changes(&told(&sink, &last).await),
+        [change("deleted", &said)]
+    );
+}

@@ -6,9 +6,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use warung::sandbox::Sandbox;
+use warung::store::{Read as _, tables};
 
 use crate::kill::Running;
-use crate::support::{Answer, Call, PATIENCE, Rig, eventually};
+use crate::support::{Answer, Call, PATIENCE, Rig, Sink, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -443,4 +444,77 @@ async fn a_large_recipient_makes_pages_short_and_loses_nobody() {
         .await
         .expect(201);
     assert_eq!(restored["lists"].as_array().expect("lists").len(), 1);
+}
+
+/// What the rows of all messages take, and what was counted for session number 1.
+fn messages(rig: &Rig) -> (usize, u64) {
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let read = gateway.store.read(|read| {
+        let rows = read.prefix(tables::MESSAGES, b"", None, usize::MAX)?;
+        let counted = read.get(
+            tables::META,
+            &[b"messages/".as_slice(), &1u32.to_be_bytes()].concat(),
+        )?;
+        let bytes = rows.iter().map(|(key, value)| key.len() + value.len());
+        let counted = counted.map(|row| u64::from_be_bytes(row.try_into().expect("a number")));
+        Ok((bytes.sum(), counted.unwrap_or(0)))
+    });
+    read.expect("read")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_messages_take_is_counted_to_the_byte() {
+    let account = "6281200001701";
+    let phone = "6281299991701";
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", account).await;
+    let sink = Sink::new().await;
+    let hook = json!({ "sessionId": "shop", "url": sink.url });
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    let auto = Call::new(rig.addr(), "PUT", "/api/v1/sessions/shop/settings")
+        .json(&json!({ "autoDownload": true }));
+    auto.bearer(&token).send().await.expect(200);
+    let does = async |who: &str, what: &str, body: Value| {
+        let path = format!("/sandbox/phones/{who}/{what}");
+        rig.sandbox("POST", &path, &body).await
+    };
+    // Rows that grow: by receipts, by a file that is fetched, by a second message under the same id.
+    let sent = rig.send_text("shop", &token, phone, "one").await;
+    does(phone, "read", json!({ "id": sent["messageId"] })).await;
+    let data = "JVBERi0xLjQKJSVFT0YK";
+    let document = json!({ "data": data, "mimetype": "application/pdf", "fileName": "a.pdf" });
+    does(
+        phone,
+        "messages",
+        json!({ "to": account, "document": document }),
+    )
+    .await;
+    let again = json!({ "to": account, "text": "longer than it was", "raw": { "id": "3A00" } });
+    does(phone, "messages", again.clone()).await;
+    does(phone, "messages", again).await;
+    let own = does(account, "messages", json!({ "to": phone, "text": "own" })).await;
+    sink.wait_for("message.media", 1).await;
+    let shown = format!(
+        "/api/v1/messages/{}?sessionId=shop",
+        own["id"].as_str().expect("an id")
+    );
+    eventually("what the owner wrote", || async {
+        let answer = rig.get(&shown).bearer(&token).send().await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    let id = sent["messageId"].as_str().expect("an id");
+    let shown = format!("/api/v1/messages/{id}?sessionId=shop");
+    eventually("it was read", || async {
+        let row = rig.get(&shown).bearer(&token).send().await.expect(200);
+        (row["delivery"] == "read").then_some(())
+    })
+    .await;
+    let (bytes, counted) = messages(&rig);
+    assert!(bytes > 500, "messages were stored: {bytes}");
+    assert_eq!(counted, bytes as u64);
 }
