@@ -197,36 +197,37 @@ impl Backend {
         self.clock.now().as_secs()
     }
 
-    /// Reads in one transaction, as often as the store fails: see [`Backend::read_again`].
+    /// Reads in one transaction, as often as the store fails: see [`Backend::try_again`].
     async fn read<T>(&self, f: impl Fn(&Reader) -> OurResult<T>) -> Result<T> {
         let mut tries = 0;
         loop {
             let result = self.store.read(&f);
-            if !self.read_again(&result, &mut tries).await {
+            if !self.try_again(&result, &mut tries).await {
                 return result.map_err(failed);
             }
         }
     }
 
-    /// Waits a moment and says whether a read is to be tried again.
+    /// Waits a moment and says whether something is to be tried again.
     ///
     /// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and
     /// WhatsApp forgets what is refused. One write that a full disk fails closes the store until there is
     /// room. So while there is a connection no read gives up, and one that ends because the session is
     /// being closed finds that nothing can be refused any more ([`super::transport`]).
-    async fn read_again<T>(&self, result: &OurResult<T>, tries: &mut u32) -> bool {
-        if !result
-            .as_ref()
-            .is_err_and(|e| e.kind() == ErrorKind::Unavailable)
-        {
+    async fn try_again<T>(&self, result: &OurResult<T>, tries: &mut u32) -> bool {
+        let failed = |error: &Error| error.kind() == ErrorKind::Unavailable;
+        if !result.as_ref().is_err_and(failed) {
             return false;
         }
         if let Some(arriving) = &self.arriving {
             return arriving.pause(READ_AGAIN).await;
         }
         *tries += 1;
+        if *tries > READ_TRIES {
+            return false;
+        }
         tokio::time::sleep(READ_AGAIN).await;
-        *tries < READ_TRIES
+        true
     }
 
     async fn get<T>(&self, key: &Key, read: impl Fn(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
@@ -247,7 +248,7 @@ impl Backend {
         loop {
             let f = Arc::clone(&f);
             let result = self.store.read_slow(move |r| f(r)).await;
-            if !self.read_again(&result, &mut tries).await {
+            if !self.try_again(&result, &mut tries).await {
                 return result.map_err(failed);
             }
         }
@@ -1269,6 +1270,7 @@ fn tc_token_value(entry: &TcTokenEntry) -> Vec<u8> {
 }
 
 /// What is kept with a message's secret.
+#[derive(Clone)]
 struct Secret {
     expires_at: i64,
     message_ts: i64,
@@ -1301,6 +1303,21 @@ impl Secret {
     }
 }
 
+/// Writes secrets, each for as long as the old or the new one asks for.
+fn put_secrets(tx: &mut Tx, rows: &[(Key, Secret)]) -> OurResult<()> {
+    for (key, new) in rows {
+        let mut new = new.clone();
+        let old = tx.view(WA, key, Secret::decode)?.transpose()?;
+        if let Some(old) = &old {
+            new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
+            new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
+        }
+        let old_end = old.and_then(|old| old.end());
+        put_ending(tx, key.clone(), old_end, new.end(), new.encode());
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl MsgSecretStore for Backend {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
@@ -1313,26 +1330,17 @@ impl MsgSecretStore for Backend {
             };
             (key, secret)
         };
-        let rows: Vec<_> = entries.iter().map(row).collect();
-        self.write(Durability::Lazy, move |tx| {
-            let count = rows.len();
-            for (key, mut new) in rows {
-                let old = tx.view(WA, &key, Secret::decode)?.transpose()?;
-                if let Some(old) = &old {
-                    new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
-                    new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
-                }
-                put_ending(
-                    tx,
-                    key,
-                    old.and_then(|old| old.end()),
-                    new.end(),
-                    new.encode(),
-                );
+        let rows: Arc<[_]> = entries.iter().map(row).collect();
+        // The library tries once, and without its secret a later edit could not be read.
+        let mut tries = READ_TRIES;
+        loop {
+            let rows = rows.clone();
+            let put = move |tx: &mut Tx| put_secrets(tx, &rows).map(|()| rows.len());
+            let written = self.store.write(Durability::Lazy, put).await;
+            if !self.try_again(&written, &mut tries).await {
+                return written.map_err(failed);
             }
-            Ok(count)
-        })
-        .await
+        }
     }
 
     async fn get_msg_secret(

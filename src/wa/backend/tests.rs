@@ -800,6 +800,28 @@ async fn a_read_waits_for_a_store_that_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn a_secret_that_the_library_offers_once_waits_for_a_disk_that_fails() {
+    let watched = unreadable().await;
+    let backend = watched.backend.clone();
+    let putting = tokio::spawn(async move {
+        let secret = MsgSecretEntry {
+            chat: "c".into(),
+            sender: WRITER.into(),
+            msg_id: "A1".into(),
+            secret: [7; 32],
+            expires_at: 0,
+            message_ts: 0,
+        };
+        backend.put_msg_secrets(vec![secret]).await
+    });
+    tokio::task::yield_now().await;
+    watched.rig.disk.heal();
+    assert_eq!(putting.await.unwrap().unwrap(), 1);
+    let kept = watched.backend.get_msg_secret("c", WRITER, "A1").await;
+    assert_eq!(kept.unwrap().as_deref(), Some(&[7; 32][..]));
+}
+
+#[tokio::test]
 async fn a_read_ends_when_its_session_is_closed() {
     let watched = unreadable().await;
     let reading = tokio::spawn({
