@@ -1,7 +1,7 @@
 //! The durable due-queue: rows that are to be worked on at a time, in lanes, at least once.
 //!
 //! A row is enqueued in the transaction that decides on it. A worker claims rows that are due, acts,
-//! and settles each claim in a transaction: [`done`], [`retry_at`] or [`park`]. All work is constant
+//! and settles each claim in a transaction: [`done`] or [`retry_at`]. All work is constant
 //! per row, whatever the length of the queue.
 //!
 //! Invariants:
@@ -24,12 +24,12 @@ use super::check::Problems;
 use super::failure::unavailable;
 use super::key::{Key, KeyParts};
 use super::read::{Read, Reader};
-use super::tables::{DEAD, QUEUE_DUE, QUEUE_LANES, QUEUE_ROWS};
+use super::tables::{QUEUE_DUE, QUEUE_LANES, QUEUE_ROWS};
 use super::{Store, Tx};
 use crate::error::{Error, Result};
 use crate::time::{Clock, Timestamp};
 
-/// The version byte of lanes, rows and dead letters.
+/// The version byte of lanes and rows.
 const VERSION: u8 = 1;
 /// The counter that numbers rows.
 const COUNTER: &str = "queue";
@@ -58,25 +58,6 @@ struct Entry<'a> {
     attempts: u32,
     due: Timestamp,
     payload: &'a [u8],
-}
-
-/// A row that was given up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The lane it was in.
-    pub lane: Vec<u8>,
-    /// Its number.
-    pub seq: u64,
-    /// How the lane was ordered.
-    pub order: Order,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was given up.
-    pub parked_at: Timestamp,
-    /// Why.
-    pub reason: String,
-    /// What it asked for.
-    pub payload: Vec<u8>,
 }
 
 /// Adds a row to the end of a lane (or, by due time, where it belongs); returns its number.
@@ -173,24 +154,6 @@ pub fn retry_at(tx: &mut Tx, claim: &Claim, when: Timestamp) -> Result<bool> {
     Ok(true)
 }
 
-/// Settles a claim: the row is given up and becomes a dead letter. False when it was no longer there.
-pub fn park(tx: &mut Tx, claim: &Claim, reason: &str, now: Timestamp) -> Result<bool> {
-    let Some(payload) = claim.remove(tx)? else {
-        return Ok(false);
-    };
-    let letter = DeadLetter {
-        lane: claim.lane.clone(),
-        seq: claim.seq,
-        order: claim.order,
-        attempts: claim.attempts.saturating_add(1),
-        parked_at: now,
-        reason: reason.to_owned(),
-        payload,
-    };
-    tx.put(DEAD, claim.hold.lane.dead(claim.seq), letter.encode());
-    Ok(true)
-}
-
 /// Replaces what a claimed row asks for, without settling it: to record the id under which it is
 /// about to be done. False when it was no longer there.
 pub fn rewrite(tx: &mut Tx, claim: &Claim, payload: &[u8]) -> Result<bool> {
@@ -207,62 +170,17 @@ pub fn rewrite(tx: &mut Tx, claim: &Claim, payload: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts a dead letter back to the end of its lane, due at `now`; returns its new number, or `None`
-/// when there is no such letter.
-pub fn replay(
-    tx: &mut Tx,
-    queue: u8,
-    lane: &[u8],
-    seq: u64,
-    now: Timestamp,
-) -> Result<Option<u64>> {
-    let key = LaneKey::new(queue, lane).dead(seq);
-    let Some(value) = tx.get(DEAD, &key)? else {
-        return Ok(None);
-    };
-    let letter = DeadLetter::decode(lane.to_vec(), seq, &value)?;
-    tx.delete(DEAD, &key);
-    enqueue(tx, queue, lane, letter.order, now, &letter.payload).map(Some)
-}
-
-/// Up to `limit` dead letters of a lane, those after the number `after`.
-pub fn dead_letters(
-    read: &impl Read,
-    queue: u8,
-    lane: &[u8],
-    after: u64,
-    limit: usize,
-) -> Result<Vec<DeadLetter>> {
-    let at = LaneKey::new(queue, lane);
-    let rows = read.prefix(DEAD, &at.0, Some(&at.dead(after)), limit)?;
-    rows.into_iter()
-        .map(|(key, value)| {
-            let seq = KeyParts::new(&key[at.0.len()..]).u64()?;
-            DeadLetter::decode(lane.to_vec(), seq, &value)
-        })
-        .collect()
-}
-
-/// Deletes a dead letter; false when there was none.
-pub fn delete_dead(tx: &mut Tx, queue: u8, lane: &[u8], seq: u64) -> Result<bool> {
-    let key = LaneKey::new(queue, lane).dead(seq);
-    let found = tx.exists(DEAD, &key)?;
-    tx.delete(DEAD, &key);
-    Ok(found)
-}
-
-/// Deletes up to `limit` rows and dead letters of a lane; answers how many went, less than `limit` when
-/// it is empty now. Settling a claim of a row that went does nothing from then on.
+/// Deletes up to `limit` rows of a lane; answers how many went, less than `limit` when it is empty now.
+/// Settling a claim of a row that went does nothing from then on.
 pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<usize> {
     let at = LaneKey::new(queue, lane);
     let rows = tx.delete_some(QUEUE_ROWS, &at.0, limit)?;
-    let dead = tx.delete_some(DEAD, &at.0, limit - rows)?;
     if let (Some(old), true) = (at.load(tx)?, rows > 0) {
         let len = old.len.saturating_sub(rows as u64);
         let new = at.rescheduled(tx, Lane { len, ..old })?;
         at.store(tx, Some(old), new);
     }
-    Ok(rows + dead)
+    Ok(rows)
 }
 
 /// What the first row of a lane asks for, claimed or not.
@@ -295,11 +213,6 @@ impl LaneKey {
         }
     }
 
-    fn dead(&self, seq: u64) -> Key {
-        self.0.clone().u64(seq)
-    }
-
-    /// Its entry in the index of due lanes.
     fn due(&self, due: Timestamp) -> Key {
         Key::new().u8(self.0[0]).time(due).tail(&self.0[1..])
     }
@@ -857,32 +770,6 @@ impl<'a> Entry<'a> {
             attempts: parts.u32()?,
             due: parts.time()?,
             payload: parts.tail(),
-        })
-    }
-}
-
-impl DeadLetter {
-    fn encode(&self) -> Vec<u8> {
-        Key::new()
-            .u8(VERSION)
-            .u8(self.order.byte())
-            .u32(self.attempts)
-            .time(self.parked_at)
-            .escaped(self.reason.as_bytes())
-            .tail(&self.payload)
-            .into_bytes()
-    }
-
-    fn decode(lane: Vec<u8>, seq: u64, bytes: &[u8]) -> Result<Self> {
-        let mut parts = value(bytes)?;
-        Ok(Self {
-            lane,
-            seq,
-            order: Order::of(&[parts.u8()?])?,
-            attempts: parts.u32()?,
-            parked_at: parts.time()?,
-            reason: String::from_utf8_lossy(&parts.escaped()?).into_owned(),
-            payload: parts.tail().to_vec(),
         })
     }
 }

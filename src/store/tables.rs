@@ -114,8 +114,6 @@ tables! {
     DAY_COUNTS = "day_counts/1": [U32] => Versioned(1);
     /// What is remembered of chats. `sid, chat` -> record.
     CHATS = "chats/1": [U32, Tail] => Versioned(1);
-    /// Queue rows that were given up. `queue, lane, seq` -> see `queue.rs`.
-    DEAD = "dead_letters/1": [U8, Escaped, U64] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.
     DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
     /// What happened in a session, in order. `sid, seq` -> record.
@@ -225,7 +223,7 @@ fn nothing(_: &mut Tx, _: Option<Vec<u8>>) -> Result<Stretch> {
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32 + 1;
 
 /// Names that earlier schemas used, so that no new table takes one.
-pub const RETIRED: &[&str] = &[];
+pub const RETIRED: &[&str] = &["dead_letters/1"];
 
 #[cfg(test)]
 mod tests {

@@ -32,16 +32,10 @@ enum Step {
         nth: usize,
         in_ms: i64,
     },
-    Park {
-        nth: usize,
-    },
     Rewrite {
         nth: usize,
     },
     Abandon {
-        nth: usize,
-    },
-    Replay {
         nth: usize,
     },
     DeleteLane {
@@ -61,10 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..6usize).prop_map(|limit| Step::Claim { limit }),
         3 => nth().prop_map(|nth| Step::Done { nth }),
         2 => (nth(), 0..20i64).prop_map(|(nth, in_ms)| Step::Retry { nth, in_ms }),
-        1 => nth().prop_map(|nth| Step::Park { nth }),
         1 => nth().prop_map(|nth| Step::Rewrite { nth }),
         1 => nth().prop_map(|nth| Step::Abandon { nth }),
-        1 => nth().prop_map(|nth| Step::Replay { nth }),
         1 => (0..4usize).prop_map(|lane| Step::DeleteLane { lane }),
         3 => (1..20i64).prop_map(|ms| Step::Advance { ms }),
         1 => Just(Step::Crash),
@@ -83,7 +75,6 @@ struct ModelRow {
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<u64, ModelRow>,
-    dead: BTreeMap<u64, ModelRow>,
     claimed: BTreeSet<u64>,
     now: i64,
 }
@@ -190,16 +181,6 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     release(&mut claims, &mut model, claim.seq);
                 }
             }
-            Step::Park { nth } => {
-                if let Some(claim) = taken(nth, &claims) {
-                    let c = claim.clone();
-                    let found = rig.sync(move |tx| park(tx, &c, "enough", at(0))).await;
-                    let row = model.rows.remove(&claim.seq);
-                    prop_assert_eq!(found, row.is_some());
-                    model.dead.extend(row.map(|row| (claim.seq, row)));
-                    release(&mut claims, &mut model, claim.seq);
-                }
-            }
             Step::Rewrite { nth } => {
                 if let Some(claim) = taken(nth, &claims) {
                     let c = claim.clone();
@@ -216,25 +197,10 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     release(&mut claims, &mut model, claim.seq);
                 }
             }
-            Step::Replay { nth } => {
-                let dead: Vec<_> = model.dead.keys().copied().collect();
-                if let Some(seq) = dead.get(nth % dead.len().max(1)).copied() {
-                    let row = model.dead.remove(&seq).expect("it was listed");
-                    let (name, now) = (LANES[row.lane].0, model.now);
-                    let new = rig.sync(move |tx| replay(tx, Q, name, seq, at(now))).await;
-                    let row = ModelRow {
-                        due: now,
-                        attempts: 0,
-                        ..row
-                    };
-                    model.rows.insert(new.expect("it was dead"), row);
-                }
-            }
             Step::DeleteLane { lane } => {
                 rig.sync(move |tx| delete_page(tx, Q, LANES[lane].0, usize::MAX))
                     .await;
                 model.rows.retain(|_, row| row.lane != lane);
-                model.dead.retain(|_, row| row.lane != lane);
                 // A claim of an ordered lane holds the lane, also a new one of that name.
                 if LANES[lane].1 == Order::Fifo {
                     claims.retain(|claim| claim.lane != LANES[lane].0);
@@ -257,11 +223,6 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         for (lane, (name, _)) in LANES.iter().enumerate() {
             let len = rig.store.read(|r| lane_len(r, Q, name)).unwrap();
             prop_assert_eq!(len, model.len(lane));
-            let dead = rig.store.read(|r| dead_letters(r, Q, name, 0, 99)).unwrap();
-            let dead: Vec<_> = dead.into_iter().map(|d| (d.seq, d.payload)).collect();
-            let expected = model.dead.iter().filter(|(_, row)| row.lane == lane);
-            let expected: Vec<_> = expected.map(|(s, row)| (*s, row.payload.clone())).collect();
-            prop_assert_eq!(dead, expected);
         }
     }
     rig.store.close().await;
