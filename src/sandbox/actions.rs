@@ -207,7 +207,7 @@ impl Network {
 
     /// The user of a phone makes a group; answers its address.
     pub fn create_group(&self, phone: &str, subject: &str, members: &[String]) -> Result<String> {
-        self.create_group_with(phone, subject, members, self.form, 0)
+        self.create_group_with(phone, subject, members, self.form_of_groups, 0)
     }
 
     /// The same, with the names by which the members are called, and messages that disappear after so

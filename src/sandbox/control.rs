@@ -6,7 +6,8 @@
 //! - `POST /sandbox/scan {"qr", "phone"?}`, `POST /sandbox/pair-code {"phone", "code"}`: linking.
 //!   `POST /sandbox/look {"qr"}`: what a client says of itself before, `{"platform", "name"}`.
 //! - `GET/PUT /sandbox/phones/{phone}`: `{"registered", "name", "online", "receipts", "echo",
-//!   "keepsMedia", "trustedOnly"}`. A phone that keeps no media does not leave an expired file once more: when a
+//!   "keepsMedia", "trustedOnly", "takesTokens": ["given", "computed"], "sharesSalt": ["history",
+//!   "settings"]}`. A phone that keeps no media does not leave an expired file once more: when a
 //!   companion of the same account asks for it, the answer is that it is not found.
 //! - `GET .../messages`: what the phone received, each message an object; `GET .../copies`: what its
 //!   companions sent. Besides `id from device chat timestamp type text caption mimetype fileName
@@ -251,7 +252,7 @@ pub async fn handle(
             } = read(body)?;
             let by = by.as_ref().or(participants.first());
             let by = by.ok_or_else(|| Error::invalid("a group needs somebody who makes it"))?;
-            let form = addressing.unwrap_or(network.form);
+            let form = addressing.unwrap_or(network.form_of_groups);
             let id = network.create_group_with(by, &subject, &participants, form, ephemeral)?;
             Ok((200, json!({ "id": id })))
         }

@@ -8,6 +8,7 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
+use super::communities::Place;
 use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Form, Number};
@@ -47,6 +48,9 @@ pub(super) struct Group {
     pub(super) form: Form,
     /// Switches that the network only remembers.
     pub(super) switches: BTreeMap<String, bool>,
+    /// Where it stands among communities.
+    #[serde(default)]
+    pub(super) place: Place,
 }
 
 /// What a group is about.
@@ -94,6 +98,7 @@ impl Group {
             invite: random::hex(&random::bytes::<11>()),
             waiting: BTreeMap::new(),
             switches: BTreeMap::new(),
+            place: Place::Alone,
         }
     }
 
@@ -150,6 +155,7 @@ impl Group {
         for (name, _) in self.switches.iter().filter(|(_, on)| **on) {
             children.push(NodeBuilder::new_dynamic(name.clone()).build());
         }
+        children.extend(self.place.nodes());
         NodeBuilder::new("group")
             .attr("id", id)
             .attr("subject", self.subject.as_str())

@@ -22,6 +22,7 @@ use whatsapp_rust::waproto::whatsapp::{
 use super::chat::Chat;
 use super::network::Network;
 use super::number::{Address, Form, Number};
+use super::profile::SaltBy;
 
 /// How many messages of each chat a new companion is shown.
 const SHOWN: usize = 50;
@@ -67,7 +68,9 @@ impl Network {
                     lid_jid: Some(Address::phone(number).lid().to_string()),
                 })
                 .collect(),
-            nct_salt: Some(self.token_salt(with.number).to_vec()),
+            nct_salt: self
+                .shares_salt(with.number, SaltBy::History)
+                .then(|| self.token_salt(with.number).to_vec()),
             conversations: chats
                 .iter()
                 .map(|(chat, messages)| {

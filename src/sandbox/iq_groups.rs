@@ -7,6 +7,7 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
+use super::communities;
 use super::groups::{Description, Group, Role, approval_node, member_node};
 use super::iq::Request;
 use super::journal::Key;
@@ -16,7 +17,11 @@ use super::stanza::{jid, text};
 use super::usync::{person, word};
 
 /// Switches that come in pairs: what turns one on, what turns it off.
-const SWITCHES: [(&str, &str); 3] = [
+const SWITCHES: [(&str, &str); 4] = [
+    (
+        "allow_non_admin_sub_group_creation",
+        "not_allow_non_admin_sub_group_creation",
+    ),
     ("no_frequently_forwarded", "frequently_forwarded_ok"),
     ("allow_admin_reports", "not_allow_admin_reports"),
     ("group_history", "no_group_history"),
@@ -153,12 +158,25 @@ impl Network {
             .filter(|number| self.directory.is_registered(*number))
             .collect();
         let now = self.now().as_secs();
-        let id = self.new_group(&subject, request.from, &members, self.form, |group| {
+        let place = match self.place_of_new(create, request.from.number) {
+            Ok(place) => place,
+            Err(code) => return request.refuse(code, "not-acceptable"),
+        };
+        let community = place.is_community();
+        let form = self.form_of_groups;
+        let id = self.new_group(&subject, request.from, &members, form, |group| {
+            group.place = place;
             for child in create.children().unwrap_or_default() {
                 // What cannot be done to a new group is left out of it.
                 let _ = change(group, request.from.number, child, now);
             }
         });
+        let everybody: Vec<_> = members.into_iter().chain([request.from.number]).collect();
+        if community {
+            self.furnish(&id, request.from, create);
+        } else {
+            self.came_to(request.from, &id, &everybody);
+        }
         let groups = self.groups.lock();
         let node = groups.get(&id)?.node(&id);
         request.answer([node])
@@ -184,6 +202,7 @@ impl Network {
             .children([member])
             .build();
         self.announce(id, request.from, &everybody, Some(request.from), add);
+        self.came_to(request.from, id, &[me]);
         request.answer([NodeBuilder::new("group").attr("jid", address).build()])
     }
 
@@ -204,6 +223,7 @@ impl Network {
         told.push(who.number);
         let remove = NodeBuilder::new("remove").children([member]).build();
         self.announce(id, who, &told, None, remove);
+        self.gone_from(who, id, &[who.number], true);
         if empty {
             self.groups.lock().remove(id);
         }
@@ -224,11 +244,15 @@ impl Network {
             return request.refuse(FORBIDDEN.0, FORBIDDEN.1);
         }
         if !request.set {
-            return ask(request, group, id);
+            return ask(request, group, id).or_else(|| communities::ask(request, &groups, id));
         }
         // Some changes are not told to anybody.
         self.changes.touch(|| Key::Group(id.into()));
         let child = request.node.children()?.first()?;
+        if group.place.is_community() && communities::changes(&child.tag) {
+            drop(groups);
+            return self.change_community(request, id, child);
+        }
         let outcome = if child.tag == "add" {
             let reachable = |number: Number| self.directory.is_registered(number);
             Ok(add(group, me, child, reachable))
@@ -239,12 +263,19 @@ impl Network {
             Ok(outcome) => outcome,
             Err((code, words)) => return request.refuse(code, words),
         };
-        let mut everybody: Vec<_> = group.members.keys().copied().collect();
+        let members: Vec<_> = group.members.keys().copied().collect();
         drop(groups);
-        everybody.extend(outcome.also);
+        let told = [members.as_slice(), &outcome.also].concat();
         if let Some(news) = outcome.news {
-            self.announce(id, request.from, &everybody, None, news);
+            self.announce(id, request.from, &told, None, news);
         }
+        self.came_to(request.from, id, &members);
+        self.gone_from(
+            request.from,
+            id,
+            &outcome.also,
+            communities::from_all(child),
+        );
         request.answer(outcome.answer)
     }
 }
@@ -268,9 +299,6 @@ fn ask(request: &Request<'_, '_>, group: &Group, id: &str) -> Option<Node> {
         });
         let list = NodeBuilder::new("membership_approval_requests").children(waiting);
         return request.answer([list.build()]);
-    }
-    if request.child("linked_groups_participants").is_some() {
-        return request.answer([NodeBuilder::new("linked_groups_participants").build()]);
     }
     None
 }

@@ -81,6 +81,7 @@ impl Network {
             "24250201037901610" => self.update_channel(by, variables),
             "31938993655691868" => self.set_for_follower(by, variables),
             "30062808666639665" => self.delete_channel(by, variables),
+            "9935467776504344" | "24079399904996141" => self.subgroups(by, variables),
             _ => return None,
         })
     }

@@ -16,7 +16,8 @@
 //! - messages: `routing` (from companions), `sending` (from phones), `envelope` and `receiving` (at
 //!   phones, with `particulars` and `picture`; `history` for their companions), `outbox` (waiting for companions), `signal` and `keys` (encryption), `content`,
 //!   `attachments`, `polls`;
-//! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`; `claims` for hostile ones;
+//! - what people do: `actions`, `deeds` and `drafts`, `calls`, `presence`, `groups`,
+//!   `communities`; `claims` for hostile ones;
 //! - misfortune: `faults`; what is kept: `journal` and `restoring`; counters: `stats`.
 
 mod account;
@@ -29,6 +30,7 @@ mod certificate;
 mod channels;
 mod chat;
 mod claims;
+mod communities;
 mod connection;
 mod content;
 pub mod control;
@@ -99,6 +101,6 @@ pub use pairing::{Linked, Shown};
 pub use particulars::{Album, Card, Place, PollView, Thumbnail};
 pub use phone::{Notice, SentMessage};
 pub use picture::Decoded;
-pub use profile::{Profile, Receipts};
+pub use profile::{Profile, Receipts, SaltBy, Token};
 pub use served::Sandbox;
 pub use stats::Stats;

@@ -39,6 +39,9 @@ pub struct Options {
     pub seed: Option<[u8; 32]>,
     /// By which name people are called in what the network itself sends.
     pub form: Form,
+    /// By which name members are called in groups that are made from now on; if nothing is said, by
+    /// hidden id, as WhatsApp does today.
+    pub groups: Option<Form>,
     /// The file that keeps the network's state; media are kept in a folder beside it. Without it,
     /// nothing is kept.
     pub state: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl Options {
 pub struct Network {
     pub(super) seed: Seed,
     pub(super) form: Form,
+    pub(super) form_of_groups: Form,
     pub(super) clock: Clock,
     pub(super) certificate: Certificate,
     pub(super) directory: Directory,
@@ -124,6 +128,7 @@ impl Network {
             certificate: Certificate::new(&seed, options.clock.now()),
             seed,
             form: options.form,
+            form_of_groups: options.groups.unwrap_or(Form::Lid),
             clock: options.clock,
             directory: Directory::new(changes.clone()),
             pairings: Pairings::default(),

@@ -58,6 +58,11 @@ impl Network {
                 return request.refuse(404, "item-not-found");
             };
             let asked = request.child("picture")?;
+            if let Chat::Person(number) = whose
+                && self.keeps_from(number, "profile", request.from.number, asked)
+            {
+                return request.refuse(401, "not-authorized");
+            }
             if text(asked, "id").is_some_and(|had| had == id.to_string()) {
                 return request.done();
             }

@@ -29,6 +29,7 @@ impl Network {
         match (text(node, "type").as_deref(), whom, target) {
             (Some("available") | None, ..) => self.set_available(from, true),
             (Some("unavailable"), ..) => self.set_available(from, false),
+            (Some("subscribe"), Some(whom), _) if self.hides(whom, from.number, node) => {}
             (Some("subscribe"), Some(whom), Some(target)) => {
                 let form = Form::of(&target);
                 self.watchers
@@ -52,6 +53,16 @@ impl Network {
             (Some("subscribe" | "unsubscribe"), ..) => {}
             (Some(other), ..) => self.counters.unknown(format!("presence {other}")),
         }
+    }
+
+    /// Whether somebody does not show whether he is there.
+    fn hides(&self, whom: Number, by: Number, asked: &NodeRef<'_>) -> bool {
+        let as_last_seen = self.directory.known_account(whom).is_some_and(|account| {
+            let chosen = account.lock().privacy.get("online").cloned();
+            chosen.as_deref() == Some("match_last_seen")
+        });
+        let what = if as_last_seen { "last" } else { "online" };
+        self.keeps_from(whom, what, by, asked)
     }
 
     /// A companion says by which name it goes.

@@ -1,5 +1,7 @@
 //! How the user of a phone behaves.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// How a phone's user behaves.
@@ -20,8 +22,32 @@ pub struct Profile {
     /// a companion asks for it.
     pub keeps_media: bool,
     /// Whether it takes messages only of those whom it trusts: others are refused with 463, as is
-    /// usual for accounts that write to strangers.
+    /// usual for accounts that write to strangers, and see neither its picture nor whether it is there.
     pub trusted_only: bool,
+    /// What shows it that somebody is no stranger.
+    pub takes_tokens: BTreeSet<Token>,
+    /// How it tells its companions from what they compute tokens; an old phone does not.
+    pub shares_salt: BTreeSet<SaltBy>,
+}
+
+/// What a message to somebody who takes none of strangers carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Token {
+    /// What the receiver gave to the sender.
+    Given,
+    /// What the sender computes from a secret of his own account.
+    Computed,
+}
+
+/// How companions learn the secret of their account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SaltBy {
+    /// With the chats that a new companion is shown.
+    History,
+    /// As one of the settings that the devices share.
+    Settings,
 }
 
 impl Default for Profile {
@@ -34,6 +60,8 @@ impl Default for Profile {
             echo: false,
             keeps_media: true,
             trusted_only: false,
+            takes_tokens: [Token::Given, Token::Computed].into(),
+            shares_salt: [SaltBy::History, SaltBy::Settings].into(),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Number};
 use super::outbox::Class;
+use super::profile::SaltBy;
 use super::stanza::{child_bytes, text};
 use super::{base64, random};
 use crate::error::{Error, Result};
@@ -274,6 +275,9 @@ impl Network {
 
     /// The phone tells its companions from what they compute tokens for strangers.
     pub(super) fn share_token_salt(&self, number: Number) {
+        if !self.shares_salt(number, SaltBy::Settings) {
+            return;
+        }
         let salt = NctSaltSyncAction {
             salt: Some(self.token_salt(number).to_vec()),
         };

@@ -2,6 +2,7 @@
 
 mod cdn;
 mod channels;
+mod communities;
 mod companions;
 mod control;
 mod deeds;

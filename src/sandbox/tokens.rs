@@ -14,8 +14,9 @@ use super::journal::Key;
 use super::network::Network;
 use super::number::{Address, Number};
 use super::outbox::Class;
+use super::profile::{Profile, SaltBy, Token};
 use super::random;
-use super::stanza::text;
+use super::stanza::{child_bytes, text};
 use super::usync::person;
 
 /// For how long a token is not given anew, in seconds.
@@ -86,6 +87,12 @@ impl Network {
         Some((self.token(whom, by), at))
     }
 
+    /// Whether a phone tells its companions in this way from what they compute tokens.
+    pub(super) fn shares_salt(&self, of: Number, by: SaltBy) -> bool {
+        let phone = self.directory.phone(of);
+        phone.profile().shares_salt.contains(&by)
+    }
+
     /// The secret from which an account's devices compute tokens for strangers.
     pub(super) fn token_salt(&self, of: Number) -> [u8; 32] {
         self.seed.derive("token salt", of, 0)
@@ -93,18 +100,52 @@ impl Network {
 
     /// Whether a message is one of a stranger, for somebody who takes none of them.
     pub(super) fn is_turned_away(&self, from: Number, to: Number, message: &NodeRef<'_>) -> bool {
-        let choosy = self
-            .directory
-            .known_phone(to)
-            .is_some_and(|phone| phone.profile().trusted_only);
-        if !choosy || from == to {
+        let Some(choosy) = self.choosy(to).filter(|_| from != to) else {
             return false;
-        }
-        let shown = |tag: &str| message.get_optional_child(tag)?.content_bytes();
-        let held = self.token_held(from, to).map(|(token, _)| token);
-        let trusted = held.is_some_and(|held| shown("tctoken") == Some(held.as_slice()));
+        };
+        let takes = |token| choosy.takes_tokens.contains(&token);
         let lid = Address::phone(to).lid().to_string();
         let computed = compute_cs_token(&self.token_salt(from), &lid);
-        !trusted && shown("cstoken") != Some(computed.as_slice())
+        let computed = child_bytes(message, "cstoken") == Some(computed.as_slice());
+        let trusted = takes(Token::Given) && self.shows_token(from, to, message)
+            || takes(Token::Computed) && computed;
+        !trusted
+    }
+
+    /// Whether somebody keeps his picture (`profile`) or whether he is there (`online`, `last`) from
+    /// the one who asks.
+    pub(super) fn keeps_from(
+        &self,
+        whose: Number,
+        what: &str,
+        by: Number,
+        asked: &NodeRef<'_>,
+    ) -> bool {
+        if whose == by {
+            return false;
+        }
+        let account = self.directory.known_account(whose);
+        let kept = account.is_some_and(|account| {
+            let state = account.lock();
+            match state.privacy.get(what).map(String::as_str) {
+                Some("none") => true,
+                // The server sees no address book: a contact is who was given a token.
+                Some("contacts") => !state.trusted.contains_key(&by),
+                _ => false,
+            }
+        });
+        kept || self.choosy(whose).is_some() && !self.shows_token(by, whose, asked)
+    }
+
+    /// How somebody behaves who takes nothing of strangers.
+    fn choosy(&self, number: Number) -> Option<Profile> {
+        let profile = self.directory.known_phone(number)?.profile();
+        profile.trusted_only.then_some(profile)
+    }
+
+    /// Whether a stanza carries the token that its sender was given by somebody.
+    fn shows_token(&self, sender: Number, by: Number, node: &NodeRef<'_>) -> bool {
+        let held = self.token_held(sender, by).map(|(token, _)| token);
+        held.is_some_and(|held| child_bytes(node, "tctoken") == Some(held.as_slice()))
     }
 }

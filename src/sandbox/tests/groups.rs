@@ -17,6 +17,7 @@ const STAFF: &str = "6285550001111";
 async fn talk_in_a_group(form: Form) {
     let rig = Rig::with(Options {
         form,
+        groups: Some(form),
         ..Options::default()
     })
     .await;

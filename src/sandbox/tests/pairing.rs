@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use whatsapp_rust::prelude::Event;
 
 use super::rig::Rig;
@@ -62,6 +63,10 @@ async fn refuses_a_code_that_nobody_shows() {
             .is_err()
     );
     assert!(rig.network.scan("hello", None).await.is_err());
+    // What a client says of itself, and what the rig gave it.
+    let seen = rig.ask("POST", "/sandbox/look", json!({ "qr": qr })).await;
+    assert_eq!(seen["name"], "Tester");
+    assert!(seen["platform"].is_string());
     let url = format!("https://wa.me/settings/linked_devices#{qr}");
     let linked = rig.network.scan(&url, None).await.expect("linked");
     assert!(linked.phone.len() >= 8);
