@@ -102,7 +102,8 @@ impl Network {
                 .filter(|(_, group)| group.place.is_community())
                 .ok_or(404_u16)?;
             let open = community.switches.get(OPEN_TO_MEMBERS) == Some(&true);
-            if !community.is_admin(by) && !(open && community.members.contains_key(&by)) {
+            let may = community.is_admin(by) || open && community.members.contains_key(&by);
+            if !may {
                 return Err(403);
             }
             let (community, kind) = (id.clone(), Kind::Usual);

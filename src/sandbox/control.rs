@@ -42,7 +42,7 @@
 //! - `POST .../block {"phone", "blocked"}`: whoever is blocked
 //!   may write, and is not heard.
 //! - `GET/POST /sandbox/groups {"subject", "participants", "by", "addressing"}`: members are called by
-//!   phone number (`pn`) or by hidden id (`lid`), as in the groups that WhatsApp makes today.
+//!   phone number (`pn`) or, if nothing is said, by hidden id (`lid`), as WhatsApp does today.
 //! - `GET/POST/DELETE /sandbox/faults`: misfortunes, as in [`Fault`](super::Fault). For files:
 //!   `cutMedia: true`, `expireMedia: {"directPath" | "messageId", "status"}` (at once; all files if
 //!   none is named), `mediaLife: seconds`, `slowMedia: {"bytesPerSecond" | "delay"}`,

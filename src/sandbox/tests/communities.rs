@@ -31,8 +31,8 @@ async fn group(client: &Client, name: &str, with: &[&str]) -> Jid {
 
 /// Who is in a group, by number.
 fn members(rig: &Rig, subject: &str) -> Vec<String> {
-    let groups = rig.network.groups().into_iter();
-    let found = groups.filter(|group| group.subject == subject).next_back();
+    let mut groups = rig.network.groups().into_iter();
+    let found = groups.rfind(|group| group.subject == subject);
     found
         .map(|group| group.members.into_keys().collect())
         .unwrap_or_default()

@@ -96,6 +96,10 @@ async fn a_client_makes_and_changes_a_group() {
         .build();
     let made = groups.create_group(options).await.expect("made");
     let group = made.metadata.id.clone();
+    // As WhatsApp makes them today.
+    let people = &made.metadata.participants;
+    assert!(people.iter().all(|who| who.jid.is_lid()));
+    assert!(people.iter().all(|who| who.phone_number.is_some()));
     staff
         .wait("the new group", |event| {
             matches!(event, Event::GroupUpdate(_)).then_some(())
