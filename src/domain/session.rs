@@ -650,7 +650,7 @@ impl Gateway {
             .await;
         let (signals, heard) = mpsc::unbounded_channel();
         let (gateway, inbox_session) = (self.clone(), session.clone());
-        let inbox: crate::wa::link::Inbox = Arc::new(move |messages| {
+        let inbox: crate::wa::inbox::Inbox = Arc::new(move |messages| {
             let (gateway, session) = (gateway.clone(), inbox_session.clone());
             Box::pin(async move { gateway.receive(&session, messages).await })
         });

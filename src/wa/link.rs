@@ -1,38 +1,34 @@
 //! One session's connection to WhatsApp: the library's client behind our words.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use whatsapp_rust::bot::{Bot, BotHandle};
-use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::call::CallAction;
 use whatsapp_rust::wacore::types::events::{
-    ConnectFailureReason, DecryptFailMode, Event, EventHandler, InboundMessage, LoggedOut,
-    UnavailableType, UndecryptableMessage,
+    ConnectFailureReason, DecryptFailMode, Event, EventHandler, LoggedOut, UnavailableType,
+    UndecryptableMessage,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 use whatsapp_rust::wacore_binary::Jid as WireJid;
 use whatsapp_rust::wacore_binary::{JidExt as _, Node, NodeRef};
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use whatsapp_rust::{
-    Client as Library, NodeBuilder, RawNodeLease, RetryRequestOptions, SendOptions, anyhow,
+    Client as Library, NodeBuilder, RawNodeLease, RetryRequestOptions, SendOptions,
 };
 
 use super::arriving::{Arriving, Missing, Stored};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
+use super::inbox::{Hook, Inbox};
 use super::media::Places;
 use super::media_hosts::MediaHosts;
-use super::message::{
-    Attachment, Incoming, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread,
-};
+use super::message::{Attachment, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer};
@@ -46,10 +42,6 @@ const PRE_KEYS: usize = 100;
 
 /// How long WhatsApp may take to confirm a logout.
 const LOGOUT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
-
-/// Stores messages before WhatsApp is told that they arrived.
-pub type Inbox =
-    Arc<dyn Fn(Vec<Incoming>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
 
 /// What a connection needs.
 pub struct Options {
@@ -184,6 +176,12 @@ impl Link {
         if lacks_name(&backend).await.map_err(state_unreadable)? && !options.name.is_empty() {
             builder = builder.with_push_name(options.name);
         }
+        let hook = Hook {
+            inbox: options.inbox,
+            arriving: arriving.clone(),
+            backend: backend.clone(),
+            clock: options.clock.clone(),
+        };
         let bot = builder
             .with_backend(backend)
             .with_transport_factory(Transports {
@@ -204,10 +202,7 @@ impl Link {
             )
             .skip_history_sync()
             .with_wanted_pre_key_count(PRE_KEYS)
-            .with_inbound_durability_hook(Hook {
-                inbox: options.inbox,
-                arriving: arriving.clone(),
-            })
+            .with_inbound_durability_hook(hook)
             .with_event_handler(listener)
             .build()
             .await
@@ -510,32 +505,6 @@ fn stanza_of(message: Missing, client: &Library) -> Node {
         stanza.attr("from", sender)
     };
     stanza.build()
-}
-
-/// Stores decrypted messages before WhatsApp is told.
-struct Hook {
-    inbox: Inbox,
-    arriving: Arc<Arriving>,
-}
-
-#[async_trait::async_trait]
-impl InboundDurabilityHook for Hook {
-    async fn on_messages(&self, _: Arc<Library>, batch: &[InboundMessage]) -> anyhow::Result<()> {
-        let resent = batch.iter().flat_map(convert::resent).collect::<Vec<_>>();
-        let messages: Vec<Incoming> = batch
-            .iter()
-            .chain(&resent)
-            .filter_map(convert::incoming)
-            .collect();
-        if messages.len() < batch.len() + resent.len() {
-            tracing::warn!("a message without a legal id or address was left out");
-        }
-        let mut persistence = self.arriving.persist();
-        while let Err(error) = (self.inbox)(messages.clone()).await {
-            persistence.wait(error).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Hears the library's events and says them in our words.

@@ -5,6 +5,7 @@ pub mod backend;
 mod convert;
 pub mod direct_path;
 mod http;
+pub mod inbox;
 pub mod link;
 pub mod media;
 mod media_hosts;
