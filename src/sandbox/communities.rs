@@ -209,7 +209,7 @@ impl Network {
                 Ok(members) => {
                     if lonely {
                         let lost = only_there(&groups, id, members);
-                        moves.extend(see_off(&mut groups, id, &lost, false));
+                        moves.extend(see_off(&mut groups, id, &lost, false, false));
                     }
                     unlinked.push(below.user.to_string());
                     answer.build()
@@ -367,9 +367,19 @@ impl Network {
             .get(id)
             .is_some_and(|group| group.place.is_community())
         {
-            let moves = see_off(&mut groups, id, people, from_all);
+            let moves = see_off(&mut groups, id, people, from_all, *people == [by.number]);
             drop(groups);
+            let left: Vec<_> = moves.iter().map(|(group, _)| group.clone()).collect();
             self.tell_moves(by, "remove", moves);
+            let mut groups = self.groups.lock();
+            for group in left {
+                if groups
+                    .get(&group)
+                    .is_some_and(|group| group.members.is_empty())
+                {
+                    groups.remove(&group);
+                }
+            }
         }
     }
 
@@ -565,8 +575,9 @@ fn welcome(groups: &mut All, id: &str, people: &[Number]) -> Moves {
     moves
 }
 
-/// Takes people out of a community and its announcements, or out of all of its groups.
-fn see_off(groups: &mut All, id: &str, people: &[Number], from_all: bool) -> Moves {
+/// Takes people out of a community and its announcements, or out of all of its groups; `leaving` if
+/// they go by themselves.
+fn see_off(groups: &mut All, id: &str, people: &[Number], from_all: bool, leaving: bool) -> Moves {
     let mut moves = Moves::new();
     for (each, group) in groups.iter_mut() {
         let kind = group.place.kind_below(id);
@@ -579,7 +590,7 @@ fn see_off(groups: &mut All, id: &str, people: &[Number], from_all: bool) -> Mov
         gone.retain(|number| {
             // Whoever made a group cannot be taken out of it.
             let role = group.members.get(number);
-            concerned && role.is_some_and(|role| *role != Role::Superadmin)
+            concerned && role.is_some_and(|role| leaving || *role != Role::Superadmin)
         });
         for number in &gone {
             group.members.remove(number);

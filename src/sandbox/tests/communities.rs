@@ -212,3 +212,29 @@ async fn who_is_taken_out_of_a_community_is_in_none_of_its_groups() {
     assert!(members(&rig, "Lagi").is_empty());
     rig.finish();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_community_leaves_all_of_its_groups() {
+    let rig = Rig::new().await;
+    let shop = rig.companion(SHOP).await;
+    let staff = rig.companion(STAFF).await;
+    let id = community(&shop.client, "Pasar").await;
+    let stall = group(&shop.client, "Kios", &[STAFF]).await;
+    let market = shop.client.community();
+    let one = std::slice::from_ref(&stall);
+    market.link_subgroups(&id, one).await.expect("linked");
+    staff.client.groups().leave(&id).await.expect("left");
+    for subject in ["Pasar", "Kios"] {
+        assert_eq!(members(&rig, subject), [SHOP], "{subject}");
+    }
+    // The one who made it may, too; nothing is left then.
+    shop.client.groups().leave(&id).await.expect("left");
+    let left: Vec<_> = rig
+        .network
+        .groups()
+        .into_iter()
+        .map(|g| g.subject)
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    rig.finish();
+}
