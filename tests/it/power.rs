@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use warung::store::faults::SimulatedDisk;
 use warung::store::{self, Disk};
 
-use crate::promises::{CUSTOMER, Traffic};
+use crate::promises::{CUSTOMER, Promises, Traffic};
 use crate::support::{Rig, Sink, eventually};
 
 const ACCOUNT: &str = "6281200000701";
@@ -27,13 +27,14 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
         .send()
         .await
         .expect(200);
-    let promises = Arc::default();
+    let promises = Arc::<Promises>::default();
     let mut disk = disk;
     for round in 0..ROUNDS {
         let traffic = Traffic::new(&promises, round);
         let sending = tokio::spawn(traffic.clone().send(rig.addr()));
         let writing = tokio::spawn(traffic.clone().write(rig.network.clone(), ACCOUNT));
         tokio::time::sleep(Duration::from_millis(80 + 37 * u64::from(round))).await;
+        promises.flow(2 * (round as usize + 1)).await;
         // From here on nothing can be acknowledged: every write fails.
         disk.fail_after(0);
         let after = disk.crash();

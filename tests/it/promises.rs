@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use warung::sandbox::Sandbox;
 
-use crate::support::{Call, PATIENCE, Sink};
+use crate::support::{Call, PATIENCE, Sink, eventually};
 
 /// Whom the gateway writes to.
 pub const CUSTOMER: &str = "6281299999501";
@@ -118,6 +118,18 @@ impl Traffic {
 }
 
 impl Promises {
+    /// Waits until so many messages went out, and as many came in.
+    pub async fn flow(&self, count: usize) {
+        eventually("messages flow", || async {
+            let (sent, written) = (
+                self.sent.lock().await.len(),
+                self.written.lock().await.len(),
+            );
+            (sent >= count && written >= count).then_some(())
+        })
+        .await;
+    }
+
     /// Every message answered as sent was received once; every one that was written to us reached
     /// the webhook.
     pub async fn were_kept(&self, network: &Sandbox, sink: &Sink) {
