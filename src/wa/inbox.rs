@@ -130,7 +130,7 @@ mod tests {
         let message = Message {
             conversation: Some("Total 50.000".into()),
             message_context_info: MessageField::some(MessageContextInfo {
-                message_secret: Some(vec![9; 32].into()),
+                message_secret: Some(vec![9; 32]),
                 ..Default::default()
             }),
             ..Default::default()

@@ -363,10 +363,19 @@ impl Rig {
     }
 }
 
-async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
+/// The log of a test, for whoever looks for the cause of a failure: `WARUNG_TEST_LOG=trace`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the tests, no setting of the program"
+)]
+fn start_log() {
     if let Ok(level) = std::env::var("WARUNG_TEST_LOG") {
         warung::logging::start(&level);
     }
+}
+
+async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
+    start_log();
     deps.mounts = network.mounts();
     let server = Server::start(config.clone(), deps)
         .await
