@@ -111,6 +111,8 @@ pub(super) struct Writer {
     unflushed_bytes: usize,
     /// When the last of that must be on the disk.
     flush_at: Option<Instant>,
+    /// When the database was opened anew.
+    opened_at: Option<Instant>,
 }
 
 impl Writer {
@@ -129,6 +131,7 @@ impl Writer {
             unflushed: Vec::new(),
             unflushed_bytes: 0,
             flush_at: None,
+            opened_at: None,
         }
     }
 
@@ -160,8 +163,11 @@ impl Writer {
                 Some(Message::Close(done)) => break Some(done),
                 Some(Message::Suspect(reopened)) => {
                     // A read failure latches the database as a write failure does, though only for
-                    // what lies not in memory: no look at it would tell.
-                    if reopened == self.shared.reopened.load(Ordering::SeqCst) {
+                    // what lies not in memory: no look at it would tell. A medium that never gives
+                    // one page back must not have it opened anew all the time.
+                    let lately = self.opened_at.is_some_and(|at| at.elapsed() < RETRY);
+                    let known = reopened != self.shared.reopened.load(Ordering::SeqCst);
+                    if !lately && !known {
                         self.shared.degraded.store(true, Ordering::SeqCst);
                         self.recover_after(&[]);
                     }
@@ -434,6 +440,7 @@ impl Writer {
         self.unflushed_bytes = 0;
         self.flush_at = None;
         self.shared.put_database(database);
+        self.opened_at = Some(Instant::now());
         Ok(())
     }
 }

@@ -391,6 +391,8 @@ impl Link {
     }
 
     async fn wait_until_stopped(&self) {
+        // What waits for the store need not wait any more: nothing is said to WhatsApp from here on.
+        self.closing.cancel();
         let running = self
             .running
             .lock()
