@@ -298,11 +298,12 @@ impl Gateway {
         session: &std::sync::Arc<Session>,
         receipts: Vec<Receipt>,
     ) {
-        let (gateway, inner) = (self.clone(), session.clone());
-        let written = self
-            .record(Durability::Lazy, move |tx| {
+        let receipts: std::sync::Arc<[Receipt]> = receipts.into();
+        let write = || {
+            let (gateway, inner, receipts) = (self.clone(), session.clone(), receipts.clone());
+            self.record(Durability::Lazy, move |tx| {
                 let mut newest = None;
-                for receipt in &receipts {
+                for receipt in receipts.iter() {
                     for id in &receipt.ids {
                         let step = Step {
                             progress: receipt.progress,
@@ -315,8 +316,8 @@ impl Gateway {
                 }
                 Ok(((), newest))
             })
-            .await;
-        if let Err(error) = written {
+        };
+        if let Err(error) = self.while_store_fails(session, write).await {
             tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
         }
     }

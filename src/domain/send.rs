@@ -626,7 +626,10 @@ impl Gateway {
             }
         }
         let (gateway, inner) = (self.clone(), session.clone());
-        let (now, kept) = (self.clock.now(), outcomes.clone());
+        // What nobody acknowledged is not decided: whoever repeats the request has it sent again under
+        // the same id, which WhatsApp shows once.
+        let decided = !steps.iter().any(Sent::is_undecided);
+        let (now, kept) = (self.clock.now(), decided.then(|| outcomes.clone()));
         let recorded = self
             .record(Durability::Lazy, move |tx| {
                 let newest = settle_rows(tx, &gateway, &inner, &steps, now)?;
@@ -634,7 +637,7 @@ impl Gateway {
                     && let Some(row) = tx.get(tables::IDEMPOTENCY, &row_key)?
                 {
                     let mut remembered: Remembered = record::decode(&row)?;
-                    remembered.outcomes = Some(kept);
+                    remembered.outcomes = kept;
                     tx.put(tables::IDEMPOTENCY, row_key, record::encode(&remembered)?);
                 }
                 Ok(((), newest))
@@ -775,6 +778,13 @@ impl Gateway {
 struct Sent {
     id: MessageId,
     failure: Option<(Missed, String)>,
+}
+
+impl Sent {
+    /// Whether nobody knows if it arrived.
+    fn is_undecided(&self) -> bool {
+        matches!(&self.failure, Some((Missed::Unknown | Missed::Unheard, _)))
+    }
 }
 
 fn settle_rows(

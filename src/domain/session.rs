@@ -454,6 +454,9 @@ impl Sessions {
 /// How long a deletion waits for the rows to be gone; those of a large session go on going afterwards.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long until what WhatsApp told is written again while the store fails.
+const STORE_AGAIN: Duration = Duration::from_millis(200);
+
 const NOT_PAIRED: &str = "Not paired yet; ask for a QR code";
 const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
 
@@ -788,7 +791,7 @@ impl Gateway {
                     "id": id, "from": from, "number": person.number, "lid": person.lid,
                     "video": video, "timestamp": at.as_secs(),
                 });
-                self.publish(session, "call.offer", data).await;
+                self.publish_heard(session, "call.offer", data).await;
             }
             Signal::Group {
                 group,
@@ -808,10 +811,48 @@ impl Gateway {
                     "id": group, "action": action, "by": by, "participants": participants,
                     "subject": subject, "timestamp": at.as_secs(),
                 });
-                self.publish(session, "group.update", data).await;
+                self.publish_heard(session, "group.update", data).await;
             }
             Signal::Unread(unread) => self.note_unread(session, &unread).await,
             Signal::Receipt(_) => {}
+        }
+    }
+
+    /// Records an event that WhatsApp told, which it does once.
+    async fn publish_heard(&self, session: &Session, name: &'static str, data: Value) {
+        let (entry, number) = (self.event(session, name, data), session.number);
+        let write = || {
+            let entry = entry.clone();
+            self.record(Durability::Sync, move |tx| {
+                Ok(((), event::append(tx, number, &entry)?))
+            })
+        };
+        if let Err(error) = self.while_store_fails(session, write).await {
+            tracing::error!(session = %session.id, event = name, ?error, "an event could not be recorded");
+        }
+    }
+
+    /// Writes what WhatsApp told, which it does once: again while the store fails, until the session or the
+    /// program ends. What follows waits behind it, in its order.
+    pub(super) async fn while_store_fails<F>(
+        &self,
+        session: &Session,
+        write: impl Fn() -> F,
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        loop {
+            match write().await {
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && !self.tasks.is_closed()
+                        && session.link().is_some() =>
+                {
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+                done => return done,
+            }
         }
     }
 
@@ -974,12 +1015,15 @@ impl Gateway {
         self.update_row(session, move |row| {
             row.paired = false;
             row.logged_out = Some(reason);
+            // The next account that is paired here goes by its own.
+            row.name = String::new();
         })
         .await;
         session.change(|status| {
             status.paired = false;
             status.number = None;
             status.lid = None;
+            status.name = String::new();
         });
         // Held until the old keys are gone: a new connection must not start on them.
         let slot = session.link.clone().lock_owned().await;

@@ -215,8 +215,10 @@ impl Store {
     pub fn read<T>(&self, f: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
         let reopened = self.shared.reopened.load(Ordering::SeqCst);
         let suspect = || {
-            // The writer may be gone already.
-            let _ = self.inbox.send(Message::Suspect(reopened));
+            // While the store is known to fail, the writer is at it. It may be gone already.
+            if !self.is_degraded() {
+                let _ = self.inbox.send(Message::Suspect(reopened));
+            }
         };
         let begun = self
             .shared

@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// What the writer is told.
 pub(super) enum Message {
     Write(Durability, Box<dyn Job>),
-    /// A reader met a failing disk, when the database had been opened anew so often.
+    /// A reader met a failing disk; how often the database had been opened anew by then.
     Suspect(u64),
     /// The file is to be made smaller.
     Compact(oneshot::Sender<Result<u64>>),
@@ -162,12 +162,13 @@ impl Writer {
             match after {
                 Some(Message::Close(done)) => break Some(done),
                 Some(Message::Suspect(reopened)) => {
-                    // A read failure latches the database as a write failure does, though only for
-                    // what lies not in memory: no look at it would tell. A medium that never gives
+                    // A read failure latches the database as a write failure does, for all that lies
+                    // not in memory; to begin a write would still succeed. A medium that never gives
                     // one page back must not have it opened anew all the time.
                     let lately = self.opened_at.is_some_and(|at| at.elapsed() < RETRY);
                     let known = reopened != self.shared.reopened.load(Ordering::SeqCst);
                     if !lately && !known {
+                        tracing::error!(store = self.disk.name(), "the store cannot be read");
                         self.shared.degraded.store(true, Ordering::SeqCst);
                         self.recover_after(&[]);
                     }

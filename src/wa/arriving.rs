@@ -50,7 +50,7 @@ pub(super) struct Missing {
 pub(super) struct Arriving {
     heard: Mutex<Heard>,
     changed: Notify,
-    /// How many writes of messages wait for a store that fails.
+    /// How many reads and writes for messages wait for a store that fails.
     waiting: AtomicUsize,
     stored: Stored,
     missing: mpsc::UnboundedSender<Missing>,
@@ -160,12 +160,12 @@ impl Arriving {
         self.closing.run_until_cancelled(pause).await.is_some()
     }
 
-    /// How many writes of messages wait for the store.
+    /// How many reads and writes for messages wait for the store.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Begins a write of what arrived, which is tried until it succeeds.
+    /// Begins a read or write for what arrives, which is tried until it succeeds.
     pub(super) fn persist(&self) -> Persistence<'_> {
         Persistence {
             arriving: self,
@@ -217,7 +217,7 @@ impl Drop for Storing<'_> {
     }
 }
 
-/// A write of what arrived, and its patience.
+/// A read or write for what arrives, and its patience.
 ///
 /// Invariant: a message that was decrypted stays in memory and unacknowledged until its row is on the
 /// disk. Giving up would leave a ratchet that is ahead of it.
@@ -227,7 +227,7 @@ pub(super) struct Persistence<'a> {
 }
 
 impl Persistence<'_> {
-    /// Waits a moment after the write has failed, to try it again; gives the error back when that is
+    /// Waits a moment after it has failed, to try it again; gives the error back when that is
     /// of no use.
     pub(super) async fn wait(&mut self, failed: Error) -> Result<()> {
         if failed.kind() != ErrorKind::Unavailable {

@@ -31,7 +31,7 @@ use whatsapp_rust::wacore::store::traits::{
 };
 
 pub use self::sealed::seal_rows;
-use super::arriving::Arriving;
+use super::arriving::{Arriving, Persistence};
 
 use self::sealed::SEALED;
 use crate::error::{Error, ErrorKind, Result as OurResult};
@@ -42,9 +42,10 @@ use crate::time::Clock;
 
 /// The version byte of the values that are not JSON.
 const VERSION: u8 = 1;
-/// How long a read waits for a store that is being opened anew, and how often it looks.
-const READ_TRIES: u32 = 600;
-const READ_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
+/// How often a read looks again, where there is no connection, whether the store works.
+const TRIES: u32 = 150;
+/// How long it waits in between.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 /// How many rows one operation deletes, so that a sweep does not hold up the other sessions.
 const SWEEP: usize = 2000;
 
@@ -145,6 +146,32 @@ impl Record for DeviceListRecord {
     const VERSION: u8 = 1;
 }
 
+/// How long a read is tried again while the store fails.
+///
+/// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and WhatsApp
+/// forgets what is refused. One write that a full disk fails closes the store until there is room. So
+/// while there is a connection no read gives up, and one that ends because the session is being closed
+/// finds that nothing can be refused any more ([`super::transport`]).
+struct Patience<'a> {
+    arriving: Option<Persistence<'a>>,
+    tries: u32,
+}
+
+impl Patience<'_> {
+    /// Waits a moment; gives the error back when it is of no use to try again.
+    async fn wait(&mut self, error: Error) -> OurResult<()> {
+        if let Some(arriving) = &mut self.arriving {
+            return arriving.wait(error).await;
+        }
+        self.tries += 1;
+        if error.kind() != ErrorKind::Unavailable || self.tries > TRIES {
+            return Err(error);
+        }
+        tokio::time::sleep(AGAIN).await;
+        Ok(())
+    }
+}
+
 /// The storage of one session.
 #[derive(Clone)]
 pub struct Backend {
@@ -197,37 +224,22 @@ impl Backend {
         self.clock.now().as_secs()
     }
 
-    /// Reads in one transaction, as often as the store fails: see [`Backend::try_again`].
-    async fn read<T>(&self, f: impl Fn(&Reader) -> OurResult<T>) -> Result<T> {
-        let mut tries = 0;
-        loop {
-            let result = self.store.read(&f);
-            if !self.try_again(&result, &mut tries).await {
-                return result.map_err(failed);
-            }
+    fn patience(&self) -> Patience<'_> {
+        Patience {
+            arriving: self.arriving.as_deref().map(Arriving::persist),
+            tries: 0,
         }
     }
 
-    /// Waits a moment and says whether something is to be tried again.
-    ///
-    /// Hazard: the library refuses a message for good whose keys it cannot read at this moment, and
-    /// WhatsApp forgets what is refused. One write that a full disk fails closes the store until there is
-    /// room. So while there is a connection no read gives up, and one that ends because the session is
-    /// being closed finds that nothing can be refused any more ([`super::transport`]).
-    async fn try_again<T>(&self, result: &OurResult<T>, tries: &mut u32) -> bool {
-        let failed = |error: &Error| error.kind() == ErrorKind::Unavailable;
-        if !result.as_ref().is_err_and(failed) {
-            return false;
+    /// Reads in one transaction, again while the store fails.
+    async fn read<T>(&self, f: impl Fn(&Reader) -> OurResult<T>) -> Result<T> {
+        let mut patience = self.patience();
+        loop {
+            match self.store.read(&f) {
+                Ok(found) => return Ok(found),
+                Err(error) => patience.wait(error).await.map_err(failed)?,
+            }
         }
-        if let Some(arriving) = &self.arriving {
-            return arriving.pause(READ_AGAIN).await;
-        }
-        *tries += 1;
-        if *tries > READ_TRIES {
-            return false;
-        }
-        tokio::time::sleep(READ_AGAIN).await;
-        true
     }
 
     async fn get<T>(&self, key: &Key, read: impl Fn(&[u8]) -> OurResult<T>) -> Result<Option<T>> {
@@ -238,18 +250,18 @@ impl Backend {
         self.get(key, decode).await
     }
 
-    /// Reads much, on a thread where it may take long; as often as the store fails.
+    /// Reads much, on a thread where it may take long; again while the store fails.
     async fn scan<T: Send + 'static>(
         &self,
         f: impl Fn(&Reader) -> OurResult<T> + Send + Sync + 'static,
     ) -> Result<T> {
         let f = Arc::new(f);
-        let mut tries = 0;
+        let mut patience = self.patience();
         loop {
             let f = Arc::clone(&f);
-            let result = self.store.read_slow(move |r| f(r)).await;
-            if !self.try_again(&result, &mut tries).await {
-                return result.map_err(failed);
+            match self.store.read_slow(move |r| f(r)).await {
+                Ok(found) => return Ok(found),
+                Err(error) => patience.wait(error).await.map_err(failed)?,
             }
         }
     }
@@ -1331,14 +1343,17 @@ impl MsgSecretStore for Backend {
             (key, secret)
         };
         let rows: Arc<[_]> = entries.iter().map(row).collect();
-        // The library tries once, and without its secret a later edit could not be read.
-        let mut tries = READ_TRIES;
+        // The library offers them once, and without its secret a later edit could not be read.
+        let mut persistence = self.arriving.as_deref().map(Arriving::persist);
         loop {
             let rows = rows.clone();
             let put = move |tx: &mut Tx| put_secrets(tx, &rows).map(|()| rows.len());
-            let written = self.store.write(Durability::Lazy, put).await;
-            if !self.try_again(&written, &mut tries).await {
-                return written.map_err(failed);
+            match (
+                self.store.write(Durability::Lazy, put).await,
+                &mut persistence,
+            ) {
+                (Err(error), Some(persistence)) => persistence.wait(error).await.map_err(failed)?,
+                (written, _) => return written.map_err(failed),
             }
         }
     }

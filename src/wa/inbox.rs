@@ -2,7 +2,8 @@
 //!
 //! With each message goes the secret that it brings for what is said of it later (edits, comments,
 //! votes). The library writes that down too, in its own time: after a crash in between, the message would
-//! be stored and acknowledged, and its edit could not be read.
+//! be stored and acknowledged, and its edit could not be read. Left to the library are the secrets that
+//! an edit brings anew for its original, and the second name of a bot's chat.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -44,10 +45,11 @@ impl Hook {
             tracing::warn!("a message without a legal id or address was left out");
         }
         let now = self.clock.now();
-        let secrets: Vec<_> = all().filter_map(|one| secret_of(one, now)).collect();
-        if !secrets.is_empty() {
-            // The fsync of the messages, which are written after them, is theirs too.
-            self.backend.put_msg_secrets(secrets).await?;
+        let secrets: Vec<_> = all().filter_map(|one| message_secret(one, now)).collect();
+        // The fsync of the messages, which are written after them, is theirs too. One that cannot be
+        // kept costs an edit, and must not cost the message.
+        if let Err(error) = self.backend.put_msg_secrets(secrets).await {
+            tracing::error!(%error, "what messages bring for their edits could not be kept");
         }
         let mut persistence = self.arriving.persist();
         while let Err(error) = (self.inbox)(messages.clone()).await {
@@ -65,7 +67,7 @@ impl InboundDurabilityHook for Hook {
 }
 
 /// What the library would keep of a message's secret, by its own rules.
-pub(super) fn secret_of(received: &InboundMessage, now: Timestamp) -> Option<MsgSecretEntry> {
+fn message_secret(received: &InboundMessage, now: Timestamp) -> Option<MsgSecretEntry> {
     let (message, info) = (&received.message, &received.info);
     let context = message.message_context_info.as_option()?;
     let secret = context.message_secret.as_deref()?.try_into().ok()?;

@@ -40,6 +40,9 @@ use crate::time::{Clock, Timestamp};
 /// 100 costs a third of the memory and is refilled as they are used.
 const PRE_KEYS: usize = 100;
 
+/// How long the stored state may take to be read, while the store fails.
+const OPENING: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// How long WhatsApp may take to confirm a logout.
 const LOGOUT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -173,7 +176,9 @@ impl Link {
         let hosts = MediaHosts::default();
         let (a, b, c) = options.version;
         let mut builder = Bot::builder();
-        if lacks_name(&backend).await.map_err(state_unreadable)? && !options.name.is_empty() {
+        let unnamed = tokio::time::timeout(OPENING, lacks_name(&backend)).await;
+        let unnamed = unnamed.map_err(state_unreadable)?;
+        if unnamed.map_err(state_unreadable)? && !options.name.is_empty() {
             builder = builder.with_push_name(options.name);
         }
         let hook = Hook {
@@ -204,9 +209,10 @@ impl Link {
             .with_wanted_pre_key_count(PRE_KEYS)
             .with_inbound_durability_hook(hook)
             .with_event_handler(listener)
-            .build()
-            .await
-            .map_err(state_unreadable)?;
+            .build();
+        // Nobody can end its reads before there is a link: the session is held meanwhile.
+        let bot = tokio::time::timeout(OPENING, bot).await;
+        let bot = bot.map_err(state_unreadable)?.map_err(state_unreadable)?;
         let client = bot.client();
         // What is received is stored, whether the account looks online or not.
         client.set_force_active_delivery_receipts(true);
@@ -368,9 +374,9 @@ impl Link {
         let told = self.client.logout();
         if tokio::time::timeout(LOGOUT_PATIENCE, told).await.is_err() {
             tracing::warn!("WhatsApp did not confirm a logout in time");
-            self.client.disconnect().await;
         }
-        self.wait_until_stopped().await;
+        // Also what the library still wants to read and write ends with it.
+        self.close().await;
     }
 
     /// Closes the connection and stops; the pairing stays.
@@ -391,8 +397,6 @@ impl Link {
     }
 
     async fn wait_until_stopped(&self) {
-        // What waits for the store need not wait any more: nothing is said to WhatsApp from here on.
-        self.closing.cancel();
         let running = self
             .running
             .lock()
@@ -519,6 +523,9 @@ struct Listener {
     show_online: bool,
 }
 
+/// How long until a pairing that could not be saved is saved again.
+const PAIRING_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// How long after a change of the account's name the library has surely said that it is online.
 const NAME_SETTLES: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -550,10 +557,14 @@ impl Listener {
         let (Some(client), signals) = (self.client(), self.signals.clone()) else {
             return;
         };
+        let arriving = self.arriving.clone();
         tokio::spawn(async move {
-            if let Err(error) = client.persistence_manager().flush().await {
-                tracing::error!(%error, "the pairing could not be saved");
-                return;
+            // The phone has it by now: without this a restart would not know its device any more.
+            while let Err(error) = client.persistence_manager().flush().await {
+                tracing::error!(%error, "the pairing could not be saved yet");
+                if !arriving.pause(PAIRING_AGAIN).await {
+                    return;
+                }
             }
             let _ = signals.send(Signal::Paired);
         });

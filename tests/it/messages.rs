@@ -352,6 +352,43 @@ async fn a_message_that_is_never_acknowledged_is_no_success_and_names_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_acknowledged_is_repeated_under_its_key() {
+    let rig = Rig::with(|config| config.ack_timeout = std::time::Duration::from_secs(2)).await;
+    let token = rig.pair("shop", "6281200000149").await;
+    let phone = "6281299999949";
+    rig.send_text("shop", &token, phone, "warm").await;
+    let batch = json!([
+        { "to": phone, "type": "text", "text": { "body": "one" } },
+        { "to": "nobody", "type": "text", "text": { "body": "two" } },
+    ]);
+    let send = || async {
+        let call = rig.post("/api/v1/messages?sessionId=shop", &batch);
+        let call = call.bearer(&token).header("idempotency-key", "order-17");
+        call.send().await.json()
+    };
+    let faults = json!({ "loseAcks": true });
+    rig.sandbox("POST", "/sandbox/faults", &faults).await;
+    rig.sandbox(
+        "PUT",
+        &format!("/sandbox/phones/{phone}"),
+        &json!({ "receipts": "none" }),
+    )
+    .await;
+    let first = send().await;
+    assert_eq!(first[0]["code"], 504, "{first}");
+    rig.sandbox("DELETE", "/sandbox/faults", &json!({})).await;
+    let again = send().await;
+    assert_eq!(again[0]["status"], "success", "{again}");
+    assert_eq!(again[0]["messageId"], first[0]["messageId"]);
+    assert_eq!(again[1], first[1]);
+    // Now it is decided.
+    assert_eq!(send().await, again);
+    let heard = rig.wait_for_received(phone, 2).await;
+    assert_eq!(heard.len(), 2, "shown once: {heard:?}");
+    assert_eq!(rig.stats().await["duplicates"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_in_the_middle_of_a_batch_loses_and_doubles_nothing() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", "6281200000110").await;

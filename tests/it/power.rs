@@ -136,6 +136,76 @@ async fn what_arrives_while_the_disk_fails_is_told_when_it_works_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receipts_calls_and_groups_that_come_while_the_disk_fails_are_told_later() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let account = "6281200000704";
+    let token = rig.pair("shop", account).await;
+    let sink = Sink::new().await;
+    let hook = json!({ "sessionId": "shop", "url": sink.url });
+    rig.post("/api/v1/webhook", &hook)
+        .bearer(&token)
+        .send()
+        .await
+        .expect(200);
+    let phone = format!("/sandbox/phones/{CUSTOMER}");
+    rig.sandbox("PUT", &phone, &json!({ "receipts": "none" }))
+        .await;
+    let sent = rig.send_text("shop", &token, CUSTOMER, "one").await;
+    let id = sent["messageId"].as_str().expect("an id").to_owned();
+    disk.fail_after(0);
+    let write = json!({ "numbers": ["6281299990704"] });
+    eventually("writes fail", || async {
+        let write = rig.post("/api/v1/suppressions", &write).bearer(&token);
+        (write.send().await.status == 503).then_some(())
+    })
+    .await;
+    rig.sandbox("POST", &format!("{phone}/read"), &json!({ "id": id }))
+        .await;
+    rig.sandbox("POST", &format!("{phone}/call"), &json!({ "to": account }))
+        .await;
+    let group = json!({ "subject": "RT 07", "participants": [CUSTOMER, account], "by": CUSTOMER });
+    rig.sandbox("POST", "/sandbox/groups", &group).await;
+    // All of it was handed over, and nothing comes twice.
+    eventually("the network has nothing left", || async {
+        let network = rig.sandbox("GET", "/sandbox", &Value::Null).await;
+        (network["accounts"][0]["companions"][0]["waiting"] == 0).then_some(())
+    })
+    .await;
+    disk.heal();
+    sink.wait_for("call.offer", 1).await;
+    sink.wait_for("group.update", 1).await;
+    let shown = format!("/api/v1/messages/{id}?sessionId=shop");
+    eventually("it was read", || async {
+        let row = rig.get(&shown).bearer(&token).send().await.expect(200);
+        (row["delivery"] == "read").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pairing_that_meets_a_disk_that_fails_is_saved_later() {
+    let disk = SimulatedDisk::new();
+    let mut rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let account = "6281200000705";
+    rig.create("shop").await;
+    let qr = rig.get("/api/v1/sessions/shop/qr").master().send().await;
+    assert_eq!(qr.status, 200);
+    disk.fail_after(0);
+    let scan = json!({ "sessionId": "shop", "phone": account });
+    rig.sandbox("POST", "/sandbox/scan", &scan).await;
+    eventually("the store is known to fail", || async {
+        (rig.get("/ready").send().await.status == 503).then_some(())
+    })
+    .await;
+    disk.heal();
+    rig.wait_for_status("shop", "CONNECTED").await;
+    rig.stop().await;
+    rig.restart_on(Some(Disk::Simulated(disk))).await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
     let mut rig = Rig::new().await;
     let token = rig.pair("shop", ACCOUNT).await;
