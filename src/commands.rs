@@ -238,6 +238,13 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
 pub fn restore(config: &Config, file: &Path) -> Result<()> {
     at_rest::restore(config, file)?;
     say(&format!("{} is restored", store_file(config).display()));
+    let files = folder::beside(file);
+    if !files.exists() {
+        say(&format!(
+            "{} is not there: the files of messages and campaigns are missing; `warung check` names them",
+            files.display()
+        ));
+    }
     if config.master_key.is_none() && !config.data.join("master.key").exists() {
         say("the first start makes a new master key; put the old master.key back to keep it");
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{docs, route, rules};
+use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, State, word};
 use crate::domain::vault::private_folder;
@@ -235,6 +236,7 @@ async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
     // An older version made it for everybody.
     let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
     let file: PathBuf = folder.join(name);
+    at_rest::check_key(&gateway.config, &gateway.seal)?;
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });
     Ok(Reply::json(StatusCode::OK, &answer))

@@ -378,6 +378,7 @@ impl Network {
                     .is_some_and(|group| group.members.is_empty())
                 {
                     groups.remove(&group);
+                    self.changes.touch(|| Key::Group(group.clone()));
                 }
             }
         }

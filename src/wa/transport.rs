@@ -82,7 +82,7 @@ impl Transports {
 /// A connection that says nothing more once its session is being closed.
 ///
 /// Hazard: reads of the store give up then, and the library would refuse the messages whose keys it
-/// could not read. What is not acknowledged is delivered again.
+/// could not read. What is not acknowledged is delivered again; receipts that were due go with that.
 struct Closable {
     transport: Arc<dyn Transport>,
     closing: CancellationToken,

@@ -94,6 +94,23 @@ async fn neither_the_store_nor_a_backup_is_an_account_without_the_key() {
         .post("/admin/backup", &json!({ "name": "copy.redb" }))
         .master();
     copied.send().await.expect(200);
+    // A backup that nobody could open is refused while there is time to put the key back.
+    let (key, aside) = ("secret.key", "secret.key.aside");
+    let place = |name: &str| rig.config.data.join(name);
+    std::fs::rename(place(key), place(aside)).expect("renamed");
+    let again = json!({ "name": "second.redb" });
+    let refused = rig.post("/admin/backup", &again).master().send().await;
+    assert_eq!(refused.status, 503);
+    assert!(
+        refused.json()["message"]
+            .as_str()
+            .expect("words")
+            .contains("put it back"),
+        "{refused:?}"
+    );
+    std::fs::rename(place(aside), place(key)).expect("renamed");
+    let copied = rig.post("/admin/backup", &again).master();
+    copied.send().await.expect(200);
     rig.stop().await;
 
     let data = rig.config.data.clone();
@@ -142,8 +159,15 @@ async fn neither_the_store_nor_a_backup_is_an_account_without_the_key() {
     assert!(!good && said.contains("does not belong"), "{said}");
     assert!(!elsewhere.join("warung.redb").exists());
     std::fs::copy(data.join("secret.key"), elsewhere.join("secret.key")).expect("copied");
+    let files = data.join("backups/copy.redb.media");
+    let hidden = data.join("backups/hidden");
+    std::fs::rename(&files, &hidden).expect("renamed");
     let (good, said) = run(&elsewhere, &["restore", name]).await;
-    assert!(good, "{said}");
+    assert!(good && said.contains("is not there"), "{said}");
+    std::fs::rename(&hidden, &files).expect("renamed");
+    std::fs::remove_file(elsewhere.join("warung.redb")).expect("removed");
+    let (good, said) = run(&elsewhere, &["restore", name]).await;
+    assert!(good && !said.contains("is not there"), "{said}");
     let (good, said) = run(&elsewhere, &["restore", name]).await;
     assert!(!good && said.contains("exists already"), "{said}");
     let (good, said) = run(&elsewhere, &["check"]).await;
