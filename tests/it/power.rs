@@ -194,8 +194,11 @@ async fn a_pairing_that_meets_a_disk_that_fails_is_saved_later() {
     disk.fail_after(0);
     let scan = json!({ "sessionId": "shop", "phone": account });
     rig.sandbox("POST", "/sandbox/scan", &scan).await;
-    eventually("the store is known to fail", || async {
-        (rig.get("/ready").send().await.status == 503).then_some(())
+    // It is linked for the phone, and comes back as its companion.
+    eventually("the phone's new companion", || async {
+        let network = rig.sandbox("GET", "/sandbox", &Value::Null).await;
+        let companion = &network["accounts"][0]["companions"][0];
+        (companion["connected"] == true).then_some(())
     })
     .await;
     disk.heal();
