@@ -928,9 +928,14 @@ impl Gateway {
         }
     }
 
-    /// Changes the session's row, or logs that it could not be.
-    async fn update_row(&self, session: &Session, change: impl FnOnce(&mut Row) + Send + 'static) {
-        if let Err(error) = self.change_row(session, change).await
+    /// Changes the session's row after what WhatsApp told, or logs that it could not be.
+    async fn update_row(
+        &self,
+        session: &Session,
+        change: impl FnOnce(&mut Row) + Clone + Send + 'static,
+    ) {
+        let write = || self.change_row(session, change.clone());
+        if let Err(error) = self.while_store_fails(session, write).await
             && error.kind() != ErrorKind::NotFound
         {
             tracing::error!(session = %session.id, ?error, "the session's row could not be saved");

@@ -274,6 +274,22 @@ impl Backend {
         self.store.write(durability, f).await.map_err(failed)
     }
 
+    /// Writes what WhatsApp told once and the library offers once, again while the store fails.
+    async fn write_told<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        f: impl Fn(&mut Tx) -> OurResult<T> + Clone + Send + 'static,
+    ) -> Result<T> {
+        let mut persistence = self.arriving.as_deref().map(Arriving::persist);
+        loop {
+            let written = self.store.write(durability, f.clone()).await;
+            match (written, &mut persistence) {
+                (Err(error), Some(persistence)) => persistence.wait(error).await.map_err(failed)?,
+                (written, _) => return written.map_err(failed),
+            }
+        }
+    }
+
     async fn put(&self, durability: Durability, key: Key, value: Vec<u8>) -> Result<()> {
         self.put_all(durability, vec![(key, value)]).await
     }
@@ -687,7 +703,14 @@ impl AppSyncStore for Backend {
                 .map_err(failed)?,
             (self.key(Kind::LatestSyncKey), versioned(key_id)),
         ];
-        self.put_all(Durability::Sync, rows).await
+        // The phone shares it once, and without it a new session waits for minutes.
+        self.write_told(Durability::Sync, move |tx| {
+            for (key, value) in &rows {
+                tx.put(WA, key.clone(), value.clone());
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn get_version(&self, name: &str) -> Result<HashState> {
@@ -1023,8 +1046,12 @@ impl ProtocolStore for Backend {
             token: self.seal(&key, &entry.token),
             ..entry.clone()
         };
-        self.put(Durability::Lazy, key, tc_token_value(&entry))
-            .await
+        let value = tc_token_value(&entry);
+        self.write_told(Durability::Lazy, move |tx| {
+            tx.put(WA, key.clone(), value.clone());
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
@@ -1343,19 +1370,10 @@ impl MsgSecretStore for Backend {
             (key, secret)
         };
         let rows: Arc<[_]> = entries.iter().map(row).collect();
-        // The library offers them once, and without its secret a later edit could not be read.
-        let mut persistence = self.arriving.as_deref().map(Arriving::persist);
-        loop {
-            let rows = rows.clone();
-            let put = move |tx: &mut Tx| put_secrets(tx, &rows).map(|()| rows.len());
-            match (
-                self.store.write(Durability::Lazy, put).await,
-                &mut persistence,
-            ) {
-                (Err(error), Some(persistence)) => persistence.wait(error).await.map_err(failed)?,
-                (written, _) => return written.map_err(failed),
-            }
-        }
+        self.write_told(Durability::Lazy, move |tx| {
+            put_secrets(tx, &rows).map(|()| rows.len())
+        })
+        .await
     }
 
     async fn get_msg_secret(
