@@ -559,14 +559,20 @@ impl Listener {
         };
         let arriving = self.arriving.clone();
         tokio::spawn(async move {
+            let mut late = false;
             // The phone has it by now: without this a restart would not know its device any more.
             while let Err(error) = client.persistence_manager().flush().await {
                 tracing::error!(%error, "the pairing could not be saved yet");
                 if !arriving.pause(PAIRING_AGAIN).await {
                     return;
                 }
+                late = true;
             }
             let _ = signals.send(Signal::Paired);
+            if late {
+                // What the library began meanwhile may wait for minutes for what it could not store.
+                client.reconnect_immediately().await;
+            }
         });
     }
 
