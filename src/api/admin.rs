@@ -153,6 +153,11 @@ impl Figures {
                 "Messages that arrived and wait for the store.",
                 waiting_for_store(gateway) as u64,
             ),
+            (
+                "webhook_deliveries_waiting",
+                "Webhook deliveries that wait, tried or not.",
+                gateway.deliveries_waiting().unwrap_or(0),
+            ),
             ("resident_bytes", "Memory of the process.", resident_bytes()),
             (
                 "clock_astray_seconds",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::event::{self, Event};
@@ -683,12 +684,13 @@ impl Gateway {
         .await;
         match opened {
             Ok(link) => {
+                let stopped = link.stopped();
                 let link = Arc::new(link);
                 *slot = Some(link.clone());
                 session.set_current(Some(link));
                 let (gateway, session) = (self.clone(), session.clone());
                 self.tasks
-                    .spawn(async move { gateway.listen(&session, heard).await });
+                    .spawn(async move { gateway.listen(&session, heard, &stopped).await });
                 Ok(())
             }
             Err(error) => {
@@ -699,10 +701,23 @@ impl Gateway {
         }
     }
 
-    /// Hears what a session's connection tells, until it is closed.
-    async fn listen(&self, session: &Arc<Session>, mut heard: mpsc::UnboundedReceiver<Signal>) {
+    /// Hears what a session's connection tells, until it is stopped and all of it is worked on.
+    async fn listen(
+        &self,
+        session: &Arc<Session>,
+        mut heard: mpsc::UnboundedReceiver<Signal>,
+        stopped: &CancellationToken,
+    ) {
         let mut batch = Vec::new();
-        while heard.recv_many(&mut batch, 256).await > 0 {
+        loop {
+            let more = heard.recv_many(&mut batch, 256);
+            if stopped.run_until_cancelled(more).await.is_none() {
+                heard.close();
+                heard.recv_many(&mut batch, 256).await;
+            }
+            if batch.is_empty() {
+                return;
+            }
             let mut receipts = Vec::new();
             for signal in batch.drain(..) {
                 match signal {

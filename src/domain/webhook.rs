@@ -425,6 +425,11 @@ impl Gateway {
         .await
     }
 
+    /// How many deliveries of all sessions wait, tried or not.
+    pub fn deliveries_waiting(&self) -> Result<u64> {
+        self.store.read(|read| queue::len(read, QUEUE))
+    }
+
     /// Puts a dead letter back into the queue, at the end of its lane.
     pub async fn replay_delivery(&self, session: &Session, delivery: &str) -> Result<()> {
         let missing = || Error::not_found("Delivery not found");

@@ -197,6 +197,16 @@ pub fn lane_len(read: &impl Read, queue: u8, lane: &[u8]) -> Result<u64> {
         .map_or(0, |lane| lane.len))
 }
 
+/// How many rows wait in all lanes of a queue, claimed ones included. It reads a row for each lane.
+pub fn len(read: &impl Read, queue: u8) -> Result<u64> {
+    let mut len: u64 = 0;
+    read.for_each_prefix(QUEUE_LANES, &[queue], |_, value| {
+        len = len.saturating_add(Lane::decode(value)?.len);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(len)
+}
+
 /// `queue, lane`: the key of the lane and the beginning of the keys of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct LaneKey(Key);

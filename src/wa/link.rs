@@ -147,6 +147,8 @@ pub struct Link {
     client: Arc<Library>,
     running: Mutex<Option<BotHandle>>,
     closing: CancellationToken,
+    /// Cancelled when nothing more is heard.
+    stopped: CancellationToken,
     acks: Arc<Acks>,
     hosts: MediaHosts,
     pub(super) places: Places,
@@ -226,6 +228,7 @@ impl Link {
             _stanzas: stanzas,
             running: Mutex::new(Some(running)),
             closing,
+            stopped: CancellationToken::new(),
             acks,
             hosts,
             places: Places::default(),
@@ -396,6 +399,11 @@ impl Link {
         self.client.reconnect_immediately().await;
     }
 
+    /// Cancelled when nothing more is heard. Some tasks of the library outlive it for minutes.
+    pub fn stopped(&self) -> CancellationToken {
+        self.stopped.clone()
+    }
+
     async fn wait_until_stopped(&self) {
         let running = self
             .running
@@ -408,6 +416,7 @@ impl Link {
                 tracing::warn!("a connection did not stop in time and was cut");
             }
         }
+        self.stopped.cancel();
     }
 
     pub(super) fn client(&self) -> &Library {

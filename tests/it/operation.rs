@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
-use crate::support::{Rig, eventually};
+use crate::support::{Rig, Sink, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_what_happens() {
@@ -13,6 +13,21 @@ async fn metrics_count_what_happens() {
     let token = rig.pair("shop", "6281200001001").await;
     rig.send_text("shop", &token, "6281299991001", "count me")
         .await;
+    let sink = Sink::new().await;
+    sink.answer(503);
+    let hook = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
+    let hook = rig.post("/api/v1/webhook", &hook).bearer(&token);
+    hook.send().await.expect(200);
+    for _ in 0..3 {
+        let path = "/sandbox/phones/6281299991001/messages";
+        let body = json!({ "to": "6281200001001", "text": "count me" });
+        rig.sandbox("POST", path, &body).await;
+    }
+    eventually("the network has nothing left", || async {
+        let network = rig.sandbox("GET", "/sandbox", &Value::Null).await;
+        (network["accounts"][0]["companions"][0]["waiting"] == 0).then_some(())
+    })
+    .await;
     let answer = rig.get("/metrics").master().send().await;
     let text = String::from_utf8(answer.body.to_vec()).expect("text");
     let value = |name: &str| {
@@ -26,6 +41,8 @@ async fn metrics_count_what_happens() {
     assert!(value("warung_store_fsyncs_total") >= 1.0);
     assert!(value("warung_store_written_bytes_total") > 1000.0);
     assert!(value("warung_resident_bytes") > 1_000_000.0);
+    // The receiver takes nothing: one delivery is tried, and two wait behind it.
+    assert_eq!(value("warung_webhook_deliveries_waiting"), 3.0);
     assert!(
         !text.contains("count me") && !text.contains("6281299991001"),
         "{text}"
