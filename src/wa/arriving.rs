@@ -160,6 +160,11 @@ impl Arriving {
         self.closing.run_until_cancelled(pause).await.is_some()
     }
 
+    /// Whether the session is being closed, so that what arrives is left to the next connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// How many reads and writes for messages wait for the store.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

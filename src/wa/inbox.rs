@@ -49,6 +49,9 @@ impl Hook {
         // The fsync of the messages, which are written after them, is theirs too. One that cannot be
         // kept costs an edit, and must not cost the message.
         if let Err(error) = self.backend.put_msg_secrets(secrets).await {
+            if self.arriving.is_closing() {
+                return Err(error.into());
+            }
             tracing::error!(%error, "what messages bring for their edits could not be kept");
         }
         let mut persistence = self.arriving.persist();
