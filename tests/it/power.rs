@@ -71,10 +71,7 @@ async fn a_failing_disk_is_an_error_the_client_sees_and_it_heals() {
     })
     .await;
     disk.heal();
-    eventually("ready again", || async {
-        (rig.get("/ready").send().await.status == 200).then_some(())
-    })
-    .await;
+    rig.wait_until_ready().await;
     let sent = eventually("a message after the disk healed", || async {
         let answer = rig
             .post("/api/v1/messages?sessionId=shop", &message)
@@ -173,6 +170,7 @@ async fn receipts_calls_and_groups_that_come_while_the_disk_fails_are_told_later
     })
     .await;
     disk.heal();
+    rig.wait_until_ready().await;
     sink.wait_for("call.offer", 1).await;
     sink.wait_for("group.update", 1).await;
     let shown = format!("/api/v1/messages/{id}?sessionId=shop");
@@ -202,6 +200,7 @@ async fn a_pairing_that_meets_a_disk_that_fails_is_saved_later() {
     })
     .await;
     disk.heal();
+    rig.wait_until_ready().await;
     rig.wait_for_status("shop", "CONNECTED").await;
     rig.stop().await;
     rig.restart_on(Some(Disk::Simulated(disk))).await;

@@ -308,6 +308,14 @@ impl Rig {
         token
     }
 
+    /// Waits until the store works again: while it is being opened anew, reads are answered 503 too.
+    pub async fn wait_until_ready(&self) {
+        eventually("ready again", || async {
+            (self.get("/ready").send().await.status == 200).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the session has this status; answers its row.
     pub async fn wait_for_status(&self, session: &str, status: &str) -> Value {
         let path = format!("/api/v1/sessions/{session}");

@@ -297,6 +297,7 @@ async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_roo
         PEOPLE
     );
     disk.heal();
+    rig.wait_until_ready().await;
     let done = wait_for(&rig, &token, &id, "completed").await;
     assert_eq!(done["statistics"]["sent"], PEOPLE, "{}", done["statistics"]);
     assert_each_once(&rig, 85, PEOPLE, |n| format!("Ani {n}")).await;
