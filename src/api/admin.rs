@@ -150,7 +150,7 @@ impl Figures {
             ("events_total", "The newest event's number.", newest),
             (
                 "inbound_waiting",
-                "Messages that arrived and wait for the store.",
+                "Reads and writes for what arrives that wait for the store.",
                 waiting_for_store(gateway) as u64,
             ),
             (

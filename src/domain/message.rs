@@ -317,7 +317,7 @@ impl Gateway {
                 Ok(((), newest))
             })
         };
-        if let Err(error) = self.while_store_fails(session, write).await {
+        if let Err(error) = self.while_store_fails(write).await {
             tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
         }
     }

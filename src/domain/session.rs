@@ -842,28 +842,20 @@ impl Gateway {
                 Ok(((), event::append(tx, number, &entry)?))
             })
         };
-        if let Err(error) = self.while_store_fails(session, write).await {
+        if let Err(error) = self.while_store_fails(write).await {
             tracing::error!(session = %session.id, event = name, ?error, "an event could not be recorded");
         }
     }
 
-    /// Writes what WhatsApp told, which it does once: again while the store fails, until the session or the
-    /// program ends. What follows waits behind it, in its order.
-    pub(super) async fn while_store_fails<F>(
-        &self,
-        session: &Session,
-        write: impl Fn() -> F,
-    ) -> Result<()>
+    /// Writes what WhatsApp told, which it does once: again while the store fails, until the program
+    /// ends. What follows waits behind it, in its order.
+    pub(super) async fn while_store_fails<F>(&self, write: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = Result<()>>,
     {
         loop {
             match write().await {
-                Err(error)
-                    if error.kind() == ErrorKind::Unavailable
-                        && !self.tasks.is_closed()
-                        && session.link().is_some() =>
-                {
+                Err(error) if error.kind() == ErrorKind::Unavailable && !self.tasks.is_closed() => {
                     tokio::time::sleep(STORE_AGAIN).await;
                 }
                 done => return done,
@@ -950,7 +942,7 @@ impl Gateway {
         change: impl FnOnce(&mut Row) + Clone + Send + 'static,
     ) {
         let write = || self.change_row(session, change.clone());
-        if let Err(error) = self.while_store_fails(session, write).await
+        if let Err(error) = self.while_store_fails(write).await
             && error.kind() != ErrorKind::NotFound
         {
             tracing::error!(session = %session.id, ?error, "the session's row could not be saved");

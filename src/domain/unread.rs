@@ -14,7 +14,7 @@ use super::event::{self, Event};
 use super::inbound::about;
 use super::message::{self, Message};
 use super::session::{Session, is_kept};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
@@ -28,9 +28,6 @@ pub const QUEUE: u8 = 4;
 
 /// How long a message may take to come again.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How soon a note that could not be written is written again.
-const NOTE_AGAIN: Duration = Duration::from_millis(200);
 
 /// What is kept of a message that could not be read.
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,22 +73,19 @@ impl Gateway {
         };
         let number = session.number;
         let row = message::key(number, &waiting.id, &waiting.chat, Some(&waiting.sender));
-        loop {
+        let write = || {
             let (waiting, row) = (waiting.clone(), row.clone());
-            let written = self.store.write(Durability::Sync, move |tx| {
+            self.store.write(Durability::Sync, move |tx| {
                 if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
                     return Ok(());
                 }
                 let lane = number.0.to_be_bytes();
                 let waiting = record::encode(&waiting)?;
                 queue::enqueue(tx, QUEUE, &lane, Order::ByDue, due, &waiting).map(|_| ())
-            });
-            let Err(error) = written.await else { return };
-            if error.kind() != ErrorKind::Unavailable || self.tasks.is_closed() {
-                tracing::error!(session = %session.id, ?error, "a message that could not be read could not be noted");
-                return;
-            }
-            tokio::time::sleep(NOTE_AGAIN).await;
+            })
+        };
+        if let Err(error) = self.while_store_fails(write).await {
+            tracing::error!(session = %session.id, ?error, "a message that could not be read could not be noted");
         }
     }
 
