@@ -97,7 +97,7 @@ pub async fn network(config: Config) -> Result<()> {
 
 /// Tells the newcomer the key that was made, and warns of what is open.
 fn greet(server: &Server) {
-    let config = &server.gateway().config;
+    let config = server.gateway().config();
     if let Some(key) = server.new_master_key() {
         let file = config.data.join("master.key");
         say(&format!(

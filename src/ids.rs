@@ -175,6 +175,7 @@ impl IdSource {
     }
 
     /// Reproducible identifiers. Hazard: tokens made from it are guessable.
+    #[cfg(feature = "sandbox")]
     pub fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new((seed, AtomicU64::new(0)))))
     }

@@ -102,11 +102,6 @@ impl Jid {
     pub fn is_status(&self) -> bool {
         self.server == Server::Broadcast && self.user == "status"
     }
-
-    /// The phone number, when the address shows it.
-    pub fn number(&self) -> Option<&str> {
-        (self.server == Server::User).then_some(self.user.as_str())
-    }
 }
 
 impl fmt::Display for Jid {

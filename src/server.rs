@@ -1,6 +1,7 @@
 //! The composition root: opens the store, starts sessions, workers and listener; stops them in order.
 
 use std::fs::Permissions;
+#[cfg(feature = "sandbox")]
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,24 +10,20 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::campaign;
-use crate::domain::fair::Places;
-use crate::domain::media::folder::Folder;
-use crate::domain::media::received;
-use crate::domain::media::turns::Turns;
 use crate::domain::vault::{Vault, private_folder, secret_file};
-use crate::domain::{Gateway, Parts, event, retention, unread, webhook};
+use crate::domain::{Gateway, Setup, event, retention};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, BodyBudget, Limits, Listen, Metrics, Mount, Server as Listener};
-use crate::ids::{IdSource, SessionId};
+use crate::ids::IdSource;
+#[cfg(feature = "sandbox")]
+use crate::ids::SessionId;
 use crate::seal::Seal;
-use crate::store::queue::Queue;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
@@ -50,15 +47,6 @@ const LINK_PATIENCE: Patience = Patience {
     idle: Duration::from_secs(20),
     total: Duration::from_secs(600),
 };
-
-/// How many links are fetched at once, and how many of one session.
-const LINKS_AT_ONCE: usize = 8;
-const LINKS_OF_ONE: usize = 2;
-
-/// How many searches run at once, and how many of one session: few enough that most of the threads
-/// for blocking work are left to files and to the keys of WhatsApp.
-const SCANS_AT_ONCE: usize = 4;
-const SCANS_OF_ONE: usize = 2;
 
 /// More events than one interval between fsyncs can hold.
 const EVENT_GAP: u64 = 1 << 20;
@@ -88,7 +76,7 @@ impl Default for Deps {
 
 /// A running gateway.
 pub struct Server {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     listener: Listener,
     own_listener: Option<Listener>,
     stop: CancellationToken,
@@ -129,54 +117,24 @@ impl Server {
             max_connections: limits.max_connections,
             ..config
         };
-        let gateway = Gateway::new(Parts {
-            deliveries: Queue::new(
-                &store,
-                webhook::QUEUE,
-                deps.clock.clone(),
-                webhook::LONGEST_WAIT,
-            ),
-            downloads: Queue::new(
-                &store,
-                received::QUEUE,
-                deps.clock.clone(),
-                received::LONGEST_WAIT,
-            )
-            .at_most_per_lane(received::AT_ONCE),
-            unread: Queue::new(&store, unread::QUEUE, deps.clock.clone(), unread::PATIENCE),
-            media: Arc::new(Folder::open(&config.data, deps.ids.clone())?),
-            arriving: Default::default(),
-            uploads: Default::default(),
-            campaigns: Default::default(),
-            retries: Queue::new(
-                &store,
-                campaign::QUEUE,
-                deps.clock.clone(),
-                campaign::MAX_BACKOFF,
-            ),
-            pictures: Turns::of_machine(),
-            link_places: Places::new(LINKS_AT_ONCE, LINKS_OF_ONE),
-            scan_places: Places::new(SCANS_AT_ONCE, SCANS_OF_ONE),
-            link_client: Client::new(policies.links)?,
+        let gateway = Gateway::new(Setup {
             store,
             clock: deps.clock,
             ids: deps.ids,
             vault,
             seal,
             master_key,
-            sessions: Default::default(),
-            newest_event: watch::Sender::new(newest),
-            in_flight: Default::default(),
-            webhook_client: Arc::new(Client::new(policies.webhooks)?),
-            media_client: Arc::new(Client::new(policies.whatsapp.clone())?),
+            newest_event: newest,
+            link_client: Client::new(policies.links)?,
+            webhook_client: Client::new(policies.webhooks)?,
+            media_client: Client::new(policies.whatsapp.clone())?,
             dialer: Dialer::new(policies.whatsapp)?,
             endpoint,
-            tasks: TaskTracker::new(),
             config,
-        });
-        if let Some(url) = &gateway.config.webhook_url {
+        })?;
+        if let Some(url) = &gateway.config().webhook_url {
             gateway
-                .webhook_client
+                .webhook_client()
                 .check_url(url)
                 .map_err(|e| Error::invalid(format!("setting webhook_url: {}", e.detail())))?;
         }
@@ -187,7 +145,7 @@ impl Server {
         mounts.extend(deps.mounts);
         let most = limits.max_connections;
         let app = App::new(mounts)?
-            .trusting(&gateway.config.trusted_proxies)?
+            .trusting(&gateway.config().trusted_proxies)?
             .counting(metrics)
             .at_most(
                 (most / 2).max(16),
@@ -195,7 +153,7 @@ impl Server {
                 limits.max_per_address,
             );
         let listener = Listener::bind(&listen, app.clone(), limits.clone()).await?;
-        let own_listener = listen_for_own_commands(&gateway.config, app, limits).await;
+        let own_listener = listen_for_own_commands(gateway.config(), app, limits).await;
         let server = Self {
             gateway,
             listener,
@@ -233,20 +191,27 @@ impl Server {
     }
 
     /// The gateway itself.
-    pub fn gateway(&self) -> &Gateway {
+    pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
 
     /// Finds the QR code that a session shows; the sandbox's phones scan it.
+    #[cfg(feature = "sandbox")]
     pub fn qr_finder(&self) -> impl Fn(&str) -> Option<String> + Send + Sync + 'static {
         let gateway = self.gateway.clone();
         move |session| {
             let id = SessionId::parse(session).ok()?;
-            gateway.sessions.get(&id)?.status().qr.map(|(code, _)| code)
+            gateway
+                .sessions()
+                .get(&id)?
+                .status()
+                .qr
+                .map(|(code, _)| code)
         }
     }
 
     /// Where it listens, when that is a TCP address.
+    #[cfg(feature = "sandbox")]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.listener.local_addr()
     }
@@ -258,8 +223,7 @@ impl Server {
 
     /// The master key, if this start made it.
     pub fn new_master_key(&self) -> Option<&str> {
-        self.made_master_key
-            .then_some(self.gateway.master_key.as_str())
+        self.made_master_key.then(|| self.gateway.master_key())
     }
 
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
@@ -270,10 +234,10 @@ impl Server {
         self.stop.cancel();
         self.workers.close();
         in_time("workers", self.workers.wait()).await;
-        self.gateway.tasks.close();
+        self.gateway.tasks().close();
         in_time("sessions", self.gateway.stop_sessions()).await;
-        in_time("tasks", self.gateway.tasks.wait()).await;
-        self.gateway.store.close().await;
+        in_time("tasks", self.gateway.tasks().wait()).await;
+        self.gateway.store().close().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! The unit is of `Type=notify`: it counts as started when requests are served, and it is started
 //! again when it falls silent. Without systemd nobody is told anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -28,8 +29,8 @@ pub fn stopping() {
 ///
 /// A sign is given only when the runtime runs this task and the store's writer answers. A disk that
 /// refuses writes is no reason for a restart, which would not mend it; one that hangs for ever is.
-pub async fn watch(gateway: Gateway) -> std::convert::Infallible {
-    if !gateway.config.under_systemd {
+pub async fn watch(gateway: Arc<Gateway>) -> std::convert::Infallible {
+    if !gateway.config().under_systemd {
         return std::future::pending().await;
     }
     let watchdog = sd_notify::watchdog_enabled();
@@ -40,7 +41,7 @@ pub async fn watch(gateway: Gateway) -> std::convert::Infallible {
     let mut shown = String::new();
     loop {
         // Its error is an answer too.
-        let _ = gateway.store.write(Durability::Lazy, |_| Ok(())).await;
+        let _ = gateway.store().write(Durability::Lazy, |_| Ok(())).await;
         if watchdog.is_some() {
             tell(&[NotifyState::Watchdog]);
         }
@@ -54,13 +55,13 @@ pub async fn watch(gateway: Gateway) -> std::convert::Infallible {
 }
 
 /// One line for `systemctl status`.
-fn status(gateway: &Gateway) -> String {
-    let sessions = gateway.sessions.all();
+fn status(gateway: &Arc<Gateway>) -> String {
+    let sessions = gateway.sessions().all();
     let connected = sessions
         .iter()
         .filter(|s| s.state() == State::Connected)
         .count();
-    let degraded = if gateway.store.is_degraded() {
+    let degraded = if gateway.store().is_degraded() {
         "; THE STORE CANNOT BE WRITTEN"
     } else {
         ""

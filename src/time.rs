@@ -174,6 +174,7 @@ impl Clock {
     }
 
     /// A clock that stands at `start` until it is moved.
+    #[cfg(feature = "sandbox")]
     pub fn manual(start: Timestamp) -> Self {
         let manual = Manual {
             ms: AtomicI64::new(start.as_ms()),
@@ -278,6 +279,7 @@ impl Clock {
     }
 
     /// Makes a manual clock one that is probably wrong, or right again.
+    #[cfg(feature = "sandbox")]
     pub fn set_doubted(&self, doubted: bool) {
         if let Some(manual) = &self.manual {
             manual.doubted.store(doubted, Ordering::SeqCst);
@@ -285,6 +287,7 @@ impl Clock {
     }
 
     /// Sets a manual clock without any time passing, backwards too; the machine's clock cannot be set.
+    #[cfg(feature = "sandbox")]
     pub fn set(&self, to: Timestamp) {
         if let Some(manual) = &self.manual {
             manual.ms.store(to.as_ms(), Ordering::SeqCst);
@@ -292,6 +295,7 @@ impl Clock {
     }
 
     /// Lets time pass on a manual clock; the machine's clock cannot be moved.
+    #[cfg(feature = "sandbox")]
     pub fn advance(&self, by: Duration) {
         if let Some(manual) = &self.manual {
             let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
 
 /// Routes that belong to no dialect, and the docs page.
-pub fn mount(gateway: &Gateway, transport: &Arc<Metrics>) -> Mount {
+pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<Metrics>) -> Mount {
     let transport = transport.clone();
     let metrics = move |gateway, request| metrics(gateway, request, transport.clone());
     let mut routes = vec![
@@ -35,13 +35,13 @@ pub fn mount(gateway: &Gateway, transport: &Arc<Metrics>) -> Mount {
 }
 
 /// The process answers.
-async fn health(_: Gateway, _: Request) -> Result<Reply> {
+async fn health(_: Arc<Gateway>, _: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ok" })))
 }
 
 /// Requests that need the store would succeed.
-async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
-    if gateway.store.stats().degraded {
+async fn ready(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
+    if gateway.store().stats().degraded {
         let detail = match waiting_for_store(&gateway) {
             0 => "The store cannot be written now".to_owned(),
             count => format!(
@@ -50,7 +50,7 @@ async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
         };
         return Err(Error::new(ErrorKind::Unavailable, detail));
     }
-    let astray = gateway.clock.astray().as_secs();
+    let astray = gateway.clock().astray().as_secs();
     if astray > 0 {
         // It serves all the same; nothing is removed for its age meanwhile.
         let answer = json!({ "status": "ready", "clockAstraySeconds": astray });
@@ -60,12 +60,16 @@ async fn ready(gateway: Gateway, _: Request) -> Result<Reply> {
 }
 
 /// How many messages have arrived that cannot be stored yet.
-fn waiting_for_store(gateway: &Gateway) -> usize {
-    let links = gateway.sessions.all().into_iter().filter_map(|s| s.link());
+fn waiting_for_store(gateway: &Arc<Gateway>) -> usize {
+    let links = gateway
+        .sessions()
+        .all()
+        .into_iter()
+        .filter_map(|s| s.link());
     links.map(|link| link.waiting_for_store()).sum()
 }
 
-fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
+fn master_only(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
     let key = request.header("x-master-key").or_else(|| request.bearer());
     if key.is_some_and(|key| gateway.is_master_key(key)) {
         return Ok(());
@@ -77,7 +81,11 @@ fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
 }
 
 /// Figures in Prometheus' text format; the master key as `X-Master-Key` or bearer.
-async fn metrics(gateway: Gateway, request: Request, transport: Arc<Metrics>) -> Result<Reply> {
+async fn metrics(
+    gateway: Arc<Gateway>,
+    request: Request,
+    transport: Arc<Metrics>,
+) -> Result<Reply> {
     master_only(&gateway, &request)?;
     let mut figures = Figures(String::new());
     figures.sessions(&gateway);
@@ -113,8 +121,8 @@ impl Figures {
         self.value(name, "", value);
     }
 
-    fn sessions(&mut self, gateway: &Gateway) {
-        let sessions = gateway.sessions.all();
+    fn sessions(&mut self, gateway: &Arc<Gateway>) {
+        let sessions = gateway.sessions().all();
         self.name("sessions", "Sessions by their status.");
         for state in [
             State::Created,
@@ -130,10 +138,10 @@ impl Figures {
         }
     }
 
-    fn store(&mut self, gateway: &Gateway) {
-        let store = gateway.store.stats();
+    fn store(&mut self, gateway: &Arc<Gateway>) {
+        let store = gateway.store().stats();
         let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
-        let newest = *gateway.newest_event.borrow();
+        let newest = *gateway.newest_event().borrow();
         for (name, help, value) in [
             ("store_operations_total", "Writes asked for.", store.ops),
             ("store_commits_total", "Transactions.", store.commits),
@@ -162,7 +170,7 @@ impl Figures {
             (
                 "clock_astray_seconds",
                 "How far the clock is from what is believed.",
-                gateway.clock.astray().as_secs(),
+                gateway.clock().astray().as_secs(),
             ),
         ] {
             self.one(name, help, value);
@@ -226,7 +234,7 @@ fn resident_bytes() -> u64 {
 /// `backups/NAME.media` in the data folder.
 ///
 /// The client names no path: only a file name of harmless letters is taken.
-async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     master_only(&gateway, &request)?;
     let body = rules::object(&mut request).await?;
     let name = rules::text(&body, "name")?.unwrap_or("warung.redb");
@@ -236,12 +244,12 @@ async fn backup(gateway: Gateway, mut request: Request) -> Result<Reply> {
             "name may hold letters, digits, dots, dashes and underscores",
         ));
     }
-    let folder = gateway.config.data.join("backups");
+    let folder = gateway.config().data.join("backups");
     private_folder(&folder)?;
     // An older version made it for everybody.
     let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
     let file: PathBuf = folder.join(name);
-    at_rest::check_key(&gateway.config, &gateway.seal)?;
+    at_rest::check_key(gateway.config(), gateway.seal())?;
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });
     Ok(Reply::json(StatusCode::OK, &answer))

@@ -1,5 +1,7 @@
 //! The docs page: static, embedded, readable without network and without JavaScript.
 
+use std::sync::Arc;
+
 use rust_embed::RustEmbed;
 
 use super::route;
@@ -11,7 +13,7 @@ use crate::http::{Method, Reply, Request, Route, assets};
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 embed_assets! { struct Assets; }
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::GET, "/", page),
         route(gateway, Method::GET, "/docs", page),
@@ -19,11 +21,11 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     ]
 }
 
-async fn page(_: Gateway, request: Request) -> Result<Reply> {
+async fn page(_: Arc<Gateway>, request: Request) -> Result<Reply> {
     file("docs.html", &request)
 }
 
-async fn icon(_: Gateway, request: Request) -> Result<Reply> {
+async fn icon(_: Arc<Gateway>, request: Request) -> Result<Reply> {
     file("favicon.svg", &request)
 }
 

@@ -20,7 +20,7 @@ const DEFAULT_SESSION: &str = "putra";
 const MAX_BODY: u64 = 64 * 1024;
 
 /// Its routes, and the later spellings of the original program.
-pub fn mount(gateway: &Gateway) -> Mount {
+pub fn mount(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/api",
         routes: vec![
@@ -33,7 +33,7 @@ pub fn mount(gateway: &Gateway) -> Mount {
     }
 }
 
-async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn send_json(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     admit(&gateway, &request)?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
@@ -47,7 +47,7 @@ async fn send_json(gateway: Gateway, mut request: Request) -> Result<Reply> {
     send(&gateway, &request, id, number, message).await
 }
 
-async fn send_form(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn send_form(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     admit(&gateway, &request)?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
@@ -59,14 +59,14 @@ async fn send_form(gateway: Gateway, mut request: Request) -> Result<Reply> {
 }
 
 async fn send(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     request: &Request,
     id: &str,
     number: &str,
     message: &str,
 ) -> Result<Reply> {
     let session = session(gateway, request, id)?;
-    let country = gateway.config.default_country_code.as_deref();
+    let country = gateway.country();
     let to = recipient(number, false, country)
         .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
     let draft = Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
@@ -85,8 +85,8 @@ async fn send(
 }
 
 /// Whether this caller may use the legacy sends at all; read before the body is.
-fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
-    let open = match gateway.config.legacy {
+fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
+    let open = match gateway.config().legacy {
         Legacy::Off => {
             return Err(Error::not_found(
                 "The legacy API is switched off (setting legacy)",
@@ -107,14 +107,14 @@ fn admit(gateway: &Gateway, request: &Request) -> Result<()> {
 }
 
 /// The session that is named. A caller with a credential is held to it, also where none is needed.
-fn session(gateway: &Gateway, request: &Request, id: &str) -> Result<Arc<Session>> {
+fn session(gateway: &Arc<Gateway>, request: &Request, id: &str) -> Result<Arc<Session>> {
     let id = rules::named(&[Some(id), request.query("sessionId")])?
         .ok_or_else(|| Error::invalid("sessionId is required"))?;
     if request.bearer().is_some() || request.header("x-master-key").is_some() {
         let who = rules::caller(gateway, request)?;
         return gateway.authorise(&who, &id);
     }
-    gateway.sessions.get(&id).ok_or_else(|| {
+    gateway.sessions().get(&id).ok_or_else(|| {
         Error::new(
             ErrorKind::NotConnected,
             format!("Session {id} not found or not connected."),

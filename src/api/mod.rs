@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::http::{Method, Metrics, Mount, Reply, Request, Route};
 
 /// All dialects and pages, as the listener serves them.
-pub fn mounts(gateway: &Gateway, metrics: &Arc<Metrics>) -> Vec<Mount> {
+pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<Metrics>) -> Vec<Mount> {
     vec![
         v1::mount(gateway),
         v1::files(gateway),
@@ -32,9 +32,9 @@ pub fn render(_dialect: &str, number: u64, event: &Event) -> Vec<u8> {
 }
 
 /// A route whose handler gets the gateway.
-fn route<F, Out>(gateway: &Gateway, method: Method, path: &'static str, handler: F) -> Route
+fn route<F, Out>(gateway: &Arc<Gateway>, method: Method, path: &'static str, handler: F) -> Route
 where
-    F: Fn(Gateway, Request) -> Out + Clone + Send + Sync + 'static,
+    F: Fn(Arc<Gateway>, Request) -> Out + Clone + Send + Sync + 'static,
     Out: Future<Output = Result<Reply>> + Send + 'static,
 {
     let gateway = gateway.clone();

@@ -12,15 +12,15 @@ use crate::http::{Refused, Reply, Request, StatusCode, Whole};
 use crate::ids::SessionId;
 
 /// The caller of a v1 request, by `X-Master-Key` or `Authorization: Bearer`.
-pub(super) fn caller(gateway: &Gateway, request: &Request) -> Result<Principal> {
+pub(super) fn caller(gateway: &Arc<Gateway>, request: &Request) -> Result<Principal> {
     gateway.principal(request.header("x-master-key"), request.bearer())
 }
 
 /// Whether a program of this machine asks by itself, on a listener that only this machine reaches.
 /// Where proxies are trusted there is one, also when it adds no header of its own.
-pub(super) fn is_from_here(gateway: &Gateway, request: &Request) -> bool {
+pub(super) fn is_from_here(gateway: &Arc<Gateway>, request: &Request) -> bool {
     request.peer().listener_loopback
-        && gateway.config.trusted_proxies.is_empty()
+        && gateway.config().trusted_proxies.is_empty()
         && request.is_direct()
 }
 
@@ -41,7 +41,7 @@ pub(super) fn named(names: &[Option<&str>]) -> Result<Option<SessionId>> {
 }
 
 /// The session in the path, and nowhere else another.
-pub(super) fn session_in_path(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
+pub(super) fn session_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
     let id = named(&[Some(request.param("sessionId")), request.query("sessionId")])?
         .ok_or_else(|| Error::invalid("sessionId is required"))?;

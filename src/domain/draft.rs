@@ -175,7 +175,12 @@ pub(super) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
 type Brought = OnceCell<Result<Found, (ErrorKind, String)>>;
 
 impl Sources {
-    async fn find(&self, gateway: &Gateway, session: &Session, source: &Source) -> Result<Found> {
+    async fn find(
+        &self,
+        gateway: &Arc<Gateway>,
+        session: &Session,
+        source: &Source,
+    ) -> Result<Found> {
         let cell = {
             let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             cells.entry(source.clone()).or_default().clone()
@@ -216,7 +221,7 @@ impl From<Outgoing> for Composed {
 impl Gateway {
     /// Looks up what the draft refers to and uploads its file.
     pub(super) async fn compose(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         draft: Draft,
         sources: &Sources,
@@ -276,7 +281,7 @@ impl Gateway {
     }
 
     async fn enclose(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         media: Media,
         context: Context,

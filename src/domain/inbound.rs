@@ -23,7 +23,11 @@ impl Gateway {
     /// Stores a batch in one transaction, fsynced.
     ///
     /// Invariant: idempotent by chat, sender and id, since WhatsApp delivers at least once.
-    pub(super) async fn receive(&self, session: &Arc<Session>, batch: Vec<Incoming>) -> Result<()> {
+    pub(super) async fn receive(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        batch: Vec<Incoming>,
+    ) -> Result<()> {
         let (gateway, session) = (self.clone(), session.clone());
         self.record(Durability::Sync, move |tx| {
             let mut newest = None;
@@ -95,7 +99,7 @@ fn words(what: &Said) -> Option<String> {
 /// Heeds the words by which people leave campaigns and come back, in chats with one person.
 fn opt_out(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     incoming: &Incoming,
 ) -> Result<Option<u64>> {

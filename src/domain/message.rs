@@ -1,6 +1,7 @@
 //! Stored messages: what was said in a chat, by whom, and how far ours have come.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -172,7 +173,7 @@ pub(super) fn with_id(
 /// Moves a message of ours forward, never back, and records the event. Answers its number.
 pub(super) fn advance(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     id: &MessageId,
     step: Step<'_>,
@@ -294,7 +295,7 @@ impl Gateway {
 
     /// Moves messages of ours forward by the receipts that came for them.
     pub(super) async fn note_receipts(
-        &self,
+        self: &Arc<Self>,
         session: &std::sync::Arc<Session>,
         receipts: Vec<Receipt>,
     ) {

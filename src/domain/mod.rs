@@ -37,6 +37,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::fair::Places;
+use self::media::folder::Folder;
+use self::media::received;
+use self::media::turns::Turns;
+use self::vault::Vault;
 use crate::config::Config;
 use crate::error::Result;
 use crate::http::client::{Client, Dialer};
@@ -47,18 +52,65 @@ use crate::store::{Durability, Reader, Store, Tx};
 use crate::time::Clock;
 use crate::wa::Endpoint;
 
-/// The gateway: everything that a dialect or a worker may ask for. Cheap to clone.
+/// How many links are fetched at once, and how many of one session.
+const LINKS_AT_ONCE: usize = 8;
+const LINKS_OF_ONE: usize = 2;
+
+/// How many searches run at once, and how many of one session: few enough that most of the threads
+/// for blocking work are left to files and to the keys of WhatsApp.
+const SCANS_AT_ONCE: usize = 4;
+const SCANS_OF_ONE: usize = 2;
+
+/// The gateway: everything that a dialect or a worker may ask for. It is shared as an `Arc`.
 ///
 /// Invariants:
 /// - what is answered as done is committed;
 /// - a message's id is stored before the message is written to WhatsApp;
 /// - a message from WhatsApp, its event and its deliveries are stored in one transaction before
 ///   WhatsApp is told that it arrived.
-#[derive(Clone)]
-pub struct Gateway(Arc<Parts>);
+pub struct Gateway {
+    config: Config,
+    store: Store,
+    clock: Clock,
+    ids: IdSource,
+    vault: Vault,
+    seal: Seal,
+    master_key: String,
+    sessions: session::Sessions,
+    deliveries: Queue,
+    /// The number of the newest event; event streams wait on it.
+    newest_event: watch::Sender<u64>,
+    /// Idempotency keys whose requests are being worked on.
+    in_flight: send::InFlight,
+    media: Arc<Folder>,
+    /// Bytes of uploads that are not whole yet.
+    arriving: media::arriving::Arriving,
+    /// Files that are being uploaded to WhatsApp.
+    uploads: media::attachment::Uploads,
+    /// Whose picture is worked on next.
+    pictures: Turns,
+    downloads: Queue,
+    /// Messages that could not be read and may still come.
+    unread: Queue,
+    /// Wakes the loops that send campaigns.
+    campaigns: campaign::run::Campaigns,
+    /// Recipients of campaigns that are to be tried again.
+    retries: Queue,
+    /// Who fetches links that clients name.
+    link_places: Places,
+    /// Who searches the store.
+    scan_places: Places,
+    link_client: Client,
+    webhook_client: Arc<Client>,
+    media_client: Arc<Client>,
+    dialer: Dialer,
+    endpoint: Endpoint,
+    /// Tasks that must end before the store closes.
+    tasks: TaskTracker,
+}
 
-/// What a gateway is made of; put together by `server`.
-pub struct Parts {
+/// What a gateway is made of.
+pub struct Setup {
     /// The settings.
     pub config: Config,
     /// Keys and bytes.
@@ -68,64 +120,140 @@ pub struct Parts {
     /// New identifiers.
     pub ids: IdSource,
     /// Seals stored secrets that are text.
-    pub vault: vault::Vault,
+    pub vault: Vault,
     /// Seals the rows of the WhatsApp library, and backups.
     pub seal: Seal,
     /// The key that may do everything.
     pub master_key: String,
-    /// All sessions.
-    pub sessions: session::Sessions,
-    /// Webhook deliveries that wait.
-    pub deliveries: Queue,
-    /// The number of the newest event; event streams wait on it.
-    pub newest_event: watch::Sender<u64>,
-    /// Idempotency keys whose requests are being worked on.
-    pub in_flight: send::InFlight,
-    /// Files.
-    pub media: Arc<media::folder::Folder>,
-    /// Bytes of uploads that are not whole yet.
-    pub arriving: media::arriving::Arriving,
-    /// Files that are being uploaded to WhatsApp.
-    pub uploads: media::attachment::Uploads,
-    /// Whose picture is worked on next.
-    pub pictures: media::turns::Turns,
-    /// Downloads of received files that wait.
-    pub downloads: Queue,
-    /// Messages that could not be read and may still come.
-    pub unread: Queue,
-    /// Wakes the loops that send campaigns.
-    pub campaigns: campaign::run::Campaigns,
-    /// Recipients of campaigns that are to be tried again.
-    pub retries: Queue,
-    /// Who fetches links that clients name.
-    pub link_places: fair::Places,
-    /// Who searches the store.
-    pub scan_places: fair::Places,
+    /// The number of the newest event that the store may know.
+    pub newest_event: u64,
     /// Fetches links that clients name.
     pub link_client: Client,
     /// Sends webhooks.
-    pub webhook_client: Arc<Client>,
+    pub webhook_client: Client,
     /// Moves WhatsApp's media.
-    pub media_client: Arc<Client>,
+    pub media_client: Client,
     /// Connects to WhatsApp.
     pub dialer: Dialer,
     /// Where WhatsApp is.
     pub endpoint: Endpoint,
-    /// Tasks that must end before the store closes.
-    pub tasks: TaskTracker,
-}
-
-impl std::ops::Deref for Gateway {
-    type Target = Parts;
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
 }
 
 impl Gateway {
-    /// Wraps the parts.
-    pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+    /// Puts a gateway together. It does nothing by itself.
+    ///
+    /// # Errors
+    /// The media folder cannot be opened.
+    pub fn new(setup: Setup) -> Result<Arc<Self>> {
+        let queue = |number, longest_wait| {
+            Queue::new(&setup.store, number, setup.clock.clone(), longest_wait)
+        };
+        Ok(Arc::new(Self {
+            deliveries: queue(webhook::QUEUE, webhook::LONGEST_WAIT),
+            downloads: queue(received::QUEUE, received::LONGEST_WAIT)
+                .at_most_per_lane(received::AT_ONCE),
+            unread: queue(unread::QUEUE, unread::PATIENCE),
+            retries: queue(campaign::QUEUE, campaign::MAX_BACKOFF),
+            media: Arc::new(Folder::open(&setup.config.data, setup.ids.clone())?),
+            arriving: Default::default(),
+            uploads: Default::default(),
+            campaigns: Default::default(),
+            pictures: Turns::of_machine(),
+            link_places: Places::new(LINKS_AT_ONCE, LINKS_OF_ONE),
+            scan_places: Places::new(SCANS_AT_ONCE, SCANS_OF_ONE),
+            sessions: Default::default(),
+            in_flight: Default::default(),
+            newest_event: watch::Sender::new(setup.newest_event),
+            tasks: TaskTracker::new(),
+            config: setup.config,
+            store: setup.store,
+            clock: setup.clock,
+            ids: setup.ids,
+            vault: setup.vault,
+            seal: setup.seal,
+            master_key: setup.master_key,
+            link_client: setup.link_client,
+            webhook_client: Arc::new(setup.webhook_client),
+            media_client: Arc::new(setup.media_client),
+            dialer: setup.dialer,
+            endpoint: setup.endpoint,
+        }))
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The store, for those who put the program together and watch over it; dialects never ask it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The key that may do everything.
+    pub fn master_key(&self) -> &str {
+        &self.master_key
+    }
+
+    /// Seals backups.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> &session::Sessions {
+        &self.sessions
+    }
+
+    /// Tasks that must end before the store closes.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Webhook deliveries that wait.
+    pub fn delivery_queue(&self) -> &Queue {
+        &self.deliveries
+    }
+
+    /// Downloads of received files that wait.
+    pub fn download_queue(&self) -> &Queue {
+        &self.downloads
+    }
+
+    /// Messages that could not be read and may still come.
+    pub fn unread_queue(&self) -> &Queue {
+        &self.unread
+    }
+
+    /// Whose picture is worked on next.
+    #[cfg(feature = "sandbox")]
+    pub fn picture_turns(&self) -> &Turns {
+        &self.pictures
+    }
+
+    /// Sends webhooks.
+    pub fn webhook_client(&self) -> &Client {
+        &self.webhook_client
+    }
+
+    /// The number of the newest event; changes when one is recorded.
+    pub fn newest_event(&self) -> watch::Receiver<u64> {
+        self.newest_event.subscribe()
+    }
+
+    /// The country whose national numbers are understood.
+    pub fn country(&self) -> Option<&str> {
+        self.config.default_country_code.as_deref()
+    }
+
+    /// Has the loops that send campaigns look at what changed.
+    pub fn wake_campaigns(&self) {
+        self.campaigns.wake();
     }
 
     /// Reads what takes long, for a client who is given up on when nobody waits for it any more.

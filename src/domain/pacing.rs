@@ -141,17 +141,6 @@ pub enum Why {
 }
 
 impl Pacing {
-    /// Refuses what is out of bounds.
-    pub fn check(&self) -> Result<()> {
-        if self.delay > MAX_DELAY {
-            return Err(Error::invalid("the delay must be at most 1 hour"));
-        }
-        if self.jitter > 100 {
-            return Err(Error::invalid("the jitter must be from 0 to 100 percent"));
-        }
-        Ok(())
-    }
-
     /// When the next message may go. Who waits until the answer and asks again gets
     /// [`Slot::Now`].
     ///
@@ -436,26 +425,6 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_refused() {
-        assert!(Pacing::default().check().is_ok());
-        let slow = Pacing {
-            delay: MAX_DELAY,
-            jitter: 100,
-            ..Pacing::default()
-        };
-        assert!(slow.check().is_ok());
-        let slower = Pacing {
-            delay: MAX_DELAY + Duration::from_millis(1),
-            ..slow.clone()
-        };
-        assert!(slower.check().is_err());
-        assert!(
-            Pacing {
-                jitter: 101,
-                ..slow
-            }
-            .check()
-            .is_err()
-        );
         for (from, to) in [
             ("21:00", "21:00"),
             ("00:00", "24:00"),

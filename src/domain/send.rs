@@ -314,7 +314,7 @@ impl Gateway {
     /// A message counts as sent when WhatsApp's server acknowledged it. Once `hung_up` is cancelled
     /// nothing more is promised: what has no stored id by then is not sent.
     pub async fn send(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         drafts: Vec<Draft>,
         key: Option<IdempotencyKey>,
@@ -382,7 +382,7 @@ impl Gateway {
 
     /// Looks up what the drafts refer to, uploads their files, and gives them ids.
     async fn jobs(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         drafts: Vec<Draft>,
         ids: Vec<Option<MessageId>>,
@@ -602,7 +602,7 @@ impl Gateway {
     /// Records what became of each message and answers it, also when it cannot be recorded: a
     /// message that went must not be answered as an error, or its client would send it once more.
     pub(super) async fn settle(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         jobs: Vec<Result<Job, Outcome>>,
         row_key: Option<Vec<u8>>,
@@ -657,7 +657,7 @@ impl Gateway {
     }
 
     /// Gives up what a crash interrupted.
-    pub(super) async fn fail_interrupted(&self, session: &Arc<Session>) {
+    pub(super) async fn fail_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
         let why = "the session was logged out before it was sent";
         let (ids, _under_way) = session.take_interrupted();
         let steps: Vec<_> = ids
@@ -680,7 +680,7 @@ impl Gateway {
 
     /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id. What
     /// belongs to a campaign goes back to it.
-    pub(super) async fn resend_interrupted(&self, session: &Arc<Session>) {
+    pub(super) async fn resend_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
         let (ids, _under_way) = session.take_interrupted();
         if ids.is_empty() {
             return;
@@ -704,7 +704,7 @@ impl Gateway {
     ///
     /// Hazard: for the loop that sends the campaign only, between its messages.
     pub(super) async fn return_unsettled(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         campaign: &RowId,
     ) -> Result<bool> {
@@ -789,7 +789,7 @@ impl Sent {
 
 fn settle_rows(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     steps: &[Sent],
     now: Timestamp,

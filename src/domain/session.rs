@@ -381,11 +381,6 @@ impl Sessions {
         self.read().by_id.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// One by its name.
     pub fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
         self.read().by_id.get(id).cloned()
@@ -519,7 +514,7 @@ impl Gateway {
     }
 
     /// Connects all paired sessions, a few at a time and not all in the same moment.
-    pub async fn start_paired_sessions(&self) {
+    pub async fn start_paired_sessions(self: &Arc<Self>) {
         let slots = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
         for session in self.sessions.all() {
             if !session.status().paired {
@@ -542,7 +537,7 @@ impl Gateway {
     }
 
     /// Makes a session, or brings an existing one back up. Answers whether it is new.
-    pub async fn create_session(&self, id: SessionId) -> Result<(Arc<Session>, bool)> {
+    pub async fn create_session(self: &Arc<Self>, id: SessionId) -> Result<(Arc<Session>, bool)> {
         if let Some(session) = self.sessions.get(&id) {
             self.start_in_background(&session);
             return Ok((session, false));
@@ -616,14 +611,14 @@ impl Gateway {
     }
 
     /// Starts a session unless it runs, and does not wait for it.
-    pub fn start_in_background(&self, session: &Arc<Session>) {
+    pub fn start_in_background(self: &Arc<Self>, session: &Arc<Session>) {
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks
             .spawn(async move { gateway.start_until_it_runs(&session).await });
     }
 
     /// Starts a session; while the store cannot be read, again and again.
-    async fn start_until_it_runs(&self, session: &Arc<Session>) {
+    async fn start_until_it_runs(self: &Arc<Self>, session: &Arc<Session>) {
         let mut seconds = 1;
         while let Err(error) = self.start(session).await {
             tracing::error!(session = %session.id, ?error, "the session could not be started");
@@ -641,7 +636,7 @@ impl Gateway {
     }
 
     /// Starts a session unless it runs.
-    pub async fn start(&self, session: &Arc<Session>) -> Result<()> {
+    pub async fn start(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
         let mut slot = session.link.lock().await;
         let known = self.sessions.by_number(session.number).is_some();
         if session.link().is_some() || self.tasks.is_closed() || !known {
@@ -703,7 +698,7 @@ impl Gateway {
 
     /// Hears what a session's connection tells, until it is stopped and all of it is worked on.
     async fn listen(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         mut heard: mpsc::UnboundedReceiver<Signal>,
         stopped: &CancellationToken,
@@ -731,7 +726,7 @@ impl Gateway {
         }
     }
 
-    async fn hear(&self, session: &Arc<Session>, signal: Signal) {
+    async fn hear(self: &Arc<Self>, session: &Arc<Session>, signal: Signal) {
         use State::{Connecting, Disconnected, Pairing};
         match signal {
             Signal::Qr { code, seconds } => {
@@ -907,7 +902,7 @@ impl Gateway {
     }
 
     /// Closes a connection that WhatsApp ended for a reason that trying again does not mend.
-    async fn end(&self, session: &Arc<Session>, state: State, detail: &str) {
+    async fn end(self: &Arc<Self>, session: &Arc<Session>, state: State, detail: &str) {
         session.set_current(None);
         self.announce(session, state, detail).await;
         // The listener itself runs this, so closing is left to a task of its own.
@@ -980,7 +975,7 @@ impl Gateway {
     }
 
     async fn note_connected(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         number: Option<String>,
         lid: Option<Jid>,
@@ -1022,7 +1017,7 @@ impl Gateway {
     }
 
     /// The pairing is gone: its keys are worthless and go too, so that a new QR can be made.
-    async fn note_logged_out(&self, session: &Arc<Session>, why: &str) {
+    async fn note_logged_out(self: &Arc<Self>, session: &Arc<Session>, why: &str) {
         let reason = why.to_owned();
         self.update_row(session, move |row| {
             row.paired = false;
@@ -1058,7 +1053,7 @@ impl Gateway {
     }
 
     /// The QR code of a session that is not paired; starts pairing when none waits.
-    pub async fn qr(&self, session: &Arc<Session>) -> Result<(String, Timestamp)> {
+    pub async fn qr(self: &Arc<Self>, session: &Arc<Session>) -> Result<(String, Timestamp)> {
         let waiting = |s: &Status| {
             s.qr.is_some()
                 || matches!(
@@ -1088,7 +1083,7 @@ impl Gateway {
 
     /// The eight characters to type on the phone with this number.
     pub async fn pairing_code(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         phone: &PhoneNumber,
     ) -> Result<String> {
@@ -1113,7 +1108,7 @@ impl Gateway {
     }
 
     /// Unlinks the session at WhatsApp; it stays here and can be paired again.
-    pub async fn logout(&self, session: &Arc<Session>) -> Result<()> {
+    pub async fn logout(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
         self.soon_connected(session).await;
         let link = session.link();
         match link {
@@ -1129,7 +1124,7 @@ impl Gateway {
     }
 
     /// Drops the connection and makes it anew; starts the session when it is stopped.
-    pub async fn reconnect(&self, session: &Arc<Session>) -> Result<()> {
+    pub async fn reconnect(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
         match session.link() {
             Some(link) if session.is_connected() => {
                 self.announce(session, State::Connecting, "Reconnecting...")
@@ -1219,7 +1214,7 @@ impl Gateway {
     }
 
     /// Closes all connections, keeping the pairings: the last step before the store closes.
-    pub async fn stop_sessions(&self) {
+    pub async fn stop_sessions(self: &Arc<Self>) {
         let mut closing = tokio::task::JoinSet::new();
         for session in self.sessions.all() {
             let gateway = self.clone();

@@ -84,13 +84,6 @@ impl Template {
         Self(nodes)
     }
 
-    /// All placeholders, as the client spelled them.
-    pub fn names(&self) -> BTreeSet<&str> {
-        let mut names = BTreeSet::new();
-        collect(&self.0, &mut names);
-        names
-    }
-
     /// Writes the text for one recipient: `field` answers a placeholder's value, `seed` (from
     /// [`seed`]) picks the variants. The same seed gives the same text, so that a message that is
     /// written again after a crash does not change.
@@ -136,18 +129,6 @@ fn write<'a>(
                 let pick = mix(seed ^ mix(*number)) % options.len() as u64;
                 write(&options[pick as usize], field, seed, out);
             }
-        }
-    }
-}
-
-fn collect<'t>(nodes: &'t [Node], names: &mut BTreeSet<&'t str>) {
-    for node in nodes {
-        match node {
-            Node::Text(_) => {}
-            Node::Field(name) => {
-                names.insert(name);
-            }
-            Node::Choice(_, options) => options.iter().for_each(|o| collect(o, names)),
         }
     }
 }
@@ -277,10 +258,6 @@ mod tests {
         let rendered = template.render(|name| (name == "name").then_some("N"), 0);
         assert_eq!(rendered.text, "abcN");
         assert_eq!(rendered.missing, set(&["Order ID", "empty", "order id"]));
-        assert_eq!(
-            template.names().into_iter().collect::<Vec<_>>(),
-            ["Order ID", "empty", "name", "order id"]
-        );
     }
 
     #[test]

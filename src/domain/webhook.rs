@@ -1,5 +1,6 @@
 //! Webhooks: who wants which events where, how a delivery is signed, when it is tried again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -371,7 +372,11 @@ impl Gateway {
     }
 
     /// Removes a webhook and what still waits to be delivered to it.
-    pub async fn delete_webhook(&self, session: &Session, id: &'static str) -> Result<()> {
+    pub async fn delete_webhook(
+        self: &Arc<Self>,
+        session: &Session,
+        id: &'static str,
+    ) -> Result<()> {
         let (gateway, key) = (self.clone(), lane(session.number, id));
         // A client that hangs up leaves no lane half removed.
         let removing = self.tasks.spawn(async move {

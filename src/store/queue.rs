@@ -154,22 +154,6 @@ pub fn retry_at(tx: &mut Tx, claim: &Claim, when: Timestamp) -> Result<bool> {
     Ok(true)
 }
 
-/// Replaces what a claimed row asks for, without settling it: to record the id under which it is
-/// about to be done. False when it was no longer there.
-pub fn rewrite(tx: &mut Tx, claim: &Claim, payload: &[u8]) -> Result<bool> {
-    if claim.stored(tx)?.is_none() {
-        return Ok(false);
-    }
-    let entry = Entry {
-        attempts: claim.attempts,
-        due: claim.due,
-        payload,
-    };
-    tx.put(QUEUE_ROWS, claim.row_key(), entry.encode());
-    tx.hold(Arc::clone(&claim.hold));
-    Ok(true)
-}
-
 /// Deletes up to `limit` rows of a lane; answers how many went, less than `limit` when it is empty now.
 /// Settling a claim of a row that went does nothing from then on.
 pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<usize> {
@@ -585,6 +569,7 @@ impl Queue {
     }
 
     /// Wakes whoever waits in [`ready`](Self::ready): for a clock that was moved by hand.
+    #[cfg(feature = "sandbox")]
     pub fn wake(&self) {
         self.held.wake.notify_waiters();
     }

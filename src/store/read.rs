@@ -12,10 +12,10 @@ use super::tables::{COUNT, META, Table};
 use crate::error::{Error, Result};
 
 /// A row: key and value.
-pub type Row = (Vec<u8>, Vec<u8>);
+pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 /// Is shown rows, and says whether to go on.
-pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
 /// A table that is open for reading.
 type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;

@@ -46,8 +46,8 @@ async fn an_operation_sees_its_own_changes_merged_with_the_stored_rows() {
             tx.put(META, "x/4", "new");
             tx.delete(META, b"x/5");
             assert!(tx.exists(META, b"x/4")? && !tx.exists(META, b"x/5")?);
-            let keys = |rows: Vec<Row>| {
-                let text = |(k, v): Row| {
+            let keys = |rows: Vec<super::read::Row>| {
+                let text = |(k, v): super::read::Row| {
                     format!(
                         "{}={}",
                         String::from_utf8(k).unwrap(),

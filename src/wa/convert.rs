@@ -385,6 +385,7 @@ pub(super) fn person_of(jid: &wire::Jid, alt: Option<&wire::Jid>) -> Person {
 }
 
 /// What the bytes of a decrypted message say, and its type; `None` when they are no message.
+#[cfg(feature = "sandbox")]
 pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
     let message = <wa::Message as whatsapp_rust::buffa::Message>::decode_from_slice(bytes).ok()?;
     Some((kind_of(&message), said(base(&message).body)))

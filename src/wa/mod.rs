@@ -14,5 +14,7 @@ pub mod special;
 mod transport;
 
 pub use arriving::Stored;
-pub use convert::{Voting, open_vote, said_by};
+#[cfg(feature = "sandbox")]
+pub use convert::said_by;
+pub use convert::{Voting, open_vote};
 pub use transport::Endpoint;

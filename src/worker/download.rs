@@ -12,14 +12,14 @@ use crate::domain::Gateway;
 const AT_ONCE: usize = 4;
 
 /// Fetches until `stop`; a download that is under way is finished or begun anew by the next start.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     while !stop.is_cancelled() {
         let ready = tokio::select! {
             () = stop.cancelled() => return,
-            ready = gateway.downloads.ready() => ready,
+            ready = gateway.download_queue().ready() => ready,
         };
-        match ready.and_then(|()| gateway.downloads.claim(AT_ONCE)) {
+        match ready.and_then(|()| gateway.download_queue().claim(AT_ONCE)) {
             Ok(claims) => {
                 for claim in claims {
                     let slot = tokio::select! {
@@ -30,7 +30,7 @@ pub async fn run(gateway: Gateway, stop: CancellationToken) {
                         return;
                     };
                     let stop = stop.clone();
-                    gateway.tasks.spawn(async move {
+                    gateway.tasks().spawn(async move {
                         tokio::select! {
                             () = stop.cancelled() => {}
                             done = inner.download_claimed(claim) => if let Err(error) = done {

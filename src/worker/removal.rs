@@ -1,6 +1,7 @@
 //! Removing the rows of what was deleted, in the background.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -8,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{Gateway, removal};
 
 /// Removes until `stop`; what is left then is taken up by the next start.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
-    let signal = removal::signal(&gateway.store);
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let signal = removal::signal(gateway.store());
     let mut patience = Duration::from_secs(1);
     while !stop.is_cancelled() {
         let mut woken = pin!(signal.notified());

@@ -1,5 +1,6 @@
 //! Forgetting: events, messages and idempotency keys that are older than the settings say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,11 +24,11 @@ const NOTE: Duration = Duration::from_secs(600);
 const MEASURE: Duration = Duration::from_secs(24 * 3600);
 
 /// Sweeps until `stop`.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     let (mut sweep, mut note) = (Instant::now() + FIRST, Instant::now());
     let mut measure = Instant::now() + EVERY;
     loop {
-        gateway.clock.seen();
+        gateway.clock().seen();
         if note <= Instant::now() {
             note = Instant::now() + NOTE;
             if let Err(error) = gateway.note_time().await {
@@ -49,7 +50,7 @@ pub async fn run(gateway: Gateway, stop: CancellationToken) {
         }
         if measure <= Instant::now() {
             measure = Instant::now() + MEASURE;
-            if let Err(error) = gateway.store.give_space_back().await {
+            if let Err(error) = gateway.store().give_space_back().await {
                 tracing::error!(?error, "the store could not be measured");
             }
         }

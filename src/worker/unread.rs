@@ -1,5 +1,6 @@
 //! Telling of messages that could not be read and did not come again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -10,11 +11,11 @@ use crate::domain::Gateway;
 const AT_ONCE: usize = 32;
 
 /// Tells until `stop`.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     loop {
         let ready = tokio::select! {
             () = stop.cancelled() => return,
-            ready = gateway.unread.ready() => ready,
+            ready = gateway.unread_queue().ready() => ready,
         };
         if let Err(error) = tell_due(&gateway, ready).await {
             tracing::error!(?error, "messages that could not be read cannot be told");
@@ -26,9 +27,12 @@ pub async fn run(gateway: Gateway, stop: CancellationToken) {
     }
 }
 
-async fn tell_due(gateway: &Gateway, ready: crate::error::Result<()>) -> crate::error::Result<()> {
+async fn tell_due(
+    gateway: &Arc<Gateway>,
+    ready: crate::error::Result<()>,
+) -> crate::error::Result<()> {
     ready?;
-    for claim in gateway.unread.claim(AT_ONCE)? {
+    for claim in gateway.unread_queue().claim(AT_ONCE)? {
         gateway.tell_unread(claim).await?;
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! Looking, once, whether the files that older versions stored are what their names say.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::Gateway;
 
 /// Looks until all is seen, or `stop`; what is left is for the next start.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     if let Err(error) = gateway.verify_media(&stop).await {
         tracing::error!(
             ?error,

@@ -1,5 +1,6 @@
 //! Webhook delivery: claim, sign, POST, settle. At least once, in order per webhook.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ impl Attempt {
 }
 
 /// Delivers until `stop`; a delivery that is under way is finished.
-pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, render: Render, stop: CancellationToken) {
     let mut slots = Slots::default();
     let (ended, mut ends) = mpsc::unbounded_channel();
     while !stop.is_cancelled() {
@@ -65,9 +66,9 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
                 slots.give_back(slot, manner);
                 continue;
             }
-            ready = gateway.deliveries.ready(), if slots.waiting() < WAITING => ready,
+            ready = gateway.delivery_queue().ready(), if slots.waiting() < WAITING => ready,
         };
-        let claims = ready.and_then(|()| gateway.deliveries.claim(WAITING - slots.waiting()));
+        let claims = ready.and_then(|()| gateway.delivery_queue().claim(WAITING - slots.waiting()));
         match claims {
             Ok(claims) => {
                 for claim in claims {
@@ -84,12 +85,12 @@ pub async fn run(gateway: Gateway, render: Render, stop: CancellationToken) {
 }
 
 /// The host that a claim goes to, and the session that it is of. What goes nowhere has no host.
-fn receiver(gateway: &Gateway, claim: &Claim) -> (String, SessionNumber) {
+fn receiver(gateway: &Arc<Gateway>, claim: &Claim) -> (String, SessionNumber) {
     let Some((number, id, _)) = parts(claim) else {
         return (String::new(), SessionNumber(0));
     };
     let hook = gateway.webhook(number, &id).ok().flatten();
-    let target = hook.and_then(|hook| gateway.webhook_client.check_url(&hook.url).ok());
+    let target = hook.and_then(|hook| gateway.webhook_client().check_url(&hook.url).ok());
     (target.map_or_else(String::new, |t| t.authority()), number)
 }
 
@@ -110,29 +111,31 @@ impl Drop for Taken {
 }
 
 /// Delivers one claim in a task of its own.
-fn start(gateway: &Gateway, claim: Claim, render: Render, mut taken: Taken) {
+fn start(gateway: &Arc<Gateway>, claim: Claim, render: Render, mut taken: Taken) {
     let inner = gateway.clone();
-    gateway.tasks.spawn(async move {
+    gateway.tasks().spawn(async move {
         if let Err(error) = deliver(&inner, claim.clone(), render, &mut taken.manner).await {
             tracing::error!(?error, "a webhook delivery could not be read or recorded");
             // Later, not at once: what is damaged would keep a processor busy.
-            let when = inner.clock.now().after(retry_after(claim.attempts + 1));
+            let when = inner.clock().now().after(retry_after(claim.attempts + 1));
             let later =
                 move |tx: &mut crate::store::Tx| queue::retry_at(tx, &claim, when).map(|_| ());
-            let _ = inner.store.write(Durability::Lazy, later).await;
+            let _ = inner.store().write(Durability::Lazy, later).await;
         }
         drop(taken);
     });
 }
 
 async fn deliver(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     claim: Claim,
     render: Render,
     manner: &mut Manner,
 ) -> Result<()> {
     if let Some((number, id, seq)) = parts(&claim) {
-        let found = gateway.store.read(|read| event::find(read, number, seq))?;
+        let found = gateway
+            .store()
+            .read(|read| event::find(read, number, seq))?;
         if let (Some(event), Some(hook)) = (found, gateway.webhook(number, &id)?) {
             let attempt = post(gateway, number, &hook, seq, &event, render).await;
             *manner = attempt.manner();
@@ -141,7 +144,7 @@ async fn deliver(
     }
     // Its session, webhook or event is gone: nobody waits for it.
     gateway
-        .store
+        .store()
         .write(Durability::Lazy, move |tx| {
             queue::done(tx, &claim).map(|_| ())
         })
@@ -156,7 +159,7 @@ fn parts(claim: &Claim) -> Option<(SessionNumber, String, u64)> {
 
 /// One signed POST. The delivery's id stays the same over all tries.
 async fn post(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     number: SessionNumber,
     hook: &Webhook,
     seq: u64,
@@ -164,7 +167,7 @@ async fn post(
     render: Render,
 ) -> Attempt {
     let body = render(&hook.dialect, seq, event);
-    let timestamp = gateway.clock.now().as_ms().to_string();
+    let timestamp = gateway.clock().now().as_ms().to_string();
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
         (
@@ -205,7 +208,7 @@ async fn post(
         headers,
         body: body.into(),
     };
-    let (status, error) = match gateway.webhook_client.send(request).await {
+    let (status, error) = match gateway.webhook_client().send(request).await {
         Ok(response) => {
             let status = response.status().as_u16();
             // The answer is read so that the connection can be used again; its words mean nothing.
@@ -231,20 +234,20 @@ async fn post(
 
 /// Records what became of a try, in one transaction with the queue's own step.
 async fn settle(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     claim: Claim,
     (number, id, seq): (SessionNumber, String, u64),
     event: &Event,
     attempt: Attempt,
 ) -> Result<()> {
-    let now = gateway.clock.now();
+    let now = gateway.clock().now();
     let attempts = claim.attempts + 1;
     let refused = attempt.status.is_some_and(is_refusal) && attempts >= REFUSED_ATTEMPTS;
     let given_up = attempt.error.is_some() && !refused && {
-        let age = gateway.clock.age_of(event.at);
+        let age = gateway.clock().age_of(event.at);
         let lane = (number, id.as_str());
         let asked = |read: &crate::store::Reader| is_given_up(read, lane, seq, attempts, age);
-        gateway.store.read(asked)?
+        gateway.store().read(asked)?
     };
     let dead = attempt.error.is_some() && (refused || given_up);
     let state = match (attempt.error, dead) {
@@ -278,7 +281,7 @@ async fn settle(
         Durability::Lazy
     };
     gateway
-        .store
+        .store()
         .write(durability, move |tx| {
             if state == "pending" {
                 queue::retry_at(tx, &claim, now.after(retry_after(attempts)))?;

@@ -40,7 +40,7 @@ async fn hook(rig: &Rig, token: &str, sink: &Sink) {
 
 fn wake(rig: &Rig) {
     let gateway = rig.server.as_ref().expect("running").gateway();
-    gateway.deliveries.wake();
+    gateway.delivery_queue().wake();
 }
 
 async fn sweep(rig: &Rig) -> usize {
@@ -80,7 +80,7 @@ async fn delivered(rig: &Rig, clock: &Clock, sink: &Sink, count: usize) {
 fn rows(rig: &Rig, table: tables::Table) -> usize {
     let gateway = rig.server.as_ref().expect("running").gateway();
     let rows = gateway
-        .store
+        .store()
         .read(|read| read.prefix(table, b"", None, 9999));
     rows.expect("read").len()
 }

@@ -14,22 +14,22 @@ const MOST: u64 = 1200;
 fn rows(rig: &Rig, table: tables::Table) -> usize {
     let gateway = rig.server.as_ref().expect("running").gateway();
     let rows = gateway
-        .store
+        .store()
         .read(|read| read.prefix(table, b"", None, 100_000));
     rows.expect("read").len()
 }
 
 fn largest(rig: &Rig) -> u64 {
     let gateway = rig.server.as_ref().expect("running").gateway();
-    gateway.store.stats().largest_operation
+    gateway.store().stats().largest_operation
 }
 
 /// Gives session number 1 many events, messages and delivery rows, a few at a time.
 async fn fill(rig: &Rig) {
     let gateway = rig.server.as_ref().expect("running").gateway();
     for page in 0..MANY / 100 {
-        let at = gateway.clock.now();
-        let write = gateway.store.write(Durability::Lazy, move |tx| {
+        let at = gateway.clock().now();
+        let write = gateway.store().write(Durability::Lazy, move |tx| {
             let session = warung::ids::SessionNumber(1);
             for n in page * 100..page * 100 + 100 {
                 let event = warung::domain::event::Event {

@@ -49,10 +49,10 @@ async fn happen(rig: &Rig, session: u32, name: &str) {
     let event = warung::domain::event::Event {
         event: "call.offer".into(),
         session: name.into(),
-        at: gateway.clock.now(),
+        at: gateway.clock().now(),
         data: serde_json::Map::new(),
     };
-    let write = gateway.store.write(Durability::Lazy, move |tx| {
+    let write = gateway.store().write(Durability::Lazy, move |tx| {
         warung::domain::event::append(tx, warung::ids::SessionNumber(session), &event)
     });
     assert!(write.await.expect("written").is_some());
@@ -180,7 +180,7 @@ async fn what_a_crash_interrupted_goes_out_in_its_order() {
     let waiting = rig.server.as_ref().expect("running").gateway().clone();
     eventually("the batch is durable", || async {
         let rows = waiting
-            .store
+            .store()
             .read(|read| read.prefix(tables::OUTBOX, b"", None, 99));
         (rows.expect("read").len() == 12).then_some(())
     })

@@ -319,7 +319,7 @@ async fn a_delivery_that_is_refused_for_good_is_kept_and_can_be_replayed() {
                 .as_ref()
                 .expect("running")
                 .gateway()
-                .deliveries
+                .delivery_queue()
                 .wake();
         } else {
             sink.answer(200);

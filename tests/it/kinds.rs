@@ -552,14 +552,18 @@ async fn with_clock(account: &str) -> (Rig, Sink, Clock) {
 fn lose_patience(rig: &Rig, clock: &Clock) {
     clock.advance(warung::domain::unread::PATIENCE);
     let server = rig.server.as_ref().expect("running");
-    server.gateway().unread.wake();
+    server.gateway().unread_queue().wake();
 }
 
 /// Waits until so many messages that could not be read are waited for.
 async fn waited_for(rig: &Rig, count: usize) {
     eventually(&format!("{count} unread"), || async {
         let server = rig.server.as_ref().expect("running");
-        let due = server.gateway().unread.next_due().expect("readable");
+        let due = server
+            .gateway()
+            .unread_queue()
+            .next_due()
+            .expect("readable");
         (usize::from(due.is_some()) == count).then_some(())
     })
     .await;

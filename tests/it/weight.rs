@@ -449,7 +449,7 @@ async fn a_large_recipient_makes_pages_short_and_loses_nobody() {
 /// What the rows of all messages take, and what was counted for session number 1.
 fn messages(rig: &Rig) -> (usize, u64) {
     let gateway = rig.server.as_ref().expect("running").gateway();
-    let read = gateway.store.read(|read| {
+    let read = gateway.store().read(|read| {
         let rows = read.prefix(tables::MESSAGES, b"", None, usize::MAX)?;
         let counted = read.get(
             tables::META,

@@ -38,7 +38,7 @@ const PAGE: usize = 1000;
 /// The largest document that is taken back: it holds all lists and campaigns of a session.
 const MAX_DOCUMENT: u64 = 4 * MAX_BODY;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::GET, "/backup", backup),
         route(gateway, Method::POST, "/restore", restore).body_limit(MAX_DOCUMENT),
@@ -46,11 +46,11 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 }
 
 /// The document, written while it is sent: no list is ever whole in memory.
-async fn backup(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn backup(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request, None)?;
     let name = format!("{}-backup.json", session.id);
     let (feed, pieces) = tokio::sync::mpsc::channel(2);
-    gateway.clone().tasks.spawn(async move {
+    gateway.clone().tasks().spawn(async move {
         if let Err(error) = write(&gateway, &session, &feed).await {
             let _ = feed.send(Err(error)).await;
         }
@@ -69,8 +69,8 @@ async fn say(feed: &Feed, piece: String) -> Result<()> {
     sent.map_err(|_| Error::invalid("nobody listens"))
 }
 
-async fn write(gateway: &Gateway, session: &Arc<Session>, feed: &Feed) -> Result<()> {
-    let now = gateway.clock.now().to_string();
+async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> Result<()> {
+    let now = gateway.clock().now().to_string();
     say(
         feed,
         format!("{{\"version\":{VERSION},\"createdAt\":\"{now}\",\"lists\":["),
@@ -147,7 +147,7 @@ fn joined<T: Serialize>(rows: &[T], before: usize) -> Result<String> {
 static READING: Semaphore = Semaphore::const_new(1);
 
 /// Makes everything of a document anew, under new ids. All of it is read before anything is made.
-async fn restore(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn restore(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let mut spool = gateway.spool()?;
     while let Some(chunk) = request.chunk().await? {
@@ -183,7 +183,7 @@ enum Read {
 
 /// Makes lists and campaigns as they are read; answers their ids.
 async fn make(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     mut read: mpsc::Receiver<Read>,
 ) -> Result<(Vec<RowId>, Vec<RowId>)> {
@@ -202,7 +202,7 @@ async fn make(
 
 /// Reads the document once, and hands what it holds to the sink, if there is one.
 async fn look(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     spooled: &Arc<Spooled>,
     sink: Option<mpsc::Sender<Read>>,
 ) -> Result<Document> {
@@ -218,7 +218,7 @@ const MAX_VALUES: usize = 2000;
 
 /// Reads a document: what it holds is judged, handed on, and not kept.
 struct Document {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     sink: Option<mpsc::Sender<Read>>,
     allowance: Allowance,
     fields: Object,
@@ -229,7 +229,7 @@ struct Document {
 }
 
 impl Document {
-    fn new(gateway: &Gateway, sink: Option<mpsc::Sender<Read>>) -> Self {
+    fn new(gateway: &Arc<Gateway>, sink: Option<mpsc::Sender<Read>>) -> Self {
         Self {
             gateway: gateway.clone(),
             sink,
@@ -297,7 +297,7 @@ impl<'de> Member<'de> for Document {
 
 /// Reads the lists or the campaigns of a document, one by one.
 struct Each<'a> {
-    gateway: &'a Gateway,
+    gateway: &'a Arc<Gateway>,
     sink: Option<&'a mpsc::Sender<Read>>,
     of_lists: bool,
 }
@@ -405,9 +405,9 @@ type Told = (Object, Parsed, Vec<(u32, State)>);
 const PERSON: &[&str] = &["number", "name", "jobTitle", "companyName", "customFields"];
 
 impl Fields {
-    fn new(gateway: &Gateway, of_list: bool) -> Self {
+    fn new(gateway: &Arc<Gateway>, of_list: bool) -> Self {
         Self {
-            country: gateway.config.default_country_code.clone(),
+            country: gateway.config().default_country_code.clone(),
             of_list,
             allowance: Allowance::new(MAX_VALUES),
             fields: Object::new(),
@@ -459,7 +459,7 @@ fn read_list(fields: Fields) -> Result<ListChange> {
     list_change(&fields, Some(parsed.recipients))
 }
 
-fn read_campaign(gateway: &Gateway, fields: Fields) -> Result<NewCampaign> {
+fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> {
     let (fields, parsed, states) = fields.finish()?;
     let fields = &fields;
     let settings = settings(fields, usual())?;
@@ -491,7 +491,7 @@ fn read_campaign(gateway: &Gateway, fields: Fields) -> Result<NewCampaign> {
 }
 
 /// The file that a campaign showed. It may not be here: the campaign says so when it is resumed.
-fn media(gateway: &Gateway, fields: &Object) -> Result<Option<MediaPart>> {
+fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<MediaPart>> {
     let mut fields = fields.clone();
     if let Some(Value::Object(said)) = fields.get_mut("message") {
         // The file was fetched from there once; it is named by its id since.

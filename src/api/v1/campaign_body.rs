@@ -1,6 +1,7 @@
 //! What a client writes about a campaign, read into the domain's terms.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserializer, Serialize};
@@ -68,9 +69,9 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(gateway: &Gateway, rows: [&'static str; 2]) -> Self {
+    fn new(gateway: &Arc<Gateway>, rows: [&'static str; 2]) -> Self {
         Self {
-            country: gateway.config.default_country_code.clone(),
+            country: gateway.config().default_country_code.clone(),
             rows,
             null_is_none: rows == RECIPIENTS,
             allowance: Allowance::new(MAX_VALUES),
@@ -145,7 +146,7 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Maybe<F> {
 }
 
 /// A body that is a JSON object, or a form with the object in `campaign` and a sheet as a file.
-pub(super) async fn read(gateway: &Gateway, mut request: Request) -> Result<Sent> {
+pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result<Sent> {
     let is_form = request
         .header("content-type")
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
@@ -165,7 +166,7 @@ pub(super) async fn read(gateway: &Gateway, mut request: Request) -> Result<Sent
 }
 
 /// The numbers to suppress, and the fields beside them.
-pub(super) async fn read_numbers(gateway: &Gateway, request: &mut Request) -> Result<Sent> {
+pub(super) async fn read_numbers(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Sent> {
     let fields = Fields::new(gateway, ["numbers", "number"]);
     let (read, held) = request.json_by(Members(fields)).await?;
     let wrong = || Error::invalid("The request body must be a JSON object");
@@ -178,7 +179,7 @@ pub(super) async fn read_numbers(gateway: &Gateway, request: &mut Request) -> Re
     })
 }
 
-async fn read_form(gateway: &Gateway, request: Request) -> Result<Sent> {
+async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
     let mut held = request.share();
     let mut form = request.multipart()?;
     let mut sent = Fields::new(gateway, RECIPIENTS);
@@ -211,7 +212,7 @@ async fn read_form(gateway: &Gateway, request: Request) -> Result<Sent> {
             sent.fields.insert(name, Value::String(value));
         }
     }
-    let country = gateway.config.default_country_code.clone();
+    let country = gateway.config().default_country_code.clone();
     let sheet = match sheet {
         Some(bytes) => Some(read_sheet(bytes.into(), country).await?),
         None => None,
@@ -234,7 +235,10 @@ async fn read_sheet(bytes: bytes::Bytes, country: Option<String>) -> Result<Resu
 }
 
 /// A sheet that is the body, or the file of a form.
-pub(super) async fn only_sheet(gateway: &Gateway, mut request: Request) -> Result<(Sheet, Held)> {
+pub(super) async fn only_sheet(
+    gateway: &Arc<Gateway>,
+    mut request: Request,
+) -> Result<(Sheet, Held)> {
     let is_form = request
         .header("content-type")
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
@@ -244,7 +248,7 @@ pub(super) async fn only_sheet(gateway: &Gateway, mut request: Request) -> Resul
         return Ok((sent.sheet.ok_or_else(none)??, sent.held));
     }
     let (bytes, held) = request.whole().await?.into_bytes();
-    let country = gateway.config.default_country_code.clone();
+    let country = gateway.config().default_country_code.clone();
     Ok((read_sheet(bytes, country).await??, held))
 }
 
@@ -330,7 +334,7 @@ pub(super) struct Said {
 }
 
 /// Reads `message`; `None` when there is none.
-pub(super) fn message(gateway: &Gateway, body: &Object) -> Result<Option<Said>> {
+pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Said>> {
     let message = match body.get("message") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(message)) => message,

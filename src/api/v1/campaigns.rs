@@ -35,7 +35,7 @@ const SHOWN_AT_MOST: usize = 10_000;
 /// How many rows of an export are read at a time.
 const EXPORT_PAGE: usize = 1000;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     let post = |path, handler| route(gateway, Method::POST, path, handler);
     vec![
         route(gateway, Method::POST, "/campaigns", create).body_limit(MAX_BODY),
@@ -66,7 +66,7 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
         post_step(gateway, "/campaigns/{campaignId}/retry", Step::Retry),
         post(
             "/campaigns/{campaignId}/clone",
-            |gateway: Gateway, request| clone(gateway, request),
+            |gateway: Arc<Gateway>, request| clone(gateway, request),
         ),
     ]
 }
@@ -80,7 +80,7 @@ enum Step {
     Retry,
 }
 
-fn post_step(gateway: &Gateway, path: &'static str, what: Step) -> Route {
+fn post_step(gateway: &Arc<Gateway>, path: &'static str, what: Step) -> Route {
     route(
         gateway,
         Method::POST,
@@ -91,7 +91,7 @@ fn post_step(gateway: &Gateway, path: &'static str, what: Step) -> Route {
 
 /// The session that a request names, or the token's own.
 pub(super) fn session_of(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     request: &Request,
     body: Option<&str>,
 ) -> Result<Arc<Session>> {
@@ -101,7 +101,7 @@ pub(super) fn session_of(
 
 /// The session of these names, or the token's own.
 pub(super) fn one_session(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     who: &Principal,
     names: &[Option<&str>],
 ) -> Result<Arc<Session>> {
@@ -113,18 +113,18 @@ pub(super) fn one_session(
 }
 
 /// The sessions whose rows this caller may see.
-pub(super) fn sessions_of(gateway: &Gateway, request: &Request) -> Result<Vec<Arc<Session>>> {
+pub(super) fn sessions_of(gateway: &Arc<Gateway>, request: &Request) -> Result<Vec<Arc<Session>>> {
     let who = caller(gateway, request)?;
     match (&who, named(&[request.query("sessionId")])?) {
         (_, Some(id)) => Ok(vec![gateway.authorise(&who, &id)?]),
         (Principal::Session(own), None) => Ok(vec![own.clone()]),
-        (Principal::Master, None) => Ok(gateway.sessions.all()),
+        (Principal::Master, None) => Ok(gateway.sessions().all()),
     }
 }
 
 /// The campaign in the path. Another session's is as unknown as none.
 fn found(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     request: &Request,
 ) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
     let sessions = sessions_of(gateway, request)?;
@@ -140,7 +140,7 @@ fn found(
     Err(Error::not_found("Campaign not found"))
 }
 
-async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn create(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
@@ -153,7 +153,7 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// The campaign that a body describes, and what is told of its rows.
-fn new_campaign(gateway: &Gateway, sent: &mut Sent) -> Result<(NewCampaign, Told)> {
+fn new_campaign(gateway: &Arc<Gateway>, sent: &mut Sent) -> Result<(NewCampaign, Told)> {
     let body = &sent.fields;
     let name = short_text(body, "name", 200)?.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
@@ -209,7 +209,7 @@ struct Full<'a> {
 
 /// A campaign's answer, with the first of its recipients.
 async fn answered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     (id, campaign, status): (&RowId, &Campaign, StatusCode),
     told: Rows,
@@ -223,7 +223,7 @@ async fn answered(
     Ok(Reply::json(status, &whole))
 }
 
-async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let mut rows = Vec::new();
     for session in sessions_of(&gateway, &request)? {
         for (id, campaign, progress) in gateway.campaigns_of(&session)? {
@@ -354,7 +354,7 @@ fn number(request: &Request, name: &str, usual: usize, most: usize) -> Result<us
     }
 }
 
-async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, campaign, progress) = found(&gateway, &request)?;
     let after = number(&request, "after", 0, u32::MAX as usize)? as u32;
     let limit = number(&request, "limit", SHOWN, SHOWN_AT_MOST)?;
@@ -373,7 +373,7 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &whole))
 }
 
-async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn change(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, campaign, _) = found(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
     named(&[Some(session.id.as_str()), text(&sent.fields, "sessionId")?])?;
@@ -400,13 +400,13 @@ async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &campaign, StatusCode::OK), told).await
 }
 
-async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, ..) = found(&gateway, &request)?;
     gateway.delete_campaign(&session, &id).await?;
     Ok(success("Campaign deleted"))
 }
 
-async fn step(gateway: &Gateway, request: &Request, what: Step) -> Result<Reply> {
+async fn step(gateway: &Arc<Gateway>, request: &Request, what: Step) -> Result<Reply> {
     let (session, id, before, _) = found(gateway, request)?;
     let (campaign, message, more) = match what {
         Step::Start => {
@@ -446,7 +446,7 @@ async fn step(gateway: &Gateway, request: &Request, what: Step) -> Result<Reply>
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn clone(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let (session, id, ..) = found(&gateway, &request)?;
     let body = object_or_nothing(&mut request).await?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
@@ -457,7 +457,7 @@ async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
     answered(&gateway, &session, shown, Rows::Unsaid {}).await
 }
 
-async fn status(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn status(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, campaign, progress) = found(&gateway, &request)?;
     let counts = &progress.counts;
     let done = counts.all_sent() + counts.failed;
@@ -479,7 +479,7 @@ async fn status(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// The recipients as a sheet, made while it is sent.
-async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, _, campaign, _) = found(&gateway, &request)?;
     let name = format!("{}.csv", campaign.name);
     let mut head = String::new();
@@ -522,15 +522,15 @@ fn export_row(page: &mut String, row: &Row) {
     );
 }
 
-async fn template(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn template(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let reply = Reply::bytes("text/csv; charset=utf-8", sheet::TEMPLATE);
     Ok(reply.attachment("recipients.csv"))
 }
 
 /// Campaigns whose time has come and that did not start: there are none unless something is wrong.
-async fn overdue(gateway: Gateway, request: Request) -> Result<Reply> {
-    let now = gateway.clock.now();
+async fn overdue(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+    let now = gateway.clock().now();
     let (mut all, mut late) = (0, Vec::new());
     for session in sessions_of(&gateway, &request)? {
         for (id, campaign, progress) in gateway.campaigns_of(&session)? {
@@ -547,7 +547,7 @@ async fn overdue(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// What the first recipients would read.
-async fn preview(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn preview(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let who = caller(&gateway, &request)?;
     let query = request.query("sessionId").map(str::to_owned);
     let mut sent = read(&gateway, request).await?;
@@ -592,7 +592,7 @@ struct Previews<'a> {
 }
 
 /// What a sheet would bring: its recipients, and every row that would be refused.
-async fn preview_csv(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn preview_csv(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let (sheet, _held) = only_sheet(&gateway, request).await?;
     let parsed = sheet.parsed;

@@ -97,7 +97,11 @@ impl<'de> Member<'de> for Element {
 }
 
 /// Reads one element. An album is several messages; everything else is one.
-pub(super) fn drafts(gateway: &Gateway, element: Element, number: usize) -> Result<Vec<Draft>> {
+pub(super) fn drafts(
+    gateway: &Arc<Gateway>,
+    element: Element,
+    number: usize,
+) -> Result<Vec<Draft>> {
     let shape = || Error::invalid("Invalid message format. \"to\" and \"type\" are required.");
     let exceeded = element.allowance.is_exceeded();
     let mut element = element.members.ok_or_else(shape)?;
@@ -109,7 +113,7 @@ pub(super) fn drafts(gateway: &Gateway, element: Element, number: usize) -> Resu
     if !present("to") || !present("type") {
         return Err(shape());
     }
-    let country = gateway.config.default_country_code.as_deref();
+    let country = gateway.country();
     let to = address(&element, country)?;
     let kind = element.get("type").and_then(Value::as_str);
     let kind = kind.unwrap_or_default().to_owned();
@@ -148,7 +152,7 @@ fn address(element: &Object, country: Option<&str>) -> Result<Jid> {
 }
 
 struct Reader<'a> {
-    gateway: &'a Gateway,
+    gateway: &'a Arc<Gateway>,
     element: &'a Object,
     country: Option<&'a str>,
     to: &'a Jid,

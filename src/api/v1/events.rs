@@ -19,8 +19,8 @@ use crate::ids::SessionNumber;
 /// How many events are read from the log at a time.
 const PAGE: usize = 100;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
-    let open = gateway.config.max_connections;
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    let open = gateway.config().max_connections;
     let places = Places::new((open * 3 / 8).max(2), (open / 8).max(2));
     let stream = move |gateway, request| stream(gateway, request, places.clone());
     vec![route(gateway, Method::GET, "/events", stream)]
@@ -54,7 +54,7 @@ pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
 }
 
 /// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
-async fn stream(gateway: Gateway, request: Request, open: Arc<Open>) -> Result<Reply> {
+async fn stream(gateway: Arc<Gateway>, request: Request, open: Arc<Open>) -> Result<Reply> {
     let who = caller(&gateway, &request)?;
     let only = match (&who, named(&[request.query("sessionId")])?) {
         (_, Some(id)) => Some(gateway.authorise(&who, &id)?),
@@ -65,7 +65,7 @@ async fn stream(gateway: Gateway, request: Request, open: Arc<Open>) -> Result<R
         .header("last-event-id")
         .or_else(|| request.query("lastEventId"))
     {
-        None => *gateway.newest_event.borrow(),
+        None => *gateway.newest_event().borrow(),
         Some(id) => id
             .parse()
             .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
@@ -84,7 +84,7 @@ async fn stream(gateway: Gateway, request: Request, open: Arc<Open>) -> Result<R
         Principal::Master => None,
     };
     // Ends when the client hangs up, the session or its token goes, or the program stops.
-    gateway.clone().tasks.spawn(async move {
+    gateway.clone().tasks().spawn(async move {
         let _place = place;
         let _ = feed(&gateway, only, token, after, sender).await;
     });
@@ -93,13 +93,13 @@ async fn stream(gateway: Gateway, request: Request, open: Arc<Open>) -> Result<R
 
 /// Reads the log whenever it grows and passes it on, until nobody listens.
 async fn feed(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     only: Option<Arc<Session>>,
     token: Option<String>,
     mut after: u64,
     sender: mpsc::Sender<sse::Event>,
 ) -> Option<()> {
-    let mut newest = gateway.newest_event.subscribe();
+    let mut newest = gateway.newest_event();
     let mut session = only.as_ref().map(|session| session.watch());
     loop {
         newest.borrow_and_update();
@@ -130,7 +130,7 @@ async fn feed(
         }
         let gone = only
             .as_ref()
-            .is_some_and(|s| gateway.sessions.by_number(s.number).is_none());
+            .is_some_and(|s| gateway.sessions().by_number(s.number).is_none());
         let revoked = token
             .as_ref()
             .is_some_and(|token| gateway.session_by_token(token).is_none());
@@ -152,8 +152,12 @@ async fn changed(session: &mut Option<watch::Receiver<u64>>) {
 }
 
 /// The next events in the log's order, of one session or of all.
-fn page(gateway: &Gateway, only: Option<&Arc<Session>>, after: u64) -> Result<Vec<(u64, Event)>> {
-    gateway.store.read(|read| match only {
+fn page(
+    gateway: &Arc<Gateway>,
+    only: Option<&Arc<Session>>,
+    after: u64,
+) -> Result<Vec<(u64, Event)>> {
+    gateway.store().read(|read| match only {
         Some(session) => event::after(read, session.number, after, PAGE),
         None => event::after_of_all(read, after, PAGE),
     })

@@ -38,7 +38,7 @@ const MAX_TAG: usize = 64;
 /// How many rows of an export are read at a time.
 const EXPORT_PAGE: usize = 1000;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
     vec![
         route(gateway, M::POST, "/recipient-lists", create).body_limit(MAX_BODY),
@@ -82,7 +82,7 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 }
 
 /// The list in the path. Another session's is as unknown as none.
-fn found(gateway: &Gateway, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
+fn found(gateway: &Arc<Gateway>, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
     let sessions = sessions_of(gateway, request)?;
     let id = RowId::parse(request.param("listId"))
         .ok_or_else(|| Error::invalid("Invalid list ID format"))?;
@@ -156,7 +156,7 @@ struct Full<'a> {
 
 /// A list's answer, with a page of its recipients.
 async fn answered(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     (id, list): (&RowId, &List),
     told: Option<Told>,
@@ -172,7 +172,7 @@ async fn answered(
     Ok(Reply::json(status, &answer))
 }
 
-async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn create(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let who = caller(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
@@ -184,7 +184,7 @@ async fn create(gateway: Gateway, request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &list), told, MADE).await
 }
 
-async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let words = request.query("search").map(str::to_lowercase);
     let tag = request.query("tag");
     let mut rows = Vec::new();
@@ -203,7 +203,7 @@ async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &rows))
 }
 
-async fn stats(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn stats(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let mut lists = Vec::new();
     for session in sessions_of(&gateway, &request)? {
         lists.extend(gateway.lists(&session)?);
@@ -218,7 +218,7 @@ async fn stats(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn search(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn search(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let words = request.param("words").to_owned();
     let mut rows = Vec::new();
     for session in sessions_of(&gateway, &request)? {
@@ -233,7 +233,7 @@ async fn search(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &rows))
 }
 
-async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, list) = found(&gateway, &request)?;
     let number = |name: &str, usual, most| {
         let wrong = || Error::invalid(format!("{name} must be a number up to {most}"));
@@ -254,7 +254,7 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &list), None, how).await
 }
 
-async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn change(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
     let (people, told) = people(&mut sent)?.unzip();
@@ -263,13 +263,13 @@ async fn change(gateway: Gateway, request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &list), told, CHANGED).await
 }
 
-async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     gateway.delete_list(&session, &id).await?;
     Ok(success("Recipient list deleted"))
 }
 
-async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn clone(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let body = object_or_nothing(&mut request).await?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
@@ -278,14 +278,14 @@ async fn clone(gateway: Gateway, mut request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &list), None, MADE).await
 }
 
-async fn mark_used(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn mark_used(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     gateway.mark_list_used(&session, &id).await?;
     Ok(success("List marked as used"))
 }
 
 /// Adds the people of a sheet, or of `recipients`, to those that are there.
-async fn import(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn import(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
     let none = || Error::invalid("No file uploaded");
@@ -315,7 +315,7 @@ struct Imported {
 }
 
 /// The recipients as a sheet that can be imported again, made while it is sent.
-async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, _, list) = found(&gateway, &request)?;
     let name = format!("{}.csv", list.name);
     let mut head = String::new();
@@ -340,8 +340,8 @@ async fn export(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// One person from a body.
-fn one(gateway: &Gateway, body: Object) -> Result<Recipient> {
-    let country = gateway.config.default_country_code.as_deref();
+fn one(gateway: &Arc<Gateway>, body: Object) -> Result<Recipient> {
+    let country = gateway.country();
     let mut parsed = Parsed::from_json(&Value::Object(body), country)?;
     let recipient = parsed.recipients.iter().next().transpose()?;
     match (recipient, parsed.rejected.pop()) {
@@ -353,20 +353,20 @@ fn one(gateway: &Gateway, body: Object) -> Result<Recipient> {
     }
 }
 
-async fn add(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn add(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let recipient = one(&gateway, object(&mut request).await?)?;
     let list = gateway.add_recipient(&session, &id, recipient).await?;
     answered(&gateway, &session, (&id, &list), None, MADE).await
 }
 
-fn number_in_path(gateway: &Gateway, request: &Request) -> Result<PhoneNumber> {
-    let country = gateway.config.default_country_code.as_deref();
+fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
+    let country = gateway.country();
     PhoneNumber::parse(request.param("number"), country)
         .ok_or_else(|| Error::invalid("Invalid recipient number format"))
 }
 
-async fn change_one(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn change_one(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let number = number_in_path(&gateway, &request)?;
     let mut body = object(&mut request).await?;
@@ -385,7 +385,7 @@ async fn change_one(gateway: Gateway, mut request: Request) -> Result<Reply> {
     answered(&gateway, &session, (&id, &list), None, CHANGED).await
 }
 
-async fn remove_one(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn remove_one(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let number = number_in_path(&gateway, &request)?;
     let list = gateway
@@ -395,7 +395,7 @@ async fn remove_one(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// Numbers that want no campaigns, 1,000 at a time.
-async fn suppressed(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn suppressed(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request, None)?;
     let rows = gateway.suppressed(&session, request.query("after"), SHOWN)?;
     let next = rows.last().filter(|_| rows.len() == SHOWN);
@@ -412,7 +412,7 @@ async fn suppressed(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn suppress(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn suppress(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let mut sent = read_numbers(&gateway, &mut request).await?;
     let session = session_of(&gateway, &request, text(&sent.fields, "sessionId")?)?;
@@ -439,7 +439,7 @@ struct Suppressed {
     rejected: Vec<Rejected>,
 }
 
-async fn unsuppress(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn unsuppress(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request, None)?;
     let number = number_in_path(&gateway, &request)?;
     gateway.unsuppress(&session, &number).await?;

@@ -22,7 +22,7 @@ const FORM: u64 = 64 * 1024;
 /// How many files one page of the list holds.
 const PAGE: usize = 100;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::POST, "/media", upload).body_limit(MAX_UPLOAD + FORM),
         route(gateway, Method::GET, "/media", list),
@@ -32,7 +32,7 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 }
 
 /// The address that an upload is answered with, outside of `/api/v1`.
-pub(super) fn files(gateway: &Gateway) -> Mount {
+pub(super) fn files(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/media",
         routes: vec![route(gateway, Method::GET, "/{mediaId}", fetch)],
@@ -41,7 +41,7 @@ pub(super) fn files(gateway: &Gateway) -> Mount {
 }
 
 /// The session whose files are meant: the token's own, or the one that the master key names.
-fn session_of(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
+fn session_of(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
     match (&who, named(&[request.query("sessionId")])?) {
         (_, Some(id)) => gateway.authorise(&who, &id),
@@ -50,7 +50,7 @@ fn session_of(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
     }
 }
 
-async fn upload(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn upload(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let none = || {
         Error::invalid(
@@ -88,7 +88,11 @@ async fn upload(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// Writes a part to disk as it arrives.
-async fn receive(gateway: &Gateway, session: &Arc<Session>, mut part: Part<'_>) -> Result<Upload> {
+async fn receive(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    mut part: Part<'_>,
+) -> Result<Upload> {
     let mut upload = gateway.begin_upload(session, part.filename(), part.content_type())?;
     while let Some(chunk) = part.chunk().await? {
         upload.write(&chunk).await?;
@@ -105,7 +109,7 @@ fn described(id: &MediaId, file: &MediaFile) -> Value {
 }
 
 /// A page of the session's files, and how much all of them take.
-async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let after = request.query("after").map(MediaId::parse).transpose()?;
     let (files, used) = gateway.media_files(&session, after.as_ref(), PAGE)?;
@@ -114,12 +118,12 @@ async fn list(gateway: Gateway, request: Request) -> Result<Reply> {
         "status": "success",
         "files": files.iter().map(|(id, file)| described(id, file)).collect::<Vec<_>>(),
         "next": next.map(|(id, _)| id),
-        "usage": { "files": used.files, "bytes": used.bytes, "quota": gateway.config.media_quota },
+        "usage": { "files": used.files, "bytes": used.bytes, "quota": gateway.config().media_quota },
     });
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn fetch(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn fetch(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let id = MediaId::parse(request.param("mediaId"))
         .map_err(|_| Error::not_found("Media not found"))?;
@@ -140,7 +144,7 @@ pub(super) fn served(request: &Request, file: OpenFile) -> Result<Reply> {
     )
 }
 
-async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let id = MediaId::parse(request.param("mediaId"))
         .map_err(|_| Error::not_found("Media not found"))?;

@@ -20,7 +20,7 @@ use crate::ids::MessageId;
 use crate::jid::recipient;
 use crate::json::{Members, Passed};
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::POST, "/messages", send).body_limit(MAX_BODY),
         route(gateway, Method::GET, "/messages/{messageId}", show),
@@ -34,14 +34,14 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 const MAX_BODY: u64 = 16 << 20;
 
 /// The session that the query names; the body does not count here, but may not name another.
-pub(super) fn session_in_query(gateway: &Gateway, request: &Request) -> Result<Arc<Session>> {
+pub(super) fn session_in_query(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
     let id = named(&[request.query("sessionId")])?
         .ok_or_else(|| Error::invalid("sessionId query parameter is required"))?;
     gateway.authorise(&who, &id)
 }
 
-async fn send(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn send(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let body = request.whole().await?;
     let key = request
@@ -78,7 +78,7 @@ enum Place {
 
 /// Reads elements into drafts, one at a time; the place of those that cannot be read is kept.
 struct Batch {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     session: Arc<Session>,
     drafts: Vec<Draft>,
     places: Vec<Place>,
@@ -89,7 +89,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(gateway: &Gateway, session: &Arc<Session>) -> Self {
+    fn new(gateway: &Arc<Gateway>, session: &Arc<Session>) -> Self {
         Self {
             gateway: gateway.clone(),
             session: session.clone(),
@@ -255,7 +255,7 @@ pub(in crate::api) fn result(outcome: &Outcome) -> Value {
 }
 
 /// How far a message has come.
-async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let id = MessageId::parse(request.param("messageId"))?;
     let message = gateway.message(&session, &id)?;
@@ -280,14 +280,14 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
 }
 
 /// The file of a message, fetched from WhatsApp when it is not here yet.
-async fn file(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn file(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_query(&gateway, &request)?;
     let id = MessageId::parse(request.param("messageId"))?;
     let file = gateway.message_file(&session, &id).await?;
     super::media::served(&request, file)
 }
 
-async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn revoke(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let who = caller(&gateway, &request)?;
     let body = object(&mut request).await?;
     let needed = || Error::invalid("sessionId, messageId, and remoteJid are required.");
@@ -296,7 +296,7 @@ async fn revoke(gateway: Gateway, mut request: Request) -> Result<Reply> {
     let target = MessageId::parse(field("messageId")?.ok_or_else(needed)?)?;
     let jid = field("remoteJid")?.ok_or_else(needed)?;
     let session = gateway.authorise(&who, &id)?;
-    let to = recipient(jid, false, gateway.config.default_country_code.as_deref())
+    let to = recipient(jid, false, gateway.country())
         .ok_or_else(|| Error::invalid("Invalid JID format"))?;
     let outcomes = gateway
         .send(

@@ -13,17 +13,19 @@ mod webhook;
 
 pub(super) use messages::result;
 
+use std::sync::Arc;
+
 use super::{route, rules};
 use crate::domain::Gateway;
 use crate::http::Mount;
 
 /// Where uploaded files are served, outside of its prefix.
-pub fn files(gateway: &Gateway) -> Mount {
+pub fn files(gateway: &Arc<Gateway>) -> Mount {
     media::files(gateway)
 }
 
 /// Its routes.
-pub fn mount(gateway: &Gateway) -> Mount {
+pub fn mount(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/api/v1",
         routes: [

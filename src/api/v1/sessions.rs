@@ -19,7 +19,7 @@ use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
 use crate::jid::PhoneNumber;
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::POST, "/sessions", create),
         listing(gateway),
@@ -66,7 +66,7 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
     ]
 }
 
-async fn create(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     if !request
         .header("x-master-key")
         .is_some_and(|key| gateway.is_master_key(key))
@@ -99,8 +99,8 @@ async fn create(gateway: Gateway, mut request: Request) -> Result<Reply> {
 struct PublicList(Mutex<Option<(u64, Bytes)>>);
 
 impl PublicList {
-    fn get(&self, gateway: &Gateway) -> Result<Bytes> {
-        let version = gateway.sessions.version();
+    fn get(&self, gateway: &Arc<Gateway>) -> Result<Bytes> {
+        let version = gateway.sessions().version();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, list)) = kept.as_ref()
             && *of == version
@@ -108,7 +108,7 @@ impl PublicList {
             return Ok(list.clone());
         }
         let rows: Vec<_> = gateway
-            .sessions
+            .sessions()
             .all()
             .iter()
             .map(|s| row(s, None))
@@ -119,7 +119,7 @@ impl PublicList {
     }
 }
 
-fn listing(gateway: &Gateway) -> Route {
+fn listing(gateway: &Arc<Gateway>) -> Route {
     let public = Arc::new(PublicList::default());
     route(
         gateway,
@@ -133,7 +133,7 @@ fn listing(gateway: &Gateway) -> Route {
 }
 
 /// Public, as documented; tokens and QR codes only for those who may use them.
-fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Reply> {
+fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
     let who = match (request.header("x-master-key"), request.bearer()) {
         (None, None) => {
             if !is_public(gateway, request) {
@@ -146,7 +146,7 @@ fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Rep
         _ => Some(caller(gateway, request)?),
     };
     let rows: Vec<Value> = gateway
-        .sessions
+        .sessions()
         .all()
         .iter()
         .map(|session| Value::Object(row(session, who.as_ref())))
@@ -157,9 +157,9 @@ fn list(gateway: &Gateway, request: &Request, public: &PublicList) -> Result<Rep
 /// Whether the list is shown without a credential. On a listener of this machine alone it is for
 /// programs that ask by themselves, and not for a page whose name was made to lead here, or for
 /// whoever comes through a proxy.
-fn is_public(gateway: &Gateway, request: &Request) -> bool {
+fn is_public(gateway: &Arc<Gateway>, request: &Request) -> bool {
     !request.peer().listener_loopback
-        || gateway.config.legacy == Legacy::Open
+        || gateway.config().legacy == Legacy::Open
         || is_from_here(gateway, request)
 }
 
@@ -188,7 +188,7 @@ fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
     row
 }
 
-async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     let mut shown = row(&session, Some(&Principal::Session(session.clone())));
     let status = session.status();
@@ -204,19 +204,19 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
-async fn delete(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
 }
 
-async fn settings(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn settings(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     Ok(Reply::json(StatusCode::OK, &chosen(&session.settings())))
 }
 
 /// Changes the settings that the body names, and leaves the others.
-async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn change_settings(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     const KNOWN: &[&str] = &[
         "sessionId",
         "autoDownload",
@@ -256,7 +256,7 @@ async fn change_settings(gateway: Gateway, mut request: Request) -> Result<Reply
     let settings = gateway
         .change_settings(&session, move |settings| *settings = new)
         .await?;
-    gateway.campaigns.wake();
+    gateway.wake_campaigns();
     Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
 }
 
@@ -295,7 +295,7 @@ fn chosen(settings: &Settings) -> Value {
 }
 
 /// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.
-async fn qr(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn qr(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     let wanted = request
         .header("accept")
@@ -317,31 +317,31 @@ async fn qr(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(reply.no_store())
 }
 
-async fn pairing_code(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn pairing_code(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     let body = object(&mut request).await?;
     named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
-    let phone = PhoneNumber::parse(phone, gateway.config.default_country_code.as_deref())
+    let phone = PhoneNumber::parse(phone, gateway.country())
         .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
     let code = gateway.pairing_code(&session, &phone).await?;
     let answer = json!({ "status": "success", "code": code });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
 }
 
-async fn logout(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn logout(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     gateway.logout(&session).await?;
     Ok(success(&format!("Session {} logged out.", session.id)))
 }
 
-async fn reconnect(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn reconnect(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     gateway.reconnect(&session).await?;
     Ok(success(&format!("Session {} is reconnecting.", session.id)))
 }
 
-async fn rotate_token(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn rotate_token(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_in_path(&gateway, &request)?;
     let token = gateway.rotate_token(&session).await?;
     let answer = json!({ "status": "success", "token": token });

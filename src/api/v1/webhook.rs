@@ -13,7 +13,7 @@ use crate::domain::webhook::{Registration, V1};
 use crate::error::{Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 
-pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
+pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, Method::POST, "/webhook", set),
         route(gateway, Method::GET, "/webhook", show),
@@ -30,7 +30,7 @@ pub(super) fn routes(gateway: &Gateway) -> Vec<Route> {
 
 /// The session that body or query name.
 fn session(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     request: &Request,
     body: &Map<String, Value>,
     missing: &'static str,
@@ -41,7 +41,7 @@ fn session(
     gateway.authorise(&who, &id)
 }
 
-async fn set(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn set(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let body = object(&mut request).await?;
     let session = session(&gateway, &request, &body, "URL and sessionId are required.")?;
@@ -86,7 +86,7 @@ fn events(body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
     }
 }
 
-async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
     let hook = gateway.effective_webhook(session.number, V1)?;
     let answer = json!({
@@ -98,7 +98,7 @@ async fn show(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn remove(gateway: Gateway, mut request: Request) -> Result<Reply> {
+async fn remove(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
     let wrong = |_| Error::invalid("The request body must be a JSON object");
     let body = object_or_nothing(&mut request).await.map_err(wrong)?;
@@ -110,7 +110,7 @@ async fn remove(gateway: Gateway, mut request: Request) -> Result<Reply> {
     )))
 }
 
-async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn deliveries(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
     let state = request.query("state");
     if state.is_some_and(|s| !["pending", "delivered", "dead"].contains(&s)) {
@@ -137,7 +137,7 @@ async fn deliveries(gateway: Gateway, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn replay(gateway: Gateway, request: Request) -> Result<Reply> {
+async fn replay(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
     gateway
         .replay_delivery(&session, request.param("deliveryId"))

@@ -46,7 +46,7 @@ impl Gateway {
 
     /// Moves a campaign to the status that `next` decides on.
     async fn move_campaign(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         id: &RowId,
         next: impl FnOnce(&mut Campaign) -> Result<Status> + Send + 'static,
@@ -66,7 +66,11 @@ impl Gateway {
     }
 
     /// Starts a campaign now, whatever its time.
-    pub async fn start_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+    pub async fn start_campaign(
+        self: &Arc<Self>,
+        session: &Session,
+        id: &RowId,
+    ) -> Result<Campaign> {
         let now = self.clock.now();
         self.move_campaign(session, id, move |campaign| match campaign.status {
             Status::Draft | Status::Ready => {
@@ -81,7 +85,11 @@ impl Gateway {
     }
 
     /// Pauses a campaign. What is being handed to WhatsApp in this moment still goes.
-    pub async fn pause_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+    pub async fn pause_campaign(
+        self: &Arc<Self>,
+        session: &Session,
+        id: &RowId,
+    ) -> Result<Campaign> {
         self.move_campaign(session, id, |campaign| match campaign.status {
             Status::Sending | Status::Ready => {
                 campaign.detail = None;
@@ -93,7 +101,11 @@ impl Gateway {
     }
 
     /// Goes on where a campaign was paused.
-    pub async fn resume_campaign(&self, session: &Session, id: &RowId) -> Result<Campaign> {
+    pub async fn resume_campaign(
+        self: &Arc<Self>,
+        session: &Session,
+        id: &RowId,
+    ) -> Result<Campaign> {
         let now = self.clock.now();
         self.move_campaign(session, id, move |campaign| {
             if campaign.status != Status::Paused {
@@ -111,7 +123,7 @@ impl Gateway {
     }
 
     /// Takes up again all recipients that failed, except refused rows. Answers how many.
-    pub async fn retry_campaign(&self, session: &Session, id: &RowId) -> Result<usize> {
+    pub async fn retry_campaign(self: &Arc<Self>, session: &Session, id: &RowId) -> Result<usize> {
         let session = self.kept(session)?;
         let mut count = 0;
         let mut from = 0;
@@ -211,7 +223,7 @@ impl Gateway {
 )]
 fn take_up(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     id: &RowId,
     from: u32,

@@ -1,5 +1,7 @@
 //! Making campaigns: from recipients in the request, a sheet, or a list.
 
+use std::sync::Arc;
+
 use super::{
     Address, Campaign, Counts, MediaPart, Message, Progress, REFUSED, Settings, Stage, State,
     Status, rows,
@@ -87,7 +89,7 @@ enum Crowd {
 impl Gateway {
     /// Makes a campaign. One with a time starts by itself; one without waits to be started.
     pub async fn create_campaign(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         new: NewCampaign,
     ) -> Result<(Address, Campaign)> {

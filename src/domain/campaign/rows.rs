@@ -1,5 +1,7 @@
 //! A campaign's rows: reading them, and the steps that keep them in agreement.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{Campaign, Counts, Part, Progress, QUEUE, REFUSED, Stage, State, Status};
@@ -148,7 +150,7 @@ pub(in crate::domain) fn delete_some(
 /// A recipient's message came a step further: its row and the campaign's counts follow.
 pub(in crate::domain) fn moved(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     part: &Part,
     reached: Reached,
@@ -274,7 +276,7 @@ pub(in crate::domain) fn missed(
 /// Receipts come long after the end: they are no end of their own.
 pub(super) fn tell(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     id: &RowId,
     campaign: &Campaign,
@@ -315,7 +317,7 @@ pub fn statistics(counts: &Counts, total: u32) -> serde_json::Value {
 /// Moves a campaign to another status and tells the world.
 pub(super) fn change_status(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     id: &RowId,
     campaign: &mut Campaign,

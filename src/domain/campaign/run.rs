@@ -54,7 +54,7 @@ enum Look {
 }
 
 /// Runs all campaigns until `stop`; messages that are being handed over are waited for.
-pub async fn run(gateway: Gateway, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut changes = gateway.campaigns.watch();
     let mut loops: JoinSet<SessionNumber> = JoinSet::new();
     let mut running: HashSet<SessionNumber> = HashSet::new();
@@ -85,7 +85,7 @@ pub async fn run(gateway: Gateway, stop: CancellationToken) {
 
 /// Runs the campaigns of one session as long as any is live.
 async fn run_session(
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     session: Arc<Session>,
     stop: CancellationToken,
 ) -> SessionNumber {
@@ -182,7 +182,7 @@ impl Gateway {
     }
 
     /// Does the next thing that can be done for a session's campaigns.
-    async fn look(&self, session: &Arc<Session>, turns: &mut Turns) -> Result<Look> {
+    async fn look(self: &Arc<Self>, session: &Arc<Session>, turns: &mut Turns) -> Result<Look> {
         let mut live = self.live_campaigns(session)?;
         if live.is_empty() || self.sessions.by_number(session.number).is_none() {
             return Ok(Look::Over);
@@ -230,7 +230,7 @@ impl Gateway {
         Ok(Look::Wait(earliest))
     }
 
-    async fn start_scheduled(&self, session: &Session, live: &Live) -> Result<Look> {
+    async fn start_scheduled(self: &Arc<Self>, session: &Session, live: &Live) -> Result<Look> {
         match self.start_campaign(session, &live.id).await {
             // Somebody was faster.
             Err(error) if error.kind() != crate::error::ErrorKind::Conflict => Err(error),
@@ -244,7 +244,7 @@ impl Gateway {
         progress.next >= progress.end && progress.waiting == 0 && progress.counts.sending == 0
     }
 
-    async fn complete(&self, session: &Arc<Session>, live: &Live) -> Result<()> {
+    async fn complete(self: &Arc<Self>, session: &Arc<Session>, live: &Live) -> Result<()> {
         let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         let now = self.clock.now();
         self.record(Durability::Sync, move |tx| {

@@ -127,7 +127,7 @@ impl Gateway {
     ///
     /// `took` is how long the last turn took, and then how long this one did.
     pub(super) async fn work(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         live: &Live,
         work: Work,
@@ -143,7 +143,12 @@ impl Gateway {
         done
     }
 
-    async fn take_turn(&self, session: &Arc<Session>, live: &Live, work: Work) -> Result<()> {
+    async fn take_turn(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        live: &Live,
+        work: Work,
+    ) -> Result<()> {
         let turns = self.turns(session, live, work)?;
         let turns = self.checked(session, live, turns).await?;
         let mut jobs = match self.compose_turns(session, live, &turns).await {
@@ -231,7 +236,7 @@ impl Gateway {
 
     /// Writes the messages of those who are written to; the file is uploaded once for all.
     async fn compose_turns(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         live: &Live,
         turns: &[Turn],
@@ -298,7 +303,7 @@ impl Gateway {
     /// Makes it durable that these are written to now, and with which ids. False when the campaign
     /// does not run any more; nothing is written then.
     async fn begin(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         live: &Live,
         turns: Vec<Turn>,
@@ -337,7 +342,12 @@ impl Gateway {
     }
 
     /// Pauses a campaign that cannot go on by itself, and says why.
-    async fn halt(&self, session: &Arc<Session>, live: &Live, why: String) -> Result<()> {
+    async fn halt(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        live: &Live,
+        why: String,
+    ) -> Result<()> {
         tracing::warn!(session = %session.id, campaign = %live.id, "a campaign is paused; its detail says why");
         let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         self.record(Durability::Sync, move |tx| {
@@ -358,7 +368,7 @@ impl Gateway {
 #[expect(clippy::too_many_arguments, reason = "one step of one transaction")]
 fn mark(
     tx: &mut Tx,
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     session: &Session,
     id: &crate::ids::RowId,
     campaign: &Campaign,

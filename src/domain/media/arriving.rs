@@ -36,7 +36,7 @@ impl Arriving {
 
 /// The room of one upload; given back when the value goes.
 pub(super) struct Room {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     session: Arc<Session>,
     bytes: u64,
     /// How much may arrive in all, as it was found when the quota was first short.
@@ -44,7 +44,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(gateway: Gateway, session: Arc<Session>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, session: Arc<Session>) -> Self {
         Self {
             gateway,
             session,

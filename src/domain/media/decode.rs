@@ -15,10 +15,10 @@ use super::webp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// More pixels than this are refused in every format.
-pub const MAX_PIXELS: u64 = 50_000_000;
+pub(super) const MAX_PIXELS: u64 = 50_000_000;
 /// What decoding one picture may take. A camera's JPEG takes a tenth of it: those are scaled
 /// while they are decoded.
-pub const MAX_MEMORY: u64 = 160 << 20;
+pub(super) const MAX_MEMORY: u64 = 160 << 20;
 /// A picture in more passes than this was made to keep a decoder busy.
 const MAX_SCANS: u64 = 100;
 /// The most pixels of all passes together. Programs make ten passes at most.

@@ -21,6 +21,7 @@ impl Effort {
     }
 
     /// As long as the question is answered with yes.
+    #[cfg(feature = "sandbox")]
     pub fn while_true(may_go_on: impl Fn() -> bool + 'static) -> Self {
         Self(Box::new(may_go_on))
     }

@@ -375,6 +375,7 @@ pub fn sniff_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileType> {
 
 /// Tells the type by the first bytes, as far as they tell: an office document whose names come
 /// later is a ZIP file here.
+#[cfg(feature = "sandbox")]
 pub fn sniff_bytes(head: &[u8]) -> FileType {
     match by_magic(head) {
         Some(Magic::Zip) => zip::classify_head(head),

@@ -42,6 +42,7 @@ pub(super) fn classify<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileTyp
 }
 
 /// Looks into the directory as far as it lies in the first bytes.
+#[cfg(feature = "sandbox")]
 pub(super) fn classify_head(head: &[u8]) -> FileType {
     classify(&mut Reader::of_bytes(head)).unwrap_or(FileType::Unknown)
 }

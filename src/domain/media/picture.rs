@@ -1,14 +1,15 @@
 //! Pictures as WhatsApp shows them: JPEG, upright, not larger than a phone's screen needs.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::BufReader;
+#[cfg(feature = "sandbox")]
+use std::io::Cursor;
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, RgbImage};
 
-pub use super::decode::{MAX_MEMORY, MAX_PIXELS};
 use super::decode::{Opened, Pixels, Source, open, unreadable};
 use super::kind::FileType;
 use super::shrink::{Shrink, fitted};
@@ -58,6 +59,7 @@ pub fn prepare(path: &Path, kind: FileType, keep_original: bool) -> Result<Pictu
 }
 
 /// As [`prepare`], of bytes.
+#[cfg(feature = "sandbox")]
 pub fn prepare_bytes(bytes: Vec<u8>, kind: FileType, keep_original: bool) -> Result<Picture> {
     let size = bytes.len() as u64;
     prepare_from(Cursor::new(bytes), size, kind, keep_original)
@@ -98,15 +100,6 @@ fn prepare_from<R: Source + 'static>(
         height: picture.height(),
         thumbnail,
     })
-}
-
-/// A small JPEG of any picture, for messages that only need to show one.
-pub fn thumbnail(path: &Path, kind: FileType) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::internal)?;
-    let mut opened = open(BufReader::new(file), kind)?;
-    let orientation = opened.orientation();
-    let size = fitted(opened.size(), THUMBNAIL_SIDE);
-    thumbnail_of(&on_white(opened, size, orientation)?)
 }
 
 fn upright(size: (u32, u32), orientation: Orientation) -> (u32, u32) {

@@ -1,7 +1,9 @@
 //! Small reads at chosen places of a file or of bytes.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+#[cfg(feature = "sandbox")]
+use std::io::Cursor;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -21,8 +23,10 @@ impl Reader<File> {
     }
 }
 
+#[cfg(feature = "sandbox")]
 impl<'a> Reader<Cursor<&'a [u8]>> {
     /// Reads from memory.
+    #[cfg(feature = "sandbox")]
     pub fn of_bytes(bytes: &'a [u8]) -> Self {
         Self {
             inner: Cursor::new(bytes),

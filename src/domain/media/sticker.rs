@@ -1,8 +1,11 @@
 //! Stickers: WebP, 512 x 512, small, still or moving.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor};
+use std::io::BufReader;
+#[cfg(feature = "sandbox")]
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "sandbox")]
 use std::sync::Arc;
 
 use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
@@ -87,6 +90,7 @@ pub fn make(path: &Path, kind: FileType, effort: &Effort) -> Result<Sticker> {
 }
 
 /// As [`make`], of bytes, whatever the effort.
+#[cfg(feature = "sandbox")]
 pub fn make_bytes(bytes: Vec<u8>, kind: FileType) -> Result<Sticker> {
     let bytes: Arc<[u8]> = bytes.into();
     let boundless = Effort::while_true(|| true);

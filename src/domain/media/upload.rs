@@ -66,7 +66,7 @@ fn is_taken(found: FileType) -> bool {
 impl Gateway {
     /// Begins to take a file, by the name and type that the client gives it.
     pub fn begin_upload(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         name: Option<&str>,
         declared: Option<&str>,

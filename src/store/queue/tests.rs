@@ -144,23 +144,8 @@ async fn a_deleted_lane_is_not_brought_back_by_its_claims() {
     let claims = rig.claim(2);
     rig.write(|tx| delete_page(tx, Q, b"a", 10)).await;
     assert!(!rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(1))).await);
-    assert!(!rig.settle(&claims[0], |tx, c| rewrite(tx, c, b"x")).await);
     assert!(rig.settle(&claims[1], done).await);
     assert_eq!(rig.queue.next_due().unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_rewritten_payload_is_there_after_the_worker_died() {
-    let rig = Rig::new();
-    rig.enqueue("a", Order::ByDue, 0, "to send").await;
-    let claim = rig.claim(1).pop().unwrap();
-    assert!(
-        rig.settle(&claim, |tx, c| rewrite(tx, c, b"sending as 17"))
-            .await
-    );
-    assert!(rig.claim(1).is_empty());
-    drop(claim);
-    assert_eq!(payloads(&rig.claim(1)), ["sending as 17"]);
 }
 
 #[tokio::test]

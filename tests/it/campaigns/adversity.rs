@@ -120,7 +120,7 @@ async fn whatsapp_asks_to_slow_down() {
     let gateway = rig.server.as_ref().expect("running").gateway();
     let done = eventually("the end", || async {
         clock.advance(std::time::Duration::from_secs(40));
-        gateway.campaigns.wake();
+        gateway.wake_campaigns();
         let now = show(&rig, &token, &id).await;
         (now["status"] == "completed").then_some(now)
     })

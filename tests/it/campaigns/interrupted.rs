@@ -105,7 +105,7 @@ impl Cut {
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
         let server = self.rig.server.as_ref().expect("running");
-        server.gateway().campaigns.wake();
+        server.gateway().wake_campaigns();
     }
 
     /// How often a phone got what it had.

@@ -202,7 +202,7 @@ impl History {
     /// The gateway sleeps by the machine's clock; the clock of this history has gone on since.
     fn wake(&self) {
         let server = self.rig.server.as_ref().expect("running");
-        server.gateway().campaigns.wake();
+        server.gateway().wake_campaigns();
     }
 
     /// What must hold at any time.

@@ -49,8 +49,7 @@ impl Paced {
             .as_ref()
             .expect("running")
             .gateway()
-            .campaigns
-            .wake();
+            .wake_campaigns();
     }
 
     async fn sent(&self, id: &str) -> u64 {

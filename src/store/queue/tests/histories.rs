@@ -32,9 +32,6 @@ enum Step {
         nth: usize,
         in_ms: i64,
     },
-    Rewrite {
-        nth: usize,
-    },
     Abandon {
         nth: usize,
     },
@@ -55,7 +52,6 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..6usize).prop_map(|limit| Step::Claim { limit }),
         3 => nth().prop_map(|nth| Step::Done { nth }),
         2 => (nth(), 0..20i64).prop_map(|(nth, in_ms)| Step::Retry { nth, in_ms }),
-        1 => nth().prop_map(|nth| Step::Rewrite { nth }),
         1 => nth().prop_map(|nth| Step::Abandon { nth }),
         1 => (0..4usize).prop_map(|lane| Step::DeleteLane { lane }),
         3 => (1..20i64).prop_map(|ms| Step::Advance { ms }),
@@ -179,17 +175,6 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                         row.attempts += 1;
                     }
                     release(&mut claims, &mut model, claim.seq);
-                }
-            }
-            Step::Rewrite { nth } => {
-                if let Some(claim) = taken(nth, &claims) {
-                    let c = claim.clone();
-                    let found = rig.sync(move |tx| rewrite(tx, &c, b"rewritten")).await;
-                    let row = model.rows.get_mut(&claim.seq);
-                    prop_assert_eq!(found, row.is_some());
-                    if let Some(row) = row {
-                        row.payload = b"rewritten".to_vec();
-                    }
                 }
             }
             Step::Abandon { nth } => {
