@@ -100,6 +100,7 @@ impl Server {
             ..Options::default()
         };
         let store = at_rest::open_store(disk, options, &vault, &seal).await?;
+        event::upgrade_rows(&store).await?;
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
@@ -394,7 +395,7 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 fn last_known_time(store: &Store) -> Result<Option<Timestamp>> {
     store.read(|read| {
         let noted = retention::noted_time(read)?;
-        noted.map_or_else(|| event::newest_time(read), |at| Ok(Some(at)))
+        noted.map_or_else(|| event::log::newest_time(read), |at| Ok(Some(at)))
     })
 }
 

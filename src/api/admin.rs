@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::v1::status_word;
 use super::{docs, route, rules};
 use crate::at_rest;
 use crate::domain::Gateway;
-use crate::domain::session::{Session, State, word};
+use crate::domain::session::{Session, State};
 use crate::domain::vault::private_folder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
@@ -131,9 +132,9 @@ impl Figures {
             State::Connected,
             State::Disconnected,
         ] {
-            let of = |s: &&Arc<Session>| word(s.state()) == word(state);
+            let of = |s: &&Arc<Session>| status_word(s.state()) == status_word(state);
             let count = sessions.iter().filter(of).count();
-            let labels = format!("{{status=\"{}\"}}", word(state));
+            let labels = format!("{{status=\"{}\"}}", status_word(state));
             self.value("sessions", &labels, count as u64);
         }
     }

@@ -12,9 +12,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::Gateway;
-use crate::domain::event::Event;
+use crate::domain::event::delivery::{Due, Payload};
 use crate::error::Result;
 use crate::http::{Method, Metrics, Mount, Reply, Request, Route};
+use crate::time::Timestamp;
 
 /// All dialects and pages, as the listener serves them.
 pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<Metrics>) -> Vec<Mount> {
@@ -26,9 +27,9 @@ pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<Metrics>) -> Vec<Mount> {
     ]
 }
 
-/// The bytes that a webhook of this dialect gets for an event.
-pub fn render(_dialect: &str, number: u64, event: &Event) -> Vec<u8> {
-    v1::events::payload(number, event)
+/// What a webhook gets for an event, in the dialect that made it.
+pub fn render(due: &Due, secret: Option<&str>, now: Timestamp) -> Payload {
+    v1::event_json::delivery(due, secret, now)
 }
 
 /// A route whose handler gets the gateway.

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::Gateway;
 use super::chat;
-use super::event;
+use super::event::{self, ContactOptOut, EventData};
 use super::media::received::{self, Held};
 use super::message::{self, Message};
 use super::optout::OptOut;
@@ -17,7 +15,7 @@ use super::suppression;
 use crate::error::Result;
 use crate::store::record;
 use crate::store::{Durability, Read, Tx, tables};
-use crate::wa::message::{Enclosed, Incoming, Said};
+use crate::wa::message::{Incoming, Said};
 
 impl Gateway {
     /// Stores a batch in one transaction, fsynced.
@@ -63,16 +61,8 @@ impl Gateway {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
                 message::put(tx, key, record::encode(&row)?)?;
-                if let Said::Vote(vote) = &incoming.what {
-                    if let Some(data) = poll::take_vote(tx, &session, incoming, vote)? {
-                        let data = merged(about(incoming), data);
-                        let entry = gateway.event(&session, "poll.vote", data);
-                        newest = event::append(tx, session.number, &entry)?.or(newest);
-                    }
-                } else if !reference::is_heeded(tx, &session, incoming)? {
-                    tracing::info!(session = %session.id, "a message about one that is not its sender's was left out");
-                } else if let Some((name, data)) = told(incoming) {
-                    let entry = gateway.event(&session, name, data);
+                if let Some(data) = event_of(tx, &session, incoming)? {
+                    let entry = gateway.event(&session, data);
                     newest = event::append(tx, session.number, &entry)?.or(newest);
                 }
             }
@@ -113,8 +103,11 @@ fn opt_out(
     let Some(asked) = suppression::heed(tx, session, number, text, now)? else {
         return Ok(None);
     };
-    let data = json!({ "number": number, "suppressed": asked == OptOut::Stop });
-    let entry = gateway.event(session, "contact.optout", data);
+    let data = EventData::ContactOptOut(ContactOptOut {
+        number: number.clone(),
+        suppressed: asked == OptOut::Stop,
+    });
+    let entry = gateway.event(session, data);
     event::append(tx, session.number, &entry)
 }
 
@@ -133,98 +126,16 @@ fn held(what: &Said) -> Option<Box<Held>> {
     }
 }
 
-/// The event for a message that arrived, in the original program's shape (`from`, `text`, `type`),
-/// extended. What the owner writes on the phone is no event, as in the original.
-fn told(incoming: &Incoming) -> Option<(&'static str, Value)> {
-    if incoming.from_me {
-        return None;
+/// What is told of a message that arrived. A vote is opened for it; what speaks of a message that is
+/// not its sender's is told nobody.
+fn event_of(tx: &mut Tx, session: &Session, incoming: &Incoming) -> Result<Option<EventData>> {
+    if let Said::Vote(vote) = &incoming.what {
+        let vote = poll::take_vote(tx, session, incoming, vote)?;
+        return Ok(vote.map(EventData::PollVote));
     }
-    let mut data = about(incoming);
-    let (name, more) = match &incoming.what {
-        Said::Nothing | Said::Vote(_) => return None,
-        Said::Text(text) => ("message.received", json!({ "text": text })),
-        Said::Special { text, what, file } => {
-            let file = file
-                .as_deref()
-                .map(|file| json!({ "media": described(file) }));
-            let told = merged(json!({ "text": text }), json!(what));
-            ("message.received", merged(told, file.unwrap_or_default()))
-        }
-        Said::Other { caption, raw, size } => (
-            "message.received",
-            json!({ "text": caption, "raw": raw, "rawSize": size }),
-        ),
-        Said::Media(enclosed) => (
-            "message.received",
-            json!({ "text": enclosed.caption, "media": described(enclosed) }),
-        ),
-        Said::Location(place) => (
-            "message.received",
-            json!({ "text": place.name, "location": {
-                "latitude": place.latitude, "longitude": place.longitude,
-                "name": place.name, "address": place.address,
-            }}),
-        ),
-        Said::Contacts(cards) => (
-            "message.received",
-            json!({ "text": null, "contacts": cards }),
-        ),
-        Said::Poll { question, options } => (
-            "message.received",
-            json!({ "text": question, "poll": { "question": question, "options": options } }),
-        ),
-        Said::Reaction { target, emoji } => (
-            "message.reaction",
-            json!({ "messageId": target, "emoji": emoji }),
-        ),
-        Said::Edit { target, body } => (
-            "message.edited",
-            json!({ "messageId": target, "text": body }),
-        ),
-        Said::Revoke { target, .. } => ("message.deleted", json!({ "messageId": target })),
-    };
-    if name == "message.received" {
-        data["type"] = json!(incoming.kind);
-        data["quotedId"] = json!(incoming.quoted);
-        data["mentions"] = json!(incoming.mentions);
-        data["mentionsAll"] = json!(incoming.mentions_all);
-        if let Some(inner) = incoming.inner {
-            data["innerType"] = json!(inner);
-        }
-        if let Some(target) = &incoming.comments_on {
-            data["commentsOn"] = json!(target);
-        }
+    if !reference::is_heeded(tx, session, incoming)? {
+        tracing::info!(session = %session.id, "a message about one that is not its sender's was left out");
+        return Ok(None);
     }
-    Some((name, merged(data, more)))
-}
-
-/// Where a message came from, as every event about one tells it.
-pub(super) fn about(incoming: &Incoming) -> Value {
-    json!({
-        "id": incoming.id,
-        "from": incoming.chat,
-        "isGroup": incoming.chat.is_group(),
-        "sender": incoming.sender,
-        "senderNumber": incoming.person.number,
-        "senderLid": incoming.person.lid,
-        "senderName": incoming.push_name,
-        "timestamp": incoming.at.as_secs(),
-    })
-}
-
-fn merged(mut data: Value, more: Value) -> Value {
-    if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
-        data.extend(more);
-    }
-    data
-}
-
-/// What is known of a file before it is fetched.
-fn described(enclosed: &Enclosed) -> Value {
-    let (file, look) = (&enclosed.file, &enclosed.file.look);
-    json!({
-        "kind": enclosed.kind.word(), "mimetype": file.mimetype, "size": file.pointer.length,
-        "fileName": enclosed.name, "width": look.width, "height": look.height,
-        "seconds": look.seconds, "thumbnail": look.thumbnail, "viewOnce": enclosed.view_once,
-    })
+    Ok(event::of_incoming(incoming))
 }

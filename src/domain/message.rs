@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::Gateway;
 use super::campaign::{self, Part};
-use super::event;
+use super::event::{self, EventData, MessageStatus};
 use super::media::received::Held;
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -191,11 +190,15 @@ pub(super) fn advance(
         let (to, at) = (step.progress, gateway.clock.now());
         campaign::rows::moved(tx, gateway, session, part, to, at, step.refusal)?;
     }
-    let data = json!({
-        "id": id, "remoteJid": message.chat, "status": step.progress.word(),
-        "participant": step.by, "timestamp": step.at.as_secs(), "error": step.refusal,
+    let data = EventData::MessageStatus(MessageStatus {
+        id: id.clone(),
+        chat: message.chat,
+        progress: step.progress,
+        by: step.by.cloned(),
+        at: step.at,
+        refusal: step.refusal.map(str::to_owned),
     });
-    let entry = gateway.event(session, "message.status", data);
+    let entry = gateway.event(session, data);
     event::append(tx, session.number, &entry)
 }
 

@@ -28,11 +28,11 @@ pub mod suppression;
 pub mod template;
 pub mod unread;
 pub mod vault;
-pub mod webhook;
 pub mod zone;
 mod zone_rules;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -43,7 +43,7 @@ use self::media::received;
 use self::media::turns::Turns;
 use self::vault::Vault;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::http::client::{Client, Dialer};
 use crate::ids::{IdSource, SessionNumber};
 use crate::seal::Seal;
@@ -60,6 +60,9 @@ const LINKS_OF_ONE: usize = 2;
 /// for blocking work are left to files and to the keys of WhatsApp.
 const SCANS_AT_ONCE: usize = 4;
 const SCANS_OF_ONE: usize = 2;
+
+/// How long until what WhatsApp told is written again while the store fails.
+const STORE_AGAIN: Duration = Duration::from_millis(200);
 
 /// The gateway: everything that a dialect or a worker may ask for. It is shared as an `Arc`.
 ///
@@ -149,7 +152,7 @@ impl Gateway {
             Queue::new(&setup.store, number, setup.clock.clone(), longest_wait)
         };
         Ok(Arc::new(Self {
-            deliveries: queue(webhook::QUEUE, webhook::LONGEST_WAIT),
+            deliveries: queue(event::webhook::QUEUE, event::delivery::LONGEST_WAIT),
             downloads: queue(received::QUEUE, received::LONGEST_WAIT)
                 .at_most_per_lane(received::AT_ONCE),
             unread: queue(unread::QUEUE, unread::PATIENCE),
@@ -281,5 +284,21 @@ impl Gateway {
             });
         }
         Ok(value)
+    }
+
+    /// Writes what WhatsApp told, which it does once: again while the store fails, until the program
+    /// ends. What follows waits behind it, in its order.
+    async fn while_store_fails<F>(&self, write: impl Fn() -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        loop {
+            match write().await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && !self.tasks.is_closed() => {
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Polls of ours: what people answered.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::Gateway;
+use super::event::{Heading, PollVote};
 use super::message;
 use super::session::Session;
 use crate::error::Result;
@@ -43,14 +43,14 @@ fn poll_key(session: SessionNumber, poll: &MessageId) -> Vec<u8> {
     key
 }
 
-/// Opens a vote for a poll of ours and stores it. Answers the event's data; `None` when it is for
-/// somebody else's poll or cannot be opened.
+/// Opens a vote for a poll of ours and stores it. Answers what it says; `None` when it is for somebody
+/// else's poll or cannot be opened.
 pub(super) fn take_vote(
     tx: &mut Tx,
     session: &Session,
     incoming: &Incoming,
     vote: &SealedVote,
-) -> Result<Option<Value>> {
+) -> Result<Option<PollVote>> {
     let Some((_, poll)) = message::own(tx, session.number, &vote.poll)? else {
         return Ok(None);
     };
@@ -86,8 +86,12 @@ pub(super) fn take_vote(
         };
         tx.put(tables::POLL_VOTES, key, record::encode(&row)?);
     }
-    let names: Vec<&String> = chosen.iter().filter_map(|i| options.get(*i)).collect();
-    Ok(Some(json!({ "messageId": vote.poll, "options": names })))
+    let names = chosen.iter().filter_map(|i| options.get(*i)).cloned();
+    Ok(Some(PollVote {
+        heading: Heading::of(incoming),
+        poll: vote.poll.clone(),
+        options: names.collect(),
+    }))
 }
 
 impl Gateway {

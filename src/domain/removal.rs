@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::media::{files, received};
 use super::roster::Roster;
-use super::{Gateway, campaign, event, list, message, unread, webhook};
+use super::{Gateway, campaign, event, list, message, unread};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::{Durability, Read, Store, Tx, queue, tables};
@@ -123,13 +123,13 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     let mut budget = Budget(PAGE);
     budget.delete_lane(tx, received::QUEUE, &prefix)?;
     budget.delete_lane(tx, unread::QUEUE, &prefix)?;
-    for lane in webhook::lanes(tx, session)? {
-        budget.delete_lane(tx, webhook::QUEUE, &lane)?;
+    for lane in event::webhook::lanes(tx, session)? {
+        budget.delete_lane(tx, event::webhook::QUEUE, &lane)?;
     }
     if budget.is_spent() {
         return Ok(budget);
     }
-    let events = event::delete_some(tx, session, budget.left())?;
+    let events = event::log::delete_some(tx, session, budget.left())?;
     budget.spend(events);
     campaign::rows::delete_some(tx, session, &mut budget)?;
     list::delete_some(tx, session, &mut budget)?;

@@ -7,10 +7,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::event::{delivery, log, webhook};
 use super::media::attachment::LIFE;
 use super::message::outbox_key_of;
 use super::send::KEY_LIFE;
-use super::{Gateway, event, message, webhook};
+use super::{Gateway, message};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::record::{self, Record};
@@ -93,7 +94,7 @@ impl Judge {
         }
         let kept = match self.table {
             tables::EVENTS => needed.event(tx, key)?,
-            tables::DELIVERIES => webhook::is_waiting(tx, key, &row)?,
+            tables::DELIVERIES => delivery::is_waiting(tx, key, &row)?,
             // Somebody waits to hear what becomes of a message that is still to go.
             tables::MESSAGES => tx.exists(tables::OUTBOX, outbox_key_of(key))?,
             _ => false,
@@ -102,7 +103,7 @@ impl Judge {
             return Ok(false);
         }
         match self.table {
-            tables::EVENTS => event::remove(tx, key)?,
+            tables::EVENTS => log::remove(tx, key)?,
             tables::MESSAGES => message::forget(tx, key, row.len())?,
             table => tx.delete(table, key),
         }
@@ -132,7 +133,7 @@ struct Needed(HashMap<SessionNumber, Option<u64>>);
 
 impl Needed {
     fn event(&mut self, tx: &Tx, key: &[u8]) -> Result<bool> {
-        let Some((session, seq)) = event::parts(key) else {
+        let Some((session, seq)) = log::parts(key) else {
             return Ok(false);
         };
         let oldest = match self.0.get(&session) {
@@ -143,7 +144,7 @@ impl Needed {
                 oldest
             }
         };
-        Ok(oldest.is_some_and(|oldest| seq >= oldest) || webhook::is_pending(tx, key)?)
+        Ok(oldest.is_some_and(|oldest| seq >= oldest) || delivery::is_pending(tx, key)?)
     }
 }
 
@@ -240,20 +241,24 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::{ContactOptOut, Event, EventData};
 
     #[test]
     fn a_row_with_another_time_is_the_same_row() {
-        let old = record::encode(&crate::domain::event::Event {
-            event: "call.offer".into(),
+        let left = ContactOptOut {
+            number: "6281200000001".into(),
+            suppressed: true,
+        };
+        let old = record::encode(&Event {
             session: "toko".into(),
             at: Timestamp::from_secs(7),
-            data: serde_json::Map::new(),
+            data: EventData::ContactOptOut(left.clone()),
         })
         .expect("encoded");
         let at = Timestamp::from_secs(1_800_000_000);
         let new = redated(&old, at).expect("redated");
-        let event: event::Event = record::decode(&new).expect("an event");
-        assert_eq!((event.at, event.event.as_str()), (at, "call.offer"));
+        let event: Event = record::decode(&new).expect("an event");
+        assert_eq!((event.at, event.data), (at, EventData::ContactOptOut(left)));
         assert_eq!(redated(b"", at), None);
         assert_eq!(redated(b"\x01[]", at), None);
     }

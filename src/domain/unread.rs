@@ -7,16 +7,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use super::Gateway;
-use super::event::{self, Event};
-use super::inbound::about;
+use super::event::{self, Event, EventData, Heading, MessageReceived, ReceivedContent};
 use super::message::{self, Message};
 use super::session::{Session, is_kept};
 use crate::error::Result;
-use crate::ids::{MessageId, SessionNumber};
-use crate::jid::Jid;
+use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, Order};
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -29,19 +26,57 @@ pub const QUEUE: u8 = 4;
 /// How long a message may take to come again.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is kept of a message that could not be read.
+/// What its event gives as the kind of message.
+const UNREADABLE: &str = "unreadable";
+
+/// What is kept of a message that could not be read, in the queue. Stored.
 #[derive(Clone, Serialize, Deserialize)]
 struct Waiting {
     session: String,
-    id: MessageId,
-    chat: Jid,
-    sender: Jid,
-    at: Timestamp,
-    data: Map<String, Value>,
+    heading: Heading,
+    why: WhyUnread,
 }
 
 impl Record for Waiting {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
+        let (session, heading, why) = event::old_unread(version, json)?;
+        Ok(Self {
+            session,
+            heading,
+            why,
+        })
+    }
+}
+
+impl Waiting {
+    /// The key of its message's row.
+    fn row(&self, session: SessionNumber) -> Vec<u8> {
+        let Heading {
+            id, chat, sender, ..
+        } = &self.heading;
+        message::key(session, id, chat, Some(sender))
+    }
+
+    /// The event that tells of it.
+    fn event(self, at: Timestamp) -> Event {
+        let message = MessageReceived {
+            heading: self.heading,
+            kind: UNREADABLE.to_owned(),
+            inner_kind: None,
+            quoted: None,
+            mentions: Vec::new(),
+            mentions_all: false,
+            comments_on: None,
+            content: ReceivedContent::Unreadable(self.why),
+        };
+        Event {
+            session: self.session,
+            at,
+            data: EventData::MessageReceived(Box::new(message)),
+        }
+    }
 }
 
 impl Gateway {
@@ -52,27 +87,17 @@ impl Gateway {
         if heading.from_me || heading.chat.is_status() {
             return;
         }
-        let mut data = about(heading);
-        data["text"] = Value::Null;
-        data["type"] = json!("unreadable");
-        data["reason"] = json!(unread.why.word());
         let waiting = Waiting {
             session: session.id.to_string(),
-            id: heading.id.clone(),
-            chat: heading.chat.clone(),
-            sender: heading.sender.clone(),
-            at: heading.at,
-            data: match data {
-                Value::Object(data) => data,
-                _ => Map::new(),
-            },
+            heading: Heading::of(heading),
+            why: unread.why,
         };
         let due = match unread.why {
             WhyUnread::Undecryptable => self.clock.now().after(PATIENCE),
             WhyUnread::ViewOnce | WhyUnread::ElsewhereOnly => self.clock.now(),
         };
         let number = session.number;
-        let row = message::key(number, &waiting.id, &waiting.chat, Some(&waiting.sender));
+        let row = waiting.row(number);
         let write = || {
             let (waiting, row) = (waiting.clone(), row.clone());
             self.store.write(Durability::Sync, move |tx| {
@@ -101,14 +126,14 @@ impl Gateway {
         let now = self.clock.now();
         self.record(Durability::Sync, move |tx| {
             queue::done(tx, &claim)?;
-            let row = message::key(number, &waiting.id, &waiting.chat, Some(&waiting.sender));
+            let row = waiting.row(number);
             if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
                 return Ok(((), None));
             }
             let message = Message {
-                chat: waiting.chat,
-                sender: Some(waiting.sender),
-                at: waiting.at,
+                chat: waiting.heading.chat.clone(),
+                sender: Some(waiting.heading.sender.clone()),
+                at: waiting.heading.at,
                 text: None,
                 sent: None,
                 progress: None,
@@ -118,12 +143,7 @@ impl Gateway {
                 campaign: None,
             };
             message::put(tx, row, record::encode(&message)?)?;
-            let entry = Event {
-                event: "message.received".to_owned(),
-                session: waiting.session,
-                at: now,
-                data: waiting.data,
-            };
+            let entry = waiting.event(now);
             Ok(((), event::append(tx, number, &entry)?))
         })
         .await

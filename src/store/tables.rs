@@ -117,7 +117,7 @@ tables! {
     /// The delivery log. `sid, event seq, webhook id` -> record.
     DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
     /// What happened in a session, in order. `sid, seq` -> record.
-    EVENTS = "events/1": [U32, U64] => Versioned(1);
+    EVENTS = "events/1": [U32, U64] => Versioned(2);
     /// Index: the events of all sessions in the order of the log. `seq` -> sid (u32).
     EVENT_ORDER = "event_orders/1": [U64] => Raw;
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
@@ -191,6 +191,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         what: "keeps versions from the store that cannot read sealed rows",
         stretch: nothing,
     },
+    Migration {
+        what: "keeps versions from the store that cannot read typed events",
+        stretch: nothing,
+    },
 ];
 
 /// How many rows a stretch takes.
@@ -210,8 +214,9 @@ fn order_events(tx: &mut Tx, after: Option<Vec<u8>>) -> Result<Stretch> {
     })
 }
 
-/// In schema 3 secrets of [`WA`] are sealed. The store has no key: whoever opens it seals them
-/// (`at_rest.rs`).
+/// In schema 3 secrets of [`WA`] are sealed, and in schema 4 [`EVENTS`] are typed. The store has no key
+/// and knows no types: whoever opens it seals the rows (`at_rest.rs`) and writes the events anew
+/// (`domain/event/upgrade.rs`).
 fn nothing(_: &mut Tx, _: Option<Vec<u8>>) -> Result<Stretch> {
     Ok(Stretch {
         rows: 0,

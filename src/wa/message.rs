@@ -144,7 +144,7 @@ pub enum MediaKind {
 
 impl MediaKind {
     /// The word in requests, answers and events.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Video => "video",
@@ -289,7 +289,7 @@ pub enum Shown {
 }
 
 /// One person by both of the names WhatsApp may give them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// The phone number's digits, when known.
     pub number: Option<String>,
@@ -448,8 +448,15 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// The progress of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        use Progress::{Delivered, Failed, Played, Read, Sending, Sent};
+        let all = [Sending, Failed, Sent, Delivered, Read, Played];
+        all.into_iter().find(|progress| progress.as_str() == word)
+    }
+
     /// The word in events and answers.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Sending => "sending",
             Self::Failed => "failed",
@@ -486,7 +493,7 @@ pub struct Unread {
 }
 
 /// Why a message could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhyUnread {
     /// It could not be decrypted; its sender is asked to send it again.
     Undecryptable,
@@ -497,8 +504,14 @@ pub enum WhyUnread {
 }
 
 impl WhyUnread {
+    /// The reason of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Undecryptable, Self::ViewOnce, Self::ElsewhereOnly];
+        all.into_iter().find(|why| why.as_str() == word)
+    }
+
     /// The word in events.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Undecryptable => "undecryptable",
             Self::ViewOnce => "viewOnce",

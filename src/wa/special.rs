@@ -1,13 +1,13 @@
 //! What the rarer kinds of messages say: menus and the answers to them, invitations, orders,
-//! appointments. Written as JSON they are the fields by which events tell them.
+//! appointments. They are stored with their events; v1 tells them by the same fields.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::message::Degrees;
 use crate::ids::MessageId;
 
 /// A message of a rarer kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Special {
     /// The answer to a menu.
@@ -39,7 +39,7 @@ pub enum Special {
 }
 
 /// What somebody chose.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// The id that the menu gave to it.
@@ -55,7 +55,7 @@ pub struct Selection {
 }
 
 /// Something to choose from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Menu {
     /// Its head.
@@ -69,7 +69,7 @@ pub struct Menu {
 }
 
 /// One thing that can be chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Choice {
     /// The id that its answer names.
@@ -88,7 +88,7 @@ pub struct Choice {
 }
 
 /// An invitation to a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invite {
     /// The group.
@@ -102,7 +102,7 @@ pub struct Invite {
 }
 
 /// Where somebody is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Live {
     /// Degrees north.
@@ -116,7 +116,7 @@ pub struct Live {
 }
 
 /// A date.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Appointment {
     /// What it is called.
@@ -141,7 +141,7 @@ pub struct Appointment {
 }
 
 /// An order from a catalogue.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
     /// Its id.
@@ -159,7 +159,7 @@ pub struct Order {
 }
 
 /// A thing that is for sale.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
     /// Its id.
@@ -179,7 +179,7 @@ pub struct Product {
 }
 
 /// Money that is asked for or sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
     /// The sum, in thousandths of the currency.
@@ -191,7 +191,7 @@ pub struct Payment {
 }
 
 /// Stickers to be added to one's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StickerPack {
     /// Its id.
@@ -205,7 +205,7 @@ pub struct StickerPack {
 }
 
 /// The first of several pictures and films.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Album {
     /// How many pictures follow.
     pub images: u32,
@@ -214,7 +214,7 @@ pub struct Album {
 }
 
 /// A message was fastened above the chat, or taken from there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pin {
     /// The message.
@@ -224,7 +224,7 @@ pub struct Pin {
 }
 
 /// A message stays although the others of its chat disappear, or no longer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Keep {
     /// The message.
@@ -234,7 +234,7 @@ pub struct Keep {
 }
 
 /// After how long the messages of a chat disappear.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disappearing {
     /// Seconds; 0 is never.
     pub seconds: u32,

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use warung::domain::event::append;
 use warung::server::Deps;
 use warung::store::faults::SimulatedDisk;
 use warung::store::{Disk, Durability, Read, tables};
 
 use crate::campaigns::{at_once, create, people, person, show, step};
-use crate::support::{Rig, Sink, eventually};
+use crate::support::{Rig, Sink, eventually, opt_out};
 
 /// More than there are slots for receivers that are not known.
 const HANGING: usize = 300;
@@ -46,14 +47,9 @@ impl Hanging {
 /// Records an event of a session.
 async fn happen(rig: &Rig, session: u32, name: &str) {
     let gateway = rig.server.as_ref().expect("running").gateway();
-    let event = warung::domain::event::Event {
-        event: "call.offer".into(),
-        session: name.into(),
-        at: gateway.clock().now(),
-        data: serde_json::Map::new(),
-    };
+    let event = opt_out(name, gateway.clock().now());
     let write = gateway.store().write(Durability::Lazy, move |tx| {
-        warung::domain::event::append(tx, warung::ids::SessionNumber(session), &event)
+        append(tx, warung::ids::SessionNumber(session), &event)
     });
     assert!(write.await.expect("written").is_some());
 }

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use warung::config::Config;
+use warung::domain::event::{ContactOptOut, Event, EventData};
 use warung::sandbox::Sandbox;
 use warung::server::{Deps, Server};
 use warung::store::Disk;
+use warung::time::Timestamp;
 
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -538,4 +540,16 @@ pub async fn read_events(call: Call, done: impl Fn(&[Value]) -> bool) -> Vec<Val
 #[expect(clippy::disallowed_methods, reason = "the rule is for the program")]
 pub fn option(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// An event without a cause, for tests that need many.
+pub fn opt_out(session: &str, at: Timestamp) -> Event {
+    Event {
+        session: session.to_owned(),
+        at,
+        data: EventData::ContactOptOut(ContactOptOut {
+            number: "6281200000001".to_owned(),
+            suppressed: true,
+        }),
+    }
 }

@@ -17,8 +17,7 @@ use crate::domain::Gateway;
 use crate::domain::campaign::control::CampaignChange;
 use crate::domain::campaign::create::NewCampaign;
 use crate::domain::campaign::report::Row;
-use crate::domain::campaign::rows::statistics;
-use crate::domain::campaign::{Campaign, Progress, Stage, Status};
+use crate::domain::campaign::{Campaign, Progress, Stage, Statistics, Status};
 use crate::domain::key::Principal;
 use crate::domain::recipient::{Merged, Recipient, Rejected};
 use crate::domain::session::Session;
@@ -251,16 +250,16 @@ pub(super) fn brief(
     let quiet = settings.pacing.quiet.map(hours);
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     json!({
-        "id": id, "name": campaign.name, "status": campaign.status.word(),
+        "id": id, "name": campaign.name, "status": campaign.status.as_str(),
         "detail": detail(session, campaign), "sessionId": session.id,
         "message": {
-            "type": media.map_or("text", |media| media.kind.word()), "content": message.content,
+            "type": media.map_or("text", |media| media.kind.as_str()), "content": message.content,
             "mediaId": media.map(|media| &media.id),
             "mediaUrl": media.and_then(|media| media.link.as_ref()),
             "fileName": media.and_then(|media| media.file_name.as_ref()),
         },
         "recipientCount": campaign.total, "recipientListId": campaign.list,
-        "statistics": statistics(&progress.counts, campaign.total),
+        "statistics": statistics(&Statistics::of(&progress.counts, campaign.total)),
         "settings": {
             "delayBetweenMessages": settings.pacing.delay.as_millis() as u64,
             "jitter": settings.pacing.jitter, "maxRetries": settings.max_retries,
@@ -315,7 +314,7 @@ pub(super) fn shown(row: &Row) -> Shown<'_> {
         job_title: who.map(|who| who.job_title.as_str()),
         company_name: who.map(|who| who.company.as_str()),
         custom_fields: who.map(|who| &who.fields),
-        status: state.stage.word(),
+        status: state.stage.as_str(),
         message_id: state.message.as_ref(),
         sent_at: at(false),
         failed_at: at(true),
@@ -363,7 +362,7 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         .campaign_rows(&session, &campaign, after, limit, move |state| {
             wanted
                 .as_deref()
-                .is_none_or(|word| word == state.stage.word())
+                .is_none_or(|word| word == state.stage.as_str())
         })
         .await?;
     let mut whole = full(&session, &id, &campaign, &progress, &rows);
@@ -438,7 +437,7 @@ async fn step(gateway: &Arc<Gateway>, request: &Request, what: Step) -> Result<R
     };
     let mut answer = json!({
         "status": "success", "message": message, "campaignId": id,
-        "campaignStatus": campaign.status.word(), "detail": detail(&session, &campaign),
+        "campaignStatus": campaign.status.as_str(), "detail": detail(&session, &campaign),
     });
     if let (Value::Object(answer), Value::Object(more)) = (&mut answer, more) {
         answer.extend(more);
@@ -470,9 +469,9 @@ async fn status(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         _ => "inactive",
     };
     let answer = json!({
-        "campaignId": id, "name": campaign.name, "status": campaign.status.word(),
+        "campaignId": id, "name": campaign.name, "status": campaign.status.as_str(),
         "detail": detail(&session, &campaign), "isActive": campaign.status == Status::Sending,
-        "queueStatus": queue, "statistics": statistics(counts, campaign.total),
+        "queueStatus": queue, "statistics": statistics(&Statistics::of(counts, campaign.total)),
         "lastMessageTime": progress.last_sent.map(|at| at.to_string()), "progress": percent,
     });
     Ok(Reply::json(StatusCode::OK, &answer))
@@ -515,7 +514,7 @@ fn export_row(page: &mut String, row: &Row) {
             who.map_or("", |who| &who.name),
             who.map_or("", |who| &who.job_title),
             who.map_or("", |who| &who.company),
-            state.stage.word(),
+            state.stage.as_str(),
             &sent.map(|at| at.to_string()).unwrap_or_default(),
             state.error.as_deref().unwrap_or_default(),
         ],
@@ -640,4 +639,13 @@ pub(super) fn person(who: &Recipient) -> Person<'_> {
         company_name: &who.company,
         custom_fields: &who.fields,
     }
+}
+
+/// How far a campaign has come, in the original program's words, extended.
+pub(super) fn statistics(numbers: &Statistics) -> Value {
+    json!({
+        "total": numbers.total, "sent": numbers.sent, "failed": numbers.failed,
+        "pending": numbers.pending, "sending": numbers.sending,
+        "delivered": numbers.delivered, "read": numbers.read,
+    })
 }

@@ -1,15 +1,13 @@
-//! The event stream, and the shape of an event for v1's webhooks: the original program's
-//! `{"event","sessionId","data","timestamp"}`, with the event's number as `id`.
+//! The event stream.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::event_json::body;
 use super::route;
 use super::rules::{caller, named};
 use crate::domain::Gateway;
-use crate::domain::event::{self, Event};
 use crate::domain::key::Principal;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,29 +27,6 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
 /// Open streams by credential: a session's number, or the master key. Each holds a connection for as
 /// long as it likes, so that they may not take all of them.
 type Open = Places<Option<SessionNumber>>;
-
-/// The bytes of an event, for webhooks and streams alike.
-pub(in crate::api) fn payload(number: u64, event: &Event) -> Vec<u8> {
-    let mut data = event.data.clone();
-    if let (Some(id), Some(media)) = (event.data.get("id"), data.get_mut("media"))
-        && let Some(id) = id.as_str()
-    {
-        let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-        let session = &event.session;
-        media["url"] = json!(format!("/api/v1/messages/{id}/media?sessionId={session}"));
-    }
-    if let Some(id) = event.data.get("mediaId").and_then(Value::as_str) {
-        data.insert("url".into(), json!(format!("/media/{id}")));
-    }
-    let body = json!({
-        "id": number,
-        "event": event.event,
-        "sessionId": event.session,
-        "data": data,
-        "timestamp": event.at.to_string(),
-    });
-    body.to_string().into_bytes()
-}
 
 /// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
 async fn stream(gateway: Arc<Gateway>, request: Request, open: Arc<Open>) -> Result<Reply> {
@@ -104,18 +79,22 @@ async fn feed(
     loop {
         newest.borrow_and_update();
         loop {
-            let page = page(gateway, only.as_ref(), after).inspect_err(|error| {
+            let page = gateway.events_after(only.as_deref(), after, PAGE);
+            let page = page.inspect_err(|error| {
                 tracing::error!(?error, "the event log cannot be read");
             });
             let page = page.ok()?;
             let full = page.len() >= PAGE;
             for (number, event) in page {
                 after = number;
-                let data = String::from_utf8(payload(number, &event)).ok()?;
+                // What the owner writes on the phone is no event in v1, as in the original program.
+                if event.is_own_message() {
+                    continue;
+                }
                 let event = sse::Event {
                     id: number.to_string(),
-                    name: event.event,
-                    data,
+                    name: event.kind().as_str().to_owned(),
+                    data: body(number, &event).to_string(),
                 };
                 sender.send(event).await.ok()?;
             }
@@ -149,16 +128,4 @@ async fn changed(session: &mut Option<watch::Receiver<u64>>) {
     if !told {
         std::future::pending().await
     }
-}
-
-/// The next events in the log's order, of one session or of all.
-fn page(
-    gateway: &Arc<Gateway>,
-    only: Option<&Arc<Session>>,
-    after: u64,
-) -> Result<Vec<(u64, Event)>> {
-    gateway.store().read(|read| match only {
-        Some(session) => event::after(read, session.number, after, PAGE),
-        None => event::after_of_all(read, after, PAGE),
-    })
 }

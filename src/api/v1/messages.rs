@@ -265,7 +265,7 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         "remoteJid": message.chat,
         "fromMe": message.sender.is_none(),
         "sender": message.sender,
-        "delivery": message.progress.map(|p| p.word()),
+        "delivery": message.progress.map(|p| p.as_str()),
         "error": message.refusal,
         "timestamp": message.at.to_string(),
     });

@@ -4,6 +4,7 @@ mod backup;
 mod campaign_body;
 mod campaigns;
 mod elements;
+pub mod event_json;
 pub mod events;
 mod lists;
 mod media;
@@ -12,6 +13,7 @@ mod sessions;
 mod webhook;
 
 pub(super) use messages::result;
+pub(super) use sessions::status_word;
 
 use std::sync::Arc;
 

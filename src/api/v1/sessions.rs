@@ -13,7 +13,7 @@ use crate::config::Legacy;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::pacing::Pacing;
-use crate::domain::session::{Limits, Session, Settings, State, word};
+use crate::domain::session::{Limits, Session, Settings, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -174,7 +174,7 @@ fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
     let status = session.status();
     let mut row = Map::new();
     row.insert("sessionId".into(), json!(session.id));
-    row.insert("status".into(), json!(word(status.state)));
+    row.insert("status".into(), json!(status_word(status.state)));
     let detail = match status.state {
         State::Connected if !entitled => "Connected",
         _ => &status.detail,
@@ -354,4 +354,15 @@ pub(super) fn success(message: &str) -> Reply {
         StatusCode::OK,
         &json!({ "status": "success", "message": message }),
     )
+}
+
+/// The word for a state, as the original program writes it.
+pub(in crate::api) fn status_word(state: State) -> &'static str {
+    match state {
+        State::Created => "CREATING",
+        State::Connecting => "CONNECTING",
+        State::Pairing => "GENERATING_QR",
+        State::Connected => "CONNECTED",
+        State::Disconnected | State::LoggedOut => "DISCONNECTED",
+    }
 }

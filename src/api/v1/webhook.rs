@@ -8,8 +8,10 @@ use super::route;
 use super::rules::{caller, named, object, object_or_nothing, text};
 use super::sessions::success;
 use crate::domain::Gateway;
+use crate::domain::event::EventKind;
+use crate::domain::event::delivery::DeliveryState;
+use crate::domain::event::webhook::{Registration, V1};
 use crate::domain::session::Session;
-use crate::domain::webhook::{Registration, V1};
 use crate::error::{Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 
@@ -52,6 +54,8 @@ async fn set(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
             .to_owned(),
         secret: text(&body, "secret")?.map(str::to_owned),
         events: events(&body)?,
+        // What the owner writes on the phone is no event in v1, as in the original program.
+        own_messages: false,
     };
     let secret = gateway.set_webhook(&session, V1, V1, registration).await?;
     let mut answer = json!({
@@ -65,25 +69,29 @@ async fn set(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
 }
 
 /// The events that a registration asks for: a list, or names with commas between.
-fn events(body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
+fn events(body: &Map<String, Value>) -> Result<Option<Vec<EventKind>>> {
     let wrong = || Error::invalid("events must be an array of event names");
     match body.get("events") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(names)) => Ok(Some(
-            names
-                .split(',')
-                .map(str::trim)
-                .filter(|n| !n.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )),
-        Some(Value::Array(names)) => names
-            .iter()
-            .map(|name| name.as_str().map(str::to_owned).ok_or_else(wrong))
-            .collect::<Result<_>>()
-            .map(Some),
+        Some(Value::String(names)) => {
+            let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
+            names.map(event).collect::<Result<_>>().map(Some)
+        }
+        Some(Value::Array(names)) => {
+            let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
+            let names = names.ok_or_else(wrong)?.into_iter();
+            names.map(event).collect::<Result<_>>().map(Some)
+        }
         Some(_) => Err(wrong()),
     }
+}
+
+fn event(name: &str) -> Result<EventKind> {
+    EventKind::parse(name).ok_or_else(|| {
+        let known = EventKind::ALL.map(EventKind::as_str).join(", ");
+        let shown: String = name.chars().take(64).collect();
+        Error::invalid(format!("Unknown event: {shown}. Known events: {known}"))
+    })
 }
 
 async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
@@ -112,17 +120,17 @@ async fn remove(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
 
 async fn deliveries(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
-    let state = request.query("state");
-    if state.is_some_and(|s| !["pending", "delivered", "dead"].contains(&s)) {
-        return Err(Error::invalid("state must be pending, delivered or dead"));
-    }
+    let state = match request.query("state").map(DeliveryState::parse) {
+        Some(None) => return Err(Error::invalid("state must be pending, delivered or dead")),
+        state => state.flatten(),
+    };
     let limit = match request.query("limit").map(str::parse::<usize>) {
         None => 50,
         Some(Ok(limit @ 1..=500)) => limit,
         Some(_) => return Err(Error::invalid("limit must be a number from 1 to 500")),
     };
     let rows: Vec<Value> = gateway
-        .deliveries(session.number, state.map(str::to_owned), limit)
+        .deliveries(session.number, state, limit)
         .await?
         .into_iter()
         .map(|(id, d)| {

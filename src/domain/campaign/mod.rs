@@ -60,11 +60,11 @@ impl Status {
             Self::Paused,
             Self::Completed,
         ];
-        all.into_iter().find(|status| status.word() == word)
+        all.into_iter().find(|status| status.as_str() == word)
     }
 
     /// The word, as the original program writes it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
             Self::Ready => "ready",
@@ -238,6 +238,41 @@ impl Counts {
     }
 }
 
+/// How far a campaign has come, in numbers of recipients: `total` is the sum of `pending`, `sending`,
+/// `sent` and `failed`; who read it is in `delivered` and in `sent` too. Stored in events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// All of the campaign.
+    pub total: u32,
+    /// Those whose message WhatsApp took.
+    pub sent: u32,
+    /// Those given up.
+    pub failed: u32,
+    /// Those that wait for their turn.
+    pub pending: u32,
+    /// Those whose message is on its way to WhatsApp.
+    pub sending: u32,
+    /// Those whose phone has it.
+    pub delivered: u32,
+    /// Those who saw it.
+    pub read: u32,
+}
+
+impl Statistics {
+    /// The numbers of a campaign of so many recipients.
+    pub fn of(counts: &Counts, total: u32) -> Self {
+        Self {
+            total,
+            sent: counts.all_sent(),
+            failed: counts.failed,
+            pending: counts.pending(total),
+            sending: counts.sending,
+            delivered: counts.delivered + counts.read,
+            read: counts.read,
+        }
+    }
+}
+
 /// How far a recipient has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
@@ -267,11 +302,11 @@ impl Stage {
             Self::Read,
             Self::Failed,
         ];
-        all.into_iter().find(|stage| stage.word() == word)
+        all.into_iter().find(|stage| stage.as_str() == word)
     }
 
     /// The word in answers.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Sending => "sending",

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
-use super::{Campaign, Counts, Part, Progress, QUEUE, REFUSED, Stage, State, Status};
+use super::{Campaign, Counts, Part, Progress, QUEUE, REFUSED, Stage, State, Statistics, Status};
 use crate::domain::Gateway;
+use crate::domain::event::{self, CampaignProgress, CampaignStatus, EventData};
+use crate::domain::removal;
 use crate::domain::roster::{Place, Roster};
 use crate::domain::session::Session;
-use crate::domain::{event, removal};
 use crate::error::{Error, Result};
 use crate::ids::{RowId, SessionNumber};
 use crate::store::queue::{self, Order};
@@ -297,21 +296,14 @@ pub(super) fn tell(
     }
     progress.told_at = Some(now);
     put_progress(tx, campaign.roster, progress)?;
-    let data = json!({
-        "campaignId": id, "name": campaign.name, "status": campaign.status.word(),
-        "statistics": statistics(&progress.counts, campaign.total),
+    let data = EventData::CampaignProgress(CampaignProgress {
+        id: id.clone(),
+        name: campaign.name.clone(),
+        status: campaign.status,
+        statistics: Statistics::of(&progress.counts, campaign.total),
     });
-    let entry = gateway.event(session, "campaign.progress", data);
+    let entry = gateway.event(session, data);
     event::append(tx, session.number, &entry)
-}
-
-/// Counts in the original program's words, extended. `total` is `pending + sending + sent + failed`.
-pub fn statistics(counts: &Counts, total: u32) -> serde_json::Value {
-    json!({
-        "total": total, "sent": counts.all_sent(), "failed": counts.failed,
-        "pending": counts.pending(total), "sending": counts.sending,
-        "delivered": counts.delivered + counts.read, "read": counts.read,
-    })
 }
 
 /// Moves a campaign to another status and tells the world.
@@ -327,10 +319,13 @@ pub(super) fn change_status(
     campaign.updated_at = Some(gateway.clock.now());
     put(tx, session.number, id, campaign)?;
     let counts = progress(tx, campaign.roster)?.counts;
-    let data = json!({
-        "campaignId": id, "name": campaign.name, "status": status.word(),
-        "detail": campaign.detail, "statistics": statistics(&counts, campaign.total),
+    let data = EventData::CampaignStatus(CampaignStatus {
+        id: id.clone(),
+        name: campaign.name.clone(),
+        status,
+        detail: campaign.detail.clone(),
+        statistics: Statistics::of(&counts, campaign.total),
     });
-    let entry = gateway.event(session, "campaign.status", data);
+    let entry = gateway.event(session, data);
     event::append(tx, session.number, &entry)
 }

@@ -104,7 +104,7 @@ impl Gateway {
         let original = if keep_original { ",original" } else { "" };
         let key = FileKey {
             sha256: found.hash,
-            purpose: format!("{}{original}", kind.word()),
+            purpose: format!("{}{original}", kind.as_str()),
         };
         let row = row_key(session.number, &key);
         let lock = self.uploads.of(&row);
@@ -218,7 +218,7 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
         if found.family() == family {
             return Ok(());
         }
-        let (word, mime) = (kind.word(), found.mime());
+        let (word, mime) = (kind.as_str(), found.mime());
         Err(Error::new(
             ErrorKind::UnsupportedMedia,
             format!("A message of type {word} needs {what}; this file is {mime}"),

@@ -5,17 +5,18 @@ use std::fs::File;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::files::OpenFile;
 use super::folder::Arrived;
 use super::kind;
 use crate::domain::Gateway;
+use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
 use crate::domain::message::{self, Message};
 use crate::domain::send::not_connected;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
+use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
 use crate::store::{Durability, Read, Tx, record, tables};
 use crate::time::Timestamp;
@@ -234,11 +235,14 @@ impl Gateway {
         let id = message::id_of(&row)?;
         match self.file_of(&session, &id, row, &message).await {
             Ok(file) => {
-                let data = json!({
-                    "messageId": id, "from": message.chat, "mediaId": file.kept,
-                    "mimetype": file.mime, "fileName": file.name, "size": file.size,
-                });
-                self.publish(&session, "message.media", data).await;
+                let outcome = FetchOutcome::Fetched {
+                    id: file.kept,
+                    mimetype: file.mime,
+                    name: file.name,
+                    size: file.size,
+                };
+                self.publish_fetch(&session, id, message.chat, outcome)
+                    .await;
                 self.settle_download(claim).await
             }
             Err(error) if self.is_tried_again(&error, claim.attempts, message.at) => {
@@ -253,14 +257,23 @@ impl Gateway {
             }
             Err(error) => {
                 tracing::warn!(session = %session.id, kind = ?error.kind(), "a received file could not be fetched");
-                let data = json!({
-                    "messageId": id, "from": message.chat, "mediaId": null,
-                    "error": error.detail(),
-                });
-                self.publish(&session, "message.media", data).await;
+                let outcome = FetchOutcome::Failed(error.detail().to_owned());
+                self.publish_fetch(&session, id, message.chat, outcome)
+                    .await;
                 self.settle_download(claim).await
             }
         }
+    }
+
+    async fn publish_fetch(
+        &self,
+        session: &Session,
+        id: MessageId,
+        chat: Jid,
+        outcome: FetchOutcome,
+    ) {
+        let data = EventData::MessageMedia(MessageMedia { id, chat, outcome });
+        self.publish(session, data).await;
     }
 
     async fn settle_download(&self, claim: Claim) -> Result<()> {

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use warung::domain::event::Event;
 use warung::domain::message::Message;
-use warung::domain::webhook::{Delivery, Webhook};
+use warung::domain::event::delivery::Delivery;
+use warung::domain::event::webhook::Webhook;
 use warung::store::record::decode;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,57 +1,17 @@
-//! What happened, as webhooks and event streams tell it: one durable log per gateway.
+//! The log of events: one per gateway, in order.
 
 use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use super::{removal, session, webhook};
+use super::Event;
+use crate::domain::session::Session;
+use crate::domain::{Gateway, removal};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::store::{Read, Tx, record, tables};
 use crate::time::Timestamp;
 
-/// One entry of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// What kind: `message.received`, `session.update` and so on.
-    pub event: String,
-    /// The session's name.
-    pub session: String,
-    /// When it was recorded.
-    pub at: Timestamp,
-    /// What it says, in the original program's shape, extended.
-    pub data: Map<String, Value>,
-}
-
-impl Record for Event {
-    const VERSION: u8 = 1;
-}
-
-/// The names of all events, as a webhook may ask for them.
-pub const NAMES: &[&str] = &[
-    "session.update",
-    "message.received",
-    "message.status",
-    "message.edited",
-    "message.deleted",
-    "message.reaction",
-    "message.media",
-    "poll.vote",
-    "campaign.progress",
-    "campaign.status",
-    "contact.optout",
-    "call.offer",
-    "group.update",
-];
-
-/// Records an event and one delivery per webhook that wants it, in the caller's transaction.
-/// Answers its number in the log; `None` when the session was removed meanwhile.
-pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Option<u64>> {
-    if !session::is_kept(tx, &event.session, session)? {
-        return Ok(None);
-    }
+/// Writes an event behind all others; answers its number.
+pub(super) fn put(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<u64> {
     let seq = tx.next_seq("events")?;
     tx.put(tables::EVENTS, key(session, seq), record::encode(event)?);
     tx.put(
@@ -59,12 +19,11 @@ pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Opti
         seq.to_be_bytes(),
         session.0.to_be_bytes(),
     );
-    webhook::enqueue(tx, session, &event.event, seq, event.at)?;
-    Ok(Some(seq))
+    Ok(seq)
 }
 
 /// The events of one session after `seq`, oldest first.
-pub fn after(
+fn after(
     read: &impl Read,
     session: SessionNumber,
     seq: u64,
@@ -79,7 +38,7 @@ pub fn after(
 }
 
 /// The events of all sessions after `seq`, oldest first.
-pub fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Event)>> {
+fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Event)>> {
     let mut from = seq.saturating_add(1).to_be_bytes().to_vec();
     let to = u64::MAX.to_be_bytes().to_vec();
     let mut events = Vec::new();
@@ -104,15 +63,34 @@ pub fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64
     Ok(events)
 }
 
+impl Gateway {
+    /// The events after `seq` in the log's order, of one session or of all.
+    pub fn events_after(
+        &self,
+        session: Option<&Session>,
+        seq: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Event)>> {
+        self.store.read(|read| match session {
+            Some(session) => after(read, session.number, seq, limit),
+            None => after_of_all(read, seq, limit),
+        })
+    }
+}
+
 /// Removes an event by its key.
-pub(super) fn remove(tx: &mut Tx, key: &[u8]) -> Result<()> {
+pub(in crate::domain) fn remove(tx: &mut Tx, key: &[u8]) -> Result<()> {
     tx.delete(tables::EVENTS, key);
     tx.delete(tables::EVENT_ORDER, &seq_of(key)?.to_be_bytes());
     Ok(())
 }
 
 /// Removes up to `limit` events of a session; answers how many.
-pub(super) fn delete_some(tx: &mut Tx, session: SessionNumber, limit: usize) -> Result<usize> {
+pub(in crate::domain) fn delete_some(
+    tx: &mut Tx,
+    session: SessionNumber,
+    limit: usize,
+) -> Result<usize> {
     let mut keys = Vec::new();
     tx.for_each_prefix(tables::EVENTS, &session.0.to_be_bytes(), |key, _| {
         keys.push(key.to_vec());
@@ -153,7 +131,7 @@ pub fn key(session: SessionNumber, seq: u64) -> Vec<u8> {
 }
 
 /// Session and number of the event with this key.
-pub(super) fn parts(key: &[u8]) -> Option<(SessionNumber, u64)> {
+pub(in crate::domain) fn parts(key: &[u8]) -> Option<(SessionNumber, u64)> {
     let (session, seq) = key.split_first_chunk::<4>()?;
     let session = SessionNumber(u32::from_be_bytes(*session));
     Some((session, u64::from_be_bytes(seq.try_into().ok()?)))

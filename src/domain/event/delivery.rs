@@ -1,0 +1,394 @@
+//! Deliveries of events to webhooks: what became of each try, and when the next one is made.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::webhook::{MOST, PAGE, QUEUE, Webhook, lane, lane_parts, payload, seq_of};
+use super::{Event, EventKind, log};
+use crate::domain::Gateway;
+use crate::domain::session::Session;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SessionNumber;
+use crate::store::queue::{self, Claim, Order};
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, tables};
+use crate::time::Timestamp;
+
+/// How long a delivery is tried before it becomes a dead letter.
+const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// The longest wait between two tries.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// How often a delivery is tried that the receiver calls wrong in itself (400, 404, 410, 422 ...).
+const REFUSED_ATTEMPTS: u32 = 6;
+
+/// A delivery that is due: which event goes where.
+pub struct Due {
+    /// The session.
+    pub session: SessionNumber,
+    /// The webhook's id.
+    pub webhook_id: String,
+    /// The webhook.
+    pub webhook: Webhook,
+    /// The event's number in the log.
+    pub seq: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What a dialect makes of an event for its webhooks.
+pub struct Payload {
+    /// Headers, beside those that every delivery has.
+    pub headers: Vec<(String, String)>,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+}
+
+/// What became of one try.
+pub struct Attempt {
+    /// The receiver's answer.
+    pub status: Option<u16>,
+    /// What went wrong, in fixed words.
+    pub error: Option<&'static str>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// When a delivery that failed `attempts` times is tried again: 2 s, 8 s, 30 s, 2 min, 8 min, 30 min,
+/// then every hour.
+fn retry_after(attempts: u32) -> Duration {
+    let secs = match attempts {
+        0 | 1 => 2,
+        2 => 8,
+        3 => 30,
+        4 => 120,
+        5 => 480,
+        6 => 1800,
+        _ => return LONGEST_WAIT,
+    };
+    Duration::from_secs(secs)
+}
+
+/// How long a delivery that was tried so often has waited at least, by its waits and not by a clock.
+fn tried_for(attempts: u32) -> Duration {
+    (1..attempts.min(1000)).map(retry_after).sum()
+}
+
+/// Whether a delivery that failed `attempts` times is given up, because nobody took it for days.
+///
+/// Each delivery has its own days, by the waits between its tries: an event's time may come from a
+/// clock that was wrong. When those of the one before it passed in vain, an event as old needs no
+/// days of its own, or a receiver that is gone would hold up its lane for ever.
+fn is_given_up(
+    read: &impl Read,
+    lane: (SessionNumber, &str),
+    seq: u64,
+    attempts: u32,
+    age: Duration,
+) -> Result<bool> {
+    if tried_for(attempts) > HORIZON {
+        return Ok(true);
+    }
+    if age <= HORIZON {
+        return Ok(false);
+    }
+    let (number, webhook) = lane;
+    let (from, to) = (log::key(number, 0), log::key(number, seq));
+    for (key, row) in read.range(tables::DELIVERIES, from..to, 2 * MOST, true)? {
+        if key.get(12..) == Some(webhook.as_bytes()) {
+            return Ok(record::decode::<Delivery>(&row)?.given_up);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a delivery of this event was tried or replayed and still waits.
+pub(in crate::domain) fn is_pending(read: &impl Read, event: &[u8]) -> Result<bool> {
+    for (key, row) in read.prefix(tables::DELIVERIES, event, None, MOST)? {
+        if is_waiting(read, &key, &row)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the delivery of this log entry still waits. A damaged entry is for `warung check` to tell.
+pub(in crate::domain) fn is_waiting(read: &impl Read, key: &[u8], row: &[u8]) -> Result<bool> {
+    let pending =
+        record::decode::<Delivery>(row).is_ok_and(|entry| entry.state == DeliveryState::Pending);
+    if !pending || key.len() < 12 {
+        return Ok(false);
+    }
+    let lane = [&key[..4], &key[12..]].concat();
+    Ok(queue::lane_len(read, QUEUE, &lane)? > 0)
+}
+
+/// Whether the receiver says that this very delivery is wrong, so that trying for days would only
+/// hold up those behind it.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 409 | 423 | 425 | 429)
+}
+
+/// How a delivery stands. Stored by its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Waits for its next try.
+    Pending,
+    /// The receiver took it.
+    Delivered,
+    /// Given up; it can be replayed.
+    Dead,
+}
+
+impl DeliveryState {
+    /// The word in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The state of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Pending, Self::Delivered, Self::Dead];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// The log entry of one delivery. Stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The event's number in the log.
+    pub event_id: u64,
+    /// What it is about.
+    pub event: EventKind,
+    /// How it stands.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The receiver's last answer.
+    pub http_status: Option<u16>,
+    /// What went wrong last, in fixed words.
+    pub last_error: Option<String>,
+    /// When it was last tried.
+    pub at: Timestamp,
+    /// How long the last try took.
+    pub duration_ms: u64,
+    /// Whether it is dead because nobody took it for days.
+    #[serde(default)]
+    pub given_up: bool,
+}
+
+impl Record for Delivery {
+    const VERSION: u8 = 1;
+}
+
+/// The key of a delivery's log entry: session, event, webhook.
+fn delivery_key(session: SessionNumber, seq: u64, webhook: &str) -> Vec<u8> {
+    let mut key = log::key(session, seq);
+    key.extend_from_slice(webhook.as_bytes());
+    key
+}
+
+impl Gateway {
+    /// What a claim of the queue asks for; `None` when its session, webhook or event is gone.
+    pub fn due_delivery(&self, claim: &Claim) -> Result<Option<Due>> {
+        let Some(((session, id), seq)) = lane_parts(&claim.lane).zip(seq_of(&claim.payload)) else {
+            return Ok(None);
+        };
+        let event = self.store.read(|read| log::find(read, session, seq))?;
+        let found = event.zip(self.webhook(session, id)?);
+        Ok(found.map(|(event, webhook)| Due {
+            session,
+            webhook_id: id.to_owned(),
+            webhook,
+            seq,
+            event,
+        }))
+    }
+
+    /// Settles a claim that nobody waits for any more.
+    pub async fn drop_delivery(&self, claim: Claim) -> Result<()> {
+        let done = move |tx: &mut crate::store::Tx| queue::done(tx, &claim).map(|_| ());
+        self.store.write(Durability::Lazy, done).await
+    }
+
+    /// Tries a claim later that could not be read or recorded: what is damaged would keep a processor
+    /// busy.
+    pub async fn postpone_delivery(&self, claim: Claim) -> Result<()> {
+        let when = self.clock.now().after(retry_after(claim.attempts + 1));
+        let later = move |tx: &mut crate::store::Tx| queue::retry_at(tx, &claim, when).map(|_| ());
+        self.store.write(Durability::Lazy, later).await
+    }
+
+    /// Records what became of a try, in one transaction with the queue's own step.
+    pub async fn settle_delivery(&self, claim: Claim, due: Due, attempt: Attempt) -> Result<()> {
+        let now = self.clock.now();
+        let attempts = claim.attempts + 1;
+        let (number, id, seq) = (due.session, due.webhook_id, due.seq);
+        let refused = attempt.status.is_some_and(is_refusal) && attempts >= REFUSED_ATTEMPTS;
+        let given_up = attempt.error.is_some() && !refused && {
+            let age = self.clock.age_of(due.event.at);
+            let lane = (number, id.as_str());
+            self.store
+                .read(|read| is_given_up(read, lane, seq, attempts, age))?
+        };
+        let state = match attempt.error {
+            None => DeliveryState::Delivered,
+            Some(_) if refused || given_up => DeliveryState::Dead,
+            Some(_) => DeliveryState::Pending,
+        };
+        if state == DeliveryState::Dead {
+            tracing::warn!(
+                event = seq,
+                status = attempt.status,
+                "a webhook delivery is given up; it can be replayed"
+            );
+        }
+        let entry = Delivery {
+            event_id: seq,
+            event: due.event.kind(),
+            state,
+            attempts,
+            http_status: attempt.status,
+            last_error: attempt.error.map(str::to_owned),
+            at: now,
+            duration_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
+            given_up,
+        };
+        let row = record::encode(&entry)?;
+        // A settled row that a crash takes back is delivered once more: at least once.
+        let durability = match state {
+            DeliveryState::Dead => Durability::Sync,
+            _ => Durability::Lazy,
+        };
+        self.store
+            .write(durability, move |tx| {
+                if state == DeliveryState::Pending {
+                    queue::retry_at(tx, &claim, now.after(retry_after(attempts)))?;
+                } else {
+                    queue::done(tx, &claim)?;
+                }
+                // A session that was removed meanwhile leaves no log.
+                if tx.exists(tables::EVENTS, &log::key(number, seq))? {
+                    tx.put(tables::DELIVERIES, delivery_key(number, seq, &id), row);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The newest deliveries of a session, newest first; those of one state when it is given.
+    pub async fn deliveries(
+        &self,
+        number: SessionNumber,
+        state: Option<DeliveryState>,
+        limit: usize,
+    ) -> Result<Vec<(String, Delivery)>> {
+        // Dead letters may lie far below the newest deliveries: page after page is looked at, and
+        // not where others wait for it.
+        self.scan(number, move |read| {
+            let from = number.0.to_be_bytes().to_vec();
+            let mut to = after_prefix(number);
+            let mut found = Vec::new();
+            while found.len() < limit {
+                let rows = read.range(tables::DELIVERIES, from.clone()..to, PAGE, true)?;
+                let Some((last, _)) = rows.last() else { break };
+                to = last.clone();
+                for (key, value) in rows {
+                    let delivery: Delivery = record::decode(&value)?;
+                    let wanted = state.is_none_or(|s| s == delivery.state);
+                    if wanted && found.len() < limit {
+                        let webhook = String::from_utf8_lossy(key.get(12..).unwrap_or_default());
+                        found.push((format!("{}-{webhook}", delivery.event_id), delivery));
+                    }
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// How many deliveries of all sessions wait, tried or not.
+    pub fn deliveries_waiting(&self) -> Result<u64> {
+        self.store.read(|read| queue::len(read, QUEUE))
+    }
+
+    /// Puts a dead letter back into the queue, at the end of its lane.
+    pub async fn replay_delivery(&self, session: &Session, delivery: &str) -> Result<()> {
+        let missing = || Error::not_found("Delivery not found");
+        let (seq, webhook) = delivery.split_once('-').ok_or_else(missing)?;
+        let seq: u64 = seq.parse().map_err(|_| missing())?;
+        let number = session.number;
+        let missing_hook = self.webhook(number, webhook)?.is_none();
+        let log_key = delivery_key(number, seq, webhook);
+        let lane = lane(number, webhook);
+        let now = self.clock.now();
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let row = tx.get(tables::DELIVERIES, &log_key)?.ok_or_else(missing)?;
+                let mut entry: Delivery = record::decode(&row)?;
+                if entry.state != DeliveryState::Dead {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "Only dead deliveries can be replayed",
+                    ));
+                }
+                if missing_hook {
+                    return Err(Error::not_found("The webhook of this delivery was removed"));
+                }
+                if log::find(tx, number, seq)?.is_none() {
+                    return Err(Error::not_found(
+                        "The event of this delivery is no longer kept",
+                    ));
+                }
+                queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;
+                entry.state = DeliveryState::Pending;
+                tx.put(tables::DELIVERIES, log_key, record::encode(&entry)?);
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// The end of all keys that begin with the session's number.
+fn after_prefix(number: SessionNumber) -> Vec<u8> {
+    number
+        .0
+        .checked_add(1)
+        .map_or_else(|| vec![0xff; 5], |next| next.to_be_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_grow_and_stay_within_an_hour() {
+        let waits: Vec<_> = (1..20).map(retry_after).collect();
+        assert!(waits.windows(2).all(|w| w[0] <= w[1]));
+        assert_eq!(waits.last(), Some(&LONGEST_WAIT));
+    }
+
+    #[test]
+    fn a_delivery_has_three_days_by_its_own_waits() {
+        let days = (1..).find(|attempts| tried_for(*attempts) > HORIZON);
+        assert_eq!(days, Some(79));
+        assert!(tried_for(u32::MAX) > HORIZON);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_for_days_and_what_is_wrong_in_itself_is_not() {
+        for passing in [401, 403, 408, 429, 500, 502, 503] {
+            assert!(!is_refusal(passing), "{passing}");
+        }
+        for refusal in [400, 404, 405, 410, 413, 422] {
+            assert!(is_refusal(refusal), "{refusal}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What a session's connection tells, and what follows from it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::pairing::QR_RAN_OUT;
+use super::{Session, State};
+use crate::domain::Gateway;
+use crate::domain::event::{CallOffer, EventData, GroupUpdate, SessionUpdate};
+use crate::jid::Jid;
+use crate::wa::message::{Signal, Timer};
+
+impl Gateway {
+    /// Hears what a session's connection tells, until it is stopped and all of it is worked on.
+    pub(super) async fn listen(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut heard: mpsc::UnboundedReceiver<Signal>,
+        stopped: &CancellationToken,
+    ) {
+        let mut batch = Vec::new();
+        loop {
+            let more = heard.recv_many(&mut batch, 256);
+            if stopped.run_until_cancelled(more).await.is_none() {
+                heard.close();
+                heard.recv_many(&mut batch, 256).await;
+            }
+            if batch.is_empty() {
+                return;
+            }
+            let mut receipts = Vec::new();
+            for signal in batch.drain(..) {
+                match signal {
+                    Signal::Receipt(receipt) => receipts.push(receipt),
+                    other => self.hear(session, other).await,
+                }
+            }
+            if !receipts.is_empty() {
+                self.note_receipts(session, receipts).await;
+            }
+        }
+    }
+
+    async fn hear(self: &Arc<Self>, session: &Arc<Session>, signal: Signal) {
+        use State::{Connecting, Disconnected, Pairing};
+        match signal {
+            Signal::Qr { code, seconds } => {
+                let ends = self.clock.now().after(Duration::from_secs(seconds));
+                session.change(|status| status.qr = Some((code, ends)));
+                self.announce(session, Pairing, "Scan QR code").await;
+            }
+            Signal::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
+            Signal::Paired => {
+                self.note_paired(session).await;
+                // Saving the pairing may take longer than the new connection.
+                if !session.is_connected() {
+                    self.announce(session, Connecting, "Paired; connecting...")
+                        .await;
+                }
+            }
+            Signal::PairingFailed(why) => {
+                tracing::debug!(session = %session.id, why, "pairing failed");
+                self.announce(session, Pairing, "Pairing failed; scan again")
+                    .await;
+            }
+            Signal::PasskeyAsked => {
+                let detail = "WhatsApp asks for a passkey to link this account, which a gateway cannot give; \
+                              link with a phone whose WhatsApp has no passkey set, or remove it there first";
+                self.announce(session, Pairing, detail).await;
+            }
+            Signal::Connected { number, lid, name } => {
+                self.note_connected(session, number, lid, name).await;
+            }
+            Signal::Named(name) => self.note_name(session, name).await,
+            Signal::Disconnected(_) => {
+                let detail = "Connection closed. Reconnecting...";
+                self.announce(session, Disconnected, detail).await;
+            }
+            Signal::Unreachable(why) => {
+                tracing::debug!(session = %session.id, why, "WhatsApp cannot be reached");
+                self.announce(
+                    session,
+                    Disconnected,
+                    "WhatsApp cannot be reached; trying again",
+                )
+                .await;
+            }
+            Signal::LoggedOut(why) => self.note_logged_out(session, &why).await,
+            Signal::Replaced => {
+                let detail = "Another program uses this pairing; stop it, then reconnect";
+                self.end(session, Disconnected, detail).await;
+            }
+            Signal::Banned { seconds, why } => {
+                let until = self.clock.now().after(Duration::from_secs(seconds));
+                let detail = format!(
+                    "WhatsApp banned this account until {until} ({why}); send less and wait, then reconnect"
+                );
+                self.end(session, Disconnected, &detail).await;
+            }
+            Signal::Outdated => {
+                let detail = "WhatsApp refuses this version of its web client; update Warung, or set whatsapp_version";
+                self.end(session, Disconnected, detail).await;
+            }
+            Signal::Refused(why) => {
+                let detail = format!("WhatsApp refused the connection ({why}); trying again");
+                self.announce(session, Disconnected, &detail).await;
+            }
+            Signal::Call {
+                id,
+                from,
+                person,
+                video,
+                at,
+            } => {
+                let data = EventData::CallOffer(CallOffer {
+                    id,
+                    from,
+                    person,
+                    video,
+                    at,
+                });
+                self.publish_told(session, data).await;
+            }
+            Signal::Group {
+                group,
+                by,
+                action,
+                participants,
+                subject,
+                timer,
+                at,
+            } => {
+                if let Some(seconds) = timer {
+                    let set = at.as_secs();
+                    self.note_group_timer(session, &group, Timer { seconds, set })
+                        .await;
+                }
+                let data = EventData::GroupUpdate(GroupUpdate {
+                    group,
+                    action,
+                    by,
+                    participants,
+                    subject,
+                    at,
+                });
+                self.publish_told(session, data).await;
+            }
+            Signal::Unread(unread) => self.note_unread(session, &unread).await,
+            Signal::Receipt(_) => {}
+        }
+    }
+
+    /// Sets state and detail, and tells the world when they changed.
+    pub(super) async fn announce(&self, session: &Session, state: State, detail: &str) {
+        let changed = session.change(|status| {
+            status.state = state;
+            status.detail = detail.to_owned();
+            if state != State::Pairing {
+                status.qr = None;
+            }
+        });
+        if changed {
+            tracing::info!(session = %session.id, ?state, "session state");
+            let detail = detail.to_owned();
+            let data = EventData::SessionUpdate(SessionUpdate { state, detail });
+            self.publish(session, data).await;
+        }
+    }
+
+    async fn note_connected(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        number: Option<String>,
+        lid: Option<Jid>,
+        name: String,
+    ) {
+        session.change(|status| {
+            status.paired = true;
+            status.number.clone_from(&number);
+            status.lid.clone_from(&lid);
+            if !name.is_empty() {
+                status.name.clone_from(&name);
+            }
+        });
+        self.update_row(session, move |row| {
+            row.paired = true;
+            row.logged_out = None;
+            row.phone = number;
+            row.lid = lid;
+            if !name.is_empty() {
+                row.name = name;
+            }
+        })
+        .await;
+        session.logins.fetch_add(1, Ordering::SeqCst);
+        let detail = connected_detail(&session.status().name);
+        self.announce(session, State::Connected, &detail).await;
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks
+            .spawn(async move { gateway.resend_interrupted(&session).await });
+    }
+
+    async fn note_name(&self, session: &Session, name: String) {
+        session.change(|status| status.name.clone_from(&name));
+        if session.is_connected() {
+            self.announce(session, State::Connected, &connected_detail(&name))
+                .await;
+        }
+        self.update_row(session, move |row| row.name = name).await;
+    }
+}
+
+fn connected_detail(name: &str) -> String {
+    format!(
+        "Connected as {}",
+        if name.is_empty() { "Unknown" } else { name }
+    )
+}

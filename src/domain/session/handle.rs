@@ -1,0 +1,216 @@
+//! One session while the program runs: its status, its connection, and who waits for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::row::Row;
+use super::{Settings, State, Status};
+use crate::ids::{MessageId, SessionId, SessionNumber};
+use crate::time::Timestamp;
+use crate::wa::link::Link;
+
+/// One session.
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// The number of its rows.
+    pub number: SessionNumber,
+    /// When it was made.
+    pub created_at: Timestamp,
+    pub(super) token: RwLock<String>,
+    pub(super) settings: RwLock<Settings>,
+    status: Mutex<Status>,
+    /// Rises with each change of status.
+    changed: watch::Sender<u64>,
+    /// Rises with each login; a send that lost its connection waits for the next.
+    pub(super) logins: AtomicU64,
+    /// Hazard: starting and stopping hold this lock over an await, so that they never overlap.
+    pub(super) link: Arc<tokio::sync::Mutex<Option<Arc<Link>>>>,
+    /// The same link, for those who only use it.
+    current: RwLock<Option<Arc<Link>>>,
+    /// How many requests to send are being worked on; campaigns let them go first.
+    ordinary: watch::Sender<usize>,
+    /// Messages that the last run did not finish sending, in their order.
+    interrupted: Mutex<Vec<MessageId>>,
+    /// How many steps there are until none of them is left: waiting, and being sent.
+    interrupted_steps: watch::Sender<usize>,
+    /// Rises with each change of any session.
+    any_change: Arc<AtomicU64>,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: SessionId,
+        row: &Row,
+        token: String,
+        status: Status,
+        any_change: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            id,
+            number: row.number,
+            created_at: row.created_at,
+            token: RwLock::new(token),
+            settings: RwLock::new(row.settings.clone()),
+            status: Mutex::new(status),
+            changed: watch::Sender::new(0),
+            logins: AtomicU64::new(0),
+            link: Arc::default(),
+            current: RwLock::new(None),
+            ordinary: watch::Sender::new(0),
+            interrupted: Mutex::new(Vec::new()),
+            interrupted_steps: watch::Sender::new(0),
+            any_change,
+        }
+    }
+
+    pub(super) fn set_interrupted(&self, ids: Vec<MessageId>) {
+        self.interrupted_steps
+            .send_replace(usize::from(!ids.is_empty()));
+        *self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// Takes the messages that the last run did not finish sending. They are under way until the
+    /// second value is dropped.
+    pub(in crate::domain) fn take_interrupted(&self) -> (Vec<MessageId>, UnderWay<'_>) {
+        let mut interrupted = self
+            .interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let ids = std::mem::take(&mut *interrupted);
+        if ids.is_empty() {
+            // Whoever has taken them may be at it still.
+            self.interrupted_steps.send_modify(|n| *n += 1);
+        }
+        (ids, UnderWay(&self.interrupted_steps))
+    }
+
+    /// Waits until what the last run interrupted was sent or given up, or `patience` ends.
+    pub(in crate::domain) async fn interrupted_done(&self, patience: Duration) {
+        let mut steps = self.interrupted_steps.subscribe();
+        let _ = tokio::time::timeout(patience, steps.wait_for(|n| *n == 0)).await;
+    }
+
+    /// Its bearer token.
+    pub fn token(&self) -> String {
+        self.token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What its owner chose.
+    pub fn settings(&self) -> Settings {
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A request to send begins; it ends when the value is dropped.
+    pub(in crate::domain) fn ordinary_send(&self) -> OrdinarySend<'_> {
+        self.ordinary.send_modify(|n| *n += 1);
+        OrdinarySend(&self.ordinary)
+    }
+
+    /// Waits until no request to send is being worked on, or `patience` ends.
+    pub(in crate::domain) async fn ordinary_sends_done(&self, patience: Duration) {
+        let mut sends = self.ordinary.subscribe();
+        let _ = tokio::time::timeout(patience, sends.wait_for(|n| *n == 0)).await;
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether it can send now.
+    pub fn is_connected(&self) -> bool {
+        self.state() == State::Connected
+    }
+
+    /// Its state alone.
+    pub fn state(&self) -> State {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .state
+    }
+
+    /// Tells of each change of status.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// How often it has logged in since the program started.
+    pub fn logins(&self) -> u64 {
+        self.logins.load(Ordering::SeqCst)
+    }
+
+    /// The connection, while the session runs.
+    pub fn link(&self) -> Option<Arc<Link>> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_current(&self, link: Option<Arc<Link>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// Waits until `wanted` holds or `patience` ends.
+    pub async fn wait_until(&self, patience: Duration, wanted: impl Fn(&Status) -> bool) -> bool {
+        let mut changes = self.watch();
+        let arrive = async {
+            while !wanted(&self.status()) {
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(patience, arrive)
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Changes the status; answers whether what people see of it changed.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Status)) -> bool {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = (status.state, status.detail.clone());
+        change(&mut status);
+        let visible = before != (status.state, status.detail.clone());
+        drop(status);
+        self.any_change.fetch_add(1, Ordering::SeqCst);
+        self.changed.send_modify(|n| *n += 1);
+        visible
+    }
+}
+
+/// A request to send that is being worked on.
+pub(in crate::domain) struct OrdinarySend<'a>(&'a watch::Sender<usize>);
+
+impl Drop for OrdinarySend<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+/// Messages of the last run that are being sent again.
+pub(in crate::domain) struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}

@@ -1,0 +1,353 @@
+//! The life of a session: loaded, made, connected, closed, deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::pairing::{NOT_PAIRED, logged_out_detail};
+use super::row::Row;
+use super::token::token_purpose;
+use super::{Session, Settings, State, Status};
+use crate::domain::{Gateway, message, removal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{SessionId, SessionNumber};
+use crate::store::{Durability, Read, record, tables};
+use crate::wa::backend::Backend;
+use crate::wa::link::{Link, Options};
+
+/// How many sessions connect at the same time after a start.
+const CONNECTING_AT_ONCE: usize = 8;
+
+/// How long a deletion waits for the rows to be gone; those of a large session go on going afterwards.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Gateway {
+    /// Reads all sessions from the store; none is started yet.
+    pub fn load_sessions(&self) -> Result<()> {
+        let rows = self
+            .store
+            .read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
+        for (key, value) in rows {
+            if let Err(error) = self.load_session(&key, &value) {
+                // One damaged row must not stop the others.
+                let session = String::from_utf8_lossy(&key);
+                tracing::error!(%session, ?error, "a session cannot be read and is left out");
+            }
+        }
+        Ok(())
+    }
+
+    fn load_session(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let id = SessionId::parse(&String::from_utf8_lossy(key))?;
+        let row: Row = record::decode(value)?;
+        let token = self.vault.open(&token_purpose(row.number), &row.token)?;
+        let (state, detail) = match (&row.logged_out, row.paired) {
+            (Some(reason), _) => (State::LoggedOut, logged_out_detail(reason)),
+            (None, true) => (State::Disconnected, "Restarting...".to_owned()),
+            (None, false) => (State::Disconnected, NOT_PAIRED.to_owned()),
+        };
+        let status = Status {
+            state,
+            detail,
+            paired: row.paired,
+            qr: None,
+            number: row.phone.clone(),
+            lid: row.lid.clone(),
+            name: row.name.clone(),
+        };
+        let session = Session::new(id, &row, token, status, self.sessions.version.clone());
+        session.set_interrupted(
+            self.store
+                .read(|read| message::in_outbox(read, row.number))?,
+        );
+        self.sessions.insert(Arc::new(session));
+        Ok(())
+    }
+
+    /// Connects all paired sessions, a few at a time and not all in the same moment.
+    pub async fn start_paired_sessions(self: &Arc<Self>) {
+        let slots = Arc::new(Semaphore::new(CONNECTING_AT_ONCE));
+        for session in self.sessions.all() {
+            if !session.status().paired {
+                continue;
+            }
+            let Ok(slot) = slots.clone().acquire_owned().await else {
+                return;
+            };
+            let gateway = self.clone();
+            let jitter = Duration::from_millis(u64::from(self.ids.bytes::<1>()[0]) / 8);
+            self.tasks.spawn(async move {
+                tokio::time::sleep(jitter).await;
+                gateway.start_until_it_runs(&session).await;
+                session
+                    .wait_until(Duration::from_secs(10), |s| s.state != State::Connecting)
+                    .await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// Makes a session, or brings an existing one back up. Answers whether it is new.
+    pub async fn create_session(self: &Arc<Self>, id: SessionId) -> Result<(Arc<Session>, bool)> {
+        if let Some(session) = self.sessions.get(&id) {
+            self.start_in_background(&session);
+            return Ok((session, false));
+        }
+        if self.sessions.len() >= self.config.max_sessions {
+            let max = self.config.max_sessions;
+            return Err(Error::invalid(format!(
+                "Maximum active session limit reached ({max})"
+            )));
+        }
+        let token = self.ids.token();
+        let now = self.clock.now();
+        let (key, vault_token) = (id.as_str().to_owned(), token.clone());
+        let gateway = self.clone();
+        // Two requests for the same new name: the writer is one, so the second finds the first's row.
+        let row = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                if tx.exists(tables::SESSIONS, key.as_bytes())? {
+                    return Ok(None);
+                }
+                let number = SessionNumber(
+                    u32::try_from(tx.next_seq("sessions")?)
+                        .map_err(|_| Error::internal("session numbers ran out"))?,
+                );
+                let row = Row {
+                    number,
+                    created_at: now,
+                    token: gateway.vault.seal(&token_purpose(number), &vault_token),
+                    paired: false,
+                    logged_out: None,
+                    phone: None,
+                    lid: None,
+                    name: String::new(),
+                    settings: Settings::default(),
+                };
+                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
+                Ok(Some(row))
+            })
+            .await?;
+        let Some(row) = row else {
+            return self
+                .sessions
+                .get(&id)
+                .map(|session| (session, false))
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        "The session is being changed; try again",
+                    )
+                });
+        };
+        let status = Status {
+            state: State::Created,
+            detail: "Initializing...".into(),
+            paired: false,
+            qr: None,
+            number: None,
+            lid: None,
+            name: String::new(),
+        };
+        let (session, _) = self.sessions.insert(Arc::new(Session::new(
+            id,
+            &row,
+            token,
+            status,
+            self.sessions.version.clone(),
+        )));
+        self.start_in_background(&session);
+        Ok((session, true))
+    }
+
+    /// Starts a session unless it runs, and does not wait for it.
+    pub fn start_in_background(self: &Arc<Self>, session: &Arc<Session>) {
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks
+            .spawn(async move { gateway.start_until_it_runs(&session).await });
+    }
+
+    /// Starts a session; while the store cannot be read, again and again.
+    async fn start_until_it_runs(self: &Arc<Self>, session: &Arc<Session>) {
+        let mut seconds = 1;
+        while let Err(error) = self.start(session).await {
+            tracing::error!(session = %session.id, ?error, "the session could not be started");
+            if error.kind() != ErrorKind::Unavailable {
+                return;
+            }
+            for _ in 0..seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if self.tasks.is_closed() {
+                    return;
+                }
+            }
+            seconds = (seconds * 2).min(60);
+        }
+    }
+
+    /// Starts a session unless it runs.
+    pub async fn start(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
+        let mut slot = session.link.lock().await;
+        let known = self.sessions.by_number(session.number).is_some();
+        if session.link().is_some() || self.tasks.is_closed() || !known {
+            return Ok(());
+        }
+        if let Some(ended) = slot.take() {
+            ended.close().await;
+        }
+        self.announce(session, State::Connecting, "Connecting...")
+            .await;
+        let (signals, heard) = mpsc::unbounded_channel();
+        let (gateway, inbox_session) = (self.clone(), session.clone());
+        let inbox: crate::wa::inbox::Inbox = Arc::new(move |messages| {
+            let (gateway, session) = (gateway.clone(), inbox_session.clone());
+            Box::pin(async move { gateway.receive(&session, messages).await })
+        });
+        let (store, number) = (self.store.clone(), session.number);
+        let stored: crate::wa::Stored = Arc::new(move |id, sender| {
+            store.read(|read| message::is_stored(read, number, id, sender))
+        });
+        let opened = Link::open(Options {
+            stored,
+            backend: Backend::new(
+                self.store.clone(),
+                session.number.0,
+                self.clock.clone(),
+                self.seal.clone(),
+            ),
+            endpoint: self.endpoint.clone(),
+            dialer: self.dialer.clone(),
+            http: self.media_client.clone(),
+            version: self.config.whatsapp_version,
+            device_name: self.config.device_name.clone(),
+            show_online: self.config.show_online,
+            name: session.status().name,
+            inbox,
+            signals,
+            clock: self.clock.clone(),
+        })
+        .await;
+        match opened {
+            Ok(link) => {
+                let stopped = link.stopped();
+                let link = Arc::new(link);
+                *slot = Some(link.clone());
+                session.set_current(Some(link));
+                let (gateway, session) = (self.clone(), session.clone());
+                self.tasks
+                    .spawn(async move { gateway.listen(&session, heard, &stopped).await });
+                Ok(())
+            }
+            Err(error) => {
+                let detail = error.detail().to_owned();
+                self.announce(session, State::Disconnected, &detail).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes a connection that WhatsApp ended for a reason that trying again does not mend.
+    pub(super) async fn end(self: &Arc<Self>, session: &Arc<Session>, state: State, detail: &str) {
+        session.set_current(None);
+        self.announce(session, state, detail).await;
+        // The listener itself runs this, so closing is left to a task of its own.
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks
+            .spawn(async move { gateway.close_ended(&session).await });
+    }
+
+    /// Closes the connection; the pairing stays.
+    pub(super) async fn close(&self, session: &Session) {
+        let mut slot = session.link.lock().await;
+        session.set_current(None);
+        if let Some(link) = slot.take() {
+            link.close().await;
+        }
+    }
+
+    /// Closes a connection that has ended, unless a new one was started meanwhile.
+    pub(super) async fn close_ended(&self, session: &Session) {
+        let mut slot = session.link.lock().await;
+        if session.link().is_none()
+            && let Some(link) = slot.take()
+        {
+            link.close().await;
+        }
+    }
+
+    /// Drops the connection and makes it anew; starts the session when it is stopped.
+    pub async fn reconnect(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
+        match session.link() {
+            Some(link) if session.is_connected() => {
+                self.announce(session, State::Connecting, "Reconnecting...")
+                    .await;
+                link.reconnect().await;
+            }
+            Some(_) => {
+                self.close(session).await;
+                self.start(session).await?;
+            }
+            None => self.start(session).await?,
+        }
+        Ok(())
+    }
+
+    /// Logs out and removes every row of the session.
+    pub async fn delete_session(&self, session: &Arc<Session>) -> Result<()> {
+        // A device that WhatsApp is not told of stays in the phone's list.
+        self.soon_connected(session).await;
+        let mut slot = session.link.lock().await;
+        if self.sessions.by_number(session.number).is_none() {
+            return Err(Error::not_found(format!(
+                "Session {} not found",
+                session.id
+            )));
+        }
+        session.set_current(None);
+        if let Some(link) = slot.take() {
+            if session.is_connected() {
+                link.logout().await;
+            } else {
+                link.close().await;
+            }
+        }
+        let (key, number) = (session.id.as_str().to_owned(), session.number);
+        // From here on it is gone, also after a crash; its rows may be many and go by and by.
+        self.store
+            .write(Durability::Sync, move |tx| {
+                tx.delete(tables::SESSIONS, key.as_bytes());
+                removal::of_session(tx, number);
+                Ok(())
+            })
+            .await?;
+        self.sessions.remove(session);
+        session.change(|status| {
+            status.state = State::LoggedOut;
+            status.detail = "Deleted".into();
+            status.qr = None;
+        });
+        drop(slot);
+        self.session_removed(session.number, REMOVAL_PATIENCE).await;
+        Ok(())
+    }
+
+    /// Closes all connections, keeping the pairings: the last step before the store closes.
+    pub async fn stop_sessions(self: &Arc<Self>) {
+        let mut closing = tokio::task::JoinSet::new();
+        for session in self.sessions.all() {
+            let gateway = self.clone();
+            closing.spawn(async move {
+                gateway.close(&session).await;
+                // Whoever waits for it to connect need not wait any longer.
+                session.change(|status| {
+                    if status.state == State::Connecting {
+                        status.state = State::Disconnected;
+                    }
+                });
+            });
+        }
+        while closing.join_next().await.is_some() {}
+    }
+}

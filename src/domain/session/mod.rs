@@ -1,0 +1,22 @@
+//! Sessions: one linked account each.
+//!
+//! `handle` is one session in memory and `row` what is stored of it; `registry` finds sessions.
+//! `lifecycle` loads, makes, connects and deletes them, `pairing` links them to a phone, and
+//! `connection_events` hears what their connections tell.
+
+mod connection_events;
+mod handle;
+mod lifecycle;
+mod pairing;
+mod registry;
+mod row;
+mod settings;
+mod status;
+mod token;
+
+pub use handle::Session;
+pub use registry::Sessions;
+pub(super) use row::{is_kept, must_be_kept};
+pub use settings::{Limits, Settings};
+pub use status::{State, Status};
+pub use token::fits_key;

@@ -1,0 +1,139 @@
+//! Pairing: QR codes, pairing codes, and the end of a pairing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Session, State, Status};
+use crate::domain::Gateway;
+use crate::error::{Error, ErrorKind, Result};
+use crate::jid::PhoneNumber;
+use crate::time::Timestamp;
+use crate::wa::backend;
+
+/// How long a request for a QR waits for WhatsApp to give one.
+const QR_PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) const NOT_PAIRED: &str = "Not paired yet; ask for a QR code";
+pub(super) const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
+
+impl Gateway {
+    pub(super) async fn note_paired(&self, session: &Session) {
+        session.change(|status| status.paired = true);
+        self.update_row(session, |row| {
+            row.paired = true;
+            row.logged_out = None;
+        })
+        .await;
+    }
+
+    /// The pairing is gone: its keys are worthless and go too, so that a new QR can be made.
+    pub(super) async fn note_logged_out(self: &Arc<Self>, session: &Arc<Session>, why: &str) {
+        let reason = why.to_owned();
+        self.update_row(session, move |row| {
+            row.paired = false;
+            row.logged_out = Some(reason);
+            // The next account that is paired here goes by its own.
+            row.name = String::new();
+        })
+        .await;
+        session.change(|status| {
+            status.paired = false;
+            status.number = None;
+            status.lid = None;
+            status.name = String::new();
+        });
+        // Held until the old keys are gone: a new connection must not start on them.
+        let slot = session.link.clone().lock_owned().await;
+        session.set_current(None);
+        self.announce(session, State::LoggedOut, &logged_out_detail(why))
+            .await;
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks.spawn(async move {
+            let mut slot = slot;
+            if let Some(link) = slot.take() {
+                link.close().await;
+            }
+            // Another account may be paired next: it must not send what this one did not finish.
+            gateway.fail_interrupted(&session).await;
+            gateway.forget_chats(&session).await;
+            if let Err(error) = backend::delete_all(&gateway.store, session.number.0).await {
+                tracing::error!(session = %session.id, ?error, "old keys could not be removed");
+            }
+        });
+    }
+
+    /// The QR code of a session that is not paired; starts pairing when none waits.
+    pub async fn qr(self: &Arc<Self>, session: &Arc<Session>) -> Result<(String, Timestamp)> {
+        let waiting = |s: &Status| {
+            s.qr.is_some()
+                || matches!(
+                    s.state,
+                    State::Connected | State::Disconnected | State::LoggedOut
+                )
+        };
+        if session.is_connected() {
+            return Err(Error::invalid("Session is already connected"));
+        }
+        if session.status().qr.is_none() {
+            self.start(session).await?;
+        }
+        session.wait_until(QR_PATIENCE, waiting).await;
+        let status = session.status();
+        match status.qr {
+            Some(qr) => Ok(qr),
+            None if status.state == State::Connected => {
+                Err(Error::invalid("Session is already connected"))
+            }
+            None => Err(Error::new(
+                ErrorKind::UpstreamTimeout,
+                format!("No QR code yet: {}", status.detail),
+            )),
+        }
+    }
+
+    /// The eight characters to type on the phone with this number.
+    pub async fn pairing_code(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        phone: &PhoneNumber,
+    ) -> Result<String> {
+        if session.is_connected() {
+            return Err(Error::invalid("Session is already connected"));
+        }
+        self.qr(session).await?;
+        let link = session.link().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                "The session is being closed; try again",
+            )
+        })?;
+        let code = link.pair_code(phone).await?;
+        self.announce(
+            session,
+            State::Pairing,
+            "Type the pairing code on the phone",
+        )
+        .await;
+        Ok(code)
+    }
+
+    /// Unlinks the session at WhatsApp; it stays here and can be paired again.
+    pub async fn logout(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
+        self.soon_connected(session).await;
+        let link = session.link();
+        match link {
+            Some(link) if session.is_connected() => {
+                link.logout().await;
+                session
+                    .wait_until(Duration::from_secs(5), |s| s.state == State::LoggedOut)
+                    .await;
+            }
+            _ => self.note_logged_out(session, "logged out here").await,
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn logged_out_detail(why: &str) -> String {
+    format!("Logged out ({why}); pair again with a new QR code")
+}

@@ -1,0 +1,97 @@
+//! What is stored of a session.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Session, Settings};
+use crate::domain::Gateway;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::SessionNumber;
+use crate::jid::Jid;
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, tables};
+use crate::time::Timestamp;
+
+/// What is stored of a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) number: SessionNumber,
+    pub(super) created_at: Timestamp,
+    /// The sealed token.
+    pub(super) token: Vec<u8>,
+    /// Whether a phone accepted it.
+    pub(super) paired: bool,
+    /// Why the pairing ended.
+    pub(super) logged_out: Option<String>,
+    pub(super) phone: Option<String>,
+    pub(super) lid: Option<Jid>,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) settings: Settings,
+}
+
+impl Record for Row {
+    const VERSION: u8 = 1;
+}
+
+/// Whether the session of this name is still the one with this number. A request or a signal may
+/// outlive its session, and another may have got the name.
+pub(in crate::domain) fn is_kept(
+    read: &impl Read,
+    id: &str,
+    number: SessionNumber,
+) -> Result<bool> {
+    let row = read.get(tables::SESSIONS, id.as_bytes())?;
+    Ok(match row {
+        Some(row) => record::decode::<Row>(&row)?.number == number,
+        None => false,
+    })
+}
+
+/// Refuses what is asked of a session that was deleted meanwhile.
+pub(in crate::domain) fn must_be_kept(
+    read: &impl Read,
+    id: &str,
+    number: SessionNumber,
+) -> Result<()> {
+    if is_kept(read, id, number)? {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("Session {id} not found")))
+}
+
+impl Gateway {
+    /// Changes the session's row after what WhatsApp told, or logs that it could not be.
+    pub(super) async fn update_row(
+        &self,
+        session: &Session,
+        change: impl FnOnce(&mut Row) + Clone + Send + 'static,
+    ) {
+        let write = || self.change_row(session, change.clone());
+        if let Err(error) = self.while_store_fails(write).await
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::error!(session = %session.id, ?error, "the session's row could not be saved");
+        }
+    }
+
+    /// Changes the session's row, unless the session was deleted meanwhile.
+    pub(super) async fn change_row(
+        &self,
+        session: &Session,
+        change: impl FnOnce(&mut Row) + Send + 'static,
+    ) -> Result<()> {
+        let (key, number) = (session.id.as_str().to_owned(), session.number);
+        self.store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, &key, number)?;
+                let value = tx
+                    .get(tables::SESSIONS, key.as_bytes())?
+                    .ok_or_else(|| Error::not_found("Session not found"))?;
+                let mut row: Row = record::decode(&value)?;
+                change(&mut row);
+                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,46 @@
+//! A session's bearer token.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::row::Row;
+use crate::domain::Gateway;
+use crate::domain::vault::Vault;
+use crate::error::Result;
+use crate::ids::SessionNumber;
+use crate::store::{Read, Store, record, tables};
+
+/// Whether the vault opens what the store holds sealed: a token of any session, if there is one.
+pub fn fits_key(store: &Store, vault: &Vault) -> Result<bool> {
+    let rows = store.read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
+    let rows: Vec<Row> = rows
+        .iter()
+        .filter_map(|(_, value)| record::decode(value).ok())
+        .collect();
+    let opens = |row: &Row| {
+        let opened = vault.open(&token_purpose(row.number), &row.token);
+        opened.is_ok()
+    };
+    Ok(rows.is_empty() || rows.iter().any(opens))
+}
+
+/// What a session's token is sealed for.
+pub(super) fn token_purpose(number: SessionNumber) -> String {
+    format!("session token {}", number.0)
+}
+
+impl Gateway {
+    /// Gives the session a new token; the old one ends at once.
+    pub async fn rotate_token(&self, session: &Arc<Session>) -> Result<String> {
+        // Two rotations at once, or one beside a deletion, must end in one order.
+        let _alone = session.link.lock().await;
+        let token = self.ids.token();
+        let sealed = self.vault.seal(&token_purpose(session.number), &token);
+        self.change_row(session, move |row| row.token = sealed)
+            .await?;
+        self.sessions.replace_token(session, token.clone());
+        // Event streams that were opened with the old token end.
+        session.change(|_| {});
+        Ok(token)
+    }
+}
