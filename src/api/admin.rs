@@ -42,7 +42,7 @@ async fn health(_: Arc<Gateway>, _: Request) -> Result<Reply> {
 
 /// Requests that need the store would succeed.
 async fn ready(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
-    if gateway.store().stats().degraded {
+    if gateway.store_stats().degraded {
         let detail = match waiting_for_store(&gateway) {
             0 => "The store cannot be written now".to_owned(),
             count => format!(
@@ -140,7 +140,7 @@ impl Figures {
     }
 
     fn store(&mut self, gateway: &Arc<Gateway>) {
-        let store = gateway.store().stats();
+        let store = gateway.store_stats();
         let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
         let newest = *gateway.newest_event().borrow();
         for (name, help, value) in [

@@ -17,7 +17,7 @@ use crate::jid::{Jid, PhoneNumber};
 pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
 use crate::wa::message::{Context, Enclosed, Outgoing, Quote, Shown};
 
-/// The longest text, in UTF-16 units, as the original program counts.
+/// The longest text, in UTF-16 units.
 pub const MAX_TEXT: usize = 4096;
 
 /// Who is mentioned.

@@ -48,7 +48,7 @@ use crate::http::client::{Client, Dialer};
 use crate::ids::{IdSource, SessionNumber};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
-use crate::store::{Durability, Reader, Store, Tx};
+use crate::store::{Durability, Reader, Stats, Store, Tx};
 use crate::time::Clock;
 use crate::wa::Endpoint;
 
@@ -191,6 +191,11 @@ impl Gateway {
     /// The store, for those who put the program together and watch over it; dialects never ask it.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How the store is doing.
+    pub fn store_stats(&self) -> Stats {
+        self.store.stats()
     }
 
     /// The time.

@@ -14,7 +14,7 @@ use super::roster::Roster;
 use super::{Gateway, campaign, event, list, message, unread};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::{Durability, Read, Store, Tx, queue, tables};
+use crate::store::{Durability, Read, Store, Table, Tx, queue, tables};
 use crate::wa::backend;
 
 /// How many rows one transaction removes.
@@ -117,7 +117,8 @@ impl Budget {
     }
 }
 
-/// Removes a page of a session's rows, all but its files. Index rows go before what they name.
+/// Removes a page of a session's rows; its keys and its files went before. Index rows go before what
+/// they name.
 fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     let prefix = session.0.to_be_bytes();
     let mut budget = Budget(PAGE);
@@ -129,24 +130,17 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     if budget.is_spent() {
         return Ok(budget);
     }
-    let events = event::log::delete_some(tx, session, budget.left())?;
-    budget.spend(events);
     campaign::rows::delete_some(tx, session, &mut budget)?;
     list::delete_some(tx, session, &mut budget)?;
     message::uncount(tx, session);
-    for table in [
-        tables::OUTBOX,
-        tables::MESSAGES,
-        tables::WEBHOOKS,
-        tables::DELIVERIES,
-        tables::IDEMPOTENCY,
-        tables::UPLOADS,
-        tables::POLL_VOTES,
-        tables::CHATS,
-        tables::SUPPRESSED,
-        tables::DAY_COUNTS,
-    ] {
-        budget.delete(tx, table, &prefix)?;
+    for table in Table::all().filter(|table| table.is_of_session()) {
+        match table {
+            tables::EVENTS => {
+                let events = event::log::delete_some(tx, session, budget.left())?;
+                budget.spend(events);
+            }
+            _ => budget.delete(tx, table, &prefix)?,
+        }
     }
     Ok(budget)
 }
@@ -156,11 +150,7 @@ fn roster_page(tx: &mut Tx, roster: Roster) -> Result<Budget> {
     let prefix = roster.0.to_be_bytes();
     let mut budget = Budget(PAGE);
     budget.delete_lane(tx, campaign::QUEUE, &prefix)?;
-    for table in [
-        tables::CAMPAIGN_STATES,
-        tables::CAMPAIGN_PROGRESS,
-        tables::RECIPIENTS,
-    ] {
+    for table in Table::all().filter(|table| table.is_of_roster()) {
         budget.delete(tx, table, &prefix)?;
     }
     Ok(budget)

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{delivery, log, webhook};
@@ -14,8 +12,7 @@ use super::send::KEY_LIFE;
 use super::{Gateway, message};
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Table, Tx, tables};
+use crate::store::{Durability, Read, Table, Tx, dated, tables};
 use crate::time::Timestamp;
 
 /// How many rows one transaction looks at, so that others are not kept waiting.
@@ -26,19 +23,6 @@ const SEEN: &[u8] = b"seen_time";
 
 /// How far a row's time may be ahead: WhatsApp's clock is not ours.
 const SLACK: Duration = Duration::from_secs(2 * 24 * 3600);
-
-/// The one field of a row that says how old it is.
-#[derive(Serialize, Deserialize)]
-struct Dated {
-    #[serde(alias = "ends")]
-    at: Timestamp,
-    #[serde(flatten, skip_serializing)]
-    _rest: std::collections::HashMap<String, IgnoredAny>,
-}
-
-impl Record for Dated {
-    const VERSION: u8 = 1;
-}
 
 /// What age makes of a row.
 enum Verdict {
@@ -65,7 +49,7 @@ struct Judge {
 impl Judge {
     /// A damaged row is for `warung check` to tell; it is left.
     fn verdict(&self, row: &[u8]) -> Verdict {
-        let Ok(Dated { at, .. }) = record::decode(row) else {
+        let Some(at) = dated::date(row) else {
             return Verdict::Keep;
         };
         let misdated = !at.is_plausible() || self.latest.is_some_and(|latest| at > latest);
@@ -85,7 +69,7 @@ impl Judge {
         match self.verdict(&row) {
             Verdict::Keep => return Ok(false),
             Verdict::Misdated => {
-                if let Some(row) = redated(&row, self.instead) {
+                if let Some(row) = dated::redated(&row, self.instead) {
                     tx.put(self.table, key, row);
                 }
                 return Ok(false);
@@ -109,22 +93,6 @@ impl Judge {
         }
         Ok(true)
     }
-}
-
-/// The row with another time.
-fn redated(row: &[u8], at: Timestamp) -> Option<Vec<u8>> {
-    let (version, json) = row.split_first()?;
-    let mut value: serde_json::Value = serde_json::from_slice(json).ok()?;
-    let fields = value.as_object_mut()?;
-    let field = if fields.contains_key("ends") {
-        "ends"
-    } else {
-        "at"
-    };
-    fields.insert(field.to_owned(), at.as_ms().into());
-    let mut row = vec![*version];
-    serde_json::to_writer(&mut row, &value).ok()?;
-    Some(row)
 }
 
 /// Which events deliveries need, looked up once per session and page.
@@ -184,14 +152,13 @@ impl Gateway {
         let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
         let kept = now.before(days(self.config.retention_days));
         let mut gone = 0;
-        for (table, before, life) in [
-            (tables::EVENTS, kept, Duration::ZERO),
-            (tables::DELIVERIES, kept, Duration::ZERO),
-            (tables::MESSAGES, kept, Duration::ZERO),
-            (tables::IDEMPOTENCY, now, KEY_LIFE),
-            (tables::UPLOADS, now, LIFE),
-            (tables::POLL_VOTES, kept, Duration::ZERO),
-        ] {
+        for table in Table::all().filter(|table| table.is_dated()) {
+            // Rows that say when they end are dated ahead, by the life that they were given.
+            let (before, life) = match table {
+                tables::IDEMPOTENCY => (now, KEY_LIFE),
+                tables::UPLOADS => (now, LIFE),
+                _ => (kept, Duration::ZERO),
+            };
             let judge = Judge {
                 table,
                 before,
@@ -235,31 +202,5 @@ impl Gateway {
                 .await?;
         }
         Ok(gone)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::event::{ContactOptOut, Event, EventData};
-
-    #[test]
-    fn a_row_with_another_time_is_the_same_row() {
-        let left = ContactOptOut {
-            number: "6281200000001".into(),
-            suppressed: true,
-        };
-        let old = record::encode(&Event {
-            session: "toko".into(),
-            at: Timestamp::from_secs(7),
-            data: EventData::ContactOptOut(left.clone()),
-        })
-        .expect("encoded");
-        let at = Timestamp::from_secs(1_800_000_000);
-        let new = redated(&old, at).expect("redated");
-        let event: Event = record::decode(&new).expect("an event");
-        assert_eq!((event.at, event.data), (at, EventData::ContactOptOut(left)));
-        assert_eq!(redated(b"", at), None);
-        assert_eq!(redated(b"\x01[]", at), None);
     }
 }

@@ -898,7 +898,7 @@ async fn connection_lost(session: &Session, login: u64) {
     }
 }
 
-/// The error for a session that cannot send now, in the original program's words.
+/// The error for a session that cannot send now.
 pub fn not_connected(session: &Session) -> Error {
     Error::new(
         ErrorKind::NotConnected,

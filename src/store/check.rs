@@ -164,7 +164,7 @@ fn rows(reader: &Reader, table: Table, problems: &mut Problems) -> Result<()> {
         if !fits(table.key(), key) {
             problems.add(table, key, "the key has another layout");
         }
-        if let Values::Versioned(newest) = table.values()
+        if let Values::Versioned(newest) | Values::Dated(newest) = table.values()
             && !value
                 .first()
                 .is_some_and(|version| (1..=newest).contains(version))

@@ -198,7 +198,7 @@ pub(super) fn fits(layout: &[Part], key: &[u8]) -> bool {
     let mut parts = KeyParts::new(key);
     let read = layout.iter().all(|part| match part {
         Part::U8 => parts.u8().is_ok(),
-        Part::U32 => parts.u32().is_ok(),
+        Part::Session | Part::Roster | Part::U32 => parts.u32().is_ok(),
         Part::U64 => parts.u64().is_ok(),
         Part::Fixed(len) => parts.fixed(*len).is_ok(),
         Part::Text => parts.text().is_ok(),

@@ -20,6 +20,7 @@
 
 mod backup;
 mod check;
+pub mod dated;
 mod disk;
 mod failure;
 #[cfg(any(test, feature = "sandbox"))]

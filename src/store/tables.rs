@@ -4,7 +4,7 @@
 //! rows in a migration and put the old name into [`RETIRED`]. `check` reads the layouts from here, and
 //! so do the debug assertions of [`super::Tx::put`], so that a row of another shape is found at once.
 //!
-//! `sid` is the session's number (`u32`). Layouts are those of [`super::Key`]: integers big-endian,
+//! `sid` is the session's number. Layouts are those of [`super::Key`]: integers big-endian,
 //! [`Part::Text`] ended by a NUL, [`Part::Escaped`] any bytes, [`Part::Tail`] the rest.
 
 use std::fmt;
@@ -19,6 +19,12 @@ use crate::error::Result;
 pub enum Part {
     /// One byte.
     U8,
+    /// A session's number, four bytes, big-endian. Rows of a table whose keys begin with it go when the
+    /// session is deleted (`domain/removal.rs`).
+    Session,
+    /// The number of a roster, four bytes, big-endian. Rows of a table whose keys begin with it go with
+    /// the list or the campaign.
+    Roster,
     /// Four bytes, big-endian.
     U32,
     /// Eight bytes, big-endian (also a point in time).
@@ -38,6 +44,9 @@ pub enum Part {
 pub enum Values {
     /// One version byte, from 1 up to this; then what the owner of the table writes.
     Versioned(u8),
+    /// The same, of a JSON object that says when it was written in `at`, or when it ends in `ends`
+    /// (milliseconds). Rows of such a table are forgotten in time (`domain/retention.rs`).
+    Dated(u8),
     /// Bytes without a version: nothing, an integer, an id.
     Raw,
 }
@@ -68,12 +77,27 @@ impl Table {
         SPECS[self.number()].values
     }
 
+    /// Whether its rows are a session's.
+    pub fn is_of_session(self) -> bool {
+        self.key().first() == Some(&Part::Session)
+    }
+
+    /// Whether its rows are a roster's.
+    pub fn is_of_roster(self) -> bool {
+        self.key().first() == Some(&Part::Roster)
+    }
+
+    /// Whether its rows say how old they are.
+    pub fn is_dated(self) -> bool {
+        matches!(self.values(), Values::Dated(_))
+    }
+
     pub(super) fn number(self) -> usize {
         usize::from(self.0)
     }
 
     /// Every table there is.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> {
         (0u8..).take(COUNT).map(Self)
     }
 }
@@ -92,8 +116,8 @@ macro_rules! tables {
         $($(#[$doc])* pub const $name: Table = Table(Number::$name as u8);)*
         pub(super) const COUNT: usize = [$(Number::$name as u8),*].len();
         static SPECS: [Spec; COUNT] = {
-            use Part::{Escaped, Fixed, Tail, Text, U32, U64, U8};
-            use Values::{Raw, Versioned};
+            use Part::{Escaped, Fixed, Roster, Session, Tail, Text, U32, U64, U8};
+            use Values::{Dated, Raw, Versioned};
             [$(Spec { name: $text, key: &[$($part),*], values: $values }),*]
         };
     };
@@ -103,40 +127,40 @@ tables! {
     /// Files in the media folder, by content. `sha256` -> record: size, how many rows name it.
     BLOBS = "blobs/1": [Fixed(32)] => Versioned(1);
     /// Campaigns. `sid, campaign id` -> record.
-    CAMPAIGNS = "campaigns/1": [U32, Tail] => Versioned(1);
+    CAMPAIGNS = "campaigns/1": [Session, Tail] => Versioned(1);
     /// How far a campaign has come. `roster` -> record.
-    CAMPAIGN_PROGRESS = "campaign_progresses/1": [U32] => Versioned(1);
+    CAMPAIGN_PROGRESS = "campaign_progresses/1": [Roster] => Versioned(1);
     /// What became of a campaign's recipients, those that were begun. `roster, place` -> record.
-    CAMPAIGN_STATES = "campaign_states/1": [U32, U32] => Versioned(1);
+    CAMPAIGN_STATES = "campaign_states/1": [Roster, U32] => Versioned(1);
     /// Campaigns that run or wait for their time. `sid, campaign id` -> nothing.
-    LIVE_CAMPAIGNS = "live_campaigns/1": [U32, Tail] => Raw;
+    LIVE_CAMPAIGNS = "live_campaigns/1": [Session, Tail] => Raw;
     /// How many campaign messages a session sent on its last day. `sid` -> record.
-    DAY_COUNTS = "day_counts/1": [U32] => Versioned(1);
+    DAY_COUNTS = "day_counts/1": [Session] => Versioned(1);
     /// What is remembered of chats. `sid, chat` -> record.
-    CHATS = "chats/1": [U32, Tail] => Versioned(1);
+    CHATS = "chats/1": [Session, Tail] => Versioned(1);
     /// The delivery log. `sid, event seq, webhook id` -> record.
-    DELIVERIES = "deliveries/1": [U32, U64, Tail] => Versioned(1);
+    DELIVERIES = "deliveries/1": [Session, U64, Tail] => Dated(1);
     /// What happened in a session, in order. `sid, seq` -> record.
-    EVENTS = "events/1": [U32, U64] => Versioned(2);
+    EVENTS = "events/1": [Session, U64] => Dated(2);
     /// Index: the events of all sessions in the order of the log. `seq` -> sid (u32).
     EVENT_ORDER = "event_orders/1": [U64] => Raw;
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
-    IDEMPOTENCY = "idempotency_keys/1": [U32, Fixed(32)] => Versioned(1);
+    IDEMPOTENCY = "idempotency_keys/1": [Session, Fixed(32)] => Dated(1);
     /// Lists of recipients. `sid, list id` -> record.
-    LISTS = "recipient_lists/1": [U32, Tail] => Versioned(1);
+    LISTS = "recipient_lists/1": [Session, Tail] => Versioned(1);
     /// Files of a session. `sid, media id` -> record.
-    MEDIA = "media_files/1": [U32, Tail] => Versioned(1);
+    MEDIA = "media_files/1": [Session, Tail] => Versioned(1);
     /// How much the files of a session take. `sid` -> record.
-    MEDIA_USAGE = "media_usages/1": [U32] => Versioned(1);
+    MEDIA_USAGE = "media_usages/1": [Session] => Versioned(1);
     /// Messages sent and received. `sid, message id, chat, sender` -> record.
-    MESSAGES = "messages/1": [U32, Text, Text, Tail] => Versioned(1);
+    MESSAGES = "messages/1": [Session, Text, Text, Tail] => Dated(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
     META = "meta/1": [Tail] => Raw;
     /// Messages that are being sent. `sid, message id` -> when that began (ms, i64), then a number
     /// that grows with each (u64; older versions wrote none).
-    OUTBOX = "outbox_messages/1": [U32, Tail] => Raw;
+    OUTBOX = "outbox_messages/1": [Session, Tail] => Raw;
     /// What people answered to polls. `sid, poll's message id, voter` -> record.
-    POLL_VOTES = "poll_votes/1": [U32, Text, Tail] => Versioned(1);
+    POLL_VOTES = "poll_votes/1": [Session, Text, Tail] => Dated(1);
     /// Index: each lane that has rows, by when its first is due. `queue, due time, lane` -> nothing.
     QUEUE_DUE = "queue_dues/1": [U8, U64, Escaped] => Raw;
     /// Lanes that have rows. `queue, lane` -> see `queue.rs`.
@@ -146,19 +170,19 @@ tables! {
     /// What was deleted and has rows left. `kind, number` -> nothing; see `domain/removal.rs`.
     REMOVALS = "removals/1": [U8, U32] => Raw;
     /// People of lists and campaigns. `roster, chunk` -> record: several of them in order.
-    RECIPIENTS = "recipients/1": [U32, U32] => Versioned(1);
+    RECIPIENTS = "recipients/1": [Roster, U32] => Versioned(1);
     /// Sessions. `session id` -> record.
     SESSIONS = "sessions/1": [Tail] => Versioned(1);
     /// Numbers that want no campaigns. `sid, number` -> record.
-    SUPPRESSED = "suppressed_numbers/1": [U32, Tail] => Versioned(1);
+    SUPPRESSED = "suppressed_numbers/1": [Session, Tail] => Versioned(1);
     /// Files that lie at WhatsApp's servers. `sid, sha256 of the source, purpose` -> record.
-    UPLOADS = "uploads/1": [U32, Fixed(32), Tail] => Versioned(1);
+    UPLOADS = "uploads/1": [Session, Fixed(32), Tail] => Dated(1);
     /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
-    WA = "wa_rows/1": [U32, U8, Tail] => Versioned(2);
+    WA = "wa_rows/1": [Session, U8, Tail] => Versioned(2);
     /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.
-    WA_EXPIRY = "wa_expiries/1": [U32, U8, U64, Tail] => Raw;
+    WA_EXPIRY = "wa_expiries/1": [Session, U8, U64, Tail] => Raw;
     /// Webhooks of a session. `sid, webhook id` -> record.
-    WEBHOOKS = "webhooks/1": [U32, Tail] => Versioned(1);
+    WEBHOOKS = "webhooks/1": [Session, Tail] => Versioned(1);
 }
 
 // `Changes` keeps one bit per table.

@@ -139,12 +139,16 @@ impl Tx<'_, '_> {
             fits(table.key(), &key),
             "{table:?} has no such key: {key:02x?}"
         );
-        if let Values::Versioned(newest) = table.values() {
+        if let Values::Versioned(newest) | Values::Dated(newest) = table.values() {
             debug_assert!(
                 value.first().is_some_and(|v| (1..=newest).contains(v)),
                 "{table:?}: value without a known version"
             );
         }
+        debug_assert!(
+            !table.is_dated() || super::dated::date(&value).is_some(),
+            "{table:?}: a value without a date is never forgotten"
+        );
         self.changes.set(table, key, Some(value));
     }
 

@@ -35,7 +35,7 @@ async fn fill(rig: &Rig) {
             for n in page * 100..page * 100 + 100 {
                 append(tx, session, &opt_out("shop", at))?;
                 let key = [&1u32.to_be_bytes()[..], format!("M{n}\0c\0").as_bytes()].concat();
-                tx.put(tables::MESSAGES, key, *b"\x01{}");
+                tx.put(tables::MESSAGES, key, *b"\x01{\"at\":0}");
             }
             Ok(())
         });
@@ -106,4 +106,58 @@ async fn a_webhook_with_many_deliveries_goes_page_by_page() {
     call.send().await.expect(200);
     assert_eq!(rows(&rig, tables::QUEUE_ROWS), 0);
     assert!(largest(&rig) <= MOST, "{} rows at once", largest(&rig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_deleted_session_is_left_in_any_table() {
+    let rig = Rig::new().await;
+    let token = rig.pair("shop", "6281200000861").await;
+    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
+    let list = json!({ "sessionId": "shop", "name": "Langganan",
+        "recipients": [{ "number": "6281200000862", "name": "Ani" }] });
+    let send = json!({ "to": "6281200000862", "type": "text", "text": { "body": "hai" } });
+    for (path, body, status) in [
+        ("/api/v1/webhook", &set, 200),
+        ("/api/v1/recipient-lists", &list, 201),
+        ("/api/v1/messages?sessionId=shop", &send, 200),
+    ] {
+        let call = rig.post(path, body).bearer(&token);
+        let call = call.header("idempotency-key", path);
+        call.send().await.expect(status);
+    }
+    let stop = json!({ "to": "6281200000861", "text": "STOP" });
+    rig.sandbox("POST", "/sandbox/phones/6281200000862/messages", &stop)
+        .await;
+    let used = || {
+        let tables = tables::Table::all().filter(|table| table.is_of_session());
+        let used: Vec<_> = tables.filter(|table| rows(&rig, *table) > 0).collect();
+        used
+    };
+    eventually("the session has rows in many tables", || async {
+        let used = used();
+        let wanted = [
+            tables::EVENTS,
+            tables::IDEMPOTENCY,
+            tables::LISTS,
+            tables::MESSAGES,
+            tables::SUPPRESSED,
+            tables::WA,
+            tables::WEBHOOKS,
+        ];
+        wanted
+            .iter()
+            .all(|table| used.contains(table))
+            .then_some(())
+    })
+    .await;
+    let gone = rig.delete("/api/v1/sessions/shop").master();
+    gone.send().await.expect(200);
+    eventually("no table has a row of it", || async {
+        (used().is_empty() && rows(&rig, tables::REMOVALS) == 0).then_some(())
+    })
+    .await;
+    let rosters = tables::Table::all().filter(|table| table.is_of_roster());
+    for table in rosters {
+        assert_eq!(rows(&rig, table), 0, "{table:?}");
+    }
 }

@@ -55,7 +55,7 @@ async fn happen(rig: &Rig, session: u32, name: &str) {
 }
 
 async fn set_hook(rig: &Rig, session: &str, token: &str, url: &str) {
-    let set = json!({ "sessionId": session, "url": url, "events": ["call.offer"] });
+    let set = json!({ "sessionId": session, "url": url, "events": ["contact.optout"] });
     let call = rig.post("/api/v1/webhook", &set).bearer(token);
     call.send().await.expect(200);
 }
@@ -72,7 +72,7 @@ async fn receivers_that_hang_hold_up_no_other() {
     let token = rig.create("well").await;
     set_hook(&rig, "well", &token, &sink.url).await;
     happen(&rig, 1, "well").await;
-    sink.wait_for("call.offer", 1).await;
+    sink.wait_for("contact.optout", 1).await;
     let hanging = Hanging::default();
     for n in 0..HANGING {
         let name = format!("hangs-{n}");
@@ -89,7 +89,7 @@ async fn receivers_that_hang_hold_up_no_other() {
     .await;
     for count in 2..=10 {
         happen(&rig, 1, "well").await;
-        sink.wait_for("call.offer", count).await;
+        sink.wait_for("contact.optout", count).await;
     }
     // It did not have to wait until they had given up one after the other.
     let ended = hanging.ended.load(Ordering::SeqCst);

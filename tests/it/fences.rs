@@ -42,7 +42,10 @@ fn each_library_and_layer_stays_behind_its_fence() {
     ];
     // Which layer may not name which.
     let layers: &[(&str, &[&str])] = &[
-        ("api/", &["crate::store", "crate::wa", "crate::sandbox"]),
+        (
+            "api/",
+            &["crate::store", "crate::wa", "crate::sandbox", ".store()"],
+        ),
         (
             "domain/",
             &[
@@ -51,6 +54,7 @@ fn each_library_and_layer_stays_behind_its_fence() {
                 "crate::server",
                 "StatusCode",
                 "serde(rename",
+                "json!",
             ],
         ),
         (
@@ -64,6 +68,8 @@ fn each_library_and_layer_stays_behind_its_fence() {
         ),
         ("worker/", &["crate::api"]),
     ];
+    // What older versions stored was a dialect's JSON.
+    let exempt = ["domain/event/upgrade.rs"];
     let mut broken = Vec::new();
     for file in &files {
         let name = file
@@ -72,7 +78,14 @@ fn each_library_and_layer_stays_behind_its_fence() {
             .display()
             .to_string();
         let text = std::fs::read_to_string(file).expect("readable");
-        for (number, line) in text.lines().enumerate() {
+        // Tests may look deeper than what they test.
+        let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+        let program = if name.contains("/tests/") { 0 } else { end };
+        for (number, line) in text[..program].lines().enumerate() {
+            if name.starts_with("domain/") && line.contains("original program") {
+                let number = number + 1;
+                broken.push(format!("{name}:{number}: the domain speaks of a dialect"));
+            }
             if line.trim_start().starts_with("//") {
                 continue;
             }
@@ -83,7 +96,10 @@ fn each_library_and_layer_stays_behind_its_fence() {
             }
             for (layer, forbidden) in layers {
                 for word in *forbidden {
-                    if name.starts_with(layer) && line.contains(word) {
+                    if name.starts_with(layer)
+                        && line.contains(word)
+                        && !exempt.contains(&name.as_str())
+                    {
                         broken.push(format!("{name}:{}: {layer} names {word}", number + 1));
                     }
                 }

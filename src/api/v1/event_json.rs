@@ -202,3 +202,192 @@ fn merged(mut data: Value, more: Value) -> Value {
     }
     data
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record;
+
+    fn heading() -> Value {
+        json!({
+            "id": "3EB0A1", "from": "6281200000001@s.whatsapp.net", "isGroup": false,
+            "sender": "6281200000001@s.whatsapp.net", "senderNumber": "6281200000001",
+            "senderLid": "99@lid", "senderName": "Budi", "timestamp": 1_700_000_000,
+        })
+    }
+
+    fn message(kind: &str, more: Value) -> (&'static str, Value) {
+        let any = json!({
+            "type": kind, "quotedId": null, "mentions": [], "mentionsAll": false,
+        });
+        ("message.received", merged(merged(heading(), any), more))
+    }
+
+    fn about_message(name: &'static str, more: Value) -> (&'static str, Value) {
+        (name, merged(heading(), more))
+    }
+
+    fn file() -> Value {
+        json!({
+            "kind": "image", "mimetype": "image/jpeg", "size": 7, "fileName": null, "width": 640,
+            "height": 480, "seconds": null, "thumbnail": "AAEC", "viewOnce": false,
+        })
+    }
+
+    /// Events as version 1 of the log stored them, at least one of each kind.
+    fn old() -> Vec<(&'static str, Value)> {
+        let statistics = json!({
+            "total": 9, "sent": 5, "failed": 1, "pending": 2, "sending": 1, "delivered": 3, "read": 1,
+        });
+        let campaign = json!({ "campaignId": "c1", "name": "Promo", "status": "sending",
+            "statistics": statistics });
+        let status = json!({ "id": "3EB0A1", "remoteJid": "6281200000001@s.whatsapp.net",
+            "status": "delivered", "participant": "6281200000001@s.whatsapp.net",
+            "timestamp": 1_700_000_000, "error": null });
+        let mentions = json!({ "text": "hai @6281200000002", "quotedId": "3EB0", "mentionsAll": true,
+            "mentions": ["6281200000002@s.whatsapp.net"], "innerType": "conversation",
+            "commentsOn": "3EB1" });
+        let special = [
+            json!({ "selection": { "id": "a", "title": "A", "description": null } }),
+            json!({ "selection": { "id": null, "title": null, "description": null, "params": "{}" } }),
+            json!({ "menu": { "title": "M", "footer": null, "button": "B", "options":
+                [{ "id": "1", "title": "T" }, { "id": null, "title": null, "url": "https://x.example" }] } }),
+            json!({ "invite": { "groupId": "1@g.us", "groupName": "G", "code": "c", "expires": 7 } }),
+            json!({ "location": { "latitude": -6.25, "longitude": 106.5, "accuracy": 4, "live": true } }),
+            json!({ "appointment": { "title": "T", "description": null, "starts": 1, "ends": null,
+                "place": null, "link": null, "call": true, "canceled": false } }),
+            json!({ "order": { "id": "o", "title": null, "items": 2, "total1000": 5000,
+                "currency": "IDR", "token": "t" } }),
+            json!({ "product": { "id": "p", "retailerId": null, "title": "P", "description": null,
+                "price1000": 9, "currency": "IDR", "url": null } }),
+            json!({ "payment": { "amount1000": 1, "currency": "IDR", "messageId": "3EB2" } }),
+            json!({ "stickerPack": { "id": "s", "name": "S", "publisher": null, "stickers": 3 } }),
+            json!({ "album": { "images": 2, "videos": 1 } }),
+            json!({ "pin": { "messageId": "3EB3", "pinned": true } }),
+            json!({ "keep": { "messageId": "3EB4", "kept": false } }),
+            json!({ "disappearing": { "seconds": 86400 } }),
+        ];
+        let mut old = vec![
+            (
+                "session.update",
+                json!({ "status": "CONNECTED", "detail": "Connected as Toko" }),
+            ),
+            (
+                "session.update",
+                json!({ "status": "DISCONNECTED", "detail": "Logged out" }),
+            ),
+            message("conversation", json!({ "text": "hai" })),
+            message("extendedTextMessage", mentions),
+            message("imageMessage", json!({ "text": "lihat", "media": file() })),
+            message(
+                "locationMessage",
+                json!({ "text": "Monas", "location":
+                { "latitude": -6.175, "longitude": 106.827, "name": "Monas", "address": null } }),
+            ),
+            message(
+                "contactMessage",
+                json!({ "text": null, "contacts": [{ "name": "Ani", "vcard": "V" }] }),
+            ),
+            message(
+                "pollCreationMessageV3",
+                json!({ "text": "?", "poll": { "question": "?", "options": ["a", "b"] } }),
+            ),
+            message(
+                "newMessage",
+                json!({ "text": null, "raw": "AAEC", "rawSize": 3 }),
+            ),
+            message(
+                "productMessage",
+                json!({ "text": "P", "media": file(), "product": { "id": "p",
+                "retailerId": null, "title": "P", "description": null, "price1000": null,
+                "currency": null, "url": null } }),
+            ),
+            about_message(
+                "message.received",
+                json!({ "type": "unreadable", "text": null, "reason": "viewOnce" }),
+            ),
+            ("message.status", status),
+            about_message(
+                "message.edited",
+                json!({ "messageId": "3EB5", "text": "baru" }),
+            ),
+            about_message("message.deleted", json!({ "messageId": "3EB5" })),
+            about_message(
+                "message.reaction",
+                json!({ "messageId": "3EB5", "emoji": "" }),
+            ),
+            (
+                "message.media",
+                json!({ "messageId": "3EB6", "from": "1@g.us", "mediaId": "m_1",
+                "mimetype": "image/jpeg", "fileName": null, "size": 7 }),
+            ),
+            (
+                "message.media",
+                json!({ "messageId": "3EB6", "from": "1@g.us", "mediaId": null, "error": "gone" }),
+            ),
+            about_message(
+                "poll.vote",
+                json!({ "messageId": "3EB7", "options": ["a"] }),
+            ),
+            ("campaign.progress", campaign.clone()),
+            (
+                "campaign.status",
+                merged(campaign, json!({ "detail": null })),
+            ),
+            (
+                "contact.optout",
+                json!({ "number": "6281200000001", "suppressed": false }),
+            ),
+            (
+                "call.offer",
+                json!({ "id": "c", "from": "99@lid", "number": null, "lid": "99@lid",
+                "video": true, "timestamp": 1_700_000_000 }),
+            ),
+            (
+                "group.update",
+                json!({ "id": "1@g.us", "action": "subject", "by": "99@lid",
+                "participants": ["98@lid"], "subject": "G", "timestamp": 1_700_000_000 }),
+            ),
+        ];
+        old.extend(
+            special
+                .into_iter()
+                .map(|what| message("anyMessage", merged(json!({ "text": null }), what))),
+        );
+        old
+    }
+
+    /// What version 1 added when it rendered.
+    fn with_links(mut data: Value) -> Value {
+        let id = data["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(media) = data.get_mut("media") {
+            media["url"] = json!(format!("/api/v1/messages/{id}/media?sessionId=toko"));
+        }
+        if let Some(id) = data
+            .get("mediaId")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+        {
+            data["url"] = json!(format!("/media/{id}"));
+        }
+        data
+    }
+
+    #[test]
+    fn what_version_1_of_the_log_stored_is_told_as_it_was() {
+        for (name, data) in old() {
+            let row = json!({ "event": name, "session": "toko", "at": 1_700_000_000_500i64, "data": data });
+            let row = [b"\x01", row.to_string().as_bytes()].concat();
+            let event: Event = record::decode(&row).unwrap_or_else(|e| panic!("{data}: {e:?}"));
+            let told = json!({
+                "id": 7, "event": name, "sessionId": "toko", "data": with_links(data),
+                "timestamp": event.at.to_string(),
+            });
+            assert_eq!(body(7, &event), told);
+            // What is stored now is read as what it was.
+            let again: Event =
+                record::decode(&record::encode(&event).expect("a row")).expect("an event");
+            assert_eq!(again, event);
+        }
+    }
+}

@@ -63,7 +63,7 @@ impl Status {
         all.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// The word, as the original program writes it.
+    /// The word in events and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",

@@ -133,7 +133,7 @@ fn is_refusal(status: u16) -> bool {
 
 /// How a delivery stands. Stored by its word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum DeliveryState {
     /// Waits for its next try.
     Pending,
@@ -157,6 +157,20 @@ impl DeliveryState {
     pub fn parse(word: &str) -> Option<Self> {
         let all = [Self::Pending, Self::Delivered, Self::Dead];
         all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl TryFrom<String> for DeliveryState {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> std::result::Result<Self, Self::Error> {
+        Self::parse(&word).ok_or("a delivery of an unknown state")
+    }
+}
+
+impl From<DeliveryState> for &'static str {
+    fn from(state: DeliveryState) -> Self {
+        state.as_str()
     }
 }
 

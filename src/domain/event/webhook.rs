@@ -308,6 +308,7 @@ fn secret_purpose(number: SessionNumber) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::{EventData, Heading, MessageDeleted};
 
     #[test]
     fn a_signature_is_64_lower_case_hex_digits_of_the_known_value() {
@@ -316,6 +317,40 @@ mod tests {
             sign("Jefe", &[b"what do ya ", b"want for nothing?"]),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
+    }
+
+    #[test]
+    fn a_webhook_gets_what_it_asked_for() {
+        let jid = |text| crate::jid::Jid::parse(text).expect("a JID");
+        let deleted = |from_me| Event {
+            session: "toko".to_owned(),
+            at: Timestamp::default(),
+            data: EventData::MessageDeleted(MessageDeleted {
+                heading: Heading {
+                    id: crate::ids::MessageId::parse("3EB0A1").expect("an id"),
+                    chat: jid("6281200000001@s.whatsapp.net"),
+                    sender: jid("6281200000001@s.whatsapp.net"),
+                    person: Default::default(),
+                    push_name: String::new(),
+                    at: Timestamp::default(),
+                    from_me,
+                },
+                target: crate::ids::MessageId::parse("3EB0A2").expect("an id"),
+            }),
+        };
+        let hook = |events: &[EventKind], own_messages| Webhook {
+            url: String::new(),
+            secret: Vec::new(),
+            events: events.to_vec(),
+            own_messages,
+            dialect: V1.to_owned(),
+            at: Timestamp::default(),
+        };
+        assert!(hook(&[], false).wants(&deleted(false)));
+        assert!(!hook(&[], false).wants(&deleted(true)));
+        assert!(hook(&[], true).wants(&deleted(true)));
+        assert!(hook(&[EventKind::MessageDeleted], true).wants(&deleted(true)));
+        assert!(!hook(&[EventKind::CallOffer], true).wants(&deleted(true)));
     }
 
     #[test]
