@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
-use crate::support::{Rig, Sink, eventually, read_events};
+use crate::support::{Rig, Sink, eventually, hmac, read_events};
 
 const PHONE: &str = "6281299999801";
 
@@ -37,16 +35,6 @@ async fn phone_sends(rig: &Rig, to: &str, text: &str) -> String {
         .sandbox("POST", &path, &json!({ "to": to, "text": text }))
         .await;
     sent["id"].as_str().expect("an id").to_owned()
-}
-
-fn hmac(secret: &str, parts: &[&[u8]]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize()
-        .into_bytes()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

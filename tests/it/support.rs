@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use warung::config::Config;
@@ -110,22 +112,14 @@ impl Call {
     pub async fn send(self) -> Answer {
         let response = self.open().await;
         let status = response.status().as_u16();
-        let headers = response
-            .headers()
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into(),
-                )
-            })
-            .collect();
+        let headers = texts(response.headers());
         let body = response
             .into_body()
             .collect()
             .await
             .expect("a whole answer")
             .to_bytes();
+        note(|| format!("{status} {}", String::from_utf8_lossy(&body)));
         Answer {
             status,
             headers,
@@ -394,28 +388,53 @@ async fn start(config: &Config, network: &Sandbox, mut deps: Deps) -> Server {
     server
 }
 
-/// Asks until there is an answer; fails after [`PATIENCE`].
+tokio::task_local! {
+    /// What a wait has seen last.
+    static SEEN: Arc<std::sync::Mutex<String>>;
+}
+
+/// Notes what was seen, for the wait that asked for it, should it end in vain.
+fn note(seen: impl FnOnce() -> String) {
+    let _ = SEEN.try_with(|last| *last.lock().expect("no panic") = seen());
+}
+
+/// Asks until there is an answer; fails after [`PATIENCE`], with the last answer of a server or the
+/// last deliveries of a webhook that were looked at.
 pub async fn eventually<T, F, Out>(what: &str, ask: F) -> T
 where
     F: Fn() -> Out,
     Out: Future<Output = Option<T>>,
 {
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    let seen = Arc::default();
     loop {
-        if let Some(found) = ask().await {
+        if let Some(found) = SEEN.scope(Arc::clone(&seen), ask()).await {
             return found;
         }
         assert!(
             tokio::time::Instant::now() < deadline,
-            "waited in vain for: {what}"
+            "waited in vain for: {what}; seen last: {}",
+            seen.lock().expect("no panic")
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
+/// Names and values of headers.
+fn texts(headers: &hyper::HeaderMap) -> BTreeMap<String, String> {
+    let text =
+        |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
+    let named = headers.iter();
+    named
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}
+
 /// One delivery that a webhook received.
 #[derive(Debug, Clone)]
 pub struct Delivered {
+    pub method: String,
+    pub path: String,
     pub headers: BTreeMap<String, String>,
     pub body: Bytes,
 }
@@ -455,7 +474,12 @@ impl Sink {
 
     /// What it accepted, in order of arrival (tries that it refused are not counted).
     pub async fn got(&self) -> Vec<Delivered> {
-        self.got.lock().await.clone()
+        let got = self.got.lock().await.clone();
+        note(|| {
+            let bodies = got.iter().map(|d| String::from_utf8_lossy(&d.body));
+            bodies.collect::<Vec<_>>().join("\n")
+        });
+        got
     }
 
     /// Waits for at least `count` deliveries of this event.
@@ -490,20 +514,18 @@ impl Sink {
         &self,
         request: hyper::Request<hyper::body::Incoming>,
     ) -> Result<hyper::Response<Full<Bytes>>, hyper::Error> {
-        let headers = request
-            .headers()
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into(),
-                )
-            })
-            .collect();
-        let body = request.into_body().collect().await?.to_bytes();
+        let (head, body) = request.into_parts();
+        let headers = texts(&head.headers);
+        let body = body.collect().await?.to_bytes();
         let status = self.status.load(std::sync::atomic::Ordering::SeqCst);
         if (200..300).contains(&status) {
-            self.got.lock().await.push(Delivered { headers, body });
+            let (method, path) = (head.method.to_string(), head.uri.to_string());
+            self.got.lock().await.push(Delivered {
+                method,
+                path,
+                headers,
+                body,
+            });
         }
         let response = hyper::Response::builder()
             .status(status)
@@ -534,6 +556,15 @@ pub async fn read_events(call: Call, done: impl Fn(&[Value]) -> bool) -> Vec<Val
         }
     }
     events
+}
+
+/// What signs a webhook's delivery: the hex digits of HMAC-SHA256 over `parts`, made apart from the
+/// program's own.
+pub fn hmac(secret: &str, parts: &[&[u8]]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
+    parts.iter().for_each(|part| mac.update(part));
+    let digest = mac.finalize().into_bytes();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the person who runs the tests asked for.

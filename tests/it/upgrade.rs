@@ -1,4 +1,4 @@
-//! A store of an older version, made by that version (`tests/files/stores/make.sh`), in the hands of
+//! A store of an older version, made by that version (`tests/files/stores/*.sh`), in the hands of
 //! this one; and one of a newer version.
 
 use std::collections::BTreeSet;
@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use warung::domain::event;
 use warung::domain::vault::key_bytes;
 use warung::seal::Seal;
+use warung::server::Deps;
 use warung::store::{Disk, Durability, Options, Store, tables};
+use warung::time::{Clock, Timestamp};
 use warung::wa::backend::seal_rows;
 
-use crate::support::{Call, eventually, program, read_events};
+use crate::support::{Call, PATIENCE, Rig, Sink, eventually, program, read_events};
 
 /// The key under which the fixtures were made.
 const KEY: &str = "a-master-key-of-the-fixture";
@@ -278,4 +282,101 @@ async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
         problems.len() == 1 && problems[0].contains("newer version"),
         "{problems:?}"
     );
+}
+
+/// What events and deliveries of an older version's store must look like: in a file beside it, as that
+/// version told them. A file that is not there is written, by whichever version runs.
+fn must_be(fixture: &str, told: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/files/stores")
+        .join(fixture);
+    let Ok(wanted) = std::fs::read_to_string(&file) else {
+        std::fs::write(&file, told).expect("written");
+        panic!("{fixture} was not there and is written: look whether it is right");
+    };
+    for (told, wanted) in told.split("\n\n").zip(wanted.split("\n\n")) {
+        assert_eq!(told, wanted, "{fixture}");
+    }
+    assert_eq!(told.len(), wanted.len(), "{fixture}");
+}
+
+/// Reads a stream of events to the one with this number, as it comes.
+async fn raw_events(call: Call, last: u64) -> String {
+    let mut body = call.open().await.into_body();
+    let mut text = String::new();
+    let (mut end, head) = (None, format!("\nid: {last}\n"));
+    while end.is_none() {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        let frame = frame.unwrap_or_else(|_| panic!("{last} is told: {text}"));
+        let frame = frame.expect("the stream goes on").expect("no error");
+        text.push_str(std::str::from_utf8(frame.data_ref().expect("data")).expect("UTF-8"));
+        let at = text.find(&head).map(|at| at + head.len());
+        end = at.and_then(|at| Some(at + text[at..].find("\n\n")? + 2));
+    }
+    text.truncate(end.expect("an end"));
+    text
+}
+
+/// The number of the last event in the log of schema 3's store, and when it happened.
+const LAST: (u64, i64) = (1_048_653, 1_795_293_675_195);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
+    let folder = unpacked("schema-3.tar.gz").await;
+    let (last, at) = LAST;
+    // Nothing is due before the hook is heard.
+    let clock = Clock::manual(Timestamp::from_ms(at));
+    let deps = Deps {
+        clock: clock.clone(),
+        ..Deps::default()
+    };
+    let mut rig = Rig::made_of(deps, |config| config.data = folder.path().join("data")).await;
+    let sink = Sink::new().await;
+    let shown = rig.get("/api/v1/webhook?sessionId=shop").master();
+    let shown = shown.send().await.expect(200);
+    assert_eq!(shown["url"], "http://127.0.0.1:9/nobody", "{shown}");
+
+    let stream = rig.get("/api/v1/events?lastEventId=0").master();
+    let events = raw_events(stream, last).await;
+    for name in event::NAMES {
+        assert!(events.contains(&format!("\nevent: {name}\n")), "no {name}");
+    }
+    must_be("schema-3.events", &events);
+
+    // The address is another one, where somebody answers; the secret and what waits stay.
+    let hook = json!({ "sessionId": "shop", "url": sink.url });
+    let set = rig.post("/api/v1/webhook", &hook).master().send();
+    assert_eq!(set.await.expect(200)["secret"], Value::Null);
+    clock.advance(Duration::from_secs(3600));
+    let server = rig.server.as_ref().expect("running");
+    server.gateway().deliveries.wake();
+    let end = format!("shop-{last}");
+    let delivered = eventually("all that waited", || async {
+        let mut got = sink.got().await;
+        let at = got.iter().position(|d| d.headers["x-webhook-id"] == end)?;
+        got.truncate(at + 1);
+        Some(got)
+    })
+    .await;
+    let mut told = String::new();
+    for delivery in &delivered {
+        told += &format!("{} {}\n", delivery.method, delivery.path);
+        for (name, value) in &delivery.headers {
+            if !["host", "content-length", "user-agent"].contains(&name.as_str()) {
+                told += &format!("{name}: {value}\n");
+            }
+        }
+        told += &format!("{}\n\n", String::from_utf8_lossy(&delivery.body));
+    }
+    must_be("schema-3.deliveries", &told);
+
+    let path = "/api/v1/webhook/deliveries?sessionId=shop&state=pending";
+    eventually("none waits any more", || async {
+        let list = rig.get(path).master().send().await.expect(200);
+        list["deliveries"].as_array()?.is_empty().then_some(())
+    })
+    .await;
+    rig.stop().await;
+    let problems = warung::store::check(&store_file(folder.path())).expect("checked");
+    assert!(problems.is_empty(), "{problems:?}");
 }
