@@ -84,12 +84,7 @@ async fn baileys_pairs_with_the_network_and_talks_with_a_session_of_ours() {
     };
     let token = rig.pair("shop", "6281200000601").await;
     let sink = Sink::new().await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
 
     let qr = baileys.hear("qr").await;
     rig.sandbox(

@@ -11,9 +11,7 @@ async fn listening(account: &str) -> (Rig, Sink, String) {
     let rig = Rig::new().await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
-    let set = json!({ "sessionId": "shop", "url": sink.url });
-    let answer = rig.post("/api/v1/webhook", &set).bearer(&token).send();
-    answer.await.expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     (rig, sink, token)
 }
 

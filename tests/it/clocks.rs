@@ -32,12 +32,6 @@ async fn phone_sends(rig: &Rig, to: &str, text: &str) {
     rig.sandbox("POST", &path, &sent).await;
 }
 
-async fn hook(rig: &Rig, token: &str, sink: &Sink) {
-    let set = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
-    let call = rig.post("/api/v1/webhook", &set).bearer(token);
-    call.send().await.expect(200);
-}
-
 fn wake(rig: &Rig) {
     let gateway = rig.server.as_ref().expect("running").gateway();
     gateway.delivery_queue().wake();
@@ -91,7 +85,7 @@ async fn a_minute_in_the_year_2099_deletes_nothing_and_gives_nothing_up() {
     let mut rig = Rig::made_of(deps(&clock), |_| {}).await;
     let token = rig.pair("shop", "6281200000851").await;
     let sink = Sink::new().await;
-    hook(&rig, &token, &sink).await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     sink.answer(503);
     rig.send_text("shop", &token, PHONE, "kept").await;
     phone_sends(&rig, "6281200000851", "delivered late").await;
@@ -136,7 +130,7 @@ async fn what_came_before_the_clock_was_set_is_delivered_and_kept() {
     let rig = Rig::made_of(deps(&clock), |_| {}).await;
     let token = rig.pair("shop", "6281200000852").await;
     let sink = Sink::new().await;
-    hook(&rig, &token, &sink).await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     sink.answer(503);
     for n in 0..3 {
         phone_sends(&rig, "6281200000852", &format!("in 1970: {n}")).await;
@@ -161,7 +155,7 @@ async fn a_clock_that_is_set_back_holds_up_no_delivery() {
     let mut rig = Rig::made_of(deps(&clock), |_| {}).await;
     let token = rig.pair("shop", "6281200000853").await;
     let sink = Sink::new().await;
-    hook(&rig, &token, &sink).await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     sink.answer(503);
     for n in 0..3 {
         phone_sends(&rig, "6281200000853", &format!("n{n}")).await;
@@ -196,7 +190,7 @@ async fn a_receiver_that_is_gone_for_days_is_given_up_with_what_is_as_old() {
     let rig = Rig::made_of(deps, |config| config.retention_days = 2).await;
     let token = rig.pair("shop", "6281200000854").await;
     let sink = Sink::new().await;
-    hook(&rig, &token, &sink).await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     sink.answer(503);
     for n in 0..3 {
         phone_sends(&rig, "6281200000854", &format!("n{n}")).await;

@@ -49,9 +49,7 @@ async fn a_session_with_many_rows_goes_page_by_page_also_after_a_restart() {
     let token = rig.create("shop").await;
     rig.create("other").await;
     // Nobody listens there: the deliveries wait.
-    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
-    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
-    call.send().await.expect(200);
+    rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
     fill(&rig).await;
     assert!(rows(&rig, tables::QUEUE_ROWS) >= MANY as usize);
     let gone = rig.delete("/api/v1/sessions/shop").master();
@@ -78,10 +76,8 @@ async fn a_session_with_many_rows_goes_page_by_page_also_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_writes_few_rows_at_a_time_and_others_in_between() {
     let rig = Rig::new().await;
-    let token = rig.create("shop").await;
-    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
-    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
-    call.send().await.expect(200);
+    rig.create("shop").await;
+    rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
     fill(&rig).await;
     let gone = rig.delete("/api/v1/sessions/shop").master();
     gone.send().await.expect(200);
@@ -98,9 +94,7 @@ async fn a_deletion_writes_few_rows_at_a_time_and_others_in_between() {
 async fn a_webhook_with_many_deliveries_goes_page_by_page() {
     let rig = Rig::new().await;
     let token = rig.create("shop").await;
-    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/", "events": [] });
-    let call = rig.post("/api/v1/webhook", &set).bearer(&token);
-    call.send().await.expect(200);
+    rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
     fill(&rig).await;
     let call = rig.delete("/api/v1/webhook?sessionId=shop").bearer(&token);
     call.send().await.expect(200);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use warung::domain::event;
 
+use crate::golden;
 use crate::support::{MASTER, Rig};
 
 const PAGE: &str = include_str!("../../assets/docs.html");
@@ -132,8 +134,71 @@ async fn the_page_is_served_with_a_tag_and_works_without_a_network() {
     );
     let icon = rig.get("/favicon.ico").send().await;
     assert_eq!(icon.headers["content-type"], "image/svg+xml");
-    assert_eq!(icon.body, include_str!("../../assets/favicon.svg"));
-    for foreign in ["src=\"http", "href=\"//", "@import", "<script"] {
-        assert!(!PAGE.contains(foreign), "{foreign}");
+    let assets = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"));
+    for asset in assets.expect("a folder") {
+        let path = asset.expect("an entry").path();
+        let source = std::fs::read_to_string(&path).expect("a text");
+        let served = [&plain, &icon].iter().any(|answer| answer.body == source);
+        assert!(served, "{} is not served", path.display());
+        for foreign in ["src=\"http", "href=\"//", "@import", "<script"] {
+            assert!(!source.contains(foreign), "{foreign}");
+        }
     }
+}
+
+/// The words within `<code>` of a text.
+fn codes(html: &str) -> impl Iterator<Item = &str> {
+    let parts = html.split("<code>").skip(1);
+    parts.map(|rest| rest.split("</code>").next().unwrap_or_default())
+}
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    let object = object.as_object().expect("an object");
+    object.keys().map(String::as_str).collect()
+}
+
+/// The page has one delivery as an example and tells of each event what its data holds.
+#[test]
+fn the_page_tells_what_is_delivered_of_every_event() {
+    let (_, section) = PAGE.split_once("What a delivery looks like").expect("it");
+    let (_, example) = section.split_once("<pre><code>").expect("an example");
+    let (example, rest) = example.split_once("</code>").expect("its end");
+    let example: Value = serde_json::from_str(example).expect("JSON");
+    let (_, table) = rest.split_once("<table>").expect("a table");
+    let (table, _) = table.split_once("</table>").expect("its end");
+    let usual = keys(&example["data"]);
+    let mut told: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+    for row in table.split("<tr><td>").skip(1) {
+        let (name, text) = row.split_once("</td>").expect("two cells");
+        let before = told.last().map(|(_, told)| told.clone());
+        if let Some(name) = codes(name).next() {
+            told.push((name, BTreeSet::new()));
+        }
+        let (_, of_event) = told.last_mut().expect("an event");
+        of_event.extend(codes(text));
+        if text.contains("as above") || text.contains("who and where") {
+            of_event.extend(&usual);
+        }
+        if text.contains("the same") {
+            of_event.extend(before.into_iter().flatten());
+        }
+    }
+    let names: BTreeSet<&str> = told.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, event::NAMES.iter().copied().collect());
+    let deliveries = golden::deliveries();
+    for delivery in &deliveries {
+        assert_eq!(keys(delivery), keys(&example), "{delivery}");
+        let name = delivery["event"].as_str().expect("a name");
+        let (_, told) = told.iter().find(|(told, _)| *told == name).expect("it");
+        let untold: Vec<_> = keys(&delivery["data"]).difference(told).copied().collect();
+        assert!(
+            untold.is_empty(),
+            "{name}: the page says nothing of {untold:?}"
+        );
+    }
+    let same = |delivery: &&Value| {
+        delivery["event"] == example["event"] && delivery["data"]["type"] == example["data"]["type"]
+    };
+    let real = deliveries.iter().find(same).expect("one like the example");
+    assert_eq!(keys(&real["data"]), usual);
 }

@@ -54,12 +54,6 @@ async fn happen(rig: &Rig, session: u32, name: &str) {
     assert!(write.await.expect("written").is_some());
 }
 
-async fn set_hook(rig: &Rig, session: &str, token: &str, url: &str) {
-    let set = json!({ "sessionId": session, "url": url, "events": ["contact.optout"] });
-    let call = rig.post("/api/v1/webhook", &set).bearer(token);
-    call.send().await.expect(200);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn receivers_that_hang_hold_up_no_other() {
     let rig = Rig::with(|config| {
@@ -69,15 +63,16 @@ async fn receivers_that_hang_hold_up_no_other() {
     })
     .await;
     let sink = Sink::new().await;
-    let token = rig.create("well").await;
-    set_hook(&rig, "well", &token, &sink.url).await;
+    rig.create("well").await;
+    rig.hook("well", &sink.url, &["contact.optout"]).await;
     happen(&rig, 1, "well").await;
     sink.wait_for("contact.optout", 1).await;
     let hanging = Hanging::default();
     for n in 0..HANGING {
         let name = format!("hangs-{n}");
-        let token = rig.create(&name).await;
-        set_hook(&rig, &name, &token, &hanging.one_more().await).await;
+        rig.create(&name).await;
+        let url = hanging.one_more().await;
+        rig.hook(&name, &url, &["contact.optout"]).await;
     }
     for n in 0..HANGING {
         happen(&rig, n as u32 + 2, &format!("hangs-{n}")).await;

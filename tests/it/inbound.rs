@@ -17,13 +17,7 @@ async fn listening(account: &str) -> (Rig, Sink, String, String) {
     let rig = Rig::new().await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
-    let set = json!({ "sessionId": "shop", "url": sink.url });
-    let answer = rig
-        .post("/api/v1/webhook", &set)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    let answer = rig.hook("shop", &sink.url, &[]).await;
     assert_eq!(answer["message"], "Webhook URL for session shop updated");
     let secret = answer["secret"].as_str().expect("a secret").to_owned();
     (rig, sink, token, secret)
@@ -272,12 +266,7 @@ async fn a_delivery_that_is_refused_for_good_is_kept_and_can_be_replayed() {
     let rig = Rig::made_of(deps, |_| {}).await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", "6281200000207").await;
-    let set = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
-    rig.post("/api/v1/webhook", &set)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     sink.answer(404);
     phone_sends(&rig, "6281200000207", "lost?").await;
     let log = || async {
@@ -383,12 +372,7 @@ async fn what_waited_for_a_removed_webhook_goes_to_nobody_else() {
     let url = default.url.clone();
     let rig = Rig::with(|config| config.webhook_url = Some(url)).await;
     let token = rig.pair("shop", "6281200000209").await;
-    let set = json!({ "sessionId": "shop", "url": own.url, "events": ["message.received"] });
-    rig.post("/api/v1/webhook", &set)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &own.url, &["message.received"]).await;
     own.answer(503);
     phone_sends(&rig, "6281200000209", "for the own webhook only").await;
     eventually("a try that failed", || async {

@@ -53,9 +53,7 @@ async fn listening(account: &str) -> (Rig, Sink, String) {
     let rig = Rig::new().await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
-    let set = json!({ "sessionId": "shop", "url": sink.url });
-    let answer = rig.post("/api/v1/webhook", &set).bearer(&token);
-    answer.send().await.expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     (rig, sink, token)
 }
 
@@ -541,10 +539,8 @@ async fn with_clock(account: &str) -> (Rig, Sink, Clock) {
     };
     let rig = Rig::made_of(deps, |_| {}).await;
     let sink = Sink::new().await;
-    let token = rig.pair("shop", account).await;
-    let set = json!({ "sessionId": "shop", "url": sink.url });
-    let answer = rig.post("/api/v1/webhook", &set).bearer(&token);
-    answer.send().await.expect(200);
+    rig.pair("shop", account).await;
+    rig.hook("shop", &sink.url, &[]).await;
     (rig, sink, clock)
 }
 

@@ -15,9 +15,7 @@ async fn metrics_count_what_happens() {
         .await;
     let sink = Sink::new().await;
     sink.answer(503);
-    let hook = json!({ "sessionId": "shop", "url": sink.url, "events": ["message.received"] });
-    let hook = rig.post("/api/v1/webhook", &hook).bearer(&token);
-    hook.send().await.expect(200);
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     for _ in 0..3 {
         let path = "/sandbox/phones/6281299991001/messages";
         let body = json!({ "to": "6281200001001", "text": "count me" });

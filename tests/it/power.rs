@@ -20,13 +20,8 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let disk = SimulatedDisk::new();
     let mut rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
     let sink = Sink::new().await;
-    let token = rig.pair("shop", ACCOUNT).await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.pair("shop", ACCOUNT).await;
+    rig.hook("shop", &sink.url, &[]).await;
     let promises = Arc::<Promises>::default();
     let mut disk = disk;
     for round in 0..ROUNDS {
@@ -96,14 +91,9 @@ async fn a_failing_disk_is_an_error_the_client_sees_and_it_heals() {
 async fn what_arrives_while_the_disk_fails_is_told_when_it_works_again() {
     let disk = SimulatedDisk::new();
     let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
-    let token = rig.pair("shop", ACCOUNT).await;
+    rig.pair("shop", ACCOUNT).await;
     let sink = Sink::new().await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     let writers: Vec<String> = (0..5).map(|n| format!("628129999071{n}")).collect();
     let write = async |writer: &str, text: String| {
         let path = format!("/sandbox/phones/{writer}/messages");
@@ -139,12 +129,7 @@ async fn receipts_calls_and_groups_that_come_while_the_disk_fails_are_told_later
     let account = "6281200000704";
     let token = rig.pair("shop", account).await;
     let sink = Sink::new().await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     let phone = format!("/sandbox/phones/{CUSTOMER}");
     rig.sandbox("PUT", &phone, &json!({ "receipts": "none" }))
         .await;

@@ -322,6 +322,14 @@ impl Rig {
         .await
     }
 
+    /// Has the session's events sent to this address, or only those that are named; answers what is
+    /// said to that.
+    pub async fn hook(&self, session: &str, url: &str, events: &[&str]) -> Value {
+        let hook = json!({ "sessionId": session, "url": url, "events": events });
+        let answer = self.post("/api/v1/webhook", &hook).master().send().await;
+        answer.expect(200)
+    }
+
     /// Sends one text; answers its result.
     pub async fn send_text(&self, session: &str, token: &str, to: &str, body: &str) -> Value {
         let message = json!({ "to": to, "type": "text", "text": { "body": body } });

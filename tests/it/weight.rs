@@ -469,12 +469,7 @@ async fn what_messages_take_is_counted_to_the_byte() {
     let rig = Rig::new().await;
     let token = rig.pair("shop", account).await;
     let sink = Sink::new().await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     let auto = Call::new(rig.addr(), "PUT", "/api/v1/sessions/shop/settings")
         .json(&json!({ "autoDownload": true }));
     auto.bearer(&token).send().await.expect(200);

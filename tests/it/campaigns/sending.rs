@@ -50,12 +50,7 @@ async fn progress_is_told_and_receipts_move_the_rows() {
     let rig = Rig::new().await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", "6281200002002").await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &hook)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     for n in 0..3 {
         let path = format!("/sandbox/phones/{}", person(2, n));
         rig.sandbox("PUT", &path, &json!({ "receipts": "read" }))

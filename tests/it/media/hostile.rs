@@ -26,9 +26,7 @@ fn forgery(like: &[u8]) -> Vec<u8> {
 async fn paired(rig: &Rig, session: &str, account: &str) -> (Sink, String) {
     let sink = Sink::new().await;
     let token = rig.pair(session, account).await;
-    let set = json!({ "sessionId": session, "url": sink.url });
-    let answer = rig.post("/api/v1/webhook", &set).bearer(&token).send();
-    answer.await.expect(200);
+    rig.hook(session, &sink.url, &[]).await;
     (sink, token)
 }
 

@@ -14,12 +14,7 @@ async fn listening(
     let rig = Rig::with(change).await;
     let sink = Sink::new().await;
     let token = rig.pair("shop", account).await;
-    let set = json!({ "sessionId": "shop", "url": sink.url });
-    rig.post("/api/v1/webhook", &set)
-        .bearer(&token)
-        .send()
-        .await
-        .expect(200);
+    rig.hook("shop", &sink.url, &[]).await;
     (rig, sink, token)
 }
 
