@@ -14,7 +14,8 @@
 //! other each time.
 //!
 //! JSON is shown with its keys in their order, and with line breaks that are not on the wire, where it
-//! must be compact; other bodies are shown as they are. A carriage return is shown as `␍`.
+//! must be compact; other bodies are shown as they are, with `␍` for a carriage return and `␊` for a
+//! line break at the end.
 //! `UPDATE_GOLDEN=1 cargo test --features sandbox golden` writes the answers anew.
 
 use std::collections::BTreeMap;
@@ -218,7 +219,10 @@ fn shown_body(kind: &str, body: &[u8]) -> String {
         return format!("({} bytes, SHA-256 {digest})", body.len());
     };
     if !kind.starts_with("application/json") {
-        return text.replace('\r', "␍");
+        let text = text.replace('\r', "␍");
+        // What ends a file, or the exchange, is not seen there.
+        let last = text.strip_suffix('\n').map(|rest| format!("{rest}␊"));
+        return last.unwrap_or(text);
     }
     let spread = spread(text);
     assert_eq!(compact(&spread), text, "JSON on the wire is compact");

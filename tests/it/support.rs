@@ -428,14 +428,17 @@ where
     }
 }
 
-/// Names and values of headers.
+/// Names and values of headers; the values of one that comes more than once with commas between.
 fn texts(headers: &hyper::HeaderMap) -> BTreeMap<String, String> {
-    let text =
-        |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
-    let named = headers.iter();
-    named
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
+    let mut texts = BTreeMap::<String, String>::new();
+    for (name, value) in headers {
+        let text = texts.entry(name.to_string()).or_default();
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&String::from_utf8_lossy(value.as_bytes()));
+    }
+    texts
 }
 
 /// One delivery that a webhook received.
