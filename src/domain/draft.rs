@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::Gateway;
-use super::media::{Found, Source, Uploaded};
+use super::media::{Found, Keep, Source, Uploaded};
 use super::message::Message;
 use super::send::not_connected;
 use super::session::Session;
@@ -99,8 +99,8 @@ pub struct Media {
     pub file_name: Option<String>,
     /// The words below it.
     pub caption: Option<String>,
-    /// Whether a picture goes as it is, large as it may be.
-    pub keep_original: bool,
+    /// What of it is left as it came.
+    pub keep: Keep,
     /// Which album of the request it belongs to.
     pub album: Option<usize>,
 }
@@ -289,7 +289,7 @@ impl Gateway {
     ) -> Result<Composed> {
         let found = sources.find(self, session, &media.source).await?;
         let (file, uploaded) = self
-            .uploaded(session, &found, media.kind, media.keep_original)
+            .uploaded(session, &found, media.kind, media.keep)
             .await?;
         let what = Outgoing::Media {
             file,

@@ -9,7 +9,7 @@ use crate::domain::Gateway;
 use crate::domain::draft::{
     Card, Content, Degrees, Draft, Media, MediaKind, Mentions, Place, checked_text,
 };
-use crate::domain::media::Source;
+use crate::domain::media::{Keep, Source};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::{Jid, PhoneNumber, recipient};
@@ -274,7 +274,10 @@ impl Reader<'_> {
             mimetype: mimetype.filter(|_| kind == MediaKind::Document),
             file_name,
             caption,
-            keep_original: flag("keepOriginal")?,
+            keep: Keep {
+                original: flag("keepOriginal")?,
+                metadata: flag("keepMetadata")?,
+            },
             album: None,
         })
     }

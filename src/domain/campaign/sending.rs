@@ -10,7 +10,7 @@ use super::run::Live;
 use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows};
 use crate::domain::Gateway;
 use crate::domain::draft::{Content, Draft, MAX_TEXT, Media, Sources};
-use crate::domain::media::Source;
+use crate::domain::media::{Keep, Source};
 use crate::domain::pacing::{DayCount, Pacing, Slot};
 use crate::domain::recipient::Recipient;
 use crate::domain::roster::{self, Place};
@@ -267,7 +267,7 @@ impl Gateway {
                     mimetype: None,
                     file_name: media.file_name.clone(),
                     caption: Some(text).filter(|text| !text.is_empty()),
-                    keep_original: false,
+                    keep: Keep::default(),
                     album: None,
                 })),
             };

@@ -2,19 +2,21 @@
 //! every message that shows it, for as long as WhatsApp keeps it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Cursor};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::effort::{Effort, LONGEST};
-use super::folder::Content as Stored;
+use super::folder::{Content as Stored, unusable};
 use super::kind::{Family, FileType};
 use super::picture::Content;
 use super::source::Found;
 use super::turns::Turn;
-use super::{decode, film, picture, sound, sticker};
+use super::{decode, film, metadata, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::send::not_connected;
@@ -82,12 +84,20 @@ impl Uploads {
     }
 }
 
+/// What of a file is left as it came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The pixels of a JPEG or PNG picture, large as it may be.
+    pub original: bool,
+    /// The metadata of a picture whose pixels are left.
+    pub metadata: bool,
+}
+
 /// What is sent, before it is at WhatsApp.
 struct Made {
     kind: MediaKind,
     note: Option<String>,
-    /// The bytes to be sent, unless the file goes as it is.
-    bytes: Option<Vec<u8>>,
+    content: Box<dyn io::Read + Send>,
     mimetype: String,
     look: Look,
 }
@@ -99,12 +109,13 @@ impl Gateway {
         session: &Session,
         found: &Found,
         kind: MediaKind,
-        keep_original: bool,
+        keep: Keep,
     ) -> Result<(FileKey, Arc<Uploaded>)> {
-        let original = if keep_original { ",original" } else { "" };
+        let original = if keep.original { ",original" } else { "" };
+        let metadata = if keep.metadata { ",metadata" } else { "" };
         let key = FileKey {
             sha256: found.hash,
-            purpose: format!("{}{original}", kind.as_str()),
+            purpose: format!("{}{original}{metadata}", kind.as_str()),
         };
         let row = row_key(session.number, &key);
         let lock = self.uploads.of(&row);
@@ -112,7 +123,7 @@ impl Gateway {
         if let Some(there) = self.known_upload(session, &key)? {
             return Ok((key, Arc::new(there)));
         }
-        let uploaded = self.upload(session, found, kind, keep_original).await?;
+        let uploaded = self.upload(session, found, kind, keep).await?;
         let (value, id, number) = (
             record::encode(&uploaded)?,
             session.id.clone(),
@@ -145,7 +156,7 @@ impl Gateway {
         session: &Session,
         found: &Found,
         kind: MediaKind,
-        keep_original: bool,
+        keep: Keep,
     ) -> Result<Uploaded> {
         if found.is_kept() && self.media.look(&found.hash).await?.0 != Stored::Right {
             return Err(Error::new(
@@ -159,7 +170,7 @@ impl Gateway {
             tokio::task::spawn_blocking(move || {
                 // The turn lasts as long as the work, also when nobody waits for it any more.
                 let _turn = turn;
-                make(path, file_type, kind, keep_original)
+                make(&path, file_type, kind, keep)
             })
             .await
             .map_err(Error::internal)??
@@ -167,19 +178,9 @@ impl Gateway {
         let link = session.link().ok_or_else(|| not_connected(session))?;
         let sealed = self.media.scratch()?;
         let sealed_file = sealed.file.try_clone().map_err(Error::internal)?;
-        let pointer = match made.bytes {
-            Some(bytes) => {
-                let plain = std::io::Cursor::new(bytes);
-                link.upload(plain, sealed_file, sealed.path(), made.kind)
-                    .await?
-            }
-            None => {
-                let plain = std::fs::File::open(found.path())
-                    .map_err(|e| super::folder::unusable("the file cannot be read", e))?;
-                link.upload(plain, sealed_file, sealed.path(), made.kind)
-                    .await?
-            }
-        };
+        let pointer = link
+            .upload(made.content, sealed_file, sealed.path(), made.kind)
+            .await?;
         Ok(Uploaded {
             kind: made.kind,
             note: made.note,
@@ -213,7 +214,7 @@ impl Gateway {
 }
 
 /// Makes of a file what WhatsApp's clients show in this way.
-fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) -> Result<Made> {
+fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Made> {
     let needs = |family: Family, what: &str| {
         if found.family() == family {
             return Ok(());
@@ -224,31 +225,43 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
             format!("A message of type {word} needs {what}; this file is {mime}"),
         ))
     };
-    let as_it_is = |kind, note, look| Made {
-        kind,
-        note,
-        bytes: None,
-        mimetype: found.mime().to_owned(),
-        look,
+    let as_it_is = |kind, note, look| {
+        Ok(Made {
+            kind,
+            note,
+            content: whole(path)?,
+            mimetype: found.mime().to_owned(),
+            look,
+        })
     };
     match kind {
-        MediaKind::Document => Ok(as_it_is(kind, None, Look::default())),
+        MediaKind::Document => Ok(Made {
+            kind,
+            note: None,
+            content: original(path, found, keep)?,
+            mimetype: found.mime().to_owned(),
+            look: Look::default(),
+        }),
         MediaKind::Image => {
             needs(Family::Picture, "a picture")?;
-            image(&path, found, keep_original, None)
+            image(path, found, keep, None)
         }
         MediaKind::Gif if found.family() == Family::Picture => {
             let note =
                 "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
-            image(&path, found, keep_original, Some(note.to_owned()))
+            image(path, found, keep, Some(note.to_owned()))
         }
         MediaKind::Sticker => {
             needs(Family::Picture, "a picture")?;
-            let made = sticker::make(&path, found, &Effort::of_this_thread(LONGEST))?;
+            let made = sticker::make(path, found, &Effort::of_this_thread(LONGEST))?;
             Ok(Made {
                 kind,
                 note: None,
-                bytes: bytes_of(made.content),
+                content: match made.content {
+                    // The Exif data of a sticker name its pack.
+                    Content::Original => whole(path)?,
+                    Content::New(bytes) => Box::new(Cursor::new(bytes)),
+                },
                 mimetype: FileType::WebP.mime().to_owned(),
                 look: Look {
                     width: Some(sticker::SIDE),
@@ -269,18 +282,18 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
                     ),
                 ));
             }
-            let film = film::inspect(&path)?;
+            let film = film::inspect(path)?;
             let look = Look {
                 width: Some(film.width).filter(|side| *side > 0),
                 height: Some(film.height).filter(|side| *side > 0),
                 seconds: film.seconds,
                 ..Look::default()
             };
-            Ok(as_it_is(kind, None, look))
+            as_it_is(kind, None, look)
         }
         MediaKind::Audio | MediaKind::Voice => {
             needs(Family::Audio, "a sound file")?;
-            let sound = sound::inspect(&path, found)?;
+            let sound = sound::inspect(path, found)?;
             let plain = kind == MediaKind::Voice && !sound.voice;
             let note = plain.then(|| {
                 let mime = found.mime();
@@ -293,7 +306,7 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
                 seconds: sound.seconds,
                 ..Look::default()
             };
-            let mut made = as_it_is(kind, note, look);
+            let mut made = as_it_is(kind, note, look)?;
             if sound.voice {
                 made.mimetype = "audio/ogg; codecs=opus".to_owned();
             }
@@ -302,25 +315,29 @@ fn make(path: PathBuf, found: FileType, kind: MediaKind, keep_original: bool) ->
     }
 }
 
-/// The bytes to be sent, unless the file goes as it is.
-fn bytes_of(content: Content) -> Option<Vec<u8>> {
-    match content {
-        Content::Original => None,
-        Content::New(bytes) => Some(bytes),
-    }
+/// The file with all that is in it.
+fn whole(path: &Path) -> Result<Box<dyn io::Read + Send>> {
+    let file = File::open(path).map_err(|e| unusable("the file cannot be read", e))?;
+    Ok(Box::new(file))
 }
 
-fn image(
-    path: &std::path::Path,
-    found: FileType,
-    keep_original: bool,
-    note: Option<String>,
-) -> Result<Made> {
-    let picture = picture::prepare(path, found, keep_original)?;
+/// The file as its sender means it: where a picture was taken is told only when it was asked for.
+fn original(path: &Path, found: FileType, keep: Keep) -> Result<Box<dyn io::Read + Send>> {
+    if keep.metadata {
+        return whole(path);
+    }
+    Ok(Box::new(metadata::strip(path, found)?))
+}
+
+fn image(path: &Path, found: FileType, keep: Keep, note: Option<String>) -> Result<Made> {
+    let picture = picture::prepare(path, found, keep.original)?;
     Ok(Made {
         kind: MediaKind::Image,
         note,
-        bytes: bytes_of(picture.content),
+        content: match picture.content {
+            Content::Original => original(path, found, keep)?,
+            Content::New(bytes) => Box::new(Cursor::new(bytes)),
+        },
         mimetype: picture.mime.to_owned(),
         look: Look {
             thumbnail: Some(Bytes64(picture.thumbnail)),

@@ -1,5 +1,5 @@
 //! Files: what they are ([`kind`], [`picture`], [`sticker`], [`sound`], [`film`]), where they come
-//! from ([`source`], [`upload`], [`arriving`]), where they lie ([`files`], [`folder`], `verify`), how they get to WhatsApp
+//! from ([`source`], [`upload`], [`arriving`]), what of them is told (`metadata`), where they lie ([`files`], [`folder`], `verify`), how they get to WhatsApp
 //! ([`attachment`]) and how they come from there ([`received`]).
 //!
 //! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
@@ -15,6 +15,7 @@ pub mod files;
 pub mod film;
 pub mod folder;
 pub mod kind;
+mod metadata;
 mod ogg;
 mod ole;
 pub mod picture;
@@ -33,6 +34,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
+pub use attachment::Keep;
 pub(super) use attachment::Uploaded;
 pub(super) use source::Found;
 pub use source::Source;

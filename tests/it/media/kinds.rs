@@ -296,7 +296,7 @@ async fn an_original_can_be_kept() {
     let (rig, token, _) = shop("6281200001104").await;
     let phone = "6281299991104";
     let picture = file("turned.jpg");
-    let body = json!({ "base64": base64(&picture), "keepOriginal": true });
+    let body = json!({ "base64": base64(&picture), "keepOriginal": true, "keepMetadata": true });
     rig.send(
         "shop",
         &token,
@@ -305,6 +305,87 @@ async fn an_original_can_be_kept() {
     .await;
     let got = rig.wait_for_received(phone, 1).await;
     assert_eq!(got[0]["sha256"], sha256(&picture));
+}
+
+/// Puts a segment with Exif data behind the start of a JPEG: an orientation and a place.
+fn taken_at(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x02".to_vec();
+    exif.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
+    exif.extend([0x88, 0x25, 0, 4, 0, 0, 0, 1, 0, 0, 0, 38, 0, 0, 0, 0]);
+    exif.extend(b"\0\x01\0\x01\0\x02\0\0\0\x02S\0\0\0\0\0\0\0");
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
+
+/// The same with nothing but the orientation.
+fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
+    exif.extend([
+        0x01,
+        0x12,
+        0,
+        3,
+        0,
+        0,
+        0,
+        1,
+        0,
+        orientation,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_picture_was_taken_is_sent_only_when_it_is_asked_for() {
+    let (rig, token, _) = shop("6281200001110").await;
+    let phone = "6281299991110";
+    let mut plain = std::io::Cursor::new(Vec::new());
+    let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8 * 3, y as u8, 90]));
+    picture
+        .write_to(&mut plain, image::ImageFormat::Jpeg)
+        .expect("encodes");
+    let plain = plain.into_inner();
+    let (upright, lying) = (taken_at(&plain, 1), taken_at(&plain, 6));
+    let cases = [
+        ("image", &upright, json!({}), plain.clone()),
+        (
+            "image",
+            &lying,
+            json!({ "keepOriginal": true }),
+            turned(&plain, 6),
+        ),
+        ("document", &lying, json!({}), turned(&plain, 6)),
+        (
+            "image",
+            &upright,
+            json!({ "keepMetadata": true }),
+            upright.clone(),
+        ),
+        (
+            "document",
+            &lying,
+            json!({ "keepMetadata": true }),
+            lying.clone(),
+        ),
+    ];
+    for (count, (kind, sent, mut body, wanted)) in cases.into_iter().enumerate() {
+        let what = format!("{kind} {body}");
+        body["base64"] = json!(base64(sent));
+        let message = json!({ "to": phone, "type": kind, kind: body });
+        let result = rig.send("shop", &token, &message).await;
+        assert_eq!(result[0]["status"], "success", "{what}: {result}");
+        let got = rig.wait_for_received(phone, count + 1).await;
+        let got = got.last().expect("a message");
+        assert_eq!(got["sha256"], sha256(&wanted), "{what}");
+        assert_eq!(got["opened"], true, "{what}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

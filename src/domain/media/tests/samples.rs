@@ -97,7 +97,7 @@ fn crc(bytes: &[u8]) -> u32 {
     !crc
 }
 
-fn png_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub(super) fn png_chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let mut bytes = (content.len() as u32).to_be_bytes().to_vec();
     bytes.extend(name);
     bytes.extend(content);
