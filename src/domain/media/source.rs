@@ -6,6 +6,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use encoding_rs::Encoding;
+use percent_encoding::percent_decode_str;
 
 use super::folder::{Arrival, Arrived};
 use super::kind::{self, FileType};
@@ -224,20 +226,76 @@ fn data_url(text: &str) -> Result<(Option<&str>, &str)> {
 
 /// The name that a link's file goes by: what the server calls it, or the end of the path.
 fn named(disposition: Option<&str>, url: &str) -> Option<String> {
-    let told = disposition.and_then(|value| {
-        let (_, rest) = value.split_once("filename=")?;
-        let rest = rest.trim_start();
-        match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split('"').next(),
-            None => rest.split(';').next(),
+    let told = disposition.and_then(told);
+    let last = || {
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        let authority = path.split_once("://").map_or(path, |(_, rest)| rest);
+        let last = authority.split_once('/')?.1.rsplit('/').next()?;
+        Some(percent_decode_str(last).decode_utf8_lossy().into_owned())
+    };
+    told.or_else(last).and_then(|name| names::of_file(&name))
+}
+
+/// The name in a `Content-Disposition` (RFC 6266): `filename*` goes before `filename`, in which
+/// many servers write percent signs too.
+fn told(disposition: &str) -> Option<String> {
+    let (mut plain, mut extended) = (None, None);
+    let mut rest = disposition;
+    while !rest.is_empty() {
+        let end = rest.find(['=', ';']).unwrap_or(rest.len());
+        let name = rest[..end].trim();
+        let Some(value) = rest[end..].strip_prefix('=') else {
+            rest = rest.get(end + 1..).unwrap_or_default();
+            continue;
+        };
+        let (value, after) = parameter(value.trim_start());
+        rest = after;
+        if name.eq_ignore_ascii_case("filename*") {
+            extended = extended.or_else(|| in_its_charset(&value));
+        } else if name.eq_ignore_ascii_case("filename") {
+            let value = percent_decode_str(&value).decode_utf8_lossy().into_owned();
+            plain = plain.or(Some(value));
         }
-    });
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let authority = path.split_once("://").map_or(path, |(_, rest)| rest);
-    let last = || authority.split_once('/')?.1.rsplit('/').next();
-    let name = told.or_else(last)?;
-    let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-    names::of_file(&name)
+    }
+    extended
+        .or(plain)
+        .filter(|name| names::of_file(name).is_some())
+}
+
+/// The value of a parameter, quoted or not, and what follows it.
+fn parameter(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, rest) = text.split_once(';').unwrap_or((text, ""));
+        return (value.trim_end().to_owned(), rest);
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => {
+                let rest = quoted[at + 1..].split_once(';');
+                return (value, rest.map_or("", |(_, rest)| rest));
+            }
+            // Other backslashes are those of paths: few programs escape them.
+            '\\' => value.push(
+                letters
+                    .next_if(|(_, next)| matches!(next, '"' | '\\'))
+                    .map_or(letter, |(_, next)| next),
+            ),
+            _ => value.push(letter),
+        }
+    }
+    (value, "")
+}
+
+/// Text with its charset and language before it: `UTF-8'en'a%20b` (RFC 8187).
+fn in_its_charset(value: &str) -> Option<String> {
+    let (charset, rest) = value.split_once('\'')?;
+    let (_, text) = rest.split_once('\'')?;
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    let charset = Encoding::for_label(charset.as_bytes())?;
+    let text = charset.decode_without_bom_handling_and_without_replacement(&bytes)?;
+    Some(text.into_owned())
 }
 
 #[cfg(test)]
@@ -269,9 +327,73 @@ mod tests {
             name(Some("attachment; filename=../../etc/passwd"), url).as_deref(),
             Some("passwd")
         );
+        assert_eq!(
+            name(
+                Some(r#"attachment; filename="C:\\Users\\Budi\\a.pdf""#),
+                url
+            )
+            .as_deref(),
+            Some("a.pdf")
+        );
         assert_eq!(name(None, "https://a.example"), None);
         assert_eq!(name(None, "https://a.example/"), None);
         assert_eq!(name(None, "https://a.example/.."), None);
+    }
+
+    #[test]
+    fn a_name_in_its_charset_goes_before_a_plain_one() {
+        let url = "https://a.example/doc.pdf";
+        for (disposition, expected) in [
+            (
+                "attachment; filename*=UTF-8''Daftar%20Harga.pdf",
+                "Daftar Harga.pdf",
+            ),
+            (
+                "attachment; filename=\"plain.pdf\"; filename*=utf-8'id'harga%20%E2%82%AC.pdf",
+                "harga \u{20ac}.pdf",
+            ),
+            (
+                "attachment;FileName*=ISO-8859-1''na%EFf.pdf;filename=plain.pdf",
+                "na\u{ef}f.pdf",
+            ),
+            ("ATTACHMENT; FileName=\"x.pdf\"", "x.pdf"),
+            ("attachment; FILENAME = x.pdf ; size=1", "x.pdf"),
+            (
+                r#"attachment; filename="a \"b\"; filename=c.pdf""#,
+                "a \"b\"; filename=c.pdf",
+            ),
+            // One percent sign that is meant stays.
+            ("attachment; filename*=UTF-8''100%2525.pdf", "100%25.pdf"),
+            // What cannot be read gives way to the plain name, and that to the path.
+            (
+                "attachment; filename*=UTF-8''%ff.pdf; filename=a.pdf",
+                "a.pdf",
+            ),
+            (
+                "attachment; filename*=x-none''b.pdf; filename=a.pdf",
+                "a.pdf",
+            ),
+            ("attachment; filename*=b.pdf; filename=a.pdf", "a.pdf"),
+            ("attachment; xfilename=a.pdf", "doc.pdf"),
+            ("attachment; filename=\"\"", "doc.pdf"),
+            ("attachment", "doc.pdf"),
+            ("", "doc.pdf"),
+            // Names are cleaned as all others are.
+            (
+                "attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd",
+                "passwd",
+            ),
+            (
+                "attachment; filename*=UTF-8''a%0D%0Ab%00%E2%80%AE.pdf",
+                "ab.pdf",
+            ),
+        ] {
+            let name = named(Some(disposition), url);
+            assert_eq!(name.as_deref(), Some(expected), "{disposition}");
+        }
+        let long = format!("attachment; filename*=UTF-8''{}.pdf", "a".repeat(9000));
+        let name = named(Some(&long), url).expect("a name");
+        assert!(name.len() <= 255, "{}", name.len());
     }
 
     proptest::proptest! {
@@ -279,6 +401,8 @@ mod tests {
         fn no_text_of_a_stranger_breaks_the_reading(text: String, url: String) {
             let _ = data_url(&text);
             let _ = named(Some(&text), &url);
+            let _ = named(Some(&format!("a; filename*={text}")), &url);
+            let _ = named(Some(&format!("a; filename=\"{text}")), &url);
         }
     }
 }
