@@ -18,8 +18,6 @@ pub mod logging;
 pub mod memory;
 pub mod self_check;
 
-mod embedded;
-
 #[cfg(not(feature = "sandbox"))]
 mod api;
 #[cfg(not(feature = "sandbox"))]

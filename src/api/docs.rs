@@ -9,9 +9,9 @@ use crate::domain::Gateway;
 use crate::error::{Error, Result};
 use crate::http::{Method, Reply, Request, Route, assets};
 
-// Derives `RustEmbed` for the folder `assets/` as build.rs packed it.
-include!(concat!(env!("OUT_DIR"), "/assets.rs"));
-embed_assets! { struct Assets; }
+#[derive(RustEmbed)]
+#[folder = "assets/"]
+struct Assets;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![

@@ -29,7 +29,6 @@ pub mod template;
 pub mod unread;
 pub mod vault;
 pub mod zone;
-mod zone_rules;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,10 +4,9 @@
 use std::fmt;
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::zone_rules;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -51,16 +50,15 @@ impl Zone {
                 rules: TimeZone::fixed(offset),
             });
         }
-        match zone_rules::find(name) {
-            Some((name, rules)) => Ok(Self {
-                name: name.to_owned(),
-                rules,
-            }),
-            None => {
-                let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                Err(Error::invalid(format!("unknown time zone: {shown}")))
-            }
-        }
+        let rules = TimeZoneDatabase::bundled().get(name).ok();
+        // The database has a zone for places that are in no zone.
+        let rules = rules.filter(|rules| !rules.is_unknown());
+        let known = rules.and_then(|rules| Some((rules.iana_name()?.to_owned(), rules)));
+        let (name, rules) = known.ok_or_else(|| {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            Error::invalid(format!("unknown time zone: {shown}"))
+        })?;
+        Ok(Self { name, rules })
     }
 
     /// The name, spelled as the database spells it.
@@ -245,9 +243,46 @@ mod tests {
             "+0x:00",
             "../etc/passwd",
             "Etc/Unknown",
+            "etc/unknown",
+            "Asia",
+            "Asia/Jakarta Asia/Tokyo",
         ] {
             let error = Zone::parse(name).expect_err(name);
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_zone_of_the_database_is_found_in_any_case() {
+        let mut count = 0;
+        for name in TimeZoneDatabase::bundled().available() {
+            let name = name.as_str();
+            for asked in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+                assert_eq!(Zone::parse(&asked).expect(name).name(), name);
+            }
+            count += 1;
+        }
+        assert!(count > 500, "{count}");
+    }
+
+    #[test]
+    fn summer_time_begins_and_ends_when_it_should() {
+        for (name, moment, hours) in [
+            ("Asia/Jakarta", "2026-06-01T00:00:00Z", 7),
+            ("Europe/Berlin", "2026-03-29T00:59:59Z", 1),
+            ("Europe/Berlin", "2026-03-29T01:00:00Z", 2),
+            ("Europe/Berlin", "2026-10-25T00:59:59Z", 2),
+            ("Europe/Berlin", "2026-10-25T01:00:00Z", 1),
+            ("America/New_York", "2026-03-08T06:59:59Z", -5),
+            ("America/New_York", "2026-03-08T07:00:00Z", -4),
+            ("America/New_York", "2060-07-01T00:00:00Z", -4),
+            ("Australia/Sydney", "2026-04-04T15:59:59Z", 11),
+            ("Australia/Sydney", "2026-04-04T16:00:00Z", 10),
+        ] {
+            let zone = Zone::parse(name).expect(name);
+            let moment: jiff::Timestamp = moment.parse().expect("a time");
+            let offset = Offset::constant(hours);
+            assert_eq!(zone.rules.to_offset(moment), offset, "{name} {moment}");
         }
     }
 

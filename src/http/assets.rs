@@ -1,50 +1,48 @@
-//! Files that are embedded in the program, packed (`name.zz`, by `build.rs`) or as they are. Whoever
-//! takes the encoding `deflate` gets a packed file as it lies there.
+//! Files that are embedded in the program. Texts are packed for whoever takes the encoding `gzip`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 
 use super::{Reply, Request, StatusCode};
-use crate::embedded::unpack;
+
+/// What is smaller fits into one packet as it is.
+const WORTH_PACKING: usize = 1400;
 
 /// The embedded file as an answer, or 304 when the client has it already.
 pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
-    let packed = E::get(&format!("{path}.zz"));
-    let is_packed = packed.is_some();
-    let file = packed.or_else(|| E::get(path))?;
-    let sent_packed = is_packed && request.header("accept-encoding").is_some_and(takes_deflate);
+    let file = E::get(path)?;
+    let media_type = content_type(path);
+    let packable = is_text(media_type) && file.data.len() >= WORTH_PACKING;
+    let packed = packable && request.header("accept-encoding").is_some_and(takes_gzip);
     let hash = file.metadata.sha256_hash();
-    let mut tag = String::with_capacity(36);
-    tag.push('"');
-    for byte in &hash[..16] {
-        // Writing to a string does not fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
     // What is encoded otherwise has another tag (RFC 9110, 8.8.3.3).
-    tag.push_str(if sent_packed { "-z\"" } else { "\"" });
+    let tag = format!(
+        "\"{}{}\"",
+        hex::encode(&hash[..16]),
+        if packed { "-gz" } else { "" }
+    );
     let known = request
         .header("if-none-match")
         .is_some_and(|tags| is_named(tags, &tag));
     let reply = if known {
         Reply::empty(StatusCode::NOT_MODIFIED)
+    } else if packed {
+        Reply::bytes(media_type, gzip(hash, &file.data)).header("content-encoding", "gzip")
     } else {
         let bytes = match file.data {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             Cow::Owned(bytes) => bytes.into(),
         };
-        let typed = |bytes| Reply::bytes(content_type(path), bytes);
-        match (is_packed, sent_packed) {
-            (true, false) => typed(unpacked(hash, &bytes)),
-            (true, true) => typed(bytes).header("content-encoding", "deflate"),
-            (false, _) => typed(bytes),
-        }
+        Reply::bytes(media_type, bytes)
     };
-    let reply = match is_packed {
+    let reply = match packable {
         true => reply.header("vary", "accept-encoding"),
         false => reply,
     };
@@ -57,23 +55,31 @@ pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
     )
 }
 
-/// A packed file for those who do not take it packed. It is kept, or each of many slow readers would
-/// hold memory of its own; browsers do not ask for it.
-fn unpacked(hash: [u8; 32], packed: &[u8]) -> Bytes {
+/// The packed file. It is kept: packing takes a thousand times as long as sending.
+fn gzip(hash: [u8; 32], plain: &[u8]) -> Bytes {
     static KEPT: Mutex<BTreeMap<[u8; 32], Bytes>> = Mutex::new(BTreeMap::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let plain = kept
-        .entry(hash)
-        .or_insert_with(|| unpack(packed).into_boxed_slice().into());
-    plain.clone()
+    let packed = kept.entry(hash).or_insert_with(|| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing to memory does not fail.
+        let _ = encoder.write_all(plain);
+        encoder.finish().unwrap_or_default().into()
+    });
+    packed.clone()
 }
 
-/// Whether `Accept-Encoding` names `deflate`, and not with the weight 0 (RFC 9110, 12.5.3).
-fn takes_deflate(accepted: &str) -> bool {
+/// Whether `Accept-Encoding` names `gzip`, and not with the weight 0 (RFC 9110, 12.5.3).
+fn takes_gzip(accepted: &str) -> bool {
     accepted.split(',').any(|part| {
         let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
-        coding.trim().eq_ignore_ascii_case("deflate") && weight.contains(|c| matches!(c, '1'..='9'))
+        coding.trim().eq_ignore_ascii_case("gzip") && weight.contains(|c| matches!(c, '1'..='9'))
     })
+}
+
+/// Whether a content type stands for text, which packs well; pictures and fonts are packed already.
+fn is_text(media_type: &str) -> bool {
+    let (family, kind) = media_type.split_once('/').unwrap_or_default();
+    family == "text" || kind.ends_with("xml") || kind.ends_with("json") || kind == "wasm"
 }
 
 /// Whether `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
@@ -113,22 +119,22 @@ mod tests {
     #[test]
     fn knows_who_takes_a_packed_file() {
         for takes in [
-            "deflate",
+            "gzip",
             "gzip, deflate, br",
-            "br;q=1.0, Deflate ; q=0.5",
-            "deflate;q=0.001",
+            "br;q=1.0, GZip ; q=0.5",
+            "gzip;q=0.001",
         ] {
-            assert!(takes_deflate(takes), "{takes}");
+            assert!(takes_gzip(takes), "{takes}");
         }
         for refuses in [
             "",
-            "gzip",
+            "deflate",
             "*",
             "identity",
-            "deflate;q=0",
-            "deflate; q=0.000, gzip",
+            "gzip;q=0",
+            "gzip; q=0.000, br",
         ] {
-            assert!(!takes_deflate(refuses), "{refuses}");
+            assert!(!takes_gzip(refuses), "{refuses}");
         }
     }
 
