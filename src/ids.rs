@@ -131,7 +131,7 @@ pub struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -139,14 +139,9 @@ impl Hash {
     /// Reads 64 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() != 64 || !text.bytes().all(digit) {
-            return None;
-        }
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
-        }
-        Some(Self(bytes))
+        let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+        let read = hex::decode_to_slice(text, &mut bytes).is_ok();
+        (lower && read).then_some(Self(bytes))
     }
 }
 
@@ -201,11 +196,8 @@ impl IdSource {
 
     /// A message id of the shape that WhatsApp's own web client makes: `3EB0` and 18 hex digits.
     pub fn message_id(&self) -> MessageId {
-        let mut id = String::from("3EB0");
-        for byte in self.bytes::<9>() {
-            id.push_str(&format!("{byte:02X}"));
-        }
-        MessageId(id)
+        let digits = hex::encode_upper(self.bytes::<9>());
+        MessageId(format!("3EB0{digits}"))
     }
 
     /// A token of the shape of a version 4 UUID, as the original program hands them out.
@@ -220,7 +212,7 @@ impl IdSource {
         RowId(format!(
             "{kind}_{}_{}",
             now.as_ms(),
-            hex(&self.bytes::<5>())
+            hex::encode(self.bytes::<5>())
         ))
     }
 
@@ -231,13 +223,8 @@ impl IdSource {
 
     /// A secret of 64 lower-case hex digits.
     pub fn secret(&self) -> String {
-        hex(&self.bytes::<32>())
+        hex::encode(self.bytes::<32>())
     }
-}
-
-/// Lower-case hex digits of `bytes`.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

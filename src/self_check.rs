@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
 use rustix::process::{Resource, getrlimit};
 
 use crate::commands;
@@ -312,9 +311,9 @@ async fn date_of(host: &str, policies: &Policies) -> Result<Option<Timestamp>> {
         .send(request)
         .await?;
     let date = response.header("date").unwrap_or_default();
-    Ok(DateTime::parse_from_rfc2822(date)
-        .ok()
-        .map(|date| Timestamp::from_ms(date.timestamp_millis())))
+    let date = httpdate::parse_http_date(date).ok();
+    let since_epoch = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+    Ok(since_epoch.map(|since| Timestamp::default().after(since)))
 }
 
 /// Whether a webhook's server can be reached; nothing is sent to it.

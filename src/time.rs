@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -70,8 +69,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// ISO 8601 with milliseconds and `Z`, as the original program writes times.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default();
-        f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        write!(f, "{time:.3}")
     }
 }
 
@@ -415,6 +414,14 @@ mod tests {
             Timestamp::from_ms(1_700_000_000_123).to_string(),
             "2023-11-14T22:13:20.123Z"
         );
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_000, "2023-11-14T22:13:20.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "1970-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_ms(ms).to_string(), text);
+        }
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, GrayImage, ImageFormat, Luma};
+use image::{ImageFormat, Luma};
 use qrcode::render::{svg, unicode};
 use qrcode::{EcLevel, QrCode};
 
 use crate::error::{Error, Result};
-
-/// White modules around the code, as its standard asks.
-const QUIET: u32 = 4;
 
 /// Pixels per module of the picture: about 500 pixels in all, easy to scan from a screen.
 const SCALE: u32 = 7;
@@ -20,21 +17,12 @@ fn code(text: &str) -> Result<QrCode> {
 
 /// A PNG picture.
 pub(super) fn png(text: &str) -> Result<Vec<u8>> {
-    let code = code(text)?;
-    let width = u32::try_from(code.width()).map_err(Error::internal)?;
-    let side = (width + 2 * QUIET) * SCALE;
-    let dark = code.to_colors();
-    let picture = GrayImage::from_fn(side, side, |x, y| {
-        let (x, y) = (
-            (x / SCALE).wrapping_sub(QUIET),
-            (y / SCALE).wrapping_sub(QUIET),
-        );
-        let inside = x < width && y < width;
-        let black = inside && dark[(y * width + x) as usize] == qrcode::Color::Dark;
-        Luma([if black { 0 } else { 255 }])
-    });
+    let picture = code(text)?
+        .render::<Luma<u8>>()
+        .module_dimensions(SCALE, SCALE)
+        .build();
     let mut out = Cursor::new(Vec::new());
-    DynamicImage::ImageLuma8(picture)
+    picture
         .write_to(&mut out, ImageFormat::Png)
         .map_err(Error::internal)?;
     Ok(out.into_inner())
@@ -65,7 +53,11 @@ mod tests {
     fn the_pictures_are_what_they_say() {
         let png = png("2@abc,def").expect("a picture");
         let picture = image::load_from_memory_with_format(&png, ImageFormat::Png).expect("a PNG");
-        assert_eq!(picture.width(), picture.height());
+        // 21 modules of the code, and four white ones around it.
+        assert_eq!(
+            (picture.width(), picture.height()),
+            (29 * SCALE, 29 * SCALE)
+        );
         assert!(svg("2@abc").expect("a picture").contains("<svg"));
         assert!(terminal("2@abc").expect("text").lines().count() > 10);
     }

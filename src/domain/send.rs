@@ -18,7 +18,7 @@ use super::media::Uploaded;
 use super::message::{self, Message, Step};
 use super::session::{Session, State, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{MessageId, RowId, SessionNumber, hex};
+use crate::ids::{MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -884,7 +884,7 @@ fn with_album_heads(jobs: Vec<(Option<usize>, Result<Job, Outcome>)>) -> Vec<Res
 /// the same head.
 fn head_id(first: &MessageId) -> MessageId {
     let hash = Sha256::digest(format!("album {first}"));
-    let digits = hex(&hash[..9]).to_ascii_uppercase();
+    let digits = hex::encode_upper(&hash[..9]);
     MessageId::parse(&format!("3EB0{digits}")).expect("hex digits are a legal id")
 }
 

@@ -8,7 +8,6 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Gateway;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::hex;
 
 /// How much is read or written at once.
 const AT_ONCE: usize = 64 * 1024;
@@ -19,7 +18,7 @@ pub struct Spool(tokio::fs::File);
 impl Gateway {
     /// Room on the disk for a body.
     pub fn spool(&self) -> Result<Spool> {
-        let name = hex(&self.ids.bytes::<16>());
+        let name = hex::encode(self.ids.bytes::<16>());
         let path = self.config.data.join("media/arriving").join(name);
         let opened = OpenOptions::new()
             .read(true)

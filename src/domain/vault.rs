@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{IdSource, hex};
+use crate::ids::IdSource;
 
 /// Length of the nonce that stands before each sealed value.
 const NONCE: usize = 24;
@@ -131,18 +131,13 @@ pub fn secret_file(path: &Path, ids: &IdSource) -> Result<(String, bool)> {
 /// Reads the 32 bytes that [`secret_file`] keeps as 64 hex digits.
 pub fn key_bytes(secret: &str) -> Result<[u8; 32]> {
     let mut key = [0; 32];
-    let legal = secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit());
-    if !legal {
-        return Err(Error::new(
+    // The error of the library tells a digit of the secret.
+    hex::decode_to_slice(secret, &mut key).map_err(|_| {
+        Error::new(
             ErrorKind::Unavailable,
             "the file secret.key is damaged: it must hold 64 hex digits",
-        ));
-    }
-    for (byte, digits) in key.iter_mut().zip(secret.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(digits).expect("checked to be ASCII");
-        *byte = u8::from_str_radix(digits, 16).expect("checked to be hex");
-    }
-    debug_assert_eq!(hex(&key), secret.to_ascii_lowercase());
+        )
+    })?;
     Ok(key)
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use futures_core::Stream;
+use futures_util::Stream;
 use multer::{Constraints, Field, SizeLimit};
 
 use super::body::Body;

@@ -2,7 +2,7 @@
 
 /// Decodes `a=1&b=2`. Bytes that are no UTF-8 become the replacement character.
 pub(super) fn pairs(text: &[u8]) -> Vec<(String, String)> {
-    form_urlencoded::parse(text).into_owned().collect()
+    url::form_urlencoded::parse(text).into_owned().collect()
 }
 
 /// The first value of a name.

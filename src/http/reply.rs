@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_util::Stream;
 use hyper::Response;
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};

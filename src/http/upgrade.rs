@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderMap};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use sha1_smol::Sha1;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -42,8 +42,9 @@ impl Request {
             if key.len() != 24 || !key.ends_with("==") {
                 return Err(Error::invalid("Sec-WebSocket-Key is not valid"));
             }
-            let digest = Sha1::from(format!("{key}{GUID}")).digest().bytes();
-            reply = reply.header("sec-websocket-accept", base64(&digest));
+            let accept = format!("{key}{GUID}");
+            let accept = digest(&SHA1_FOR_LEGACY_USE_ONLY, accept.as_bytes());
+            reply = reply.header("sec-websocket-accept", base64(accept.as_ref()));
         }
         let switching = self.head.extensions_mut().remove::<OnUpgrade>();
         let upgrade = Upgrade {

@@ -14,7 +14,6 @@ use super::network::Network;
 use super::number::{Address, Form};
 use super::phone::{Notice, SentMessage};
 use super::profile::Profile;
-use super::random;
 use crate::error::{Error, Result};
 
 /// What somebody does with the keyboard.
@@ -107,7 +106,7 @@ impl Network {
         Overview {
             url: self.listens().then(|| format!("ws://{host}/ws/chat")),
             media_host: host,
-            root_key: random::hex(self.root_public_key()).to_ascii_lowercase(),
+            root_key: hex::encode(self.root_public_key()),
             accounts: accounts.collect(),
             phones: self.directory.touched_phones(),
             stats: self.stats(),

@@ -19,7 +19,7 @@ use super::inbox::ReceivedMessage;
 use super::network::Network;
 use super::phone::Phone;
 use super::picture::Decoded;
-use super::{base64, particulars, picture, random};
+use super::{base64, particulars, picture};
 use crate::error::{Error, Result};
 
 /// A file that a phone's user sends.
@@ -263,7 +263,7 @@ impl Network {
         let sum: [u8; 32] = Sha256::digest(&plain).into();
         let found = Finding {
             size: plain.len() as u64,
-            sha256: random::hex(&sum).to_ascii_lowercase(),
+            sha256: hex::encode(&sum),
             decoded: picture::look(&plain),
         };
         let mut findings = self.findings.lock();

@@ -1,47 +1,27 @@
 //! Base64 in its usual alphabet, for the QR code and the state file.
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+/// Clients leave out the padding and write bits that stand for nothing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+/// Reads both alphabets, that of files and that of addresses.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    let mut out = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut value, mut bits) = (0u32, 0);
-    for digit in digits.bytes() {
-        let place = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        value = value << 6 | u32::from(place);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((value >> bits & 0xff) as u8);
-        }
-    }
-    (digits.len() % 4 != 1).then_some(out)
+    let digits = digits.replace('-', "+").replace('_', "/");
+    LENIENT.decode(digits).ok()
 }
 
 pub(super) fn encode(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let value = chunk
-            .iter()
-            .fold(0u32, |value, byte| value << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = ALPHABET[(value >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }
 
 /// Bytes as a string, for serde's `with`.
@@ -84,5 +64,9 @@ mod tests {
             assert_eq!(decode(encoded).as_deref(), Some(plain.as_bytes()));
         }
         assert_eq!(decode("Zg*="), None);
+        assert_eq!(decode("Z"), None);
+        for same in ["-_8=", "+/8", "+/9="] {
+            assert_eq!(decode(same), Some(vec![0xfb, 0xff]), "{same}");
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Network {
     /// The user of a phone calls somebody; answers the id of the call.
     pub fn call(&self, phone: &str, to: &str, video: bool) -> Result<String> {
         let from = Address::phone(self.number(phone)?);
-        let call = random::hex(&random::bytes::<16>());
+        let call = hex::encode_upper(random::bytes::<16>());
         let mut offer = NodeBuilder::new("offer")
             .attr("call-id", call.as_str())
             .attr("call-creator", from.jid(self.form))

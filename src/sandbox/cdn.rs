@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_util::Stream;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::{Sleep, sleep};

@@ -142,7 +142,7 @@ impl Network {
             name: wording(name),
             description: wording(input["description"].as_str().unwrap_or_default()),
             created_at: now,
-            invite: format!("0029Va{}", random::hex(&random::bytes::<9>())),
+            invite: format!("0029Va{}", hex::encode_upper(random::bytes::<9>())),
             followers: BTreeMap::from([(by, Follower::new(true))]),
             posts: BTreeMap::new(),
             watchers: BTreeMap::new(),

@@ -63,14 +63,8 @@ pub struct Hex(pub Vec<u8>);
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let digits: Option<Vec<u8>> = text
-            .chars()
-            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect();
-        let digits = digits.filter(|digits| digits.len().is_multiple_of(2));
-        let digits = digits.ok_or_else(|| D::Error::custom("not in hexadecimal digits"))?;
-        let byte = |pair: &[u8]| pair[0] << 4 | pair[1];
-        Ok(Self(digits.chunks_exact(2).map(byte).collect()))
+        let bytes = hex::decode(text).map_err(|_| D::Error::custom("not in hexadecimal digits"))?;
+        Ok(Self(bytes))
     }
 }
 

@@ -6,7 +6,6 @@ use whatsapp_rust::waproto::whatsapp::message::{
 };
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
-use super::random;
 
 /// A message as a reader sees it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -250,9 +249,7 @@ fn file(
         kind,
         mimetype: mimetype.clone(),
         size,
-        sha256: sha256
-            .as_deref()
-            .map(|sum| random::hex(sum).to_ascii_lowercase()),
+        sha256: sha256.as_deref().map(|sum| hex::encode(sum)),
         ..Default::default()
     }
 }

@@ -95,7 +95,7 @@ impl Group {
             ephemeral: 0,
             approval: false,
             add_mode: "all_member_add".to_owned(),
-            invite: random::hex(&random::bytes::<11>()),
+            invite: hex::encode_upper(random::bytes::<11>()),
             waiting: BTreeMap::new(),
             switches: BTreeMap::new(),
             place: Place::Alone,

@@ -2,8 +2,11 @@
 //! single messages to one that asks for them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use whatsapp_rust::buffa::{Message as _, MessageField};
 use whatsapp_rust::waproto::whatsapp::history_sync::HistorySyncType as Kind;
 use whatsapp_rust::waproto::whatsapp::message::peer_data_operation_request_message::HistorySyncOnDemandRequest;
@@ -26,8 +29,6 @@ use super::profile::SaltBy;
 
 /// How many messages of each chat a new companion is shown.
 const SHOWN: usize = 50;
-/// The longest piece of a zlib stream that is not compressed.
-const PIECE: usize = 65_535;
 
 /// A message that a phone got or sent.
 pub(super) struct Remembered {
@@ -232,7 +233,7 @@ impl Network {
             sync_type: Some(kind),
             chunk_order: Some(1),
             progress: Some(100),
-            initial_hist_bootstrap_inline_payload: Some(stored(&history.encode_to_vec())),
+            initial_hist_bootstrap_inline_payload: Some(packed(&history.encode_to_vec())),
             peer_data_request_session_id: asked,
             ..Default::default()
         };
@@ -253,27 +254,10 @@ impl Network {
     }
 }
 
-/// The bytes in the zlib format, uncompressed.
-fn stored(bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x78, 0x01];
-    let mut rest = bytes;
-    loop {
-        let (piece, more) = rest.split_at(rest.len().min(PIECE));
-        let length = u16::try_from(piece.len()).expect("Invariant: at most PIECE");
-        out.push(u8::from(more.is_empty()));
-        out.extend(length.to_le_bytes());
-        out.extend((!length).to_le_bytes());
-        out.extend(piece);
-        if more.is_empty() {
-            break;
-        }
-        rest = more;
-    }
-    let (mut a, mut b) = (1u32, 0u32);
-    for byte in bytes {
-        a = (a + u32::from(*byte)) % 65_521;
-        b = (b + a) % 65_521;
-    }
-    out.extend((b << 16 | a).to_be_bytes());
-    out
+/// The bytes in the zlib format.
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
 }

@@ -414,7 +414,7 @@ fn change(
         }
         "member_link_mode" if admin => Ok(Outcome::quiet()),
         "invite" if admin => {
-            group.invite = super::random::hex(&super::random::bytes::<11>());
+            group.invite = hex::encode_upper(super::random::bytes::<11>());
             let code = NodeBuilder::new("invite")
                 .attr("code", group.invite.as_str())
                 .build();

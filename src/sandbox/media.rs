@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::journal::{Changes, Key};
 use super::network::Network;
-use super::random;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -409,7 +408,7 @@ fn kept_beside_state(path: &str) -> bool {
 
 /// Each time that a file is left after it expired, it gets another path.
 fn path_of(kind: &str, sum: &[u8], copy: u32) -> String {
-    let sum = random::hex(sum);
+    let sum = hex::encode_upper(sum);
     if copy == 1 {
         format!("/v/{kind}/{sum}.enc")
     } else {

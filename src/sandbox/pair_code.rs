@@ -73,7 +73,7 @@ impl Network {
                 "companion_hello" => {
                     let key = "link_code_pairing_wrapped_companion_ephemeral_pub";
                     let sealed_key = child_bytes(registration, key)?.to_vec();
-                    let reference = random::hex(&random::bytes::<16>()).into_bytes();
+                    let reference = hex::encode_upper(random::bytes::<16>()).into_bytes();
                     let showing = Showing {
                         candidate: candidate.clone(),
                         reference: reference.clone(),

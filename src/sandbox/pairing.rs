@@ -111,7 +111,7 @@ impl Network {
             .and_then(|props| props.os)
             .unwrap_or_default();
         let refs: Vec<_> = (0..REFS)
-            .map(|_| format!("2@{}", random::hex(&random::bytes::<24>())))
+            .map(|_| format!("2@{}", hex::encode_upper(random::bytes::<24>())))
             .collect();
         let candidate = Arc::new(Candidate {
             socket: socket.clone(),

@@ -108,7 +108,7 @@ impl Network {
         let id = self.now().as_ms().unsigned_abs();
         let change = match file {
             Some(file) => {
-                let path = format!("/pp/{}.jpg", random::hex(&random::bytes::<16>()));
+                let path = format!("/pp/{}.jpg", hex::encode_upper(random::bytes::<16>()));
                 let file = file.to_vec();
                 self.restore_picture(whose.clone(), Picture { id, path, file });
                 NodeBuilder::new("set").attr("id", id)

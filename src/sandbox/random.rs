@@ -16,21 +16,5 @@ pub(super) fn bytes<const N: usize>() -> [u8; N] {
 
 /// A message id of the shape that phones make.
 pub(super) fn message_id() -> String {
-    let mut id = String::from("3A");
-    push_hex(&mut id, &bytes::<9>());
-    id
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    push_hex(&mut out, bytes);
-    out
-}
-
-fn push_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
+    format!("3A{}", hex::encode_upper(bytes::<9>()))
 }

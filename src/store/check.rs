@@ -32,8 +32,11 @@ pub(super) struct Problems {
 impl Problems {
     pub(super) fn add(&mut self, table: Table, key: &[u8], what: &str) {
         if self.told.len() < TOLD {
-            self.told
-                .push(format!("{}: row {}: {what}", table.name(), hex(key)));
+            self.told.push(format!(
+                "{}: row {}: {what}",
+                table.name(),
+                hex::encode(key)
+            ));
         } else {
             self.more += 1;
         }
@@ -222,8 +225,4 @@ fn index(
         }
         Ok(ControlFlow::Continue(()))
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use whatsapp_rust::anyhow;
 use whatsapp_rust::wacore::net::{
     HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse, UploadBody,
 };
+use whatsapp_rust::{anyhow, async_trait};
 
 use super::media_hosts::MediaHosts;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,7 +78,7 @@ async fn whole(response: Response) -> Result<HttpResponse> {
     Ok(HttpResponse { status_code, body })
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl HttpClient for LibraryHttp {
     /// Invariant: an answer that is not 2xx is still `Ok`; the library reads the status itself.
     async fn execute(&self, mut request: HttpRequest) -> anyhow::Result<HttpResponse> {

@@ -15,7 +15,7 @@ use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
 use whatsapp_rust::wacore::store::traits::{MsgSecretEntry, MsgSecretStore as _};
 use whatsapp_rust::wacore::types::events::InboundMessage;
 use whatsapp_rust::wacore_binary::JidExt as _;
-use whatsapp_rust::{Client as Library, anyhow};
+use whatsapp_rust::{Client as Library, anyhow, async_trait};
 
 use super::arriving::Arriving;
 use super::backend::Backend;
@@ -62,7 +62,7 @@ impl Hook {
     }
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl InboundDurabilityHook for Hook {
     async fn on_messages(&self, _: Arc<Library>, batch: &[InboundMessage]) -> anyhow::Result<()> {
         self.store(batch).await

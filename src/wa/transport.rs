@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::ClientBuilder;
-use whatsapp_rust::anyhow;
 use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
+use whatsapp_rust::{anyhow, async_channel, async_trait};
 
 use super::message::Signal;
 use crate::http::client::Dialer;
@@ -37,7 +37,7 @@ pub(super) struct Transports {
     pub(super) closing: CancellationToken,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl TransportFactory for Transports {
     async fn create_transport(
         &self,
@@ -88,7 +88,7 @@ struct Closable {
     closing: CancellationToken,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl Transport for Closable {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         if self.closing.is_cancelled() {

@@ -23,7 +23,7 @@ pub fn file(name: &str) -> Bytes {
 
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    warung::ids::hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Base64, standard.

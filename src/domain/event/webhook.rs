@@ -10,7 +10,7 @@ use super::{Event, EventKind};
 use crate::domain::Gateway;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, Result};
-use crate::ids::{SessionNumber, hex};
+use crate::ids::SessionNumber;
 use crate::store::queue::{self, Order};
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
@@ -106,7 +106,7 @@ pub fn sign(secret: &str, parts: &[&[u8]]) -> String {
     for part in parts {
         mac.update(part);
     }
-    hex(&mac.finalize().into_bytes())
+    hex::encode(mac.finalize().into_bytes())
 }
 
 /// The event that a queue row's payload names.

@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Hash, IdSource, hex};
+use crate::ids::{Hash, IdSource};
 use crate::seal::{Seal, file::is_sealed};
 
 /// Bytes that are handed to the disk at once.
@@ -108,7 +108,7 @@ impl Folder {
 
     /// A new file that bytes arrive in; it goes when the value does.
     pub(super) fn scratch(&self) -> Result<Scratch> {
-        let name = hex(&self.ids.bytes::<16>());
+        let name = hex::encode(self.ids.bytes::<16>());
         let path = self.path.join("arriving").join(name);
         let file = OpenOptions::new()
             .read(true)
@@ -182,7 +182,7 @@ impl Folder {
     /// Second names for all contents, under which they stay whatever happens to the first. The
     /// caller holds [`Folder::change`].
     pub(super) async fn hold(&self) -> Result<Held> {
-        let name = hex(&self.ids.bytes::<16>());
+        let name = hex::encode(self.ids.bytes::<16>());
         let held = Held(self.path.join("arriving").join(name));
         let from = self.path.clone();
         tokio::task::spawn_blocking(move || {

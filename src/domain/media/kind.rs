@@ -508,20 +508,12 @@ fn by_text(head: &[u8]) -> FileType {
 }
 
 fn by_wide_text(head: &[u8]) -> FileType {
-    let little = head[0] == 0xff;
-    let units = head[2..].chunks_exact(2).map(|pair| {
-        let pair = [pair[0], pair[1]];
-        if little {
-            u16::from_le_bytes(pair)
-        } else {
-            u16::from_be_bytes(pair)
-        }
-    });
-    let broken = char::decode_utf16(units.clone())
-        .filter(|unit| !matches!(unit, Ok(c) if !c.is_control() || c.is_whitespace()))
-        .count();
+    // The mark that it begins with decides which half of each pair is the low one.
+    let (text, ..) = encoding_rs::UTF_16LE.decode(head);
+    let broken =
+        |c: &char| *c == char::REPLACEMENT_CHARACTER || c.is_control() && !c.is_whitespace();
     // A pair may be cut at the end.
-    if units.len() > 0 && broken <= 1 {
+    if !text.is_empty() && text.chars().filter(broken).count() <= 1 {
         FileType::Text
     } else {
         FileType::Unknown

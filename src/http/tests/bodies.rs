@@ -307,7 +307,7 @@ async fn a_client_may_wait_for_leave_to_send() {
 /// A stream of these pieces.
 struct Pieces(std::vec::IntoIter<Result<bytes::Bytes>>);
 
-impl futures_core::Stream for Pieces {
+impl futures_util::Stream for Pieces {
     type Item = Result<bytes::Bytes>;
 
     fn poll_next(
