@@ -1,11 +1,15 @@
 //! What operators and supervisors ask: health, readiness, metrics, backup.
 
-use std::fmt::Write;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::v1::status_word;
@@ -16,6 +20,9 @@ use crate::domain::session::{Session, State};
 use crate::domain::vault::private_folder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
+
+/// The content type of what a scrape gets.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Routes that belong to no dialect, and the docs page.
 pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<Metrics>) -> Mount {
@@ -81,144 +88,94 @@ fn master_only(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
     ))
 }
 
-/// Figures in Prometheus' text format; the master key as `X-Master-Key` or bearer.
+/// Figures in the text format of OpenMetrics, which Prometheus reads; the master key as
+/// `X-Master-Key` or bearer.
 async fn metrics(
     gateway: Arc<Gateway>,
     request: Request,
     transport: Arc<Metrics>,
 ) -> Result<Reply> {
     master_only(&gateway, &request)?;
-    let mut figures = Figures(String::new());
-    figures.sessions(&gateway);
-    figures.store(&gateway);
-    figures.transport(&transport);
-    Ok(Reply::text(StatusCode::OK, figures.0))
+    let mut registry = Registry::default();
+    let resident = resident_bytes();
+    registry.register(
+        "process_resident_memory_bytes",
+        "Memory that the process holds",
+        ConstGauge::new(resident),
+    );
+    let warung = registry.sub_registry_with_prefix("warung");
+    sessions(&gateway, warung);
+    store(&gateway, resident, warung);
+    let newest = *gateway.newest_event().borrow();
+    gateway.metrics().register(newest, warung);
+    transport.register(warung);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(Error::internal)?;
+    Ok(Reply::bytes(OPEN_METRICS, text))
 }
 
-/// The text that a scrape gets.
-struct Figures(String);
-
-impl Figures {
-    /// Says what a name means. Names that end in `_total` only grow.
-    fn name(&mut self, name: &str, help: &str) {
-        let kind = if name.ends_with("_total") {
-            "counter"
-        } else {
-            "gauge"
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            self.0,
-            "# HELP warung_{name} {help}\n# TYPE warung_{name} {kind}"
-        );
+fn sessions(gateway: &Arc<Gateway>, to: &mut Registry) {
+    let by_status = Family::<[(&str, &str); 1], Gauge>::default();
+    let all = gateway.sessions().all();
+    for state in [
+        State::Created,
+        State::Connecting,
+        State::Pairing,
+        State::Connected,
+        State::Disconnected,
+    ] {
+        let of = |s: &&Arc<Session>| status_word(s.state()) == status_word(state);
+        let count = all.iter().filter(of).count();
+        let gauge = by_status
+            .get_or_create(&[("status", status_word(state))])
+            .clone();
+        gauge.set(count as i64);
     }
+    to.register("sessions", "Sessions by their status", by_status);
+}
 
-    fn value(&mut self, name: &str, labels: &str, value: u64) {
-        let _ = writeln!(self.0, "warung_{name}{labels} {value}");
+fn store(gateway: &Arc<Gateway>, resident: u64, to: &mut Registry) {
+    let store = gateway.store_stats();
+    for (name, help, value) in [
+        ("store_operations", "Writes asked for", store.ops),
+        ("store_commits", "Transactions", store.commits),
+        ("store_fsyncs", "Waits for the disk", store.fsyncs),
+        ("store_written_bytes", "Bytes written", store.bytes_written),
+    ] {
+        to.register(name, help, ConstCounter::new(value));
     }
-
-    fn one(&mut self, name: &str, help: &str, value: u64) {
-        self.name(name, help);
-        self.value(name, "", value);
-    }
-
-    fn sessions(&mut self, gateway: &Arc<Gateway>) {
-        let sessions = gateway.sessions().all();
-        self.name("sessions", "Sessions by their status.");
-        for state in [
-            State::Created,
-            State::Connecting,
-            State::Pairing,
-            State::Connected,
-            State::Disconnected,
-        ] {
-            let of = |s: &&Arc<Session>| status_word(s.state()) == status_word(state);
-            let count = sessions.iter().filter(of).count();
-            let labels = format!("{{status=\"{}\"}}", status_word(state));
-            self.value("sessions", &labels, count as u64);
-        }
-    }
-
-    fn store(&mut self, gateway: &Arc<Gateway>) {
-        let store = gateway.store_stats();
-        let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
-        let newest = *gateway.newest_event().borrow();
-        for (name, help, value) in [
-            ("store_operations_total", "Writes asked for.", store.ops),
-            ("store_commits_total", "Transactions.", store.commits),
-            ("store_fsyncs_total", "Waits for the disk.", store.fsyncs),
-            (
-                "store_written_bytes_total",
-                "Bytes written.",
-                store.bytes_written,
-            ),
-            ("store_file_bytes", "Size of the file.", store.file_bytes),
-            ("store_free_bytes", "Free inside of it.", store.free_bytes),
-            ("store_queue_depth", "Writes that wait.", waiting),
-            ("store_degraded", "1 while it cannot be written.", degraded),
-            ("events_total", "The newest event's number.", newest),
-            (
-                "inbound_waiting",
-                "Reads and writes for what arrives that wait for the store.",
-                waiting_for_store(gateway) as u64,
-            ),
-            (
-                "webhook_deliveries_waiting",
-                "Webhook deliveries that wait, tried or not.",
-                gateway.deliveries_waiting().unwrap_or(0),
-            ),
-            ("resident_bytes", "Memory of the process.", resident_bytes()),
-            (
-                "clock_astray_seconds",
-                "How far the clock is from what is believed.",
-                gateway.clock().astray().as_secs(),
-            ),
-        ] {
-            self.one(name, help, value);
-        }
-    }
-
-    fn transport(&mut self, http: &Metrics) {
-        self.name(
-            "http_responses_total",
-            "Answers by the class of their status.",
-        );
-        for class in 1..=5 {
-            let labels = format!("{{class=\"{class}xx\"}}");
-            self.value("http_responses_total", &labels, http.answered(class));
-        }
-        let (full, busy) = (http.refused_connections(), http.refused_requests());
-        for (name, help, value) in [
-            ("http_connections_total", "Accepted.", http.accepted()),
-            ("http_connections", "Open now.", http.open()),
-            (
-                "http_requests_under_way",
-                "Not answered yet.",
-                http.in_flight(),
-            ),
-            (
-                "http_refused_connections_total",
-                "The address had enough.",
-                full,
-            ),
-            (
-                "http_refused_requests_total",
-                "Enough were under way.",
-                busy,
-            ),
-            (
-                "http_failed_logins_total",
-                "Wrong credentials.",
-                http.failed_logins(),
-            ),
-            (
-                "http_panics_total",
-                "Handlers that panicked.",
-                http.panics(),
-            ),
-        ] {
-            self.one(name, help, value);
-        }
+    let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
+    for (name, help, value) in [
+        (
+            "store_file_bytes",
+            "Size of the store's file",
+            store.file_bytes,
+        ),
+        ("store_free_bytes", "Free inside of it", store.free_bytes),
+        ("store_queue_depth", "Writes that wait", waiting),
+        ("store_degraded", "1 while it cannot be written", degraded),
+        (
+            "inbound_waiting",
+            "Reads and writes for what arrives that wait for the store",
+            waiting_for_store(gateway) as u64,
+        ),
+        (
+            "webhook_deliveries_waiting",
+            "Webhook deliveries that wait, tried or not",
+            gateway.deliveries_waiting().unwrap_or(0),
+        ),
+        (
+            "resident_bytes",
+            "The same as process_resident_memory_bytes",
+            resident,
+        ),
+        (
+            "clock_astray_seconds",
+            "How far the clock is from what is believed",
+            gateway.clock().astray().as_secs(),
+        ),
+    ] {
+        to.register(name, help, ConstGauge::new(value));
     }
 }
 

@@ -10,6 +10,7 @@ pub mod key;
 pub mod list;
 pub mod media;
 pub mod message;
+pub mod metrics;
 pub mod optout;
 pub mod pacing;
 mod poll;
@@ -107,6 +108,7 @@ pub struct Gateway {
     media_client: Arc<Client>,
     dialer: Dialer,
     endpoint: Endpoint,
+    metrics: metrics::Metrics,
     /// Tasks that must end before the store closes.
     tasks: TaskTracker,
 }
@@ -156,6 +158,7 @@ impl Gateway {
                 .at_most_per_lane(received::AT_ONCE),
             unread: queue(unread::QUEUE, unread::PATIENCE),
             retries: queue(campaign::QUEUE, campaign::MAX_BACKOFF),
+            metrics: metrics::Metrics::new(setup.newest_event),
             media: Arc::new(Folder::open(&setup.config.data, setup.ids.clone())?),
             arriving: Default::default(),
             uploads: Default::default(),
@@ -246,6 +249,11 @@ impl Gateway {
     /// Sends webhooks.
     pub fn webhook_client(&self) -> &Client {
         &self.webhook_client
+    }
+
+    /// What is measured of the work.
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.metrics
     }
 
     /// The number of the newest event; changes when one is recorded.

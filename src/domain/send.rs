@@ -491,7 +491,8 @@ impl Gateway {
     /// Writes the frames in order, then awaits their acknowledgements together. A message whose
     /// connection broke is written again with the same id, as long as there is time.
     pub(super) async fn deliver(&self, session: &Arc<Session>, mut jobs: Vec<&mut Job>) {
-        let deadline = Instant::now() + self.config.ack_timeout;
+        let started = Instant::now();
+        let deadline = started + self.config.ack_timeout;
         loop {
             let login = session.logins();
             let mut waiting: Vec<(usize, Written)> = Vec::new();
@@ -518,7 +519,10 @@ impl Gateway {
                     written.verdict_so_far()
                 };
                 jobs[*index].done = verdict.map(|verdict| match verdict {
-                    Verdict::Taken => Ok(()),
+                    Verdict::Taken => {
+                        self.metrics.note_sent(started.elapsed());
+                        Ok(())
+                    }
                     Verdict::Refused(code) => Err(Refusal {
                         kind: ErrorKind::Upstream,
                         why: refusal(&code),

@@ -6,7 +6,6 @@ use whatsapp_rust::waproto::whatsapp::message::{
 };
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
-
 /// A message as a reader sees it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Content {

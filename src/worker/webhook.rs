@@ -167,9 +167,11 @@ async fn post(gateway: &Gateway, due: &Due, render: Render) -> Attempt {
             }),
         ),
     };
+    let took = started.elapsed();
+    gateway.metrics().note_webhook(took);
     Attempt {
         status,
         error,
-        took: started.elapsed(),
+        took,
     }
 }

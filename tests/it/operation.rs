@@ -1,11 +1,47 @@
 //! Running it: metrics, and a stop that loses nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
 use crate::support::{Rig, Sink, eventually};
+
+/// Reads an exposition as strictly as a scraper: every value is of a family that was named once with
+/// its type and meaning, nothing is there twice, and the end is marked.
+fn exposition(text: &str) -> BTreeMap<&str, f64> {
+    let (mut types, mut figures) = (BTreeMap::new(), BTreeMap::new());
+    let mut meant = None;
+    let body = text.strip_suffix("# EOF\n").expect("an end");
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (family, help) = rest.split_once(' ').expect("a meaning");
+            assert!(help.ends_with('.') && !help.ends_with(".."), "{line}");
+            meant = Some(family);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (family, kind) = rest.split_once(' ').expect("a type");
+            assert_eq!(meant, Some(family), "{line}");
+            assert!(types.insert(family, kind).is_none(), "{line}: twice");
+        } else {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            let family = meant.expect("a family");
+            let bare = name.split('{').next().unwrap_or_default();
+            let suffix = bare.strip_prefix(family).expect("a value of the family");
+            let fits = match types[family] {
+                "counter" => suffix == "_total",
+                "histogram" => ["_sum", "_count", "_bucket"].contains(&suffix),
+                "gauge" => suffix.is_empty(),
+                _ => false,
+            };
+            assert!(fits, "{line}");
+            let value = value.parse().expect("a number");
+            assert!(figures.insert(name, value).is_none(), "{line}: twice");
+        }
+    }
+    figures
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_what_happens() {
@@ -27,18 +63,25 @@ async fn metrics_count_what_happens() {
     })
     .await;
     let answer = rig.get("/metrics").master().send().await;
+    assert!(answer.headers["content-type"].starts_with("application/openmetrics-text"));
     let text = String::from_utf8(answer.body.to_vec()).expect("text");
+    let figures = exposition(&text);
     let value = |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|l| l.strip_prefix(&format!("{name} ")));
-        line.and_then(|n| n.parse::<f64>().ok())
-            .unwrap_or_else(|| panic!("{name} in {text}"))
+        let found = figures.get(name);
+        *found.unwrap_or_else(|| panic!("{name} in {text}"))
     };
     assert_eq!(value("warung_sessions{status=\"CONNECTED\"}"), 1.0);
     assert!(value("warung_store_fsyncs_total") >= 1.0);
     assert!(value("warung_store_written_bytes_total") > 1000.0);
     assert!(value("warung_resident_bytes") > 1_000_000.0);
+    assert!(value("process_resident_memory_bytes") > 1_000_000.0);
+    // One message went out, three came in; none has the number of its event.
+    assert_eq!(value("warung_send_duration_seconds_count"), 1.0);
+    let events = value("warung_events_total");
+    assert!((4.0..100.0).contains(&events), "{events}");
+    assert!(value("warung_webhook_duration_seconds_count") >= 1.0);
+    assert!(value("warung_http_responses_total{class=\"2xx\"}") >= 2.0);
+    assert_eq!(value("warung_http_panics_total"), 0.0);
     // The receiver takes nothing: one delivery is tried, and two wait behind it.
     assert_eq!(value("warung_webhook_deliveries_waiting"), 3.0);
     assert!(

@@ -203,7 +203,7 @@ async fn whoever_guesses_is_counted_and_locks_nobody_out() {
     let figures = rig.get("/metrics").master().send().await;
     let figures = String::from_utf8(figures.body.to_vec()).expect("text");
     for line in [
-        "# TYPE warung_http_failed_logins_total counter",
+        "# TYPE warung_http_failed_logins counter",
         "warung_http_failed_logins_total 22",
         "warung_http_panics_total 0",
     ] {

@@ -97,7 +97,10 @@ fn talkative(orientation: u8) -> [(FileType, Vec<u8>); 3] {
         &[
             samples::png_chunk(b"eXIf", &exif),
             samples::png_chunk(b"tEXt", &[&b"GPS\0"[..], SECRET].concat()),
-            samples::png_chunk(b"iTXt", &[&b"XML:com.adobe.xmp\0\0\0\0\0"[..], SECRET].concat()),
+            samples::png_chunk(
+                b"iTXt",
+                &[&b"XML:com.adobe.xmp\0\0\0\0\0"[..], SECRET].concat(),
+            ),
             samples::png_chunk(b"prVt", SECRET),
         ],
     );

@@ -1,0 +1,59 @@
+//! What is measured of the gateway's work since its start, for `/metrics`.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Bounds of the buckets in seconds: from a receiver next door to the longest patience.
+const SECONDS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// Measurements of one run. Nothing of it is stored.
+#[derive(Debug)]
+pub struct Metrics {
+    /// The number that the first event of this run comes after.
+    before: u64,
+    send: Histogram,
+    webhook: Histogram,
+}
+
+impl Metrics {
+    /// Begins after the newest event's number: a start leaves a gap in the numbers.
+    pub fn new(newest_event: u64) -> Self {
+        Self {
+            before: newest_event,
+            send: Histogram::new(SECONDS),
+            webhook: Histogram::new(SECONDS),
+        }
+    }
+
+    /// WhatsApp acknowledged a message so long after it was begun to be written.
+    pub(super) fn note_sent(&self, took: Duration) {
+        self.send.observe(took.as_secs_f64());
+    }
+
+    /// A try of a webhook took so long, however it came out.
+    pub fn note_webhook(&self, took: Duration) {
+        self.webhook.observe(took.as_secs_f64());
+    }
+
+    /// Names the measurements in a registry.
+    pub fn register(&self, newest_event: u64, to: &mut Registry) {
+        let events = newest_event.saturating_sub(self.before);
+        let events = ConstCounter::new(events);
+        to.register("events", "Events recorded since the start", events);
+        to.register(
+            "send_duration_seconds",
+            "Time from writing a message until WhatsApp acknowledged it",
+            self.send.clone(),
+        );
+        to.register(
+            "webhook_duration_seconds",
+            "Time that a try of a webhook delivery took",
+            self.webhook.clone(),
+        );
+    }
+}
