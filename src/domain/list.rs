@@ -1,5 +1,6 @@
 //! Recipient lists: people to write to, kept for many campaigns.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::recipient::{MAX_RECIPIENTS, Parsed, People, Recipient, too_many};
 use super::roster::{self, Roster};
 use super::session::{Session, must_be_kept};
+use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, removal};
 use crate::error::{Error, ErrorKind, Result};
@@ -206,6 +208,33 @@ impl Gateway {
                 Ok(ControlFlow::Continue(()))
             })?;
             Ok((page, more))
+        })
+        .await
+    }
+
+    /// The names of the custom fields that the people of a list have, of all together, in the order
+    /// of the alphabet. More than a sheet has columns for are an error.
+    pub async fn custom_fields(&self, session: &Session, list: &List) -> Result<BTreeSet<String>> {
+        let roster = list.roster;
+        self.scan(session.number, move |read| {
+            let mut names = BTreeSet::new();
+            roster::visit(read, roster, 0, |_, recipient| {
+                names.extend(recipient.fields.into_keys());
+                Ok(match names.len() > MAX_CUSTOM_COLUMNS {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })?;
+            if names.len() > MAX_CUSTOM_COLUMNS {
+                return Err(Error::new(
+                    ErrorKind::Unprocessable,
+                    format!(
+                        "The recipients have more than {MAX_CUSTOM_COLUMNS} different custom \
+                         fields: too many for a sheet"
+                    ),
+                ));
+            }
+            Ok(names)
         })
         .await
     }

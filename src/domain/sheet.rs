@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use encoding_rs::{CoderResult, Encoding, UTF_8, WINDOWS_1252};
+
 use super::recipient::{Gathering, Known, MAX_RECIPIENTS, Parsed, Row, number, too_many};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,8 +29,13 @@ Number,Name,Job Title,Company
 6281234567894,Eko Prasetyo,Engineer,PT Nusantara Teknik
 ";
 
-/// How many columns a sheet may have, and how many bytes one line.
+/// How many columns a sheet may have.
 const MAX_COLUMNS: usize = 1000;
+
+/// How many custom fields a sheet has room for, beside the known ones.
+pub const MAX_CUSTOM_COLUMNS: usize = MAX_COLUMNS - 4;
+
+/// How many bytes a line of a sheet may have.
 const MAX_LINE: usize = 1 << 20;
 
 /// The largest sheet, once it is read as text.
@@ -88,7 +95,7 @@ impl Sheet {
             if columns.is_none() {
                 columns = Some(match header(&record, country)? {
                     Some(columns) => {
-                        sheet.headers = record.iter().map(|c| c.trim().to_owned()).collect();
+                        sheet.headers = record.iter().map(|c| plain(c.trim()).to_owned()).collect();
                         columns
                     }
                     None => vec![Column::Known(Known::Number), Column::Known(Known::Name)],
@@ -137,30 +144,34 @@ impl Sheet {
     }
 }
 
-/// Writes one line of a sheet. Every cell is quoted, and one that a spreadsheet would run as a
-/// formula begins with an apostrophe, which [`Sheet::read`] takes away again.
-pub fn line(out: &mut String, cells: &[&str]) {
-    for (at, cell) in cells.iter().enumerate() {
-        out.push_str(if at == 0 { "\"" } else { ",\"" });
-        if is_formula(cell) {
-            out.push('\'');
-        }
-        let mut parts = cell.split('"');
-        out.push_str(parts.next().unwrap_or_default());
-        for part in parts {
-            out.push_str("\"\"");
-            out.push_str(part);
-        }
-        out.push('"');
+/// Writes lines of a sheet. Every cell is quoted, and one that a spreadsheet would run as a formula
+/// begins with an apostrophe, which [`Sheet::read`] takes away again.
+pub fn lines<'a, L>(lines: impl IntoIterator<Item = L>) -> Result<Vec<u8>>
+where
+    L: IntoIterator<Item = &'a str>,
+{
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .quote_style(csv::QuoteStyle::Always)
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    for line in lines {
+        let cells = line.into_iter().map(|cell| match is_formula(cell) {
+            true => Cow::Owned([&b"'"[..], cell.as_bytes()].concat()),
+            false => Cow::Borrowed(cell.as_bytes()),
+        });
+        writer.write_record(cells).map_err(Error::internal)?;
     }
-    out.push_str("\r\n");
+    writer
+        .into_inner()
+        .map_err(|error| Error::internal(error.to_string()))
 }
 
 /// `=`, `+`, `-` and `@` as East Asian keyboards write them; spreadsheets there run them too.
 const FULL_WIDTH_FORMULA: [char; 4] = ['\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
 /// Whether a spreadsheet would run the cell. Apostrophes in front do not count, so that the one
-/// that [`line`] adds can be told from one that was there.
+/// that [`lines`] adds can be told from one that was there.
 fn is_formula(cell: &str) -> bool {
     cell.trim_start_matches('\'')
         .starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
@@ -215,7 +226,7 @@ fn header(record: &csv::StringRecord, country: Option<&str>) -> Result<Option<Ve
     let column = |(at, name): (usize, &str)| match known[at] {
         Some((field, _)) if best(field) == Some(at) => Column::Known(field),
         _ if name.trim().is_empty() => Column::Custom(unnamed(at)),
-        _ => Column::Custom(name.trim().to_owned()),
+        _ => Column::Custom(plain(name.trim()).to_owned()),
     };
     Ok(Some(record.iter().enumerate().map(column).collect()))
 }
@@ -285,30 +296,23 @@ fn sniff(text: &str) -> u8 {
 
 /// Reads the bytes as text: by their mark, as UTF-8, or else as Windows-1252, which every byte fits.
 fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
-    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        gathered(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)))
+    let (marked, mark) = Encoding::for_bom(bytes).unwrap_or((UTF_8, 0));
+    let bytes = &bytes[mark..];
+    let encoding = match std::str::from_utf8(bytes) {
+        Ok(text) if marked == UTF_8 => return Ok(text.into()),
+        _ if marked == UTF_8 => WINDOWS_1252,
+        _ => marked,
     };
-    match bytes {
-        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        [0xef, 0xbb, 0xbf, rest @ ..] | rest => match std::str::from_utf8(rest) {
-            Ok(text) => Ok(text.into()),
-            Err(_) => gathered(rest.iter().map(|byte| windows_1252(*byte))),
-        },
-    }
-}
-
-/// The text of a sheet in another encoding, which may take more room than it took there.
-fn gathered(letters: impl Iterator<Item = char>) -> Result<Cow<'static, str>> {
-    let mut text = String::new();
-    for letter in letters {
-        if text.len() >= MAX_TEXT {
-            return Err(Error::new(ErrorKind::TooLarge, "the sheet is too large"));
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    // It may take more room as text than it took before; what is not written takes no memory.
+    let most = decoder.max_utf8_buffer_length(bytes.len());
+    let mut text = String::with_capacity(most.unwrap_or(MAX_TEXT).min(MAX_TEXT));
+    match decoder.decode_to_string(bytes, &mut text, true) {
+        (CoderResult::InputEmpty, ..) => Ok(text.into()),
+        (CoderResult::OutputFull, ..) => {
+            Err(Error::new(ErrorKind::TooLarge, "the sheet is too large"))
         }
-        text.push(letter);
     }
-    Ok(Cow::Owned(text))
 }
 
 /// Refuses a line with more cells or bytes than anybody's: the reader of CSV holds a line whole, with
@@ -349,21 +353,6 @@ fn refuse_endless(text: &str, delimiter: u8, lines_before: usize) -> Result<()> 
         return Err(Error::invalid(format!("line {line} has {what}")));
     }
     Ok(())
-}
-
-/// The character of a byte; where Windows-1252 has none, Latin-1's.
-fn windows_1252(byte: u8) -> char {
-    const FROM_80: [char; 32] = [
-        '\u{20ac}', '\u{81}', '\u{201a}', '\u{192}', '\u{201e}', '\u{2026}', '\u{2020}',
-        '\u{2021}', '\u{2c6}', '\u{2030}', '\u{160}', '\u{2039}', '\u{152}', '\u{8d}', '\u{17d}',
-        '\u{8f}', '\u{90}', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2022}', '\u{2013}',
-        '\u{2014}', '\u{2dc}', '\u{2122}', '\u{161}', '\u{203a}', '\u{153}', '\u{9d}', '\u{17e}',
-        '\u{178}',
-    ];
-    match byte {
-        0x80..=0x9f => FROM_80[usize::from(byte - 0x80)],
-        other => char::from(other),
-    }
 }
 
 #[cfg(test)]
@@ -415,6 +404,11 @@ mod tests {
     fn refused(sheet: &Read) -> Vec<(usize, &str)> {
         let refused = sheet.parsed.rejected.iter();
         refused.map(|r| (r.row, &*r.reason)).collect()
+    }
+
+    fn written(rows: &[&[&str]]) -> String {
+        let bytes = lines(rows.iter().map(|row| row.iter().copied())).expect("a sheet");
+        String::from_utf8(bytes).expect("text")
     }
 
     const TWO: [(&str, &str); 2] = [("6281234567890", "Budi"), ("6281234567891", "Ani")];
@@ -625,13 +619,8 @@ mod tests {
 
     #[test]
     fn written_cells_are_quoted_and_no_formula() {
-        let mut out = String::new();
-        line(&mut out, &EXPORT_HEADER);
-        line(
-            &mut out,
-            &["=1+1", "say \"hi\"", "", "a,b\nc", "-5", "'+1", "'x"],
-        );
-        let mut wide = String::new();
+        let cells = ["=1+1", "say \"hi\"", "", "a,b\nc", "-5", "'+1", "'x"];
+        let out = written(&[&EXPORT_HEADER, &cells, &[""]]);
         let marked = [
             "\u{ff1d}1",
             "\u{ff0b}1",
@@ -639,7 +628,7 @@ mod tests {
             "\u{ff20}a",
             "a\u{ff1d}",
         ];
-        line(&mut wide, &marked);
+        let wide = written(&[&marked]);
         assert_eq!(
             wide,
             "\"'\u{ff1d}1\",\"'\u{ff0b}1\",\"'\u{ff0d}1\",\"'\u{ff20}a\",\"a\u{ff1d}\"\r\n"
@@ -648,7 +637,7 @@ mod tests {
         assert_eq!(
             out,
             "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\"\r\n\
-             \"'=1+1\",\"say \"\"hi\"\"\",\"\",\"a,b\nc\",\"'-5\",\"''+1\",\"'x\"\r\n"
+             \"'=1+1\",\"say \"\"hi\"\"\",\"\",\"a,b\nc\",\"'-5\",\"''+1\",\"'x\"\r\n\"\"\r\n"
         );
     }
 
@@ -678,13 +667,12 @@ mod tests {
         #[test]
         fn what_is_written_is_read_again(
             name in "[^\\pC ]([^\\pC]{0,20}[^\\pC ])?", formula in "['=+@-]{0,3}[a-z\",;]{1,5}",
+            key in "[=+@-]{0,2}x[a-z\",;]{1,5}",
         ) {
-            let mut text = String::new();
-            line(&mut text, &["number", "name", "other"]);
-            line(&mut text, &["+6281234567890", &name, &formula]);
+            let text = written(&[&["number", "name", &key], &["+6281234567890", &name, &formula]]);
             let sheet = read(&text);
             prop_assert_eq!(people(&sheet), [("6281234567890", name.trim())]);
-            prop_assert_eq!(sheet.parsed.recipients[0].field("other"), Some(&*formula));
+            prop_assert_eq!(sheet.parsed.recipients[0].fields.get(&key), Some(&formula));
         }
     }
 }

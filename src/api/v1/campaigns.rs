@@ -1,5 +1,6 @@
 //! Campaigns (S10 to S16 of the dialects' table), and the later spellings of the original program.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -481,8 +482,7 @@ async fn status(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, _, campaign, _) = found(&gateway, &request)?;
     let name = format!("{}.csv", campaign.name);
-    let mut head = String::new();
-    sheet::line(&mut head, &sheet::EXPORT_HEADER);
+    let head = sheet::lines([sheet::EXPORT_HEADER])?;
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
         let (gateway, session, campaign) = (gateway.clone(), session.clone(), campaign.clone());
         async move {
@@ -492,33 +492,32 @@ async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
             let (rows, more) = gateway
                 .campaign_rows(&session, &campaign, from, EXPORT_PAGE, |_| true)
                 .await?;
-            rows.iter().for_each(|row| export_row(&mut page, row));
+            let lines: Vec<_> = rows.iter().map(export_row).collect();
+            let cells = lines.iter().map(|line| line.iter().map(|cell| &**cell));
+            page.extend(sheet::lines(cells)?);
             let next = rows
                 .last()
                 .filter(|_| more)
-                .map(|last| (String::new(), last.place + 1));
+                .map(|last| (Vec::new(), last.place + 1));
             Ok::<_, Error>(Some((page.into(), next)))
         }
     });
     Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
 }
 
-fn export_row(page: &mut String, row: &Row) {
+fn export_row(row: &Row) -> [Cow<'_, str>; 7] {
     let (state, who) = (&row.state, row.recipient.as_ref());
     let number = who.map_or(state.input.as_deref(), |who| Some(who.number.as_str()));
     let sent = state.at.filter(|_| state.stage != Stage::Failed);
-    sheet::line(
-        page,
-        &[
-            number.unwrap_or_default(),
-            who.map_or("", |who| &who.name),
-            who.map_or("", |who| &who.job_title),
-            who.map_or("", |who| &who.company),
-            state.stage.as_str(),
-            &sent.map(|at| at.to_string()).unwrap_or_default(),
-            state.error.as_deref().unwrap_or_default(),
-        ],
-    );
+    [
+        number.unwrap_or_default().into(),
+        who.map_or("", |who| &who.name).into(),
+        who.map_or("", |who| &who.job_title).into(),
+        who.map_or("", |who| &who.company).into(),
+        state.stage.as_str().into(),
+        sent.map(|at| at.to_string()).unwrap_or_default().into(),
+        state.error.as_deref().unwrap_or_default().into(),
+    ]
 }
 
 async fn template(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {

@@ -35,6 +35,9 @@ const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
 const MAX_TAGS: usize = 50;
 const MAX_TAG: usize = 64;
 
+/// The columns of an export; those of the custom fields follow.
+const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
+
 /// How many rows of an export are read at a time.
 const EXPORT_PAGE: usize = 1000;
 
@@ -318,21 +321,26 @@ struct Imported {
 async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, _, list) = found(&gateway, &request)?;
     let name = format!("{}.csv", list.name);
-    let mut head = String::new();
-    sheet::line(&mut head, &["Number", "Name", "Job Title", "Company"]);
+    let fields = gateway.custom_fields(&session, &list).await?;
+    let fields: Arc<[String]> = fields.into_iter().collect();
+    let names = fields.iter().map(String::as_str);
+    let head = sheet::lines([EXPORT_HEADER.into_iter().chain(names)])?;
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
         let (gateway, session, list) = (gateway.clone(), session.clone(), list.clone());
+        let fields = fields.clone();
         async move {
             let Some((mut page, skip)) = state else {
                 return Ok(None);
             };
             let asked = gateway.list_recipients(&session, &list, skip, EXPORT_PAGE);
             let (people, more) = asked.await?;
-            for who in &people {
-                let cells = [who.number.as_str(), &who.name, &who.job_title, &who.company];
-                sheet::line(&mut page, &cells);
-            }
-            let next = more.then(|| (String::new(), skip + people.len()));
+            page.extend(sheet::lines(people.iter().map(|who| {
+                let known = [who.number.as_str(), &who.name, &who.job_title, &who.company];
+                let custom = fields.iter().map(|field| who.fields.get(field));
+                let custom = custom.map(|value| value.map_or("", String::as_str));
+                known.into_iter().chain(custom)
+            }))?);
+            let next = more.then(|| (Vec::new(), skip + people.len()));
             Ok::<_, Error>(Some((page.into(), next)))
         }
     });

@@ -293,6 +293,58 @@ async fn sheets_come_in_with_a_word_on_every_refused_line_and_go_out_harmless() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_exported_list_is_imported_with_all_that_it_had() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let people = json!([
+        { "number": "6285023000101", "name": "Budi", "jobTitle": "Owner", "companyName": "PT \"A\"",
+          "customFields": { "Kota; Asal": "Solo, Jawa", "=saldo": "=1+1", "Phone": "rumah" } },
+        { "number": "6285023000102", "name": "Ani" },
+        { "number": "6285023000103", "name": "Edo",
+          "customFields": { "catatan": "dua\nbaris", "Kota; Asal": "Yogya" } },
+    ]);
+    let create = async |name: &str, recipients: &Value| {
+        let body = json!({ "sessionId": "shop", "name": name, "recipients": recipients });
+        let call = rig.post("/api/v1/recipient-lists", &body).bearer(&token);
+        call.send().await.expect(201)
+    };
+    let path = |list: &Value| {
+        let id = list["id"].as_str().expect("an id");
+        format!("/api/v1/recipient-lists/{id}")
+    };
+    let list = create("Out", &people).await;
+    let out = rig.get(&format!("{}/export", path(&list)));
+    let out = out.bearer(&token).send().await;
+    let text = String::from_utf8_lossy(&out.body).into_owned();
+    let header = text.lines().next().expect("a header");
+    assert_eq!(
+        header,
+        "\"Number\",\"Name\",\"Job Title\",\"Company\",\"'=saldo\",\"Kota; Asal\",\"Phone\",\"catatan\""
+    );
+    let again = create("In", &json!([{ "number": "6285023000199" }])).await;
+    let field = Field {
+        name: "file",
+        file_name: Some("out.csv"),
+        mime: Some("text/csv"),
+        bytes: &out.body,
+    };
+    let import = format!("{}/import", path(&again));
+    let imported = form_call(&rig, &import, &token, form(&[field]))
+        .send()
+        .await;
+    assert_eq!(imported.expect(200)["imported"], 3);
+    let read = async |list: &Value| {
+        let shown = rig.get(&path(list)).bearer(&token).send().await;
+        shown.expect(200)["recipients"].clone()
+    };
+    let (was, is) = (read(&list).await, read(&again).await);
+    assert_eq!(
+        was.as_array().expect("people")[..],
+        is.as_array().expect("people")[1..]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_people_fit() {
     let rig = Rig::new().await;
     let token = rig.create("shop").await;
