@@ -17,7 +17,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::dns::Names;
+use super::names::Names;
 use super::policy::Policy;
 use super::target::{Place, Target};
 use crate::error::{Error, ErrorKind, Result};

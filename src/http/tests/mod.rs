@@ -4,6 +4,7 @@ mod bodies;
 mod hostile;
 mod lifecycle;
 mod name_server;
+mod names;
 mod outgoing;
 mod routing;
 mod upgrades;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
-use crate::http::dns::Names;
+use crate::http::names::Names;
 
 pub(super) struct NameServer {
     port: u16,
@@ -58,7 +58,7 @@ impl NameServer {
     /// A resolver that asks this server where the file names none.
     fn names_unless(&self, file: PathBuf) -> Names {
         let own = [Ipv4Addr::LOCALHOST.into()];
-        Names::new(file, own.into(), self.port)
+        Names::new(file, "/nonexistent/hosts".into(), own.into(), self.port)
     }
 }
 
