@@ -120,8 +120,8 @@ fn kind(content_type: &str) -> Result<Kind> {
 
 /// The boundary between the parts of a multipart body.
 pub(super) fn boundary(content_type: &str) -> Result<String> {
-    multer::parse_boundary(content_type).map_err(|error| match error {
-        multer::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
+    multra::parse_boundary(content_type).map_err(|error| match error {
+        multra::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
         _ => Error::new(
             ErrorKind::UnsupportedMedia,
             "Content-Type must be multipart/form-data",
