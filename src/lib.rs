@@ -2,8 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map. In short: [`server`] puts everything together; [`api`] adapts HTTP
 //! dialects to [`domain`], which decides, keeps rows in [`store`] and speaks to WhatsApp through
-//! [`wa`]; [`worker`] holds the loops that run without a request; [`http`] is the transport. With the
-//! feature `sandbox` there is also a simulated WhatsApp network.
+//! [`wa`]; [`worker`] holds the loops that run without a request; [`http`] is the server and [`net`]
+//! the one client. With the feature `sandbox` there is also a simulated WhatsApp network.
 
 pub mod api;
 pub mod at_rest;
@@ -20,6 +20,7 @@ pub mod json;
 pub mod logging;
 pub mod memory;
 pub mod names;
+pub mod net;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod seal;

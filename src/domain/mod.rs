@@ -39,8 +39,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::http::client::{Client, Dialer};
 use crate::ids::{IdSource, SessionNumber};
+use crate::net::client::{Client, Dialer};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
 use crate::store::{Durability, Reader, Store, Tx};

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::header::{self, HeaderMap};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, StatusCode, Version};
@@ -12,7 +13,7 @@ use sha1_smol::Sha1;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Reply, Request, base64};
+use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a WebSocket's key is hashed with (RFC 6455, section 1.3).
@@ -43,7 +44,7 @@ impl Request {
                 return Err(Error::invalid("Sec-WebSocket-Key is not valid"));
             }
             let digest = Sha1::from(format!("{key}{GUID}")).digest().bytes();
-            reply = reply.header("sec-websocket-accept", base64(&digest));
+            reply = reply.header("sec-websocket-accept", BASE64_STANDARD.encode(digest));
         }
         let switching = self.head.extensions_mut().remove::<OnUpgrade>();
         let upgrade = Upgrade {

@@ -15,7 +15,7 @@ use whatsapp_rust::wacore::net::{
 use super::media_hosts::MediaHosts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Method;
-use crate::http::client::{Client, OutBody, Outgoing, Response};
+use crate::net::client::{Client, OutBody, Outgoing, Response};
 
 /// The largest answer that is taken into memory: what is larger is streamed.
 const MAX_ANSWER_BYTES: usize = 16 << 20;

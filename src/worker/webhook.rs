@@ -15,8 +15,8 @@ use crate::domain::webhook::{
 };
 use crate::error::{ErrorKind, Result};
 use crate::http::Method;
-use crate::http::client::Outgoing;
 use crate::ids::SessionNumber;
+use crate::net::client::Outgoing;
 use crate::store::queue::{self, Claim};
 use crate::store::{Durability, Read, record, tables};
 

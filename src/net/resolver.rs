@@ -53,7 +53,7 @@ const SILENT: &str = "no name server answered";
 
 /// Resolves names. It reads the machine's files again for every name: at boot the network may come
 /// after us.
-pub(super) struct Names {
+pub(super) struct Resolver {
     resolv_conf: PathBuf,
     hosts: PathBuf,
     fallback: Arc<[IpAddr]>,
@@ -62,7 +62,7 @@ pub(super) struct Names {
     current: Mutex<Option<Arc<Configured>>>,
 }
 
-impl Names {
+impl Resolver {
     /// The machine's own configuration; `fallback` is asked where that names no server.
     pub(super) fn of_system(fallback: Arc<[IpAddr]>) -> Self {
         Self::new(RESOLV_CONF.into(), HOSTS.into(), fallback, 53)

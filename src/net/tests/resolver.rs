@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::error::{ErrorKind, Result};
-use crate::http::names::Names;
+use crate::net::resolver::Resolver;
 
 const SERVFAIL: u16 = 2;
 const NO_SUCH_NAME: u16 = 3;
@@ -174,13 +174,13 @@ impl World {
         std::fs::write(self.path("resolv.conf"), text).expect("a file");
     }
 
-    fn names(&self) -> Names {
+    fn names(&self) -> Resolver {
         self.names_or(&[])
     }
 
-    fn names_or(&self, fallback: &[IpAddr]) -> Names {
+    fn names_or(&self, fallback: &[IpAddr]) -> Resolver {
         let (file, hosts) = (self.path("resolv.conf"), self.path("hosts"));
-        Names::new(file, hosts, fallback.into(), self.port)
+        Resolver::new(file, hosts, fallback.into(), self.port)
     }
 
     fn asked(&self) -> Vec<Asked> {
@@ -229,13 +229,13 @@ async fn bind(servers: u8) -> (u16, Vec<(UdpSocket, TcpListener)>) {
     panic!("no port is free at all addresses");
 }
 
-async fn lookup(names: &Names, name: &str) -> Result<Vec<IpAddr>> {
+async fn lookup(names: &Resolver, name: &str) -> Result<Vec<IpAddr>> {
     timeout(Duration::from_secs(20), names.lookup(name))
         .await
         .expect("this takes far too long")
 }
 
-async fn unknown(names: &Names, name: &str) {
+async fn unknown(names: &Resolver, name: &str) {
     let error = lookup(names, name).await.expect_err(name);
     assert_eq!(error.kind(), ErrorKind::Upstream);
     assert_eq!(error.detail(), "The host's name cannot be resolved");
@@ -309,7 +309,7 @@ async fn nobody_but_the_server_is_heard() {
         }
     });
     let nothing = PathBuf::from("/nonexistent/file");
-    let names = Names::new(nothing.clone(), nothing, ips(&["127.0.0.1"]).into(), port);
+    let names = Resolver::new(nothing.clone(), nothing, ips(&["127.0.0.1"]).into(), port);
     let found = lookup(&names, "a.example").await;
     assert_eq!(found.expect("addresses"), both());
 }
@@ -735,7 +735,7 @@ async fn an_answer_that_drips_by_tcp_ends_with_the_try() {
     )
     .expect("a file");
     unknown(
-        &Names::new(file, "/nonexistent/hosts".into(), [].into(), port),
+        &Resolver::new(file, "/nonexistent/hosts".into(), [].into(), port),
         "www.example",
     )
     .await;
