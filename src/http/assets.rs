@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rust_embed::RustEmbed;
 
+use super::conditions::is_known;
 use super::{Reply, Request, StatusCode};
 use crate::embedded::unpack;
 
@@ -27,10 +28,7 @@ pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
     }
     // What is encoded otherwise has another tag (RFC 9110, 8.8.3.3).
     tag.push_str(if sent_packed { "-z\"" } else { "\"" });
-    let known = request
-        .header("if-none-match")
-        .is_some_and(|tags| is_named(tags, &tag));
-    let reply = if known {
+    let reply = if is_known(request.header("if-none-match"), &tag) {
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
         let bytes = match file.data {
@@ -74,13 +72,6 @@ fn takes_deflate(accepted: &str) -> bool {
         let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
         coding.trim().eq_ignore_ascii_case("deflate") && weight.contains(|c| matches!(c, '1'..='9'))
     })
-}
-
-/// Whether `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
-fn is_named(tags: &str, tag: &str) -> bool {
-    tags.split(',')
-        .map(str::trim)
-        .any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag)
 }
 
 /// The content type that a file's name stands for.
@@ -130,14 +121,5 @@ mod tests {
         ] {
             assert!(!takes_deflate(refuses), "{refuses}");
         }
-    }
-
-    #[test]
-    fn knows_a_tag_among_others() {
-        assert!(is_named("\"a\"", "\"a\""));
-        assert!(is_named("\"b\", W/\"a\"", "\"a\""));
-        assert!(is_named("*", "\"a\""));
-        assert!(!is_named("\"b\"", "\"a\""));
-        assert!(!is_named("", "\"a\""));
     }
 }

@@ -17,6 +17,7 @@ mod app;
 pub mod assets;
 mod body;
 mod budget;
+mod conditions;
 mod connection;
 mod direct;
 mod file;
@@ -43,6 +44,7 @@ pub use hyper::{Method, StatusCode, header};
 
 pub use app::App;
 pub use budget::{BodyBudget, Held};
+pub use conditions::{Wanted, wanted};
 pub use connection::Peer;
 pub use file::FileReply;
 pub use form::{Fields, read_json};

@@ -1,7 +1,7 @@
 //! The answer to a request.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -242,6 +242,7 @@ pub(super) enum ReplyBody {
 /// A body that is made while it is sent.
 pub(super) struct Flow {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+    /// How many bytes are left, where that is known.
     length: Option<u64>,
     endless: bool,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -258,6 +259,21 @@ impl Flow {
             endless: false,
             stop: None,
         }
+    }
+
+    /// Takes a piece off the length that was announced: too little must not pass for the whole.
+    fn counted(&mut self, piece: Option<Result<Bytes>>) -> Option<Result<Bytes>> {
+        let Some(left) = &mut self.length else {
+            return piece;
+        };
+        match &piece {
+            Some(Ok(bytes)) => *left = left.saturating_sub(bytes.len() as u64),
+            None if *left > 0 => {
+                return Some(Err(Error::internal("there is less of it than was said")));
+            }
+            None | Some(Err(_)) => {}
+        }
+        piece
     }
 }
 
@@ -279,11 +295,12 @@ impl Body for ReplyBody {
                 {
                     return Poll::Ready(None);
                 }
-                let next = flow.stream.as_mut().poll_next(cx);
-                if let Poll::Ready(Some(Err(error))) = &next {
+                let next = ready!(flow.stream.as_mut().poll_next(cx));
+                let next = flow.counted(next);
+                if let Some(Err(error)) = &next {
                     tracing::warn!(?error, "an answer breaks off");
                 }
-                next.map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+                Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
             }
         }
     }
