@@ -43,15 +43,6 @@ impl Reply {
         )
     }
 
-    /// A page.
-    pub fn html(status: StatusCode, text: impl Into<Bytes>) -> Self {
-        Self::typed(
-            status,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-            text.into(),
-        )
-    }
-
     /// Bytes of a type, with status 200.
     pub fn bytes(content_type: &str, bytes: impl Into<Bytes>) -> Self {
         Self::typed(StatusCode::OK, legal(content_type), bytes.into())
@@ -62,13 +53,8 @@ impl Reply {
         Self::with(status, ReplyBody::Empty)
     }
 
-    /// A body that is made while it is sent, with status 200.
-    pub fn stream(content_type: &str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        let body = ReplyBody::Stream(Flow::new(Sure(Box::pin(stream)), None));
-        Self::with(StatusCode::OK, body).typed_as(legal(content_type))
-    }
-
-    /// A body that may fail on the way: then the connection is cut, so that the client knows.
+    /// A body that is made while it is sent, with status 200. It may fail on the way: then the connection
+    /// is cut, so that the client knows.
     ///
     /// With a `length` the client sees the progress and notices what is missing.
     pub fn try_stream(

@@ -202,11 +202,6 @@ impl Request {
         self.hung_up.clone()
     }
 
-    /// Cancelled when the program stops: whatever waits long must end then.
-    pub fn stopping(&self) -> CancellationToken {
-        self.connection.stop.clone()
-    }
-
     /// The whole body, up to the route's limit. A second time it is empty.
     pub async fn whole(&mut self) -> Result<Whole> {
         Whole::of(&mut self.body, &self.connection.limits.body_budget).await

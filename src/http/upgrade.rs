@@ -83,11 +83,6 @@ impl Upgrade {
             stop: Box::pin(self.stop.cancelled_owned()),
         })
     }
-
-    /// Cancelled when the program stops.
-    pub fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
-    }
 }
 
 /// The bytes of an upgraded connection. It keeps its slot among the listener's connections, and
