@@ -19,5 +19,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use hyper::{Method, header};
+
 pub use address::Cidr;
 pub(crate) use address::network;

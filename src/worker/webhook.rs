@@ -14,8 +14,8 @@ use crate::domain::webhook::{
     retry_after, seq_of, sign,
 };
 use crate::error::{ErrorKind, Result};
-use crate::http::Method;
 use crate::ids::SessionNumber;
+use crate::net::Method;
 use crate::net::client::Outgoing;
 use crate::store::queue::{self, Claim};
 use crate::store::{Durability, Read, record, tables};
