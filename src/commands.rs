@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::domain::media::folder;
 use crate::domain::vault::Vault;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{Client, Outgoing, Policy};
 use crate::http::{Listen, Method};
 use crate::ids::IdSource;
+use crate::net::client::{Client, Outgoing, Policy};
 use crate::seal::Seal;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;

@@ -2,8 +2,8 @@
 //!
 //! `ARCHITECTURE.md` is the map. In short: `server` puts everything together; `api` adapts HTTP
 //! dialects to `domain`, which decides, keeps rows in `store` and speaks to WhatsApp through
-//! `wa`; `worker` holds the loops that run without a request; `http` is the transport. With the
-//! feature `sandbox` there is also a simulated WhatsApp network.
+//! `wa`; `worker` holds the loops that run without a request; `http` is the server and `net`
+//! the one client. With the feature `sandbox` there is also a simulated WhatsApp network.
 //!
 //! The program needs only the modules that are always public. The others are public to tests, fuzz
 //! targets and benchmarks, which are built with the sandbox; without it the compiler reports
@@ -37,6 +37,8 @@ mod json;
 #[cfg(not(feature = "sandbox"))]
 mod names;
 #[cfg(not(feature = "sandbox"))]
+mod net;
+#[cfg(not(feature = "sandbox"))]
 mod seal;
 #[cfg(not(feature = "sandbox"))]
 mod server;
@@ -69,6 +71,8 @@ pub mod jid;
 pub mod json;
 #[cfg(feature = "sandbox")]
 pub mod names;
+#[cfg(feature = "sandbox")]
+pub mod net;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 #[cfg(feature = "sandbox")]

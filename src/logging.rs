@@ -20,6 +20,9 @@ const LIBRARIES: &[&str] = &[
     "whatsapp_rust_tokio_transport",
     "Client",
     "Bot",
+    "hickory_resolver",
+    "hickory_net",
+    "hickory_proto",
 ];
 
 /// Starts logging to standard error. An unknown level means `info`.

@@ -18,11 +18,11 @@ use crate::domain::campaign;
 use crate::domain::vault::{Vault, private_folder, secret_file};
 use crate::domain::{Gateway, Setup, event, retention};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{Client, Dialer, Patience, Policy};
 use crate::http::{App, BodyBudget, Limits, Listen, Metrics, Mount, Server as Listener};
 use crate::ids::IdSource;
 #[cfg(feature = "sandbox")]
 use crate::ids::SessionId;
+use crate::net::client::{Client, Dialer, Patience, Policy};
 use crate::seal::Seal;
 use crate::store::{Disk, Durability, Options, Read, Store, tables};
 use crate::time::{Clock, Timestamp};

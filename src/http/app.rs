@@ -13,43 +13,15 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::address::{Cidr, network};
 use super::direct::check_host;
 use super::logins::{self, Logins};
 use super::metrics::Metrics;
 use super::places::{Place, Places};
-use super::route::{Handler, Mount, Refused};
+use super::route::{Asked, Claim, Handler, Mount, Refused};
 use super::table::{Entry, Found, Render, Table, allow};
 use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
-
-/// A request's head, as far as it decides whether a mount takes it.
-pub struct Asked<'a>(&'a Request);
-
-impl Asked<'_> {
-    /// The method.
-    pub fn method(&self) -> &Method {
-        self.0.method()
-    }
-
-    /// The path as it was sent.
-    pub fn path(&self) -> &str {
-        self.0.path()
-    }
-
-    /// A header, if it is there and plain text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.header(name)
-    }
-
-    /// The token of `Authorization: Bearer`.
-    pub fn bearer(&self) -> Option<&str> {
-        self.0.bearer()
-    }
-}
-
-/// Whether a mount takes a request at all.
-pub type Claim = fn(&Asked<'_>) -> bool;
+use crate::net::{Cidr, network};
 
 /// All mounts, ready to answer.
 #[derive(Clone)]
@@ -236,7 +208,7 @@ impl App {
             let (method, path) = (method.clone(), uri.path().to_owned());
             render(error, &Refused { method, path })
         };
-        let found = self.table.find(&Asked(&request));
+        let found = self.table.find(&Asked::of(&request));
         if let Some(fault) = fault {
             return (refuse(found.render(), &fault), None);
         }

@@ -69,10 +69,6 @@ impl Body {
         self.limit = bytes;
     }
 
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Whether the request has no body, or all of it was read.
     pub(super) fn is_over(&self) -> bool {
         match &self.source {

@@ -1,6 +1,7 @@
 //! One client's connection: what its requests share, and the socket with its own bounds.
 
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::listen::Limits;
+use super::limits::Limits;
 use super::metrics::Metrics;
 use super::reply::ReplyBody;
-use super::request::Peer;
 use super::room::{Seat, Taken};
 use crate::error::Error;
 
@@ -34,6 +34,17 @@ const SHORT: Duration = Duration::from_millis(500);
 /// find it.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(3);
+
+/// Who is at the other end of the connection, and which listener took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The address, unless the connection came over a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// It came over a Unix socket.
+    pub unix: bool,
+    /// Only programs of this machine reach the listener: a loopback address or a Unix socket.
+    pub listener_loopback: bool,
+}
 
 /// What the requests of one connection share.
 pub(super) struct Connection {

@@ -1,12 +1,14 @@
-//! Answers with a file: in chunks, in part, or not at all when the client has it (RFC 9110,
-//! sections 13 and 14).
+//! Answers with a file: in chunks, in part, or not at all when the client has it.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::ops::Range;
 
-use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 
+use super::conditions::{Wanted, is_known, wanted};
 use super::{Reply, Request, StatusCode};
 use crate::error::{Error, Result};
 
@@ -27,38 +29,27 @@ pub struct FileReply<'a> {
     pub name: Option<&'a str>,
 }
 
-/// What a client asks for of a file.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    Whole,
-    Part(Range<u64>),
-    Beyond,
-    /// It has it already.
-    Known,
-}
-
 impl Reply {
     /// A file, or the part of it that the request asks for.
     pub fn file(request: &Request, file: FileReply<'_>) -> Result<Self> {
         let tag = format!("\"{}\"", file.etag);
-        let wanted = wanted(
-            request.header("if-none-match"),
-            request.header("if-range"),
-            request.header("range"),
-            &tag,
-            file.length,
-        );
         let length = file.length;
-        let reply = match wanted {
-            Wanted::Known => Self::empty(StatusCode::NOT_MODIFIED),
-            Wanted::Beyond => Self::empty(StatusCode::RANGE_NOT_SATISFIABLE)
-                .header("content-range", format!("bytes */{length}")),
-            Wanted::Whole => chunks(file.file, 0..length, file.content_type),
-            Wanted::Part(part) => {
-                let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-                chunks(file.file, part, file.content_type)
-                    .with_status(StatusCode::PARTIAL_CONTENT)
-                    .header("content-range", range)
+        let unchanged = |known: &str| known.trim() == tag;
+        let range = request.header("range");
+        let range = range.filter(|_| request.header("if-range").is_none_or(unchanged));
+        let reply = if is_known(request.header("if-none-match"), &tag) {
+            Self::empty(StatusCode::NOT_MODIFIED)
+        } else {
+            match wanted(range, length) {
+                Wanted::Beyond => Self::empty(StatusCode::RANGE_NOT_SATISFIABLE)
+                    .header("content-range", format!("bytes */{length}")),
+                Wanted::Whole => chunks(file.file, 0..length, file.content_type)?,
+                Wanted::Part(part) => {
+                    let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+                    chunks(file.file, part, file.content_type)?
+                        .with_status(StatusCode::PARTIAL_CONTENT)
+                        .header("content-range", range)
+                }
             }
         };
         let reply = match file.name {
@@ -75,76 +66,14 @@ impl Reply {
     }
 }
 
-fn wanted(
-    if_none_match: Option<&str>,
-    if_range: Option<&str>,
-    range: Option<&str>,
-    tag: &str,
-    length: u64,
-) -> Wanted {
-    let knows = |tags: &str| {
-        let mut tags = tags.split(',').map(|t| t.trim().trim_start_matches("W/"));
-        tags.any(|t| t == tag || t == "*")
-    };
-    if if_none_match.is_some_and(knows) {
-        return Wanted::Known;
-    }
-    match range {
-        Some(range) if if_range.is_none_or(|t| t.trim() == tag) => part(range, length),
-        _ => Wanted::Whole,
-    }
-}
-
-/// Reads one range. Of several, or of one that makes no sense, the whole file is a legal answer.
-fn part(range: &str, length: u64) -> Wanted {
-    let Some((first, last)) = range
-        .trim()
-        .strip_prefix("bytes=")
-        .filter(|ranges| !ranges.contains(','))
-        .and_then(|range| range.trim().split_once('-'))
-    else {
-        return Wanted::Whole;
-    };
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        // More digits than fit are beyond any file.
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    let part = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
-        (Some(first), None) if last.is_empty() => first..length,
-        (None, Some(last)) if first.is_empty() => length.saturating_sub(last)..length,
-        _ => return Wanted::Whole,
-    };
-    if part.start < part.end {
-        Wanted::Part(part)
-    } else {
-        Wanted::Beyond
-    }
-}
-
 /// The bytes of a part, read away from the threads that serve connections.
-fn chunks(file: File, part: Range<u64>, content_type: &str) -> Reply {
+fn chunks(mut file: File, part: Range<u64>, content_type: &str) -> Result<Reply> {
     let length = part.end - part.start;
-    let stream = futures_util::stream::try_unfold(Some((file, part)), |state| async move {
-        let Some((file, part)) = state.filter(|(_, part)| !part.is_empty()) else {
-            return Ok(None);
-        };
-        let read = tokio::task::spawn_blocking(move || read(file, part)).await;
-        let (bytes, file, part) = read.map_err(Error::internal)??;
-        Ok::<_, Error>(Some((bytes, Some((file, part)))))
-    });
-    Reply::try_stream(content_type, Some(length), stream)
-}
-
-fn read(mut file: File, part: Range<u64>) -> Result<(Bytes, File, Range<u64>)> {
-    let many = usize::try_from(part.end - part.start).unwrap_or(CHUNK);
-    let mut bytes = vec![0; many.min(CHUNK)];
-    file.seek(SeekFrom::Start(part.start))
-        .and_then(|_| file.read_exact(&mut bytes))
-        .map_err(Error::internal)?;
-    let left = part.start + bytes.len() as u64..part.end;
-    Ok((bytes.into(), file, left))
+    let start = SeekFrom::Start(part.start);
+    file.seek(start).map_err(Error::internal)?;
+    let bytes = tokio::fs::File::from_std(file).take(length);
+    let stream = ReaderStream::with_capacity(bytes, CHUNK).map_err(Error::internal);
+    Ok(Reply::try_stream(content_type, Some(length), stream))
 }
 
 #[cfg(test)]
@@ -154,44 +83,21 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn one_range_is_a_part_and_many_or_nonsense_the_whole() {
-        for (range, wanted) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=2-4", Wanted::Part(2..5)),
-            ("bytes=5-99", Wanted::Part(5..10)),
-            ("bytes=7-", Wanted::Part(7..10)),
-            ("bytes=-3", Wanted::Part(7..10)),
-            ("bytes=-99", Wanted::Part(0..10)),
-            ("bytes=10-", Wanted::Beyond),
-            ("bytes=-0", Wanted::Beyond),
-            ("bytes=99999999999999999999-", Wanted::Beyond),
-            ("bytes=4-2", Wanted::Whole),
-            ("bytes=0-1,3-4", Wanted::Whole),
-            ("bytes=a-b", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("lines=1-2", Wanted::Whole),
-        ] {
-            assert_eq!(part(range, 10), wanted, "{range}");
-        }
-        assert_eq!(part("bytes=0-", 0), Wanted::Beyond);
-    }
-
-    #[test]
     fn a_known_tag_needs_no_body_and_a_changed_file_no_part() {
-        let ask = |none_match, if_range, range| wanted(none_match, if_range, range, "\"a\"", 10);
-        assert_eq!(ask(Some("\"b\", W/\"a\""), None, None), Wanted::Known);
-        assert_eq!(ask(Some("*"), None, None), Wanted::Known);
-        assert_eq!(ask(Some("\"b\""), None, None), Wanted::Whole);
-        let part = Some("bytes=1-2");
-        assert_eq!(ask(None, Some("\"a\""), part), Wanted::Part(1..3));
-        assert_eq!(ask(None, Some("\"b\""), part), Wanted::Whole);
+        let ask = |headers: &[(&str, &str)]| answer(headers, 10).status().as_u16();
+        assert_eq!(ask(&[("if-none-match", "\"b\", W/\"a\"")]), 304);
+        assert_eq!(ask(&[("if-none-match", "\"b\"")]), 200);
+        let part = ("range", "bytes=1-2");
+        assert_eq!(ask(&[part]), 206);
+        assert_eq!(ask(&[("if-range", "\"a\""), part]), 206);
+        assert_eq!(ask(&[("if-range", "\"b\""), part]), 200);
+        assert_eq!(ask(&[("range", "bytes=10-")]), 416);
     }
 
-    fn reply(range: Option<&str>, length: u64) -> Reply {
+    fn answer(headers: &[(&str, &str)], length: u64) -> Reply {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(&[b'x'; 150_000]).expect("written");
-        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
-        let request = Request::for_test(Method::GET, "/", &headers, "");
+        let request = Request::for_test(Method::GET, "/", headers, "");
         let file = FileReply {
             file,
             length,
@@ -200,6 +106,11 @@ mod tests {
             name: Some("a\"\r\nb.png"),
         };
         Reply::file(&request, file).expect("an answer")
+    }
+
+    fn reply(range: Option<&str>, length: u64) -> Reply {
+        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
+        answer(&headers, length)
     }
 
     #[tokio::test]

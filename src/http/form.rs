@@ -84,18 +84,9 @@ fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
         Error::invalid(match error.classify() {
             Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
             Category::Syntax | Category::Io => format!("Malformed JSON: {place}"),
-            Category::Data => match missing_field(&error.to_string()) {
-                Some(field) => format!("The field {field} is missing"),
-                None => format!("The JSON does not have the expected form: {place}"),
-            },
+            Category::Data => format!("The JSON does not have the expected form: {place}"),
         })
     })
-}
-
-/// The field that serde misses: a name of ours, so it may be shown.
-fn missing_field(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("missing field `")?;
-    rest.split_once('`').map(|(field, _)| field)
 }
 
 /// The kinds of body that hold fields.
@@ -120,8 +111,8 @@ fn kind(content_type: &str) -> Result<Kind> {
 
 /// The boundary between the parts of a multipart body.
 pub(super) fn boundary(content_type: &str) -> Result<String> {
-    multer::parse_boundary(content_type).map_err(|error| match error {
-        multer::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
+    multra::parse_boundary(content_type).map_err(|error| match error {
+        multra::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
         _ => Error::new(
             ErrorKind::UnsupportedMedia,
             "Content-Type must be multipart/form-data",

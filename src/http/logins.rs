@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::address::network;
+use crate::net::network;
 
 /// The stretch of time that is judged, and reported, as one.
 const MINUTE: Duration = Duration::from_secs(60);

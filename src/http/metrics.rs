@@ -120,12 +120,12 @@ impl Metrics {
 #[cfg(test)]
 impl Metrics {
     /// Connections accepted since the start.
-    pub(super) fn accepted(&self) -> u64 {
+    pub(crate) fn accepted(&self) -> u64 {
         self.accepted.get()
     }
 
     /// Connections open now, upgraded ones included.
-    pub(super) fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.open.get()
     }
 

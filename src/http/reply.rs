@@ -1,7 +1,7 @@
 //! The answer to a request.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -43,15 +43,6 @@ impl Reply {
         )
     }
 
-    /// A page.
-    pub fn html(status: StatusCode, text: impl Into<Bytes>) -> Self {
-        Self::typed(
-            status,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-            text.into(),
-        )
-    }
-
     /// Bytes of a type, with status 200.
     pub fn bytes(content_type: &str, bytes: impl Into<Bytes>) -> Self {
         Self::typed(StatusCode::OK, legal(content_type), bytes.into())
@@ -62,13 +53,8 @@ impl Reply {
         Self::with(status, ReplyBody::Empty)
     }
 
-    /// A body that is made while it is sent, with status 200.
-    pub fn stream(content_type: &str, stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        let body = ReplyBody::Stream(Flow::new(Sure(Box::pin(stream)), None));
-        Self::with(StatusCode::OK, body).typed_as(legal(content_type))
-    }
-
-    /// A body that may fail on the way: then the connection is cut, so that the client knows.
+    /// A body that is made while it is sent, with status 200. It may fail on the way: then the connection
+    /// is cut, so that the client knows.
     ///
     /// With a `length` the client sees the progress and notices what is missing.
     pub fn try_stream(
@@ -242,6 +228,7 @@ pub(super) enum ReplyBody {
 /// A body that is made while it is sent.
 pub(super) struct Flow {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
+    /// How many bytes are left, where that is known.
     length: Option<u64>,
     endless: bool,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -258,6 +245,21 @@ impl Flow {
             endless: false,
             stop: None,
         }
+    }
+
+    /// Takes a piece off the length that was announced: too little must not pass for the whole.
+    fn counted(&mut self, piece: Option<Result<Bytes>>) -> Option<Result<Bytes>> {
+        let Some(left) = &mut self.length else {
+            return piece;
+        };
+        match &piece {
+            Some(Ok(bytes)) => *left = left.saturating_sub(bytes.len() as u64),
+            None if *left > 0 => {
+                return Some(Err(Error::internal("there is less of it than was said")));
+            }
+            None | Some(Err(_)) => {}
+        }
+        piece
     }
 }
 
@@ -279,11 +281,12 @@ impl Body for ReplyBody {
                 {
                     return Poll::Ready(None);
                 }
-                let next = flow.stream.as_mut().poll_next(cx);
-                if let Poll::Ready(Some(Err(error))) = &next {
+                let next = ready!(flow.stream.as_mut().poll_next(cx));
+                let next = flow.counted(next);
+                if let Some(Err(error)) = &next {
                     tracing::warn!(?error, "an answer breaks off");
                 }
-                next.map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+                Poll::Ready(next.map(|chunk| chunk.map(Frame::data)))
             }
         }
     }

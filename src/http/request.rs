@@ -1,37 +1,26 @@
 //! A request as a handler reads it.
 
-use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{self, HeaderName, HeaderValue};
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::de::DeserializeSeed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::address::Cidr;
 use super::body::Body;
-use super::connection::Connection;
+use super::budget::Held;
+use super::connection::{Connection, Peer};
 use super::form::{self, Fields};
-use super::listen::Limits;
+use super::limits::Limits;
 use super::multipart::Multipart;
 use super::query;
 use super::room::Seat;
-use super::whole::{Held, Whole};
+use super::whole::Whole;
 use crate::error::{Error, Result};
-
-/// Who is at the other end of the connection, and which listener took it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// The address, unless the connection came over a Unix socket.
-    pub ip: Option<IpAddr>,
-    /// It came over a Unix socket.
-    pub unix: bool,
-    /// Only programs of this machine reach the listener: a loopback address or a Unix socket.
-    pub listener_loopback: bool,
-}
+use crate::net::Cidr;
 
 /// Method, path, headers, and a body that is read when it is asked for.
 pub struct Request {
@@ -126,14 +115,6 @@ impl Request {
         query::first(self.query_pairs(), name)
     }
 
-    /// All values of a name in the query.
-    pub fn query_values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.query_pairs()
-            .iter()
-            .filter(move |(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
-    }
-
     fn query_pairs(&self) -> &[(String, String)] {
         self.query.get_or_init(|| {
             let text = self.head.uri().query().unwrap_or_default();
@@ -194,7 +175,7 @@ impl Request {
     /// `X-Forwarded-For` that is not itself a trusted proxy's.
     ///
     /// Whoever reaches a Unix socket is this user's own proxy, and is trusted.
-    pub fn client_ip(&self) -> Option<IpAddr> {
+    pub(super) fn client_ip(&self) -> Option<IpAddr> {
         let trusts = |ip: IpAddr| self.trusted.iter().any(|range| range.contains(ip));
         let mut client = self.peer().ip;
         if !self.comes_by_trusted_proxy() {
@@ -221,11 +202,6 @@ impl Request {
         self.hung_up.clone()
     }
 
-    /// Cancelled when the program stops: whatever waits long must end then.
-    pub fn stopping(&self) -> CancellationToken {
-        self.connection.stop.clone()
-    }
-
     /// The whole body, up to the route's limit. A second time it is empty.
     pub async fn whole(&mut self) -> Result<Whole> {
         Whole::of(&mut self.body, &self.connection.limits.body_budget).await
@@ -234,11 +210,6 @@ impl Request {
     /// The whole body in one; a second time it is empty.
     pub async fn bytes(&mut self) -> Result<Bytes> {
         Ok(self.whole().await?.into_bytes().0)
-    }
-
-    /// The body as JSON of a type.
-    pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T> {
-        Ok(self.json_by(PhantomData).await?.0)
     }
 
     /// The body as JSON that a reader of its own takes. What is large is in memory for as long as
@@ -322,7 +293,6 @@ mod tests {
     fn a_query_is_decoded() {
         let request = with(&[]);
         assert_eq!(request.query("a"), Some("1"));
-        assert_eq!(request.query_values("a").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(request.query("b"), Some("x y z"));
         assert_eq!(request.query("c"), Some(""));
         assert_eq!(request.query("d"), Some("\u{fffd}"));

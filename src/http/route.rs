@@ -60,33 +60,6 @@ impl Route {
         Self::new(Method::POST, path, handler)
     }
 
-    /// A PUT.
-    pub fn put<F, Out>(path: &'static str, handler: F) -> Self
-    where
-        F: Fn(Request) -> Out + Send + Sync + 'static,
-        Out: Future<Output = Result<Reply>> + Send + 'static,
-    {
-        Self::new(Method::PUT, path, handler)
-    }
-
-    /// A DELETE.
-    pub fn delete<F, Out>(path: &'static str, handler: F) -> Self
-    where
-        F: Fn(Request) -> Out + Send + Sync + 'static,
-        Out: Future<Output = Result<Reply>> + Send + 'static,
-    {
-        Self::new(Method::DELETE, path, handler)
-    }
-
-    /// A PATCH.
-    pub fn patch<F, Out>(path: &'static str, handler: F) -> Self
-    where
-        F: Fn(Request) -> Out + Send + Sync + 'static,
-        Out: Future<Output = Result<Reply>> + Send + 'static,
-    {
-        Self::new(Method::PATCH, path, handler)
-    }
-
     /// Method and path, as a table of routes shows them.
     pub fn name(&self) -> (&Method, &'static str) {
         (&self.method, self.path)
@@ -103,13 +76,6 @@ impl Route {
     #[must_use]
     pub fn detached(mut self) -> Self {
         self.detached = true;
-        self
-    }
-
-    /// Runs the handler on the connection's own task: it is dropped when the client hangs up.
-    #[must_use]
-    pub fn inline(mut self) -> Self {
-        self.detached = false;
         self
     }
 }
@@ -132,3 +98,35 @@ pub struct Refused {
     /// Its path as it was sent, without the query.
     pub path: String,
 }
+
+/// A request's head, as far as it decides whether a mount takes it.
+pub struct Asked<'a>(&'a Request);
+
+impl<'a> Asked<'a> {
+    pub(super) fn of(request: &'a Request) -> Self {
+        Self(request)
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.0.method()
+    }
+
+    /// The path as it was sent.
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// A header, if it is there and plain text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.header(name)
+    }
+
+    /// The token of `Authorization: Bearer`.
+    pub fn bearer(&self) -> Option<&str> {
+        self.0.bearer()
+    }
+}
+
+/// Whether a mount takes a request at all.
+pub type Claim = fn(&Asked<'_>) -> bool;

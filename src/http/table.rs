@@ -7,8 +7,7 @@ use matchit::Router;
 use percent_encoding::percent_decode_str;
 
 use super::Reply;
-use super::app::{Asked, Claim};
-use super::route::{Mount, Refused, Route};
+use super::route::{Asked, Claim, Mount, Refused, Route};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a mount words a refusal.

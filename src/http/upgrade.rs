@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hyper::header::{self, HeaderMap};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, StatusCode, Version};
@@ -12,7 +13,7 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Reply, Request, base64};
+use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a WebSocket's key is hashed with (RFC 6455, section 1.3).
@@ -44,7 +45,7 @@ impl Request {
             }
             let accept = format!("{key}{GUID}");
             let accept = digest(&SHA1_FOR_LEGACY_USE_ONLY, accept.as_bytes());
-            reply = reply.header("sec-websocket-accept", base64(accept.as_ref()));
+            reply = reply.header("sec-websocket-accept", BASE64_STANDARD.encode(accept));
         }
         let switching = self.head.extensions_mut().remove::<OnUpgrade>();
         let upgrade = Upgrade {
@@ -82,11 +83,6 @@ impl Upgrade {
             io: TokioIo::new(io),
             stop: Box::pin(self.stop.cancelled_owned()),
         })
-    }
-
-    /// Cancelled when the program stops.
-    pub fn stopping(&self) -> CancellationToken {
-        self.stop.clone()
     }
 }
 

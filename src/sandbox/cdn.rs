@@ -19,6 +19,7 @@ use super::media::{Content, Stored};
 use super::network::Network;
 use super::stats::{add, add_many};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Wanted, wanted};
 
 /// The largest file that can be left, sealed; WhatsApp's own bound for most kinds is near it.
 pub(super) const LARGEST_FILE: u64 = (100 << 20) + 1024;
@@ -300,10 +301,10 @@ impl Network {
             }
         };
         let length = file.len();
-        let (status, part) = match part_of(download.range, length) {
-            Part::Whole => (200, 0..length),
-            Part::Of(part) => (206, part),
-            Part::Nowhere => {
+        let (status, part) = match wanted(download.range, length as u64) {
+            Wanted::Whole => (200, 0..length),
+            Wanted::Part(part) => (206, part.start as usize..part.end as usize),
+            Wanted::Beyond => {
                 let mut answer = MediaAnswer::status(416);
                 answer.content_range = Some(format!("bytes */{length}"));
                 return answer;
@@ -339,46 +340,6 @@ impl Network {
         let life = self.faults.media_life();
         let file = self.media.fetch(path, life, self.now()).ok()?;
         file.whole()
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    Of(Range<usize>),
-    Nowhere,
-}
-
-/// Which part of a file is wanted. Several parts at once, and what is not understood, is the whole.
-fn part_of(range: Option<&str>, length: usize) -> Part {
-    let read = || {
-        let (first, last) = range?.trim().strip_prefix("bytes=")?.split_once('-')?;
-        let number = |text: &str| -> Option<Option<usize>> {
-            match text.trim() {
-                "" => Some(None),
-                digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                    digits.parse().ok().map(Some)
-                }
-                _ => None,
-            }
-        };
-        match (number(first)?, number(last)?) {
-            (Some(first), Some(last)) if last < first => None,
-            (Some(first), last) => {
-                let end = last.map_or(length, |last| length.min(last.saturating_add(1)));
-                Some((first < length).then_some(first..end))
-            }
-            (None, Some(last)) => {
-                let start = length.saturating_sub(last);
-                Some((last > 0 && length > 0).then_some(start..length))
-            }
-            (None, None) => None,
-        }
-    };
-    match read() {
-        None => Part::Whole,
-        Some(Some(range)) => Part::Of(range),
-        Some(None) => Part::Nowhere,
     }
 }
 
@@ -447,27 +408,6 @@ impl Stream for Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parts_are_those_of_http() {
-        let cases = [
-            (None, Part::Whole),
-            (Some("bytes=0-3"), Part::Of(0..4)),
-            (Some("bytes=4-"), Part::Of(4..10)),
-            (Some("bytes=-3"), Part::Of(7..10)),
-            (Some("bytes=-30"), Part::Of(0..10)),
-            (Some("bytes=8-99"), Part::Of(8..10)),
-            (Some("bytes=10-"), Part::Nowhere),
-            (Some("bytes=-0"), Part::Nowhere),
-            (Some("bytes=5-2"), Part::Whole),
-            (Some("bytes=0-1,3-4"), Part::Whole),
-            (Some("lines=0-1"), Part::Whole),
-            (Some("bytes=-"), Part::Whole),
-        ];
-        for (range, part) in cases {
-            assert_eq!(part_of(range, 10), part, "{range:?}");
-        }
-    }
 
     #[test]
     fn slowness_is_what_was_ordered() {

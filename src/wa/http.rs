@@ -1,12 +1,12 @@
 //! The library's HTTP requests (media, version), on the gateway's one guarded client. Files pass
 //! through in pieces, both ways.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 use whatsapp_rust::wacore::net::{
     HttpClient, HttpRequest, HttpResponse, StreamingHttpResponse, UploadBody,
 };
@@ -14,8 +14,8 @@ use whatsapp_rust::{anyhow, async_trait};
 
 use super::media_hosts::MediaHosts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Method;
-use crate::http::client::{Client, OutBody, Outgoing, Response};
+use crate::net::Method;
+use crate::net::client::{Client, OutBody, Outgoing, Response};
 
 /// The largest answer that is taken into memory: what is larger is streamed.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -97,11 +97,10 @@ impl HttpClient for LibraryHttp {
         response.at_pace(PACE);
         Ok(StreamingHttpResponse {
             status_code: response.status().as_u16(),
-            body: Box::new(Answer {
+            body: Box::new(SyncIoBridge::new_with_handle(
+                StreamReader::new(response.into_stream()),
                 handle,
-                response,
-                piece: Bytes::new(),
-            }),
+            )),
         })
     }
 
@@ -143,27 +142,5 @@ impl HttpClient for LibraryHttp {
         }
         drop(feed);
         Ok(handle.block_on(answer)??)
-    }
-}
-
-/// The body of an answer, read where blocking is allowed.
-struct Answer {
-    handle: Handle,
-    response: Response,
-    piece: Bytes,
-}
-
-impl Read for Answer {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            let next = self.handle.block_on(self.response.chunk());
-            match next.map_err(io::Error::other)? {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
-            }
-        }
-        let many = self.piece.len().min(into.len());
-        self.piece.copy_to_slice(&mut into[..many]);
-        Ok(many)
     }
 }

@@ -31,9 +31,9 @@ use super::media_hosts::MediaHosts;
 use super::message::{Attachment, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::client::{Client, Dialer};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
+use crate::net::client::{Client, Dialer};
 use crate::time::{Clock, Timestamp};
 
 /// How many one-time keys a session keeps at WhatsApp's server. The library's own number is 812;

@@ -11,8 +11,8 @@ use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from
 use whatsapp_rust::{anyhow, async_channel, async_trait};
 
 use super::message::Signal;
-use crate::http::client::Dialer;
-use crate::http::header::{HeaderValue, ORIGIN};
+use crate::net::client::Dialer;
+use crate::net::header::{HeaderValue, ORIGIN};
 
 /// Where WhatsApp's server is.
 #[derive(Debug, Clone)]

@@ -12,9 +12,9 @@ use crate::domain::Gateway;
 use crate::domain::event::delivery::{Attempt, Due, Payload};
 use crate::domain::event::webhook::lane_parts;
 use crate::error::{ErrorKind, Result};
-use crate::http::Method;
-use crate::http::client::Outgoing;
 use crate::ids::SessionNumber;
+use crate::net::Method;
+use crate::net::client::Outgoing;
 use crate::store::queue::Claim;
 use crate::time::Timestamp;
 

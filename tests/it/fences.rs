@@ -1,5 +1,6 @@
 //! The boundaries of ARCHITECTURE.md, as a scan of the source.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -35,8 +36,9 @@ fn each_library_and_layer_stays_behind_its_fence() {
     let fences: &[(&str, &[&str])] = &[
         ("redb", &["store/"]),
         ("whatsapp_rust", &["wa/", "sandbox/", "logging.rs"]),
-        ("hyper", &["http/"]),
-        ("hyper_util", &["http/"]),
+        ("hyper", &["http/", "net/"]),
+        ("hyper_util", &["http/", "net/"]),
+        ("hickory_resolver", &["net/"]),
         ("SystemTime::now", &["time.rs"]),
         ("std::env::var", &["config.rs"]),
     ];
@@ -50,6 +52,7 @@ fn each_library_and_layer_stays_behind_its_fence() {
             "domain/",
             &[
                 "crate::api",
+                "crate::http",
                 "crate::worker",
                 "crate::server",
                 "StatusCode",
@@ -61,12 +64,30 @@ fn each_library_and_layer_stays_behind_its_fence() {
             "store/",
             &["crate::domain", "crate::api", "crate::wa", "crate::http"],
         ),
-        ("wa/", &["crate::domain", "crate::api", "crate::worker"]),
+        (
+            "wa/",
+            &[
+                "crate::domain",
+                "crate::api",
+                "crate::http",
+                "crate::worker",
+            ],
+        ),
         (
             "http/",
             &["crate::domain", "crate::api", "crate::store", "crate::wa"],
         ),
-        ("worker/", &["crate::api"]),
+        (
+            "net/",
+            &[
+                "crate::domain",
+                "crate::api",
+                "crate::store",
+                "crate::wa",
+                "crate::http",
+            ],
+        ),
+        ("worker/", &["crate::api", "crate::http"]),
     ];
     // What older versions stored was a dialect's JSON.
     let exempt = ["domain/event/upgrade.rs"];
@@ -95,6 +116,10 @@ fn each_library_and_layer_stays_behind_its_fence() {
                 }
             }
             for (layer, forbidden) in layers {
+                // The client's tests ask our own server.
+                if *layer == "net/" && name.starts_with("net/tests/") {
+                    continue;
+                }
                 for word in *forbidden {
                     if name.starts_with(layer)
                         && line.contains(word)
@@ -111,4 +136,276 @@ fn each_library_and_layer_stays_behind_its_fence() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Folders of `src` whose files must not import each other in a circle.
+const WITHOUT_CIRCLES: &[&str] = &["http", "net"];
+
+#[test]
+fn no_files_of_a_folder_import_each_other_in_a_circle() {
+    for folder in WITHOUT_CIRCLES {
+        let modules = modules(folder);
+        assert!(modules.len() > 5, "{folder}: the scan found the source");
+        if let Some(circle) = circle(&imports(&modules)) {
+            panic!("{}", circle.join(" -> "));
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_seen_whatever_names_it() {
+    let seen = |texts: &[(&[&str], &str)]| {
+        let module = |(path, text): &(&[&str], &str)| {
+            Module::new(path.iter().map(ToString::to_string).collect(), text)
+        };
+        circle(&imports(&texts.iter().map(module).collect::<Vec<_>>())).is_some()
+    };
+    let (a, b, c) = (&["a"][..], &["a", "b"][..], &["a", "c"][..]);
+    let root = (
+        a,
+        "mod b;\nmod c;\npub use b::{B, Other};\nfn own() {}\nfn f() { self::own() }",
+    );
+    for (of_b, of_c) in [
+        ("use super::c::C;", "use super::b::B;"),
+        ("use super::{\n    c::{C, D},\n};", "use crate::a::b;"),
+        ("fn f() { crate::a::c::g() }", "use super::B;"),
+        ("pub(super) use super::c as d;", "use super::Other as O;"),
+        (
+            "use std::io;\n\nuse super::c::{self, C};",
+            "type T = super::B;",
+        ),
+    ] {
+        assert!(seen(&[root, (b, of_b), (c, of_c)]), "{of_b} {of_c}");
+        assert!(!seen(&[root, (b, of_b), (c, "")]), "{of_b}");
+        assert!(!seen(&[root, (b, ""), (c, of_c)]), "{of_c}");
+    }
+    // Tests, comments and other folders are no part of it.
+    let harmless = "// use super::b::B;\nuse crate::b::B;\n\
+                    #[cfg(test)]\nmod tests {\n    use super::super::b;\n}";
+    assert!(!seen(&[root, (b, "use super::c;"), (c, harmless)]));
+    // What a parent defines is the parent's: it calls its child, and the child calls it.
+    let calls = (a, "mod b;\nuse b::f;\nfn own() {}");
+    assert!(seen(&[calls, (b, "use super::own;")]));
+    assert!(!seen(&[calls, (b, "")]));
+}
+
+/// A path of names, as in `crate::http::form`.
+type Names = Vec<String>;
+
+/// A source file, and what it names of its own crate.
+struct Module {
+    /// Its place below the crate.
+    path: Names,
+    imports: Vec<Import>,
+    /// Paths in the code.
+    mentions: Vec<Names>,
+}
+
+/// One leaf of a `use`.
+struct Import {
+    /// The name that it gets.
+    name: String,
+    path: Names,
+    is_public: bool,
+}
+
+impl Module {
+    fn new(path: Names, text: &str) -> Self {
+        // Unit tests stand at a file's end.
+        let tests = text.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| {
+            let line = text[*at..].lines().nth(1);
+            line.is_some_and(|line| line.ends_with('{'))
+        });
+        let text = &text[..tests.map_or(text.len(), |(at, _)| at)];
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let lines: Vec<_> = text.lines().filter(is_code).collect();
+        let (mut imports, mut mentions) = (Vec::new(), Vec::new());
+        for statement in lines.join("\n").split(';') {
+            // A `use` begins a line, and ends with the statement.
+            let begin = |line: &str| {
+                let bare = match line.strip_prefix("pub") {
+                    Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest),
+                    None => line,
+                };
+                bare.starts_with("use ")
+            };
+            let lines: Vec<_> = statement.lines().collect();
+            let at = lines.iter().position(|line| begin(line));
+            let (code, import) = lines.split_at(at.unwrap_or(lines.len()));
+            mentions.extend(paths_in(&code.join("\n")));
+            let import = import.join(" ");
+            if let Some((before, tree)) = import.split_once("use ") {
+                let is_public = !before.is_empty();
+                let mut leaves = Vec::new();
+                expand(tree, &[], &mut leaves);
+                imports.extend(leaves.into_iter().map(|(name, path)| Import {
+                    name,
+                    path,
+                    is_public,
+                }));
+            }
+        }
+        Self {
+            path,
+            imports,
+            mentions,
+        }
+    }
+
+    /// The full path of what this file names so; `None` is another crate's.
+    fn absolute(&self, path: &[String], of: &Folder<'_>) -> Option<Names> {
+        let mut full = match path.first()?.as_str() {
+            "crate" => Vec::new(),
+            "self" | "super" => self.path.clone(),
+            child => {
+                let child = [&self.path[..], &[child.to_owned()]].concat();
+                of.contains_key(&child[..]).then(|| self.path.clone())?
+            }
+        };
+        for name in path {
+            match name.as_str() {
+                "super" => drop(full.pop()),
+                "crate" | "self" => {}
+                name => full.push(name.to_owned()),
+            }
+        }
+        Some(full)
+    }
+}
+
+/// The files of a folder by their places.
+type Folder<'a> = BTreeMap<&'a [String], &'a Module>;
+
+/// The leaves of a tree of imports, each with the name that it gets.
+fn expand(tree: &str, before: &[String], leaves: &mut Vec<(String, Names)>) {
+    let names = |path: &str| -> Names {
+        let names = path.split("::").map(str::trim);
+        let names = names.filter(|name| !name.is_empty() && *name != "*");
+        names.map(str::to_owned).collect()
+    };
+    let Some((head, inner)) = tree.split_once('{') else {
+        let (path, alias) = tree.split_once(" as ").unwrap_or((tree, ""));
+        let mut full = [before, &names(path)[..]].concat();
+        full.pop_if(|name| name == "self");
+        let name = match alias.trim() {
+            "" => full.last().cloned().unwrap_or_default(),
+            alias => alias.to_owned(),
+        };
+        if !path.trim().is_empty() {
+            leaves.push((name, full));
+        }
+        return;
+    };
+    let path = [before, &names(head)[..]].concat();
+    let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
+    let mut depth = 0;
+    let parts = inner.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    for part in parts {
+        expand(part, &path, leaves);
+    }
+}
+
+/// Paths in code that begin in this crate.
+fn paths_in(code: &str) -> Vec<Names> {
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let ours = words.filter(|word| {
+        let begins = |with: &&str| word.starts_with(*with);
+        ["crate::", "super::", "self::"].iter().any(|w| begins(w))
+    });
+    let names = |word: &str| word.split("::").map(str::to_owned).collect();
+    ours.map(names).collect()
+}
+
+/// The files of a folder of `src`, without its tests.
+fn modules(folder: &str) -> Vec<Module> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root.join(folder), &mut files);
+    let modules = files.iter().filter_map(|file| {
+        let name = file.strip_prefix(&root).expect("below src");
+        let name = name.with_extension("");
+        let names = name.iter().map(|name| name.to_string_lossy().into_owned());
+        let mut path: Names = names.collect();
+        path.pop_if(|name| name == "mod");
+        if path.iter().any(|name| name == "tests") {
+            return None;
+        }
+        let text = std::fs::read_to_string(file).expect("readable");
+        Some(Module::new(path, &text))
+    });
+    modules.collect()
+}
+
+/// Which file needs which.
+fn imports(modules: &[Module]) -> BTreeMap<String, Vec<String>> {
+    let folder: Folder<'_> = modules.iter().map(|m| (&m.path[..], m)).collect();
+    let edges = modules.iter().map(|module| {
+        let has_children = modules
+            .iter()
+            .any(|m| m.path.len() > module.path.len() && m.path.starts_with(&module.path));
+        // A parent that shows what its children have does not need it.
+        let needed = module.imports.iter();
+        let needed = needed.filter(|import| !(has_children && import.is_public));
+        let paths = needed.map(|import| &import.path).chain(&module.mentions);
+        let own = module.path.join("::");
+        let mut homes: Vec<_> = paths
+            .filter_map(|path| home(module.absolute(path, &folder)?, &folder))
+            .filter(|home| *home != own)
+            .collect();
+        homes.sort();
+        homes.dedup();
+        (own, homes)
+    });
+    edges.collect()
+}
+
+/// The file in which something is defined: a name that a file only imports is another's.
+fn home(mut path: Names, folder: &Folder<'_>) -> Option<String> {
+    for _ in 0..8 {
+        let length = (1..=path.len())
+            .rev()
+            .find(|length| folder.contains_key(&path[..*length]))?;
+        let module = folder[&path[..length]];
+        let imported = path.get(length).and_then(|name| {
+            let import = module.imports.iter().find(|import| import.name == *name)?;
+            module.absolute(&import.path, folder)
+        });
+        let Some(imported) = imported else {
+            return Some(module.path.join("::"));
+        };
+        path = [&imported[..], &path[length + 1..]].concat();
+    }
+    None
+}
+
+/// A circle in the graph, from a file back to itself.
+fn circle(graph: &BTreeMap<String, Vec<String>>) -> Option<Vec<String>> {
+    fn visit<'a>(
+        graph: &'a BTreeMap<String, Vec<String>>,
+        name: &'a str,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<String>> {
+        if let Some(at) = way.iter().position(|n| *n == name) {
+            let circle = way[at..].iter().chain([&name]);
+            return Some(circle.map(ToString::to_string).collect());
+        }
+        if !done.contains(name) {
+            way.push(name);
+            for next in graph.get(name).into_iter().flatten() {
+                if let Some(circle) = visit(graph, next, way, done) {
+                    return Some(circle);
+                }
+            }
+            way.pop();
+            done.insert(name);
+        }
+        None
+    }
+    let (mut way, mut done) = (Vec::new(), BTreeSet::new());
+    let mut names = graph.keys();
+    names.find_map(|name| visit(graph, name, &mut way, &mut done))
 }

@@ -360,7 +360,7 @@ fn json_is_shown_so_that_its_bytes_can_be_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_transcripts_hold_a_delivery_of_every_event() {
     let told = deliveries();
-    for name in warung::domain::event::NAMES {
+    for name in warung::domain::event::EventKind::ALL.map(|kind| kind.as_str()) {
         assert!(told.iter().any(|body| body["event"] == *name), "{name}");
     }
 }

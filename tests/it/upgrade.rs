@@ -338,7 +338,7 @@ async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
 
     let stream = rig.get("/api/v1/events?lastEventId=0").master();
     let events = raw_events(stream, last).await;
-    for name in event::NAMES {
+    for name in event::EventKind::ALL.map(event::EventKind::as_str) {
         assert!(events.contains(&format!("\nevent: {name}\n")), "no {name}");
     }
     must_be("schema-3.events", &events);
@@ -349,7 +349,7 @@ async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
     assert_eq!(set.await.expect(200)["secret"], Value::Null);
     clock.advance(Duration::from_secs(3600));
     let server = rig.server.as_ref().expect("running");
-    server.gateway().deliveries.wake();
+    server.gateway().delivery_queue().wake();
     let end = format!("shop-{last}");
     let delivered = eventually("all that waited", || async {
         let mut got = sink.got().await;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -307,7 +308,7 @@ async fn qr(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     } else if wanted.contains("image/") {
         Reply::bytes("image/png", pairing::png(&code)?)
     } else {
-        let picture = crate::http::base64(&pairing::png(&code)?);
+        let picture = BASE64_STANDARD.encode(pairing::png(&code)?);
         let answer = json!({
             "status": "success", "qr": code, "expiresAt": ends.to_string(),
             "image": format!("data:image/png;base64,{picture}"),

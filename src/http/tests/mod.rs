@@ -3,8 +3,6 @@
 mod bodies;
 mod hostile;
 mod lifecycle;
-mod name_server;
-mod outgoing;
 mod routing;
 mod upgrades;
 
@@ -40,7 +38,7 @@ fn render(error: &Error, refused: &Refused) -> Reply {
     )
 }
 
-fn mount(prefix: &'static str, routes: Vec<Route>) -> Mount {
+pub(crate) fn mount(prefix: &'static str, routes: Vec<Route>) -> Mount {
     Mount {
         prefix,
         routes,
@@ -61,7 +59,7 @@ fn hasty() -> Limits {
     }
 }
 
-async fn serve(routes: Vec<Route>, limits: Limits) -> Server {
+pub(crate) async fn serve(routes: Vec<Route>, limits: Limits) -> Server {
     let app = App::new(vec![mount("", routes)]).expect("a table");
     let listen = "127.0.0.1:0".parse().expect("an address");
     Server::bind(&listen, app, limits)
@@ -69,12 +67,12 @@ async fn serve(routes: Vec<Route>, limits: Limits) -> Server {
         .expect("a free port")
 }
 
-fn addr(server: &Server) -> SocketAddr {
+pub(crate) fn addr(server: &Server) -> SocketAddr {
     server.local_addr().expect("a TCP listener")
 }
 
 /// Fails the test rather than hanging it.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
     timeout(PATIENCE, work)
         .await
         .expect("this takes far too long")
@@ -119,7 +117,7 @@ fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 }
 
@@ -134,7 +132,7 @@ fn status(answer: &str) -> &str {
     answer.get(9..12).unwrap_or(answer)
 }
 
-async fn ok(_: Request) -> Result<Reply> {
+pub(crate) async fn ok(_: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &"ok"))
 }
 

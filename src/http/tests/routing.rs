@@ -149,7 +149,7 @@ fn a_table_with_a_conflict_is_refused() {
     assert!(App::new(vec![mount("/api/", vec![])]).is_err());
     let fine = vec![
         Route::get("/{a}", ok),
-        Route::put("/{b}", ok),
+        Route::new(Method::PUT, "/{b}", ok),
         Route::get("/c", ok),
     ];
     assert!(App::new(vec![mount("", fine)]).is_ok());

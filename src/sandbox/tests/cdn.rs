@@ -10,8 +10,8 @@ use whatsapp_rust::wacore::download::MediaType;
 
 use super::rig::Rig;
 use crate::error::Result;
-use crate::http::client::{Client, Outgoing, Policy, Response};
 use crate::http::{Method, StatusCode};
+use crate::net::client::{Client, Outgoing, Policy, Response};
 use crate::sandbox::{Options, Sandbox, base64, random};
 
 const SHOP: &str = "6281234567890";

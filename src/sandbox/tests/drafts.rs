@@ -331,7 +331,7 @@ async fn anybody_can_look_at_a_file() {
         file,
         json!({ "mimetype": "application/pdf", "size": 13, "data": data })
     );
-    use crate::http::client::{Client, Outgoing, Policy};
+    use crate::net::client::{Client, Outgoing, Policy};
     let policy = Policy::new(&[], &[]).expect("legal").with_loopback(true);
     let client = Client::new(policy).expect("a client");
     let host = sandbox

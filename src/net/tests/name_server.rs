@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 
-use crate::http::dns::Names;
+use crate::http::tests::soon;
+use crate::net::resolver::Resolver;
 
 pub(super) struct NameServer {
     port: u16,
@@ -51,14 +52,14 @@ impl NameServer {
     }
 
     /// A resolver that asks this server only.
-    pub(super) fn names(&self) -> Arc<Names> {
-        Arc::new(self.names_unless("/nonexistent/resolv.conf".into()))
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::new(self.resolver_unless("/nonexistent/resolv.conf".into()))
     }
 
     /// A resolver that asks this server where the file names none.
-    fn names_unless(&self, file: PathBuf) -> Names {
+    fn resolver_unless(&self, file: PathBuf) -> Resolver {
         let own = [Ipv4Addr::LOCALHOST.into()];
-        Names::new(file, own.into(), self.port)
+        Resolver::new(file, "/nonexistent/hosts".into(), own.into(), self.port)
     }
 }
 
@@ -107,9 +108,9 @@ async fn the_machines_configuration_counts_as_it_is_now() {
     dns.set("a.example", &["1.2.3.4", "2a00::1"]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("resolv.conf");
-    let names = dns.names_unless(file.clone());
+    let resolver = dns.resolver_unless(file.clone());
     let lookup = async || {
-        let found = super::soon(names.lookup("a.example")).await.ok();
+        let found = soon(resolver.lookup("a.example")).await.ok();
         found.map(|ips| ips.len())
     };
     // At boot the file may be missing, or name nobody.

@@ -17,8 +17,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::dns::Names;
 use super::policy::Policy;
+use super::resolver::Resolver;
 use super::target::{Place, Target};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,7 +35,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 #[derive(Clone)]
 pub struct Dialer {
     pub(super) policy: Policy,
-    names: Arc<Names>,
+    resolver: Arc<Resolver>,
     tls: TlsConnector,
     unix: Option<PathBuf>,
 }
@@ -43,15 +43,15 @@ pub struct Dialer {
 impl Dialer {
     /// Makes a dialer.
     pub fn new(policy: Policy) -> Result<Self> {
-        let names = Arc::new(Names::of_system(policy.dns_servers.clone()));
-        Self::with_names(policy, names)
+        let resolver = Arc::new(Resolver::of_system(policy.dns_servers.clone()));
+        Self::with_resolver(policy, resolver)
     }
 
-    pub(super) fn with_names(policy: Policy, names: Arc<Names>) -> Result<Self> {
+    pub(super) fn with_resolver(policy: Policy, resolver: Arc<Resolver>) -> Result<Self> {
         Ok(Self {
             tls: tls(&policy)?.into(),
             policy,
-            names,
+            resolver,
             unix: None,
         })
     }
@@ -143,7 +143,7 @@ impl Dialer {
         if host.is_local_name() && !self.policy.opens_anything() {
             return Err(local());
         }
-        let looking = self.names.lookup(name);
+        let looking = self.resolver.lookup(name);
         let found = timeout(self.policy.patience.connect, looking)
             .await
             .map_err(|_| late())??;

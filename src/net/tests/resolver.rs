@@ -1,6 +1,7 @@
-//! Servers on loopback that say what a test tells them to.
+//! The resolver against servers on loopback that say what a test tells them to.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,13 +12,62 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::*;
 use crate::error::{ErrorKind, Result};
-use crate::http::dns::ask::ask;
-use crate::http::dns::{Answer, Family, Names, Question};
+use crate::net::resolver::Resolver;
 
 const SERVFAIL: u16 = 2;
+const NO_SUCH_NAME: u16 = 3;
 const REFUSED: u16 = 5;
+const CUT: u16 = 0x0200;
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    let ips = texts.iter().map(|t| t.parse().expect("an address"));
+    ips.collect()
+}
+
+/// A name as it is sent, not compressed.
+fn wire(name: &str) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for label in name.split('.') {
+        wire.push(label.len() as u8);
+        wire.extend(label.bytes());
+    }
+    wire.push(0);
+    wire
+}
+
+/// A record of an answer.
+fn record(owner: &[u8], kind: u16, ttl: u32, content: &[u8]) -> Vec<u8> {
+    let mut record = owner.to_vec();
+    record.extend(kind.to_be_bytes());
+    record.extend([0, 1]);
+    record.extend(ttl.to_be_bytes());
+    record.extend((content.len() as u16).to_be_bytes());
+    record.extend(content);
+    record
+}
+
+fn address(owner: &str, ip: &str, ttl: u32) -> Vec<u8> {
+    match ip.parse().expect("an address") {
+        IpAddr::V4(ip) => record(&wire(owner), 1, ttl, &ip.octets()),
+        IpAddr::V6(ip) => record(&wire(owner), 28, ttl, &ip.octets()),
+    }
+}
+
+fn alias(owner: &str, of: &str, ttl: u32) -> Vec<u8> {
+    record(&wire(owner), 5, ttl, &wire(of))
+}
+
+/// The answer of a server that asks others, to a question as it was sent.
+fn reply(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
+    let mut reply = question[..2].to_vec();
+    for word in [0x8180 | flags, 1, records.len() as u16, 0, 0] {
+        reply.extend(word.to_be_bytes());
+    }
+    reply.extend(&question[12..]);
+    reply.extend(records.concat());
+    reply
+}
 
 /// A question as a server got it.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,18 +174,36 @@ impl World {
         std::fs::write(self.path("resolv.conf"), text).expect("a file");
     }
 
-    fn names(&self) -> Names {
-        Names::new(self.path("resolv.conf"), [].into(), self.port).with_hosts(self.path("hosts"))
+    fn names(&self) -> Resolver {
+        self.names_or(&[])
+    }
+
+    fn names_or(&self, fallback: &[IpAddr]) -> Resolver {
+        let (file, hosts) = (self.path("resolv.conf"), self.path("hosts"));
+        Resolver::new(file, hosts, fallback.into(), self.port)
     }
 
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic").clone()
     }
 
-    /// Who was asked for IPv4 addresses of what, in order.
+    /// Who was asked for IPv4 addresses of what, in order. A question that is sent again, since no
+    /// answer came, keeps its id and counts once.
     fn order(&self) -> Vec<(u8, String)> {
-        let of = |asked: Asked| (!asked.v6).then_some((asked.server, asked.name));
-        self.asked().into_iter().filter_map(of).collect()
+        let mut asked = self.asked();
+        asked.retain(|asked| !asked.v6);
+        asked.dedup_by(|b, a| a.server == b.server && a.bytes[..2] == b.bytes[..2]);
+        let of = |asked: Asked| (asked.server, asked.name);
+        asked.into_iter().map(of).collect()
+    }
+
+    /// How many different questions there were.
+    fn questions(&self) -> usize {
+        let asked = self.asked().into_iter();
+        let different: HashSet<_> = asked
+            .map(|a| (a.server, a.v6, a.bytes[..2].to_vec()))
+            .collect();
+        different.len()
     }
 }
 
@@ -161,13 +229,13 @@ async fn bind(servers: u8) -> (u16, Vec<(UdpSocket, TcpListener)>) {
     panic!("no port is free at all addresses");
 }
 
-async fn lookup(names: &Names, name: &str) -> Result<Vec<IpAddr>> {
+async fn lookup(names: &Resolver, name: &str) -> Result<Vec<IpAddr>> {
     timeout(Duration::from_secs(20), names.lookup(name))
         .await
         .expect("this takes far too long")
 }
 
-async fn unknown(names: &Names, name: &str) {
+async fn unknown(names: &Resolver, name: &str) {
     let error = lookup(names, name).await.expect_err(name);
     assert_eq!(error.kind(), ErrorKind::Upstream);
     assert_eq!(error.detail(), "The host's name cannot be resolved");
@@ -230,19 +298,20 @@ async fn what_does_not_answer_the_question_is_ignored() {
 async fn nobody_but_the_server_is_heard() {
     let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
     let (server, other) = (bind().await.expect("a port"), bind().await.expect("a port"));
-    let at = server.local_addr().expect("bound");
+    let port = server.local_addr().expect("bound").port();
     tokio::spawn(async move {
         let mut packet = [0; 1500];
-        let (length, client) = server.recv_from(&mut packet).await.expect("a question");
-        let asked = Asked::new(1, false, &packet[..length]);
-        let forged = asked.say(0, &[address(&asked.name, "6.6.6.6", 60)]);
-        other.send_to(&forged, client).await.expect("sent");
-        server.send_to(&asked.good(), client).await.expect("sent");
+        while let Ok((length, client)) = server.recv_from(&mut packet).await {
+            let asked = Asked::new(1, false, &packet[..length]);
+            let forged = asked.say(0, &[address(&asked.name, "6.6.6.6", 60)]);
+            other.send_to(&forged, client).await.expect("sent");
+            server.send_to(&asked.good(), client).await.expect("sent");
+        }
     });
-    let question = Question::new(1, "a.example", Family::V4).expect("a name");
-    let answer = timeout(Duration::from_secs(5), ask(at, &question)).await;
-    let answer = answer.expect("in time").expect("an answer");
-    assert_eq!(answer, Answer::Addresses(ips(&["1.2.3.4"]), 60));
+    let nothing = PathBuf::from("/nonexistent/file");
+    let names = Resolver::new(nothing.clone(), nothing, ips(&["127.0.0.1"]).into(), port);
+    let found = lookup(&names, "a.example").await;
+    assert_eq!(found.expect("addresses"), both());
 }
 
 #[tokio::test]
@@ -348,10 +417,18 @@ async fn a_silent_server_costs_one_try() {
     })
     .await;
     let start = Instant::now();
-    let found = lookup(&world.names(), "a.example").await;
+    let names = world.names();
+    let found = lookup(&names, "a.example").await;
     assert_eq!(found.expect("addresses"), both());
     assert!(start.elapsed() >= Duration::from_secs(1));
-    assert_eq!(world.order().len(), 2);
+    let asked = |server, name: &str| (server, name.to_owned());
+    assert_eq!(
+        world.order(),
+        [asked(1, "a.example"), asked(2, "a.example")]
+    );
+    // For a while it is asked only when the other one fails.
+    lookup(&names, "b.example").await.expect("addresses");
+    assert_eq!(world.order()[2..], [asked(2, "b.example")]);
 }
 
 #[tokio::test]
@@ -363,7 +440,7 @@ async fn a_silent_family_does_not_take_the_other_along() {
     .await;
     let found = lookup(&world.names(), "a.example").await;
     assert_eq!(found.expect("an address"), ips(&["1.2.3.4"]));
-    assert_eq!(world.asked().len(), 2);
+    assert_eq!(world.questions(), 2);
     let world = World::of(2, |asked| match asked.v6 {
         true => vec![asked.good()],
         false => vec![asked.say(SERVFAIL, &[])],
@@ -440,9 +517,7 @@ async fn a_name_that_cannot_be_asked_for_is_unknown() {
 async fn without_name_servers_the_fallback_is_asked() {
     let world = World::of(2, |asked| vec![asked.good()]).await;
     world.configure("# nothing\n");
-    let fallback = ips(&["127.0.0.2"]);
-    let file = world.path("resolv.conf");
-    let names = Names::new(file, fallback.into(), world.port).with_hosts(world.path("hosts"));
+    let names = world.names_or(&ips(&["127.0.0.2"]));
     lookup(&names, "a.example").await.expect("addresses");
     // Without one, it is this machine.
     std::fs::remove_file(world.path("resolv.conf")).expect("the file");
@@ -481,9 +556,196 @@ async fn whoever_gives_up_leaves_the_search_to_the_next() {
         () = asked => {}
     }
     // The second waited for the first's questions.
-    assert_eq!(world.asked().len(), 2);
+    assert_eq!(world.questions(), 2);
     answers.store(true, Ordering::SeqCst);
     drop(first);
     assert_eq!(second.await.expect("addresses"), both());
-    assert_eq!(world.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn records_of_other_names_and_kinds_are_left_out() {
+    let world = World::of(1, |asked| {
+        let name = asked.name.as_str();
+        vec![asked.say(
+            0,
+            &[
+                address("evil.example", "9.9.9.1", 9),
+                address(name, "1.2.3.4", 9),
+                address("example", "9.9.9.2", 9),
+                address(name, "2001:db8::1", 9),
+                record(&wire(name), 16, 9, b"\x04text"),
+            ],
+        )]
+    })
+    .await;
+    let found = lookup(&world.names(), "www.example").await;
+    assert_eq!(found.expect("addresses"), both());
+}
+
+#[tokio::test]
+async fn aliases_are_followed_to_their_end() {
+    let world = World::of(1, |asked| {
+        let records = match (asked.name.as_str(), asked.v6) {
+            (_, true) => vec![],
+            ("www.example", _) => vec![
+                alias("b.example", "c.example", 60),
+                address("www.example", "9.9.9.1", 60),
+                address("b.example", "9.9.9.2", 60),
+                address("c.example", "1.2.3.4", 60),
+                alias("www.example", "B.example", 60),
+            ],
+            // The end is not told along with it.
+            ("short.example", _) => vec![alias("short.example", "c.example", 60)],
+            ("c.example", _) => vec![address("c.example", "1.2.3.4", 60)],
+            _ => vec![],
+        };
+        vec![asked.say(0, &records)]
+    })
+    .await;
+    let names = world.names();
+    for name in ["www.example", "short.example"] {
+        let found = lookup(&names, name).await;
+        assert_eq!(found.expect("an address"), ips(&["1.2.3.4"]), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn aliases_that_go_in_a_circle_have_no_address() {
+    let world = World::of(1, |asked| {
+        let (name, own) = (asked.name.as_str(), address(&asked.name, "9.9.9.1", 60));
+        let records = match name {
+            "own.example" => vec![alias(name, name, 60), own],
+            "two.example" => vec![
+                alias(name, "b.example", 60),
+                alias("b.example", name, 60),
+                own,
+            ],
+            // Each name is an alias of the next, without end.
+            _ => vec![alias(name, &format!("a{name}"), 60)],
+        };
+        vec![asked.say(0, &records)]
+    })
+    .await;
+    let names = world.names();
+    for name in ["own.example", "two.example", "endless.example"] {
+        unknown(&names, name).await;
+    }
+    assert!(world.questions() < 100, "{}", world.questions());
+}
+
+#[tokio::test]
+async fn no_more_addresses_are_taken_than_make_sense() {
+    let world = World::of(1, |asked| {
+        if asked.v6 {
+            return vec![asked.say(0, &[])];
+        }
+        if !asked.tcp {
+            return vec![asked.say(CUT, &[])];
+        }
+        // All that fits into a message.
+        let own = |n: u16| record(b"\xc0\x0c", 1, 9, &[1, 2, (n >> 8) as u8, n as u8]);
+        let records: Vec<_> = (0..4000).map(own).collect();
+        vec![asked.say(0, &records)]
+    })
+    .await;
+    let found = lookup(&world.names(), "www.example").await;
+    assert_eq!(found.expect("addresses").len(), 64);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_no_answer() {
+    let content = [1, 2, 3, 4];
+    let ladder: Vec<u8> = (0..1000u16)
+        .flat_map(|i| (0xc000 | (40 + 2 * i)).to_be_bytes())
+        .collect();
+    let garbled: Vec<Vec<Vec<u8>>> = vec![
+        // Pointers at themselves, forwards, beyond the end, at each other.
+        vec![record(b"\xc0\x1d", 1, 9, &content)],
+        vec![record(b"\xc0\x1f", 1, 9, &content)],
+        vec![record(b"\xff\xff", 1, 9, &content)],
+        vec![record(b"\x03www\xc0\x1d", 1, 9, &content)],
+        vec![
+            record(&wire("www.example"), 16, 9, b"\xc0\x36"),
+            record(b"\xc0\x34", 1, 9, &content),
+        ],
+        vec![
+            record(&[0], 16, 9, &ladder),
+            record(b"\xc7\xf0", 1, 9, &content),
+        ],
+        // Labels of kinds that there are not.
+        vec![record(b"\x40www\0", 1, 9, &content)],
+        vec![record(b"\x80\x0c", 1, 9, &content)],
+        // Too long for an address, and too short.
+        vec![record(b"\xc0\x0c", 1, 9, &[1, 2, 3, 4, 5])],
+        vec![record(b"\xc0\x0c", 1, 9, &[1, 2, 3])],
+        // An alias that is longer than its record.
+        vec![record(b"\xc0\x0c", 5, 9, b"\x09b")],
+        // More records are announced than follow.
+        vec![vec![0xc0]],
+    ];
+    for (number, records) in garbled.into_iter().enumerate() {
+        let world = World::of(1, move |asked| vec![asked.say(0, &records)]).await;
+        world.configure("options timeout:1 attempts:1\nnameserver 127.0.0.1\n");
+        unknown(&world.names(), "www.example").await;
+        assert!(world.asked().len() > 1, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_by_tcp_ends_with_the_try() {
+    let world = World::of(2, |asked| match (asked.server, asked.tcp) {
+        (1, false) => vec![asked.say(CUT, &[])],
+        // It answers, but never the question.
+        (1, true) => vec![vec![0; 20_000]; 200],
+        _ => vec![asked.good()],
+    })
+    .await;
+    let found = lookup(&world.names(), "www.example").await;
+    assert_eq!(found.expect("addresses"), both());
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_by_tcp_ends_with_the_try() {
+    let (port, sockets) = bind(1).await;
+    let mut tasks = JoinSet::new();
+    for (udp, tcp) in sockets {
+        tasks.spawn(async move {
+            let mut packet = [0; 1500];
+            while let Ok((length, client)) = udp.recv_from(&mut packet).await {
+                let cut = Asked::new(1, false, &packet[..length]).say(CUT, &[]);
+                let _ = udp.send_to(&cut, client).await;
+            }
+        });
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = tcp.accept().await {
+                tokio::spawn(async move {
+                    let _ = stream.write_u16(60_000).await;
+                    while stream.write_u8(0).await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                });
+            }
+        });
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("resolv.conf");
+    std::fs::write(
+        &file,
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )
+    .expect("a file");
+    unknown(
+        &Resolver::new(file, "/nonexistent/hosts".into(), [].into(), port),
+        "www.example",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_this_machine_are_not_asked_for() {
+    let world = World::of(1, |asked| vec![asked.good()]).await;
+    let found = lookup(&world.names(), "a.localhost").await;
+    assert_eq!(found.expect("this machine"), ips(&["127.0.0.1", "::1"]));
+    unknown(&world.names(), "a.invalid").await;
+    assert_eq!(world.asked(), []);
 }

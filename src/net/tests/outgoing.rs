@@ -1,16 +1,20 @@
 //! The outgoing client: what it refuses, and what others may do to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 
 use super::name_server::NameServer;
-use super::*;
-use crate::http::client::{Client, Dialer, Outgoing, Patience, Policy};
+use crate::error::{ErrorKind, Result};
+use crate::http::tests::{addr, get, mount, ok, serve, soon};
+use crate::http::{App, Limits, Listen, Method, Reply, Request, Route, Server, StatusCode};
+use crate::net::client::{Client, Dialer, Outgoing, Patience, Policy, Response};
 
 fn policy(allow: &[&str]) -> Policy {
     let allow: Vec<String> = allow.iter().map(|&range| range.to_owned()).collect();
@@ -31,7 +35,7 @@ fn client(policy: Policy) -> Client {
 
 /// A client that asks the test's name server.
 fn asking(dns: &NameServer, policy: Policy) -> Client {
-    Client::over(Dialer::with_names(policy, dns.names()).expect("a dialer"))
+    Client::over(Dialer::with_resolver(policy, dns.resolver()).expect("a dialer"))
 }
 
 fn request(method: Method, url: impl Into<String>) -> Outgoing {
@@ -237,9 +241,10 @@ async fn a_name_that_changes_its_mind_is_not_followed() {
 async fn mirror(mut request: Request) -> Result<Reply> {
     let body = request.bytes().await?;
     let text = format!(
-        "{} {} host={} type={} agent={} body={}",
+        "{} {} c={} host={} type={} agent={} body={}",
         request.method(),
-        request.head.uri(),
+        request.path(),
+        request.query("c").unwrap_or("-"),
         request.header("host").unwrap_or_default(),
         request.header("content-type").unwrap_or("-"),
         request
@@ -253,7 +258,7 @@ async fn mirror(mut request: Request) -> Result<Reply> {
     Ok(Reply::text(StatusCode::OK, text))
 }
 
-async fn text(response: client::Response) -> String {
+async fn text(response: Response) -> String {
     let body = soon(response.collect(1 << 20)).await.expect("a body");
     String::from_utf8(body.into()).expect("text")
 }
@@ -271,7 +276,7 @@ async fn requests_arrive_as_they_were_meant_over_one_kept_connection() {
     let seen = text(response).await;
     assert_eq!(
         seen,
-        format!("GET /a%20b?c=%26 host={host} type=- agent=Warung body=")
+        format!("GET /a%20b c=& host={host} type=- agent=Warung body=")
     );
     let post = Outgoing {
         headers: vec![
@@ -286,7 +291,7 @@ async fn requests_arrive_as_they_were_meant_over_one_kept_connection() {
     let seen = text(soon(client.send(post)).await.expect("an answer")).await;
     assert_eq!(
         seen,
-        format!("POST /p host={host} type=text/x agent=Own body=hello")
+        format!("POST /p c=- host={host} type=text/x agent=Own body=hello")
     );
     assert_eq!(server.metrics().accepted(), 1);
     let forged = Outgoing {

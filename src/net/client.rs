@@ -1,24 +1,23 @@
-//! The one outgoing client: webhooks, links that clients name, WhatsApp's media.
-//!
-//! Invariant: no connection goes to an address that the [`Policy`] does not permit, whatever a
-//! URL, a name server or a redirect says.
+//! The one outgoing client: requests within a time, a pace and a size.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 pub use super::outbody::OutBody;
 use super::outbody::{Moved, Sending};
 use super::pool::{Key, Pool, Sender};
-use super::{Method, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use super::dial::{Dialer, Stream};
@@ -299,6 +298,15 @@ impl Response {
                 }
             }
         }
+    }
+
+    /// The body as a stream, within the same bounds.
+    pub fn into_stream(self) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold(self, |mut response| async {
+            let piece = response.chunk().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, response)))
+        })
+        .boxed()
     }
 
     /// The whole body, if it is at most `max` bytes.
