@@ -187,7 +187,13 @@ fn the_page_tells_what_is_delivered_of_every_event() {
         }
     }
     let names: BTreeSet<&str> = told.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, event::EventKind::ALL.map(event::EventKind::as_str).into_iter().collect());
+    assert_eq!(
+        names,
+        event::EventKind::ALL
+            .map(event::EventKind::as_str)
+            .into_iter()
+            .collect()
+    );
     let deliveries = golden::deliveries();
     for delivery in &deliveries {
         assert_eq!(keys(delivery), keys(&example), "{delivery}");
