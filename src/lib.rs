@@ -17,6 +17,7 @@ pub mod http;
 pub mod ids;
 pub mod jid;
 pub mod json;
+pub mod licences;
 pub mod logging;
 pub mod memory;
 pub mod names;

@@ -71,12 +71,18 @@ dpkg-deb --fsys-tarfile "$deb" | tar -tvf - | awk '$1 !~ /^d/ {print $1, $2, $6}
 sort >"$work/expected" <<'LIST'
 -rw-r--r-- 0/0 ./etc/warung/warung.toml
 -rw-r--r-- 0/0 ./usr/lib/systemd/system/warung.service
+-rw-r--r-- 0/0 ./usr/share/doc/warung/AGPL-3.0-only.txt
 -rw-r--r-- 0/0 ./usr/share/doc/warung/CHANGELOG.md
+-rw-r--r-- 0/0 ./usr/share/doc/warung/LGPL-2.1-or-later.txt
+-rw-r--r-- 0/0 ./usr/share/doc/warung/LICENSE
 -rw-r--r-- 0/0 ./usr/share/doc/warung/README.md
+-rw-r--r-- 0/0 ./usr/share/doc/warung/THIRD-PARTY.txt
 -rw-r--r-- 0/0 ./usr/share/doc/warung/copyright
 -rwxr-xr-x 0/0 ./usr/bin/warung
 LIST
 diff "$work/expected" "$work/list" >"$work/log" || die "other files than expected"
+dpkg-deb --fsys-tarfile "$deb" | tar -xOf - ./usr/share/doc/warung/copyright | grep -x 'License: AGPL-3.0-only' >/dev/null ||
+    die "the copyright file does not name the licence of the program"
 ok "the package ($(du -h "$deb" | cut -f 1)) holds what it should and needs no other"
 
 # --- A fresh Debian ------------------------------------------------------------------------------
