@@ -1,9 +1,7 @@
 //! What is passed on with the program names every crate that is in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::Command;
-
-use serde_json::Value;
 
 const NOTICES: &str = include_str!("../../packaging/THIRD-PARTY.txt");
 const LOCK: &str = include_str!("../../Cargo.lock");
@@ -16,55 +14,32 @@ fn noticed() -> BTreeSet<String> {
 }
 
 /// The crates that are linked on this machine, as `name version`. Cargo tells them without a network:
-/// it has built them.
+/// it has built them. Macros run in the compiler only.
 fn linked() -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--offline"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges=normal,no-proc-macro",
+        ])
+        .args([
+            "--target=x86_64-unknown-linux-gnu",
+            "--prefix=none",
+            "--format={p}",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    let tree: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
-    let nodes = tree["resolve"]["nodes"].as_array().expect("a graph");
-    let nodes: BTreeMap<&str, &Value> = nodes
-        .iter()
-        .map(|node| (node["id"].as_str().expect("an id"), node))
-        .collect();
-    let packages = tree["packages"].as_array().expect("packages");
-    let packages: BTreeMap<&str, &Value> = packages
-        .iter()
-        .map(|package| (package["id"].as_str().expect("an id"), package))
-        .collect();
-    let mut open = vec![tree["resolve"]["root"].as_str().expect("a root")];
-    let mut seen = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        // Macros run in the compiler; what they need is not in the program.
-        let macros = packages[id]["targets"]
-            .as_array()
-            .expect("targets")
-            .iter()
-            .any(|target| target["kind"][0] == "proc-macro");
-        if macros || !seen.insert(id) {
-            continue;
-        }
-        for dependency in nodes[id]["deps"].as_array().expect("dependencies") {
-            let kinds = dependency["dep_kinds"].as_array().expect("kinds");
-            if kinds.iter().any(|kind| kind["kind"].is_null()) {
-                open.push(dependency["pkg"].as_str().expect("an id"));
-            }
-        }
-    }
-    seen.iter()
-        .map(|id| packages[id])
-        .map(|package| (package["name"].as_str(), package["version"].as_str()))
-        .map(|(name, version)| {
-            format!(
-                "{} {}",
-                name.expect("named"),
-                version.expect("of a version")
-            )
-        })
+    assert!(output.status.success(), "{said}");
+    let listed = String::from_utf8(output.stdout).expect("text");
+    // As `name vVERSION`, our own with its folder behind.
+    listed
+        .lines()
+        .filter(|line| !line.starts_with("warung "))
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, version)| format!("{name} {version}"))
         .collect()
 }
 
