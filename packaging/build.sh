@@ -32,8 +32,8 @@ build() { # TARGET CARGO_ARGUMENTS...
   shift
   local verb=build std=() flags
   [ "$target" = "$host" ] || verb=zigbuild
-  # Neither the builder's home folder nor that of the sources gets into the program.
-  flags="'--remap-path-prefix=$crates=/crates', '--remap-path-prefix=$folder=/target', '--remap-path-prefix=$PWD=/warung'"
+  # Neither the builder's home folder nor that of the sources gets into the program. The last that fits holds.
+  flags="'--remap-path-prefix=$PWD=/warung', '--remap-path-prefix=$folder=/target', '--remap-path-prefix=$crates=/crates'"
   if [ -n "${BUILD_STD-}" ]; then
     # Then zig brings what a ready standard library would: the C library's start files and libunwind.
     std=("-Zbuild-std=std,panic_unwind")
@@ -41,7 +41,7 @@ build() { # TARGET CARGO_ARGUMENTS...
     export RUSTC_BOOTSTRAP=1
   fi
   local c_flags="CFLAGS_${target//-/_}"
-  env "$c_flags=${!c_flags-} -ffile-prefix-map=$crates=/crates -ffile-prefix-map=$folder=/target" \
+  env "$c_flags=${!c_flags-} -ffile-prefix-map=$folder=/target -ffile-prefix-map=$crates=/crates" \
     cargo "${audit[@]}" "$verb" --locked --config packaging/release.toml \
     --config "target.$target.rustflags=[$flags]" --target "$target" "${std[@]}" "$@"
 }

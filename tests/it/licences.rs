@@ -34,12 +34,15 @@ fn linked() -> BTreeSet<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let listed = String::from_utf8(output.stdout).expect("text");
-    // As `name vVERSION`, our own with its folder behind.
+    // As `name vVERSION`, with `(*)` behind those that were listed before, and our folder behind us.
     listed
         .lines()
         .filter(|line| !line.starts_with("warung "))
-        .filter_map(|line| line.split_once(" v"))
-        .map(|(name, version)| format!("{name} {version}"))
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+            Some(format!("{name} {version}"))
+        })
         .collect()
 }
 
