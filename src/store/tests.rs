@@ -239,7 +239,7 @@ async fn a_second_process_is_told_which_file_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.redb");
     let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
-    let error = Store::open(Disk::File(path.clone()), Options::default())
+    let error = Store::open(Disk::File(path), Options::default())
         .err()
         .unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict);
