@@ -1,33 +1,49 @@
 #!/usr/bin/env bash
-# Builds the static programs of a release: packaging/build.sh [TARGET...]
+# Builds the static program of a release: packaging/build.sh [--sandbox] [TARGET...]
 #
 #   target/TARGET/release/warung           the program
-#   target/TARGET/release/warung-sandbox   the same with the simulated WhatsApp network
+#   target/TARGET/release/warung-sandbox   with --sandbox: the same with the simulated WhatsApp network
 #
 # Without a TARGET it builds for this processor, with nothing but Rust and a C compiler. Other
 # targets need
 #   rustup target add TARGET          the standard library
 #   cargo install cargo-zigbuild      and zig (pip install ziglang), which brings the C library
 # A target whose standard library cannot be had ready is built with BUILD_STD=1 from its source
-# (rustup component add rust-src).
+# (rustup component add rust-src). Where cargo-auditable is installed, the program lists its crates
+# for `cargo audit bin`. The same sources, tools and libraries make the same program in any folder:
+# packaging/tests/reproducible.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-folder=${CARGO_TARGET_DIR:-target}
+sandbox=
+if [ "${1-}" = --sandbox ]; then
+  sandbox=yes
+  shift
+fi
+folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+crates=$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")/registry/src
 host=$(rustc -vV | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- "$host"
+audit=()
+if command -v cargo-auditable >/dev/null; then audit=(auditable); fi
 
 build() { # TARGET CARGO_ARGUMENTS...
   local target=$1
   shift
-  local command=(cargo build) std=()
-  [ "$target" = "$host" ] || command=(cargo zigbuild)
+  local verb=build std=() flags
+  [ "$target" = "$host" ] || verb=zigbuild
+  # Neither the builder's home folder nor that of the sources gets into the program. The last that fits holds.
+  flags="'--remap-path-prefix=$PWD=/warung', '--remap-path-prefix=$folder=/target', '--remap-path-prefix=$crates=/crates'"
   if [ -n "${BUILD_STD-}" ]; then
     # Then zig brings what a ready standard library would: the C library's start files and libunwind.
-    std=("-Zbuild-std=std,panic_unwind" --config "target.$target.rustflags=['-Clink-self-contained=no']")
+    std=("-Zbuild-std=std,panic_unwind")
+    flags="$flags, '-Clink-self-contained=no'"
     export RUSTC_BOOTSTRAP=1
   fi
-  "${command[@]}" --locked --config packaging/release.toml --target "$target" "${std[@]}" "$@"
+  local c_flags="CFLAGS_${target//-/_}"
+  env "$c_flags=${!c_flags-} -ffile-prefix-map=$folder=/target -ffile-prefix-map=$crates=/crates" \
+    cargo "${audit[@]}" "$verb" --locked --config packaging/release.toml \
+    --config "target.$target.rustflags=[$flags]" --target "$target" "${std[@]}" "$@"
 }
 
 judge() { # FILE
@@ -42,8 +58,9 @@ judge() { # FILE
 
 for target; do
   build "$target" --release
+  judge "$folder/$target/release/warung"
+  [ -n "$sandbox" ] || continue
   build "$target" --profile sandbox --features sandbox
   cp "$folder/$target/sandbox/warung" "$folder/$target/release/warung-sandbox"
-  judge "$folder/$target/release/warung"
   judge "$folder/$target/release/warung-sandbox"
 done

@@ -4,8 +4,9 @@
 #   packaging/checksums.sh FOLDER TARGET=BINARY...
 #   packaging/checksums.sh dist x86_64-unknown-linux-musl=target/.../warung
 #
-# Each target gets FOLDER/warung-VERSION-TARGET.tar.gz. SHA256SUMS then lists every file of FOLDER,
-# Debian packages that lie there too; install.sh installs nothing that it does not list.
+# Each target gets FOLDER/warung-VERSION-TARGET.tar.gz; install.sh knows the key of packaging/minisign.pub,
+# where that is (PUBLIC_KEY=FILE: another). SHA256SUMS then lists every file of FOLDER, Debian packages that lie there too;
+# install.sh installs nothing that it does not list. SIGN_KEY=FILE signs it with that minisign key.
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 FOLDER TARGET=BINARY..." >&2; exit 2; }
@@ -17,6 +18,14 @@ mkdir -p "$folder"
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 
+public=${PUBLIC_KEY:-$root/packaging/minisign.pub} key=
+if [ -e "$public" ]; then
+    key=$(tail -n 1 "$public")
+else
+    echo "$0: there is no packaging/minisign.pub: the release's install.sh knows no key" >&2
+fi
+sed "s|^public_key=''\$|public_key='$key'|" "$root/packaging/install.sh" >"$folder/install.sh"
+
 for pair; do
     target=${pair%%=*} binary=${pair#*=}
     [ "$target" != "$pair" ] || { echo "not TARGET=BINARY: $pair" >&2; exit 2; }
@@ -24,9 +33,10 @@ for pair; do
     mkdir "$stage/$name"
     cp "$binary" "$stage/$name/warung"
     chmod 755 "$stage/$name/warung"
-    cp "$root/LICENSE" "$root/README.md" "$root/CHANGELOG.md" "$root/packaging/install.sh" \
-        "$root/packaging/systemd/warung.service" "$root/packaging/debian/warung.toml" "$stage/$name/"
-    cp -R "$root/packaging/cpanel" "$root/packaging/container" "$stage/$name/"
+    cp "$root/LICENSE" "$root/packaging/THIRD-PARTY.txt" "$root/README.md" "$root/CHANGELOG.md" \
+        "$folder/install.sh" "$root/packaging/systemd/warung.service" \
+        "$root/packaging/debian/warung.toml" "$stage/$name/"
+    cp -R "$root/LICENSES" "$root/packaging/cpanel" "$root/packaging/container" "$stage/$name/"
     rm -f "$stage/$name/cpanel/.shellcheckrc"
     # Times, order and owners are fixed, so that the same binary makes the same file.
     tar -C "$stage" --create --sort name --format ustar --numeric-owner --owner 0 --group 0 \
@@ -35,7 +45,8 @@ for pair; do
 done
 
 cd "$folder"
-rm -f SHA256SUMS
+rm -f SHA256SUMS SHA256SUMS.minisig
 sha256sum -- * >"$stage/SHA256SUMS"
 mv "$stage/SHA256SUMS" SHA256SUMS
 cat SHA256SUMS
+[ -z "${SIGN_KEY-}" ] || minisign -S -H -s "$SIGN_KEY" -m SHA256SUMS -t "warung $version"

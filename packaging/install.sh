@@ -4,18 +4,24 @@
 # Everything stands in functions: a download of this script that breaks off does nothing.
 set -eu
 
+# The key that releases are signed with; checksums.sh puts that of packaging/minisign.pub here.
+public_key=''
+
 usage() {
     cat <<'TEXT'
-usage: install.sh [--url URL] [--bin FOLDER] [--systemd | --uninstall]
+usage: install.sh [--url URL] [--key FILE | --unsigned] [--bin FOLDER] [--systemd | --uninstall]
 
   --url URL       folder of a release, which holds SHA256SUMS and the files that it lists
                   (https://..., file:///...; INSTALL_URL)
+  --key FILE      minisign public key that the release must be signed with (default: the project's,
+                  which the install.sh of a release knows)
+  --unsigned      ask for no signature, and trust whoever serves the URL
   --bin FOLDER    where the program goes (default /usr/local/bin for root, else ~/.local/bin)
   --systemd       install and start the service too (root)
   --uninstall     remove program and service; settings and data stay
 
-The file for this processor is downloaded and compared with SHA256SUMS. An installed program is
-replaced only when the new one runs.
+The file for this processor is downloaded and compared with SHA256SUMS, whose signature is verified
+before (by minisign, or by OpenSSL 3). An installed program is replaced only when the new one runs.
 TEXT
 }
 
@@ -82,6 +88,40 @@ listed() {
     fail "the release has no file for this processor ($1)"
 }
 
+# Whoever serves the files may have changed them and their list: only the signature tells.
+check_signature() {
+    if [ -n "$unsigned" ]; then
+        echo "not asked for a signature: $url is trusted"
+        return
+    fi
+    [ -n "$public_key" ] ||
+        fail "this install.sh knows no key that releases are signed with: --key FILE, or --unsigned to trust $url"
+    (fetch SHA256SUMS.minisig "$temporary/SHA256SUMS.minisig") 2>/dev/null ||
+        fail "the release is not signed (no $url/SHA256SUMS.minisig); nothing was changed"
+    if command -v minisign >/dev/null; then
+        minisign -V -H -q -P "$public_key" -m "$temporary/SHA256SUMS" >/dev/null 2>&1
+    else
+        case $(openssl version 2>/dev/null) in
+            'OpenSSL '[3-9]*) verify_by_openssl 2>/dev/null ;;
+            *) fail "minisign, or OpenSSL 3, is needed to verify the signature; nothing was changed" ;;
+        esac
+    fi || fail "SHA256SUMS is not signed with the key $public_key: damaged or tampered with; nothing was changed"
+}
+
+# What minisign does: Ed25519 over the BLAKE2b hash. Key and signature begin with two letters and the
+# key's number of eight bytes.
+verify_by_openssl() (
+    cd "$temporary"
+    printf '%s' "$public_key" | openssl base64 -d -A >key
+    sed -n 2p SHA256SUMS.minisig | openssl base64 -d -A >signature
+    [ "$(wc -c <key)" -eq 42 ] && [ "$(wc -c <signature)" -eq 74 ] && [ "$(head -c 2 signature)" = ED ] || return 1
+    # The head of an Ed25519 key in DER.
+    { printf '\060\052\060\005\006\003\053\145\160\003\041\000'; tail -c 32 key; } >key.der
+    tail -c 64 signature >signature.raw
+    openssl dgst -blake2b512 -binary -out hash SHA256SUMS
+    openssl pkeyutl -verify -rawin -pubin -keyform DER -inkey key.der -sigfile signature.raw -in hash >/dev/null
+)
+
 verify() {
     grep -- " [ *]$1\$" "$temporary/SHA256SUMS" >"$temporary/sum"
     if command -v sha256sum >/dev/null; then
@@ -97,6 +137,7 @@ verify() {
 download() {
     kind=$(processor)
     fetch SHA256SUMS "$temporary/SHA256SUMS"
+    check_signature
     file=$(listed "$kind")
     echo "getting $file"
     fetch "$file" "$temporary/$file"
@@ -110,7 +151,7 @@ download() {
     esac
     chmod 755 "$temporary/warung"
     # Whatever settings the environment holds are not tried here.
-    new=$(env -i "$temporary/warung" --version 2>&1) || new=
+    new=$(env -i "$temporary/warung" --version 2>&1 | head -n 1) || new=
     case $new in
         'warung '*) ;;
         *) fail "$file does not run on this machine; nothing was changed" ;;
@@ -190,13 +231,18 @@ uninstall() {
 }
 
 main() {
-    url=${INSTALL_URL:-} bin='' systemd='' remove=''
+    url=${INSTALL_URL:-} unsigned='' bin='' systemd='' remove=''
     while [ $# -gt 0 ]; do
         case $1 in
-            --url | --bin)
+            --url | --bin | --key)
                 [ $# -ge 2 ] || fail "$1 needs a value"
-                if [ "$1" = --url ]; then url=$2; else bin=$2; fi
+                case $1 in
+                    --url) url=$2 ;;
+                    --bin) bin=$2 ;;
+                    --key) public_key=$(tail -n 1 "$2") || fail "cannot read $2" ;;
+                esac
                 shift ;;
+            --unsigned) unsigned=yes ;;
             --systemd) systemd=yes ;;
             --uninstall) remove=yes ;;
             --help | -h) usage; exit 0 ;;

@@ -14,6 +14,7 @@
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod licences;
 pub mod logging;
 pub mod memory;
 pub mod self_check;

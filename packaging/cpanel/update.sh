@@ -57,6 +57,7 @@ main() {
     rm -f "$bin.new"
     die "$1 does not run on this machine; nothing was changed"
   }
+  version=$(echo "$version" | head -n 1)
   [ ! -e "$data/warung.redb" ] || back_up
   was_running=no
   if is_running || [ ! -e "$run/stopped" ]; then was_running=yes; fi

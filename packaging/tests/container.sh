@@ -54,9 +54,11 @@ done
 case $("$1" --version) in *sandbox*) command=sandbox ;; *) command=serve ;; esac
 "$root/packaging/container/rootfs.sh" "$1" "$image"
 tar --list --verbose --numeric-owner --file "$image/rootfs.tar" | awk '{print $1, $2, $NF}' >"$work/list"
-printf '%s\n' '-rwxr-xr-x 0/0 warung' '-rw-r--r-- 0/0 LICENSE' 'drwx------ 65532/65532 data/' |
+printf '%s\n' '-rwxr-xr-x 0/0 warung' 'drwxr-xr-x 0/0 licenses/' '-rw-r--r-- 0/0 licenses/AGPL-3.0-only.txt' \
+    '-rw-r--r-- 0/0 licenses/LGPL-2.1-or-later.txt' '-rw-r--r-- 0/0 licenses/LICENSE' \
+    '-rw-r--r-- 0/0 licenses/THIRD-PARTY.txt' 'drwx------ 65532/65532 data/' |
     cmp -s - "$work/list" || die "the image holds other files: $(cat "$work/list")"
-ok "the image holds the program, its licence and /data (65532, 0700), nothing else"
+ok "the image holds the program, its licences and /data (65532, 0700), nothing else"
 
 # What the Dockerfile says, for the run without podman and to compare.
 words() { sed -n "s/^$1 //p" "$image/Dockerfile"; }
@@ -220,7 +222,7 @@ printed=$(sed -n '/<!-- try: container -->/,/^```$/p' "$root/README.md" | sed '/
 [ -n "$printed" ] || die "README.md has no such lines"
 mkdir "$work/bin" "$work/release"
 cp "$1" "$work/release/warung"
-cp -R "$root/packaging/container" "$root/LICENSE" "$work/release/"
+cp -R "$root/packaging/container" "$root/packaging/THIRD-PARTY.txt" "$root/LICENSE" "$root/LICENSES" "$work/release/"
 # There is no network here to publish a port on.
 cat >"$work/bin/docker" <<SHIM
 #!/bin/bash

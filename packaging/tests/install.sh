@@ -3,13 +3,13 @@
 #
 #   packaging/tests/install.sh BINARY
 #
-# Needs python3 and curl; as root it also tries an ordinary user's installation.
+# Needs python3, curl, openssl and minisign; as root it installs that, and tries an ordinary user's
+# installation too.
 set -euo pipefail
 
 [ $# -eq 1 ] || { echo "usage: $0 BINARY" >&2; exit 2; }
 root=$(cd "$(dirname "$0")/../.." && pwd)
 binary=$(realpath "$1")
-installer=$root/packaging/install.sh
 work=$(mktemp -d)
 chmod 755 "$work"
 servers=()
@@ -17,6 +17,14 @@ trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 ok() { echo "ok - $*"; }
 die() { echo "not ok - $*" >&2; [ ! -e "$work/out" ] || sed 's/^/    /' "$work/out" >&2; exit 1; }
+
+command -v minisign >/dev/null || { apt-get update -qq && apt-get install -y -qq minisign >/dev/null; }
+# A key for this test alone; with -W it has no password.
+new_key() { minisign -G -W -p "$work/$1.pub" -s "$work/$1.key" >/dev/null; }
+sign() { minisign -S -H -s "$work/${2:-project}.key" -m "$1/SHA256SUMS" >/dev/null; }
+new_key project
+new_key stranger
+export PUBLIC_KEY=$work/project.pub SIGN_KEY=$work/project.key
 
 # install.sh under each shell that it has to run in; its output is in $work/out.
 shell="sh"
@@ -37,7 +45,7 @@ import http.server, os, sys
 
 class Files(http.server.SimpleHTTPRequestHandler):
     def copyfile(self, source, output):
-        if len(sys.argv) > 2 and not self.path.endswith("SUMS"):
+        if len(sys.argv) > 2 and "SUMS" not in self.path:
             output.write(source.read(os.fstat(source.fileno()).st_size // 2))
         else:
             super().copyfile(source, output)
@@ -69,10 +77,14 @@ esac
 good=$work/release
 "$root/packaging/checksums.sh" "$good" "$target=$binary" >/dev/null
 file=$(basename "$good"/warung-*.tar.gz)
+installer=$good/install.sh
 (cd "$good" && sha256sum --quiet -c SHA256SUMS) || die "SHA256SUMS does not hold"
 "$root/packaging/checksums.sh" "$work/again" "$target=$binary" >/dev/null
 cmp -s "$good/SHA256SUMS" "$work/again/SHA256SUMS" || die "the same binary made another file"
-ok "checksums.sh makes $file and SHA256SUMS, twice the same"
+for part in LICENSE LICENSES/AGPL-3.0-only.txt LICENSES/LGPL-2.1-or-later.txt THIRD-PARTY.txt install.sh; do
+    tar -tzf "$good/$file" "${file%.tar.gz}/$part" >/dev/null || die "the archive lacks $part"
+done
+ok "checksums.sh makes $file and SHA256SUMS, twice the same, with all licences"
 
 serve "$good"
 bin=$work/bin
@@ -98,19 +110,20 @@ ok "a release in a folder, named by INSTALL_URL"
 
 # The other downloader and the other checker, where they are.
 mkdir "$work/tools"
-for tool in sh uname id mktemp rm mkdir mv cp chmod sed grep gzip tar env wget shasum; do
+for tool in sh uname id mktemp rm mkdir mv cp chmod sed grep gzip tar env wget shasum head tail wc openssl; do
     ! command -v $tool >/dev/null || ln -s "$(command -v $tool)" "$work/tools/$tool"
 done
 if [ -e "$work/tools/wget" ] && [ -e "$work/tools/shasum" ]; then
     real_path=$PATH
     PATH=$work/tools install --url "$url" --bin "$bin" || die "refused with wget and shasum"
     PATH=$real_path
-    ok "wget and shasum instead of curl and sha256sum"
+    ok "wget, shasum and openssl instead of curl, sha256sum and minisign"
 fi
 
 mkdir "$work/plain"
 cp "$binary" "$work/plain/${file%.tar.gz}"
 (cd "$work/plain" && sha256sum -- * >SHA256SUMS)
+sign "$work/plain"
 install --url "file://$work/plain" --bin "$work/bin2" || die "a plain binary is refused"
 cmp -s "$work/bin2/warung" "$binary" || die "another file was installed"
 ok "a plain binary instead of an archive"
@@ -149,13 +162,55 @@ rm "$bad/SHA256SUMS"
 refused "cannot get" --url "file://$bad" --bin "$bin"
 kept "a release without SHA256SUMS is refused"
 
+# The signature, by minisign and by OpenSSL.
+mkdir "$work/plainer" "$work/poor"
+for tool in "$work"/tools/*; do ln -s "$(readlink "$tool")" "$work/plainer/"; done
+ln -sf "$(command -v sha256sum)" "$(command -v minisign)" "$work/plainer/"
+for tool in "$work"/plainer/*; do ln -s "$(readlink "$tool")" "$work/poor/"; done
+rm -f "$work/tools/minisign" "$work/poor/minisign" "$work/poor/openssl"
+ln -sf "$(command -v sha256sum)" "$work/tools/"
+for tools in plainer tools; do
+    PATH=$work/$tools install --url "file://$good" --bin "$work/bin3" || die "a good signature is refused with $tools"
+    fresh
+    rm "$bad/SHA256SUMS.minisig"
+    PATH=$work/$tools refused "the release is not signed" --url "file://$bad" --bin "$bin"
+    # Whoever can change the program can change its sum.
+    fresh
+    echo '# another list' >>"$bad/SHA256SUMS"
+    PATH=$work/$tools refused "is not signed with the key" --url "file://$bad" --bin "$bin"
+    fresh
+    sign "$bad" stranger
+    PATH=$work/$tools refused "is not signed with the key" --url "file://$bad" --bin "$bin"
+    fresh
+    sed -i '2s/....$/AAA=/' "$bad/SHA256SUMS.minisig"
+    PATH=$work/$tools refused "is not signed with the key" --url "file://$bad" --bin "$bin"
+    : >"$bad/SHA256SUMS.minisig"
+    PATH=$work/$tools refused "is not signed with the key" --url "file://$bad" --bin "$bin"
+done
+kept "a missing, a foreign, a damaged and an empty signature are refused, by minisign and by OpenSSL"
+PATH=$work/poor refused "minisign, or OpenSSL 3, is needed" --url "file://$good" --bin "$bin"
+kept "without minisign and OpenSSL it says what it needs"
+fresh
+rm "$bad/SHA256SUMS.minisig"
+install --url "file://$bad" --bin "$work/bin3" --unsigned || die "--unsigned is refused"
+says "is trusted"
+sign "$bad" stranger
+install --url "file://$bad" --bin "$work/bin3" --key "$work/stranger.pub" || die "--key is refused"
+installer=$root/packaging/install.sh
+refused "knows no key" --url "file://$good" --bin "$bin"
+install --url "file://$good" --bin "$work/bin3" --key "$work/project.pub" || die "--key is refused"
+installer=$good/install.sh
+kept "--unsigned and --key do what they say; the sources' install.sh asks for one of them"
+
 fresh
 sed -i "s/$target/mips-unknown-linux-musl/" "$bad/SHA256SUMS"
+sign "$bad"
 refused "no file for this processor" --url "file://$bad" --bin "$bin"
 kept "a file that SHA256SUMS does not list is refused"
 
 fresh
 sed -n 's/-\([0-9.]*\)-/-9.\1-/p' "$good/SHA256SUMS" >>"$bad/SHA256SUMS"
+sign "$bad"
 refused "several versions" --url "file://$bad" --bin "$bin"
 kept "two versions in one release are refused"
 
@@ -180,6 +235,7 @@ kept "an unknown processor is named"
 for pair in aarch64:aarch64 armv7l:armv7 armv6l:arm x86_64:x86_64; do
     FAKE_MACHINE=${pair%:*}
     sed "s/ warung-\(.*\)-$target/ warung-\1-sparc-unknown-linux-musl/" "$good/SHA256SUMS" >"$bad/SHA256SUMS"
+    sign "$bad"
     refused "no file for this processor (${pair#*:})" --url "file://$bad" --bin "$bin"
 done
 kept "x86_64, aarch64, armv7 and armv6 ask for files of their own"

@@ -9,7 +9,7 @@ if [ $# -ne 2 ] || [ "$(id -u)" -ne 0 ]; then
 fi
 if [ -z "${WARUNG_STATIC_INSIDE-}" ]; then
   missing=()
-  for package in python3 openssl curl iproute2 jq; do
+  for package in python3 openssl curl iproute2 jq binutils xz-utils; do
     dpkg -s "$package" >/dev/null 2>&1 || command -v "$package" >/dev/null || missing+=("$package")
   done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -38,11 +38,25 @@ until_true() { # SECONDS COMMAND...
   done
 }
 
-# The bound of the project: it is downloaded over slow lines.
-most=16000000
-size=$(stat -c %s "$release")
-[ "$size" -le $most ] || fail "the program has $size bytes, more than $most"
-ok "the program has $size bytes, at most $most"
+# The bounds of the project: it is downloaded over slow lines.
+at_most() { # BYTES MOST WHAT
+  [ "$1" -le "$2" ] || fail "$3 $1 bytes, more than $2"
+  ok "$3 $1 bytes, at most $2"
+}
+at_most "$(stat -c %s "$release")" 16000000 "the program has"
+at_most "$(xz -9 --threads=0 --stdout "$release" | wc -c)" 6000000 "packed by xz it has"
+# It says nothing of where it was built, and so is the same wherever that is.
+checkout=$(realpath "$(dirname "$0")/../..")
+for program in "$release" "$sandbox"; do
+  paths=$(strings -a "$program" | grep -F -e /registry/src/ -e "${CARGO_HOME:-$HOME/.cargo}/" -e "$checkout/" || true)
+  [ -z "$paths" ] || fail "$program tells where it was built, $(wc -l <<<"$paths") times: $(head -n 3 <<<"$paths")"
+done
+ok "neither build tells where it was built"
+notices=$(env -i "$release" licenses)
+for words in 'GNU AFFERO GENERAL PUBLIC LICENSE' 'GNU LESSER GENERAL PUBLIC LICENSE' 'Google Inc.' 'Its source is'; do
+  grep -qF "$words" <<<"$notices" || fail "warung licenses does not say: $words"
+done
+ok "warung licenses shows the licences of its parts, and where the source is"
 for program in "$release" "$sandbox"; do
   headers=$(readelf -lW "$program")
   ! grep -q INTERP <<<"$headers" || fail "$program asks for a loader"

@@ -119,6 +119,7 @@ impl App {
     }
 
     /// Answers a request; every failure is an answer too.
+    #[cfg(test)]
     pub async fn answer(&self, request: Request) -> Reply {
         self.respond(request, None).await
     }

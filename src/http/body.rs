@@ -30,6 +30,7 @@ enum Source {
     /// Nothing is left.
     Empty,
     /// A test's body.
+    #[cfg(test)]
     Ready(Bytes),
     /// A client's body.
     Wire(Incoming),
@@ -49,6 +50,7 @@ impl Body {
         Self::new(source, connection, waits_for_continue)
     }
 
+    #[cfg(test)]
     pub(super) fn ready(bytes: Bytes, connection: Arc<Connection>) -> Self {
         Self::new(Source::Ready(bytes), connection, false)
     }
@@ -73,6 +75,7 @@ impl Body {
     pub(super) fn is_over(&self) -> bool {
         match &self.source {
             Source::Empty => true,
+            #[cfg(test)]
             Source::Ready(bytes) => bytes.is_empty(),
             Source::Wire(_) => false,
         }
@@ -95,6 +98,7 @@ impl Body {
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let body = match &mut self.source {
             Source::Empty => return Poll::Ready(None),
+            #[cfg(test)]
             Source::Ready(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Empty;

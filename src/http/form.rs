@@ -27,6 +27,7 @@ impl Fields {
     }
 
     /// All fields, as they came.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }

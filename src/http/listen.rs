@@ -23,11 +23,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "sandbox")]
+use super::Metrics;
 use super::body::Body;
 use super::connection::{Answering, Connection, Guarded, Wire};
 use super::logins::ASKED_EVERY;
 use super::room::{Room, Taken};
-use super::{App, Limits, Metrics, Peer, Request, StatusCode};
+use super::{App, Limits, Peer, Request, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::network;
 
@@ -114,6 +116,7 @@ impl fmt::Display for Listen {
 pub struct Server {
     listen: Listen,
     limits: Arc<Limits>,
+    #[cfg(feature = "sandbox")]
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -131,6 +134,7 @@ impl Server {
         let limits = Arc::new(limits);
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (connections, requests) = (TaskTracker::new(), TaskTracker::new());
+        #[cfg(feature = "sandbox")]
         let metrics = app.metrics();
         tokio::spawn(tell_of_failed_logins(app.clone(), stop.clone()));
         let acceptor = Acceptor {
@@ -146,6 +150,7 @@ impl Server {
         Ok(Self {
             listen,
             limits,
+            #[cfg(feature = "sandbox")]
             metrics,
             accepting: tokio::spawn(acceptor.run()),
             _stop: stop.clone().drop_guard(),
@@ -158,6 +163,7 @@ impl Server {
     }
 
     /// The address, with the port that was taken; `None` for a Unix socket.
+    #[cfg(feature = "sandbox")]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.listen {
             Listen::Tcp(address) => Some(*address),
@@ -174,6 +180,7 @@ impl Server {
     }
 
     /// What is counted.
+    #[cfg(feature = "sandbox")]
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
     }

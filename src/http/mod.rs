@@ -37,24 +37,29 @@ pub mod sse;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(feature = "sandbox")]
 mod upgrade;
 mod whole;
 
-pub use hyper::{Method, StatusCode, header};
+#[cfg(feature = "sandbox")]
+pub use hyper::header;
+pub use hyper::{Method, StatusCode};
 
 pub use app::App;
 pub use budget::{BodyBudget, Held};
+#[cfg(feature = "sandbox")]
 pub use conditions::{Wanted, wanted};
 pub use connection::Peer;
 pub use file::FileReply;
-pub use form::{Fields, read_json};
+pub use form::read_json;
 pub use limits::Limits;
 pub use listen::{Listen, Server};
 pub use metrics::Metrics;
-pub use multipart::{Multipart, Part};
-pub use places::{Place, Places};
+pub use multipart::Part;
+pub use places::Places;
 pub use reply::Reply;
 pub use request::Request;
-pub use route::{Asked, Claim, Mount, Refused, Route};
+pub use route::{Mount, Refused, Route};
+#[cfg(feature = "sandbox")]
 pub use upgrade::{Socket, Upgrade};
 pub use whole::Whole;

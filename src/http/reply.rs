@@ -134,11 +134,13 @@ impl Reply {
     }
 
     /// A header's value, if it is text.
+    #[cfg(test)]
     pub fn header_value(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
     }
 
     /// The whole body, for tests that need no socket.
+    #[cfg(test)]
     pub async fn into_bytes(self) -> Result<Bytes> {
         let mut body = self.0.into_body();
         let mut whole = Vec::new();

@@ -5,19 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header;
 use serde::de::DeserializeSeed;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::body::Body;
 use super::budget::Held;
 use super::connection::{Connection, Peer};
 use super::form::{self, Fields};
-use super::limits::Limits;
 use super::multipart::Multipart;
 use super::query;
-use super::room::Seat;
 use super::whole::Whole;
 use crate::error::{Error, Result};
 use crate::net::Cidr;
@@ -51,42 +48,6 @@ impl Request {
             param_values: Vec::new(),
             hung_up: CancellationToken::new(),
         }
-    }
-
-    /// A request without a socket, as a direct loopback client sends it.
-    ///
-    /// # Panics
-    ///
-    /// When the URI or a header is not legal: the test is wrong then.
-    pub fn for_test(
-        method: Method,
-        uri: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> Self {
-        let mut head = hyper::Request::new(());
-        *head.method_mut() = method;
-        *head.uri_mut() = uri.parse().expect("a legal URI");
-        for (name, value) in headers {
-            head.headers_mut().append(
-                HeaderName::from_bytes(name.as_bytes()).expect("a legal name"),
-                HeaderValue::from_str(value).expect("a legal value"),
-            );
-        }
-        let peer = Peer {
-            ip: Some(IpAddr::from([127, 0, 0, 1])),
-            unix: false,
-            listener_loopback: true,
-        };
-        let connection = Arc::new(Connection::new(
-            peer,
-            Arc::new(Limits::default()),
-            CancellationToken::new(),
-            TaskTracker::new(),
-            Arc::new(Seat::new(tokio::time::Instant::now(), None)),
-        ));
-        let body = Body::ready(body.into(), connection.clone());
-        Self::new(head, body, connection, Arc::from([]))
     }
 
     /// The method.
@@ -208,6 +169,7 @@ impl Request {
     }
 
     /// The whole body in one; a second time it is empty.
+    #[cfg(test)]
     pub async fn bytes(&mut self) -> Result<Bytes> {
         Ok(self.whole().await?.into_bytes().0)
     }
@@ -308,5 +270,53 @@ mod tests {
         assert_eq!(ip("[2a00::1]").as_deref(), Some("2a00::1"));
         assert_eq!(ip("::ffff:1.2.3.4").as_deref(), Some("1.2.3.4"));
         assert_eq!(ip("unknown"), None);
+    }
+}
+
+#[cfg(test)]
+mod of_tests {
+    use hyper::header::{HeaderName, HeaderValue};
+    use tokio_util::task::TaskTracker;
+
+    use super::super::limits::Limits;
+    use super::super::room::Seat;
+    use super::*;
+
+    impl Request {
+        /// A request without a socket, as a direct loopback client sends it.
+        ///
+        /// # Panics
+        ///
+        /// When the URI or a header is not legal: the test is wrong then.
+        pub fn for_test(
+            method: Method,
+            uri: &str,
+            headers: &[(&str, &str)],
+            body: impl Into<Bytes>,
+        ) -> Self {
+            let mut head = hyper::Request::new(());
+            *head.method_mut() = method;
+            *head.uri_mut() = uri.parse().expect("a legal URI");
+            for (name, value) in headers {
+                head.headers_mut().append(
+                    HeaderName::from_bytes(name.as_bytes()).expect("a legal name"),
+                    HeaderValue::from_str(value).expect("a legal value"),
+                );
+            }
+            let peer = Peer {
+                ip: Some(IpAddr::from([127, 0, 0, 1])),
+                unix: false,
+                listener_loopback: true,
+            };
+            let connection = Arc::new(Connection::new(
+                peer,
+                Arc::new(Limits::default()),
+                CancellationToken::new(),
+                TaskTracker::new(),
+                Arc::new(Seat::new(tokio::time::Instant::now(), None)),
+            ));
+            let body = Body::ready(body.into(), connection.clone());
+            Self::new(head, body, connection, Arc::from([]))
+        }
     }
 }

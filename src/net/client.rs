@@ -20,7 +20,7 @@ use super::outbody::{Moved, Sending};
 use super::pool::{Key, Pool, Sender};
 use crate::error::{Error, ErrorKind, Result};
 
-pub use super::dial::{Dialer, Stream};
+pub use super::dial::Dialer;
 pub use super::policy::{Patience, Policy};
 use super::target::Place;
 pub use super::target::Target;

@@ -82,11 +82,6 @@ impl Target {
         self.url.scheme() == "https"
     }
 
-    /// The URL as it is used.
-    pub fn as_str(&self) -> &str {
-        self.url.as_str()
-    }
-
     /// Reads a URL and judges its text.
     ///
     /// The parser is the browsers' one: it knows `127.1`, `0x7f000001` and full-width digits for

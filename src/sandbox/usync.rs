@@ -154,9 +154,7 @@ impl Network {
     /// The short name of an account's set of devices.
     pub(super) fn device_hash(&self, number: Number) -> String {
         let devices: Vec<_> = self.devices_of(number).map(Address::pn).collect();
-        MessageUtils::participant_list_hash(&devices)
-            .map(|hash| hash.to_string())
-            .unwrap_or_default()
+        MessageUtils::participant_list_hash(&devices).unwrap_or_default()
     }
 }
 

@@ -22,6 +22,7 @@ mod inbound;
 mod kill;
 mod kinds;
 mod legacy;
+mod licences;
 mod media;
 mod messages;
 mod operation;

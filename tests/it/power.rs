@@ -251,7 +251,7 @@ async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
 async fn a_second_process_on_the_same_folder_is_told_so() {
     let rig = Rig::new().await;
     let file = rig.config.data.join("warung.redb");
-    let error = store::Store::open(Disk::File(file.clone()), store::Options::default());
+    let error = store::Store::open(Disk::File(file), store::Options::default());
     let text = error.err().expect("refused").to_string();
     assert!(text.contains("warung.redb"), "{text}");
 }

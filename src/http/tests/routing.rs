@@ -100,8 +100,8 @@ async fn the_longest_prefix_that_has_the_route_answers() {
     async fn short(_: Request) -> Result<Reply> {
         Ok(Reply::text(StatusCode::OK, "short"))
     }
-    let keyed: Claim = |asked| asked.header("x-key").is_some();
-    let every: Claim = |_| true;
+    let keyed: super::super::route::Claim = |asked| asked.header("x-key").is_some();
+    let every: super::super::route::Claim = |_| true;
     let under = vec![Route::get("/a", short), Route::get("/v1/b", short)];
     let app = App::choosing(vec![
         (mount("/api", under), every),
