@@ -3,6 +3,7 @@
 #
 #   target/TARGET/release/warung           the program
 #   target/TARGET/release/warung-sandbox   with --sandbox: the same with the simulated WhatsApp network
+#   target/TARGET/release/manual/          with --sandbox: man pages and completions
 #
 # Without a TARGET it builds for this processor, with nothing but Rust and a C compiler. Other
 # targets need
@@ -56,6 +57,21 @@ judge() { # FILE
   printf '%s: %s bytes, static\n' "$1" "$(stat -c %s "$1")"
 }
 
+# `warung version` says of which commit it was built.
+WARUNG_BUILD_COMMIT=${WARUNG_BUILD_COMMIT-$(git rev-parse HEAD 2>/dev/null || true)}
+export WARUNG_BUILD_COMMIT
+
+# A sandbox build for this processor writes the manual, which is the same for all.
+manual() { # TARGET
+  local writer=$folder/$1/release/warung-sandbox
+  if [ "$1" != "$host" ]; then
+    cargo build --locked --profile sandbox --features sandbox
+    writer=$folder/sandbox/warung
+  fi
+  rm -rf "$folder/$1/release/manual"
+  "$writer" manual "$folder/$1/release/manual"
+}
+
 for target; do
   build "$target" --release
   judge "$folder/$target/release/warung"
@@ -63,4 +79,5 @@ for target; do
   build "$target" --profile sandbox --features sandbox
   cp "$folder/$target/sandbox/warung" "$folder/$target/release/warung-sandbox"
   judge "$folder/$target/release/warung-sandbox"
+  manual "$target"
 done

@@ -37,6 +37,8 @@ for pair; do
         "$folder/install.sh" "$root/packaging/systemd/warung.service" \
         "$root/packaging/debian/warung.toml" "$stage/$name/"
     cp -R "$root/LICENSES" "$root/packaging/cpanel" "$root/packaging/container" "$stage/$name/"
+    # What packaging/build.sh left beside the binary; a binary from elsewhere has none.
+    [ ! -d "$(dirname "$binary")/manual" ] || cp -R "$(dirname "$binary")/manual" "$stage/$name/"
     rm -f "$stage/$name/cpanel/.shellcheckrc"
     # Times, order and owners are fixed, so that the same binary makes the same file.
     tar -C "$stage" --create --sort name --format ustar --numeric-owner --owner 0 --group 0 \

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::terminal_qr;
 use crate::at_rest;
-use crate::config::Config;
+use crate::config::{Config, Legacy, Loaded};
 use crate::domain::media::folder;
 use crate::domain::vault::Vault;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ use crate::net::client::{Client, Outgoing, Policy};
 use crate::seal::Seal;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
-use crate::server::{Deps, Server, own_socket, store_file};
+use crate::server::{Deps, Server, judge, own_socket, store_file};
 use crate::store::{self, tables};
 use crate::systemd;
 
@@ -32,17 +32,9 @@ pub fn say(text: &str) {
 
 /// Writes an error to standard error.
 pub fn complain(error: &Error) {
-    let _ = writeln!(std::io::stderr(), "warung: {}", error.detail());
-}
-
-/// Name, version and what was built in.
-pub fn version() -> String {
-    let sandbox = if cfg!(feature = "sandbox") {
-        " (sandbox build)"
-    } else {
-        ""
-    };
-    format!("warung {}{sandbox}", env!("CARGO_PKG_VERSION"))
+    for line in error.detail().lines() {
+        let _ = writeln!(std::io::stderr(), "warung: {line}");
+    }
 }
 
 /// Runs the gateway until it is told to stop.
@@ -95,6 +87,27 @@ pub async fn network(config: Config) -> Result<()> {
     Ok(())
 }
 
+/// Warns of variables that begin like a setting's. They may hold anything: only names are told.
+pub fn warn_of_unknown_variables(loaded: &Loaded) {
+    for variable in &loaded.unknown_variables {
+        tracing::warn!(
+            variable,
+            "there is no such setting: the variable is ignored"
+        );
+    }
+}
+
+/// Says whether the gateway would start with these settings; that they are permitted was found when
+/// they were read.
+pub fn check_settings(loaded: &Loaded) -> Result<()> {
+    judge(&loaded.config).map_err(|error| loaded.located(error))?;
+    for variable in &loaded.unknown_variables {
+        say(&format!("{variable} is ignored: there is no such setting"));
+    }
+    say("the settings are in order");
+    Ok(())
+}
+
 /// Tells the newcomer the key that was made, and warns of what is open.
 fn greet(server: &Server) {
     let config = server.gateway().config();
@@ -109,7 +122,7 @@ fn greet(server: &Server) {
             say(&format!("  {key}"));
         }
     }
-    if config.legacy == crate::config::Legacy::Open {
+    if config.legacy == Legacy::Open {
         tracing::warn!("legacy = open: whoever reaches the port can send from every session");
     }
     if config.webhook_url.is_some() && config.webhook_secret.is_none() {
@@ -315,7 +328,7 @@ impl Running {
         allow.extend(address.map(|address| address.ip().to_string()));
         let policy = Policy::new(&allow, &config.dns_servers)?.with_loopback(true);
         let key = match &config.master_key {
-            Some(key) => key.clone(),
+            Some(key) => key.to_string(),
             None => std::fs::read_to_string(config.data.join("master.key")).unwrap_or_default(),
         };
         // The socket that strangers do not reach comes first; it lies there while a gateway runs.

@@ -16,8 +16,11 @@ pub mod config;
 pub mod error;
 pub mod licences;
 pub mod logging;
+#[cfg(feature = "sandbox")]
+pub mod manual;
 pub mod memory;
 pub mod self_check;
+pub mod version;
 
 #[cfg(not(feature = "sandbox"))]
 mod api;

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use warung::config::{Command, Config, USAGE};
+use warung::config::{self, Command, Loaded, Settings};
 use warung::error::Result;
-use warung::{commands, logging};
+use warung::{commands, logging, version};
 
 fn main() -> ExitCode {
     tune_allocator();
     warung::memory::give_back_with(trim);
-    let (command, config) = match Config::load(std::env::args_os().skip(1)) {
+    let loaded = match config::load(std::env::args_os().skip(1)) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
-    logging::start(&config.log);
+    let config = &loaded.config;
+    let journal = config.journal_stream.as_deref();
+    logging::start(config.log.into(), config.log_format, journal);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
         .max_blocking_threads(16)
@@ -21,15 +23,17 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime
-            .block_on(run(command, config))
-            .unwrap_or_else(|e| fail(&e)),
+        Ok(runtime) => runtime.block_on(run(loaded)).unwrap_or_else(|e| fail(&e)),
         Err(error) => fail(&warung::error::Error::internal(error)),
     }
 }
 
-async fn run(command: Command, config: Config) -> Result<ExitCode> {
-    match command {
+async fn run(loaded: Loaded) -> Result<ExitCode> {
+    if loaded.command.serves() {
+        commands::warn_of_unknown_variables(&loaded);
+    }
+    let config = loaded.config.clone();
+    match loaded.command.clone() {
         Command::Serve => commands::serve(config).await?,
         #[cfg(feature = "sandbox")]
         Command::Sandbox => commands::sandbox(config).await?,
@@ -39,17 +43,26 @@ async fn run(command: Command, config: Config) -> Result<ExitCode> {
         Command::Sandbox | Command::Network => {
             unreachable!("refused when the settings were checked")
         }
+        #[cfg(feature = "sandbox")]
+        Command::Manual { folder } => warung::manual::write(&folder)?,
         Command::Check => return commands::check(&config),
-        Command::Pair(session) => commands::pair(&config, &session).await?,
-        Command::Backup(file) => commands::backup(&config, &file).await?,
-        Command::Restore(file) => commands::restore(&config, &file)?,
+        Command::Pair { session } => commands::pair(&config, &session).await?,
+        Command::Backup { file } => commands::backup(&config, &file).await?,
+        Command::Restore { file } => commands::restore(&config, &file)?,
         Command::Healthcheck => commands::healthcheck(&config).await?,
-        Command::SelfCheck(url) => {
+        Command::SelfCheck { url } => {
             let works = warung::self_check::run(&config, url.as_deref()).await?;
             return Ok(ExitCode::from(u8::from(!works)));
         }
-        Command::Help => commands::say(USAGE),
-        Command::Version => commands::say(&commands::version()),
+        Command::Config(Settings::Check) => commands::check_settings(&loaded)?,
+        Command::Config(Settings::Show) => commands::say(&loaded.show()?),
+        Command::Version { json: false } => commands::say(&version::details()),
+        Command::Version { json: true } => commands::say(&version::json().to_string()),
+        Command::Licenses => {
+            let source = config.source_url.as_deref();
+            commands::say(&warung::licences::notices(source));
+        }
+        Command::Print(text) => commands::say(&text),
     }
     Ok(ExitCode::SUCCESS)
 }

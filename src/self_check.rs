@@ -18,6 +18,7 @@ use crate::net::client::{Client, Dialer, OutBody, Outgoing};
 use crate::server::{Policies, refuse_lost_key, store_file};
 use crate::store;
 use crate::time::{Clock, Timestamp};
+use crate::version;
 
 /// Less free space than this will not last, and less than that not for a day.
 const SPACE_LOW: u64 = 500 << 20;
@@ -69,7 +70,7 @@ pub async fn run(config: &Config, url: Option<&str>) -> Result<bool> {
         works &= mark != Mark::Bad;
         commands::say(&format!("{mark_word:<5}{about:<9}{text}"));
     };
-    tell(good("program", commands::version()));
+    tell(good("program", version::line()));
     tell(data_folder(config));
     tell(disk_space(&config.data));
     tell(memory(Path::new("/proc/meminfo")));

@@ -91,7 +91,7 @@ impl Server {
         let key = at_rest::key_of(&config, &deps.ids)?;
         let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
         let (master_key, made_master_key) = match &config.master_key {
-            Some(key) => (key.clone(), false),
+            Some(key) => (key.to_string(), false),
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
         };
         let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
@@ -133,12 +133,7 @@ impl Server {
             endpoint,
             config,
         })?;
-        if let Some(url) = &gateway.config().webhook_url {
-            gateway
-                .webhook_client()
-                .check_url(url)
-                .map_err(|e| Error::invalid(format!("setting webhook_url: {}", e.detail())))?;
-        }
+        check_webhook_url(gateway.config(), gateway.webhook_client())?;
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
         let metrics = Arc::new(Metrics::default());
@@ -277,6 +272,20 @@ impl Policies {
             whatsapp: base.with_loopback(config.whatsapp_url.is_some()),
         })
     }
+}
+
+/// Finds what a start would refuse of the settings. Nothing is started or made.
+pub(crate) fn judge(config: &Config) -> Result<()> {
+    let policies = Policies::of(config)?;
+    check_webhook_url(config, &Client::new(policies.webhooks)?)
+}
+
+fn check_webhook_url(config: &Config, client: &Client) -> Result<()> {
+    let Some(url) = &config.webhook_url else {
+        return Ok(());
+    };
+    let wrong = |e: Error| Error::invalid(format!("setting webhook_url: {}", e.detail()));
+    client.check_url(url).map(drop).map_err(wrong)
 }
 
 /// The store's file in the data folder.

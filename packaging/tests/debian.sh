@@ -58,6 +58,7 @@ case $("$1" --version) in *sandbox*) die "a sandbox build does not serve WhatsAp
 
 # A target folder of its own: the program under test is packed, whatever was built before.
 mkdir -p "$work/target/release" && cp "$1" "$work/target/release/warung"
+cp -R "$(dirname "$1")/manual" "$work/target/release/" || die "packaging/build.sh left no manual"
 for revision in 1 2; do
     (cd "$root" && CARGO_TARGET_DIR=$work/target "$cargo_deb" --no-build --no-strip --fast \
         --deb-revision $revision --output "$work/warung-$revision.deb") >"$work/log" 2>&1 || die "cargo-deb fails"
@@ -70,6 +71,9 @@ field() { dpkg-deb --field "$deb" "$1"; }
 dpkg-deb --fsys-tarfile "$deb" | tar -tvf - | awk '$1 !~ /^d/ {print $1, $2, $6}' | sort >"$work/list"
 sort >"$work/expected" <<'LIST'
 -rw-r--r-- 0/0 ./etc/warung/warung.toml
+-rw-r--r-- 0/0 ./usr/share/bash-completion/completions/warung
+-rw-r--r-- 0/0 ./usr/share/fish/vendor_completions.d/warung.fish
+-rw-r--r-- 0/0 ./usr/share/zsh/vendor-completions/_warung
 -rw-r--r-- 0/0 ./usr/lib/systemd/system/warung.service
 -rw-r--r-- 0/0 ./usr/share/doc/warung/AGPL-3.0-only.txt
 -rw-r--r-- 0/0 ./usr/share/doc/warung/CHANGELOG.md
@@ -80,6 +84,9 @@ sort >"$work/expected" <<'LIST'
 -rw-r--r-- 0/0 ./usr/share/doc/warung/copyright
 -rwxr-xr-x 0/0 ./usr/bin/warung
 LIST
+for page in "$work"/target/release/manual/*.1; do
+    echo "-rw-r--r-- 0/0 ./usr/share/man/man1/$(basename "$page").gz"
+done | sort -o "$work/expected" - "$work/expected"
 diff "$work/expected" "$work/list" >"$work/log" || die "other files than expected"
 dpkg-deb --fsys-tarfile "$deb" | tar -xOf - ./usr/share/doc/warung/copyright | grep -x 'License: AGPL-3.0-only' >/dev/null ||
     die "the copyright file does not name the licence of the program"
@@ -151,6 +158,7 @@ run dpkg-query --show --showformat '${Conffiles}' warung | grep -q $config || di
 [ "$(run warung --version)" = "$("$1" --version)" ] || die "another version"
 ok "chroot: dpkg -i installs program, settings and the enabled unit, and says where the key is"
 
+run warung config check --config $config >"$work/log" 2>&1 || die "the settings are not in order"
 # Every setting that is shown commented out is a real one with its default.
 sed 's/^# \([a-z_]* = \)/\1/' "$debian$config" >"$work/all.toml"
 [ "$(grep -c '^[a-z_]* = ' "$work/all.toml")" -ge 15 ] || die "the settings are not shown"

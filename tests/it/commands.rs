@@ -157,6 +157,7 @@ async fn mistakes_end_with_a_sentence() {
     let data = folder.path().join("data");
     for (words, part) in [
         (&["fly"][..], "unknown command"),
+        (&["serve", "--ack-timeout", "0"], "from 1 to 300"),
         (&["serve"], "sandbox build"),
         (
             &["serve", "--whatsapp-url", "wss://web.whatsapp.com/ws/chat"],
@@ -280,4 +281,219 @@ async fn folders_of_the_gateway_are_closed_to_others() {
     made.expect(200);
     assert_eq!(mode(&data.join("backups")), 0o700);
     assert_eq!(mode(&data.join("own.sock")), 0o600);
+}
+
+/// Runs a command; answers success, what it printed, and what it complained of.
+async fn asked(command: &mut Command) -> (bool, String, String) {
+    let output = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    let output = output.expect("in time").expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_checked_and_shown_without_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(place(name), text).expect("written");
+    let (file, data) = (place("warung.toml"), place("data"));
+    let config = |word: &'static str| {
+        let mut command = Command::new(program());
+        command.args(["config", word, "--config", &file, "--data", &data]);
+        command.env("WARUNG_PORT", "tcp://10.0.0.1:3000");
+        command
+    };
+    write("key", "0123456789abcdef\n");
+    write("warung.toml", "max_sessions = 7\n");
+    let mut check = config("check");
+    let (good, said, _) = asked(check.env("WARUNG_MASTER_KEY_FILE", place("key"))).await;
+    assert!(good && said.contains("in order"), "{said}");
+    assert!(
+        said.contains("WARUNG_PORT ") && !said.contains("tcp"),
+        "{said}"
+    );
+    let mut show = config("show");
+    let (good, said, _) = asked(show.env("WARUNG_MASTER_KEY_FILE", place("key"))).await;
+    assert!(good && !said.contains("0123456789abcdef"), "{said}");
+    for line in [
+        format!("max_sessions = 7  # {file}:1"),
+        format!("data = {data:?}  # --data"),
+        "# master_key is hidden  # WARUNG_MASTER_KEY_FILE".into(),
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    // What only a start would find is found too, and its place.
+    for (text, words) in [
+        ("ack_timeout = 0", "setting ack_timeout ("),
+        ("# roots\ntrusted_roots = \"none.pem\"", ":2): none.pem"),
+        (
+            "webhook_url = \"http://10.0.0.1/\"",
+            "setting webhook_url (",
+        ),
+    ] {
+        write("warung.toml", text);
+        let (good, _, complaint) = asked(&mut config("check")).await;
+        assert!(!good, "{text}");
+        assert!(
+            complaint.contains(words) && complaint.contains(&file),
+            "{complaint}"
+        );
+    }
+    assert!(!Path::new(&data).exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_says_what_it_is_whatever_the_settings_are() {
+    let ask = |words: &'static [&'static str]| async move {
+        let mut command = Command::new(program());
+        asked(command.args(words).env("WARUNG_ACK_TIMEOUT", "0")).await
+    };
+    let (good, line, _) = ask(&["--version"]).await;
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(good, "{line}");
+    assert_eq!(line, format!("warung {version} (sandbox build)\n"));
+    let (good, json, _) = ask(&["version", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(good && json["version"] == version, "{json}");
+    assert_eq!(json["features"], json!(["sandbox"]));
+    assert!(json.get("commit").is_some() && json["libc"].is_string() && json["target"].is_string());
+    let (good, details, _) = ask(&["version"]).await;
+    assert!(good && details.contains("libc: "), "{details}");
+    assert!(details.contains("AGPL-3.0-only"), "{details}");
+    let mut licenses = Command::new(program());
+    let place = "https://example.org/changed";
+    let (good, notices, _) = asked(licenses.args(["licenses", "--source-url", place])).await;
+    assert!(good && notices.contains(place), "the offer of the source");
+    assert!(notices.contains("GNU AFFERO GENERAL PUBLIC LICENSE"));
+    assert!(ask(&["serve", "--help"]).await.1.contains("--ack-timeout"));
+    assert!(!ask(&["check"]).await.0, "the settings are wrong");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_tells_of_a_release() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manual = folder.path().join("manual");
+    let (good, _, complaint) = asked(Command::new(program()).arg("manual").arg(&manual)).await;
+    assert!(good, "{complaint}");
+    let page = |name: &str| std::fs::read_to_string(manual.join(name)).expect(name);
+    let serve = page("warung-serve.1").replace("\\-", "-");
+    for setting in warung::config::Config::settings().get_arguments() {
+        let flag = format!("--{}", setting.get_long().expect("a flag"));
+        let there = serve.contains(&flag);
+        assert_eq!(there, flag != "--whatsapp-url", "{flag}");
+        assert!(!there || page("warung.bash").contains(&flag), "{flag}");
+    }
+    for name in ["warung.1", "warung.bash", "_warung", "warung.fish"] {
+        let text = page(name);
+        assert!(text.contains("healthcheck"), "{name}");
+        for foreign in ["sandbox", "network ", "manual", "whatsapp-url"] {
+            assert!(!text.contains(foreign), "{name}: {foreign}");
+        }
+    }
+    assert!(!manual.join("warung-sandbox.1").exists());
+}
+
+/// Runs the sandbox with a log in a file until a message was sent; answers the log.
+async fn log_of_a_message(format: &str, journal: bool) -> String {
+    use std::os::unix::fs::MetadataExt;
+    const NUMBER: &str = "6281299999802";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("log");
+    let log = std::fs::File::create(&file).expect("a file");
+    let mut command = Command::new(program());
+    command
+        .args(["sandbox", "--listen", "127.0.0.1:0", "--log", "debug"])
+        .args(["--log-format", format, "--data"])
+        .arg(folder.path().join("data"))
+        .env("WARUNG_MASTER_KEY", crate::support::MASTER)
+        .env("WARUNG_WEBHOOK_SECRET", "a secret of the webhook")
+        .env("WARUNG_SERVICE_HOST", "10.1.2.3")
+        .env_remove("JOURNAL_STREAM");
+    let known = log.metadata().expect("a file");
+    // The number of another file says nothing of ours.
+    let inode = known.ino() + u64::from(!journal);
+    command.env("JOURNAL_STREAM", format!("{}:{inode}", known.dev()));
+    let child = command
+        .stderr(log)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = child.spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line = lines.next_line().await.expect("readable").expect("a line");
+    let addr = line.strip_prefix("listening on http://").expect("where");
+    let addr = addr.parse().expect("an address");
+    let made = Call::new(addr, "POST", "/api/v1/sessions").master();
+    let made = made.json(&json!({ "sessionId": "shop" })).send().await;
+    let token = made.expect(201)["token"].as_str().map(str::to_owned);
+    let scan = Call::new(addr, "POST", "/sandbox/scan").json(&json!({ "sessionId": "shop" }));
+    assert_eq!(scan.send().await.status, 200);
+    let message = json!({ "to": NUMBER, "type": "text", "text": { "body": "words of people" } });
+    eventually("it is sent", || async {
+        let sent = Call::new(addr, "POST", "/api/v1/messages?sessionId=shop");
+        let sent = sent.master().json(&message).send().await;
+        (sent.status == 200 && sent.json()[0]["status"] == "success").then_some(())
+    })
+    .await;
+    child.kill().await.expect("killed");
+    let log = std::fs::read_to_string(&file).expect("text");
+    let token = token.expect("a token");
+    for secret in [
+        crate::support::MASTER,
+        "a secret of the webhook",
+        "10.1.2.3",
+        "words of people",
+        NUMBER,
+        &token,
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
+    log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_text_keeps_secrets_and_names_strange_variables_once() {
+    let log = log_of_a_message("text", false).await;
+    let warned: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("WARUNG_SERVICE_HOST"))
+        .collect();
+    assert_eq!(warned.len(), 1, "{log}");
+    assert!(warned[0].contains(" WARN "), "{log}");
+    assert!(log.lines().all(|line| !line.starts_with('<')), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_json_keeps_secrets_and_is_json() {
+    let log = log_of_a_message("json", false).await;
+    let mut levels = std::collections::BTreeSet::new();
+    for line in log.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(
+            row["timestamp"].is_string() && row["message"].is_string(),
+            "{row}"
+        );
+        levels.insert(row["level"].as_str().expect("a level").to_owned());
+    }
+    assert!(levels.contains("INFO") && levels.contains("WARN"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_the_journal_tells_priorities() {
+    for format in ["text", "json"] {
+        let log = log_of_a_message(format, true).await;
+        for line in log.lines() {
+            assert!(
+                line.starts_with('<') && line[2..].starts_with('>'),
+                "{line}"
+            );
+        }
+        let warned = log
+            .lines()
+            .find(|line| line.contains("WARUNG_SERVICE_HOST"));
+        assert!(warned.is_some_and(|line| line.starts_with("<4>")), "{log}");
+    }
 }

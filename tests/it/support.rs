@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
-use warung::config::Config;
+use warung::config::{Config, LogFormat};
 use warung::domain::event::{ContactOptOut, Event, EventData};
 use warung::sandbox::Sandbox;
 use warung::server::{Deps, Server};
@@ -382,7 +382,8 @@ impl Rig {
 )]
 fn start_log() {
     if let Ok(level) = std::env::var("WARUNG_TEST_LOG") {
-        warung::logging::start(&level);
+        let level = level.parse().expect("a level");
+        warung::logging::start(level, LogFormat::Text, None);
     }
 }
 

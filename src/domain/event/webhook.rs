@@ -236,7 +236,7 @@ impl Gateway {
     /// The secret that signs deliveries of this webhook.
     pub fn webhook_secret(&self, number: SessionNumber, hook: &Webhook) -> Result<Option<String>> {
         if hook.secret.is_empty() {
-            return Ok(self.config.webhook_secret.clone());
+            return Ok(self.config.webhook_secret.as_deref().map(str::to_owned));
         }
         self.vault
             .open(&secret_purpose(number), &hook.secret)

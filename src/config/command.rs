@@ -1,0 +1,215 @@
+//! The command line: commands, and the settings as flags of all of them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
+
+use super::{Config, Given, Origin};
+use crate::error::{Error, Result};
+use crate::version;
+
+/// What the program is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the gateway (this is the default).
+    Serve,
+    /// Show a session's QR code here until it is scanned.
+    Pair {
+        /// The session's name.
+        session: String,
+    },
+    /// Verify the store; exit 1 when something is wrong.
+    Check,
+    /// Write a consistent copy of store and files, sealed under secret.key.
+    Backup {
+        /// Where to; the files go to FILE.media.
+        file: PathBuf,
+    },
+    /// Make a store of a backup, in a data folder that holds only its secret.key.
+    Restore {
+        /// What `warung backup` wrote.
+        file: PathBuf,
+    },
+    /// Exit 0 when the running gateway answers.
+    Healthcheck,
+    /// Tell what this host lacks, and whether a URL can be reached.
+    SelfCheck {
+        /// A webhook's, say; nothing is sent to it.
+        url: Option<String>,
+    },
+    /// Check or show the settings.
+    #[command(subcommand)]
+    Config(Settings),
+    /// Tell what this program is and what it was built of.
+    Version {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all licences and notices, and where the source is.
+    Licenses,
+    /// Run the gateway on a simulated WhatsApp network.
+    #[command(hide = !cfg!(feature = "sandbox"))]
+    Sandbox,
+    /// Run only the simulated WhatsApp network.
+    #[command(hide = !cfg!(feature = "sandbox"))]
+    Network,
+    /// Write completions and man pages of the release into a folder.
+    // Here, because a release is packed on a machine that may not be able to run it, while its
+    // sandbox build is made beside it, and what writes them stays out of the release.
+    #[cfg(feature = "sandbox")]
+    #[command(hide = true)]
+    Manual {
+        /// It is made.
+        folder: PathBuf,
+    },
+    /// Print this: a help text.
+    #[command(skip)]
+    Print(String),
+}
+
+/// What to do with the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Settings {
+    /// Exit 0 when the gateway would start with these settings, 1 and why when it would not.
+    Check,
+    /// Print the settings as they hold now, as TOML, and where each comes from.
+    Show,
+}
+
+impl Command {
+    /// Whether it serves until it is told to stop.
+    pub fn serves(&self) -> bool {
+        matches!(self, Self::Serve | Self::Sandbox | Self::Network)
+    }
+
+    /// Whether it needs no settings, and works when they are wrong.
+    pub(super) fn is_about_the_program(&self) -> bool {
+        match self {
+            #[cfg(feature = "sandbox")]
+            Self::Manual { .. } => true,
+            Self::Version { .. } | Self::Print(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The settings that each command's help shows. All of them at each command would be a wall: `warung
+/// serve --help` shows it once.
+const EVERYWHERE: [&str; 3] = ["listen", "data", "log"];
+
+const MORE: &str = "All settings are flags of every command; `warung serve --help` shows them.";
+
+/// The name of a setting in the environment.
+pub(super) fn variable(name: &str) -> String {
+    format!("WARUNG_{}", name.to_uppercase())
+}
+
+/// A setting as a flag. Its value is judged later, with those of other places, by one set of words
+/// that does not repeat a secret.
+fn flag(setting: &Arg) -> Arg {
+    let name = setting.get_id().as_str();
+    let help = setting.get_help().map(ToString::to_string);
+    let help = format!("{} [env: {}]", help.unwrap_or_default(), variable(name));
+    let flag = setting.clone().help(help).long_help(None::<&str>);
+    let flag = flag.value_parser(clap::value_parser!(String));
+    // Underscores, as in the file, were always understood.
+    let flag = match name.contains('_') {
+        true => flag.alias(setting.get_id().clone()),
+        false => flag,
+    };
+    let empty = setting
+        .get_default_values()
+        .iter()
+        .all(|value| value.is_empty());
+    flag.hide_default_value(empty).allow_hyphen_values(true)
+}
+
+/// The whole command line.
+pub fn command_line() -> clap::Command {
+    let settings = Config::settings();
+    let file = Arg::new("config").long("config").value_name("FILE");
+    let file = file.help("Settings in TOML [env: WARUNG_CONFIG]");
+    let short = |setting| {
+        let flag = flag(setting).global(true);
+        let shown = EVERYWHERE.contains(&setting.get_id().as_str());
+        if shown { flag } else { flag.hide(true) }
+    };
+    let long = settings.get_arguments().map(flag);
+    let root = clap::Command::new("warung")
+        .version(version::version())
+        .propagate_version(true)
+        .arg(file.allow_hyphen_values(true).global(true))
+        .args(settings.get_arguments().map(short))
+        .args_override_self(true)
+        .after_help(MORE);
+    let root = Command::augment_subcommands(root).about("A WhatsApp gateway in one file");
+    root.mut_subcommand("serve", |serve| {
+        serve.args(long).after_help(
+            "Defaults, then the file, then the environment, then flags. In the file a setting is called\n\
+             max_sessions, say. A secret can also be read from a file that WARUNG_MASTER_KEY_FILE or\n\
+             WARUNG_WEBHOOK_SECRET_FILE names.",
+        )
+    })
+}
+
+/// What was asked for, the settings that are given as flags, and the file that is named.
+pub(super) fn read(
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<(Command, Vec<Given>, Option<String>)> {
+    let args = std::iter::once("warung".into()).chain(args);
+    let found = match command_line().try_get_matches_from(args) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            return Ok((Command::Print(version::line()), Vec::new(), None));
+        }
+        Err(error) if !error.use_stderr() => {
+            let text = error.render().to_string();
+            return Ok((Command::Print(text), Vec::new(), None));
+        }
+        Err(error) => return Err(explain(&error)),
+    };
+    let command = match found.subcommand_name() {
+        None => Command::Serve,
+        Some(_) => Command::from_arg_matches(&found).map_err(|error| explain(&error))?,
+    };
+    let settings = Config::settings();
+    let names = settings.get_arguments().map(|arg| arg.get_id().as_str());
+    let given = names.filter_map(|name| {
+        Some(Given {
+            name: name.to_owned(),
+            value: on_command_line(&found, name)?,
+            origin: Origin::Flag(format!("--{}", name.replace('_', "-"))),
+        })
+    });
+    Ok((command, given.collect(), on_command_line(&found, "config")))
+}
+
+fn on_command_line(found: &ArgMatches, name: &str) -> Option<String> {
+    let said = found.value_source(name) == Some(ValueSource::CommandLine);
+    said.then(|| found.get_one::<String>(name).cloned())
+        .flatten()
+}
+
+/// One sentence for a command line that is not understood.
+fn explain(error: &clap::Error) -> Error {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::invalid("warung config needs check or show; see warung config --help");
+    }
+    let text = error.render().to_string();
+    // Behind it come usage and advice, in paragraphs.
+    let problem = text.trim_start_matches("error: ").split("\n\n").next();
+    let words: Vec<&str> = problem.unwrap_or_default().split_whitespace().collect();
+    let mut said = words.join(" ");
+    if let Some(word) = error.get(ContextKind::InvalidSubcommand) {
+        said = format!("unknown command: {word}");
+    }
+    let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    if let Some(meant) = meant.into_iter().find_map(|kind| error.get(kind)) {
+        said = format!("{said}; did you mean {meant}?");
+    }
+    Error::invalid(format!("{said}; see warung --help"))
+}
