@@ -314,7 +314,7 @@ fn paths_in(code: &str) -> Vec<Names> {
     let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
     let ours = words.filter(|word| {
         let begins = |with: &&str| word.starts_with(*with);
-        ["crate::", "super::", "self::"].iter().any(|w| begins(w))
+        ["crate::", "super::", "self::"].iter().any(begins)
     });
     let names = |word: &str| word.split("::").map(str::to_owned).collect();
     ours.map(names).collect()
