@@ -303,7 +303,7 @@ fn webp<R: Read + Seek>(reader: &mut Reader<R>) -> Result<VecDeque<Piece>> {
         }
         at = end;
     }
-    let mut flags = header.clone().unwrap_or_default();
+    let mut flags = header.unwrap_or_default();
     if let Some(flags) = flags.get_mut(8) {
         let turned = orientation.map_or(0, |()| *flags & WEBP_EXIF);
         *flags = *flags & !(WEBP_EXIF | WEBP_XMP) | turned;
