@@ -7,7 +7,8 @@ use rust_embed::RustEmbed;
 use super::route;
 use crate::domain::Gateway;
 use crate::error::{Error, Result};
-use crate::http::{Method, Reply, Request, Route, assets};
+use crate::http::{Method, Reply, Request, Route, StatusCode, assets};
+use crate::licences;
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]
@@ -18,6 +19,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
         route(gateway, Method::GET, "/", page),
         route(gateway, Method::GET, "/docs", page),
         route(gateway, Method::GET, "/favicon.ico", icon),
+        route(gateway, Method::GET, "/source", source),
     ]
 }
 
@@ -27,6 +29,12 @@ async fn page(_: Arc<Gateway>, request: Request) -> Result<Reply> {
 
 async fn icon(_: Arc<Gateway>, request: Request) -> Result<Reply> {
     file("favicon.svg", &request)
+}
+
+/// The licence, and where the source is: the offer that section 13 of the AGPL asks for. `/` links to it.
+async fn source(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
+    let offer = licences::source_offer(gateway.config().source_url.as_deref());
+    Ok(Reply::text(StatusCode::OK, offer))
 }
 
 fn file(name: &str, request: &Request) -> Result<Reply> {

@@ -414,7 +414,8 @@ async fn the_check_finds_what_is_wrong() {
             tx.put(WA_EXPIRY, key, "");
             tx.put(WA, Key::new().u32(1).u8(2).tail("row"), [1]);
             tx.put(OUTBOX, Key::new().u32(1).tail("3EB0"), "");
-            tx.put(MESSAGES, Key::new().u32(1).text("3EB0")?.text("chat")?, [1]);
+            let message = Key::new().u32(1).text("3EB0")?.text("chat")?;
+            tx.put(MESSAGES, message, *b"\x01{\"at\":0}");
             queue::enqueue(tx, 3, b"lane", queue::Order::Fifo, Default::default(), b"x")?;
             Ok(())
         })

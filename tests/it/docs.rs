@@ -211,3 +211,18 @@ fn the_page_tells_what_is_delivered_of_every_event() {
     let real = deliveries.iter().find(same).expect("one like the example");
     assert_eq!(keys(&real["data"]), usual);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_served_is_told_where_the_source_is() {
+    let place = "https://example.org/warung.tar.xz";
+    let rig = Rig::with(|config| config.source_url = Some(place.to_owned())).await;
+    let page = rig.get("/").send().await;
+    assert!(page.body.contains("href=\"/source\""));
+    let offer = rig.get("/source").send().await;
+    assert!(offer.headers["content-type"].starts_with("text/plain"));
+    assert!(
+        offer.body.contains("Affero") && offer.body.contains(place),
+        "{}",
+        offer.body
+    );
+}
