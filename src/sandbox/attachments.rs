@@ -263,7 +263,7 @@ impl Network {
         let sum: [u8; 32] = Sha256::digest(&plain).into();
         let found = Finding {
             size: plain.len() as u64,
-            sha256: hex::encode(&sum),
+            sha256: hex::encode(sum),
             decoded: picture::look(&plain),
         };
         let mut findings = self.findings.lock();

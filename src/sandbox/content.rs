@@ -248,7 +248,7 @@ fn file(
         kind,
         mimetype: mimetype.clone(),
         size,
-        sha256: sha256.as_deref().map(|sum| hex::encode(sum)),
+        sha256: sha256.as_deref().map(hex::encode),
         ..Default::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Misfortunes on demand: cut connections, lost answers, refusals, bans.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -213,6 +213,8 @@ pub(super) struct Faults {
     /// Whether there is any; most of the time there is none.
     any: AtomicBool,
     active: Mutex<Vec<Active>>,
+    /// How many were ordered so far: the id of the last.
+    ordered: AtomicU64,
     /// Told when they are taken back: what was only late comes at once then.
     cleared: Arc<Notify>,
 }
@@ -522,7 +524,6 @@ impl Ban {
 impl Network {
     /// Orders a misfortune; answers the id by which it can be taken back.
     pub fn order_fault(&self, fault: Fault) -> Result<u64> {
-        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let phone = fault
             .phone
             .as_deref()
@@ -542,7 +543,7 @@ impl Network {
         if fault.count == Some(0) {
             return Err(Error::invalid("a fault that never happens is none"));
         }
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = self.faults.ordered.fetch_add(1, Ordering::Relaxed) + 1;
         let shown = ActiveFault {
             id,
             hits: 0,

@@ -296,7 +296,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let error = Store::open(Disk::File(path.clone()), Options::default())
+    let error = Store::open(Disk::File(path), Options::default())
         .err()
         .unwrap();
     assert!(error.detail().contains("is not a store"), "{error}");
@@ -519,11 +519,13 @@ async fn who_writes_when_the_queue_is_full_waits() {
 
 /// Puts rows of 4 KiB: `count` of them from `first` on.
 async fn put_many(store: &Store, first: u32, count: u32) {
+    let row = format!("\x01{{\"at\":0,\"text\":\"{}\"}}", "a".repeat(4096));
     for page in (first..first + count).step_by(200) {
+        let row = row.clone().into_bytes();
         let write = store.write(Durability::Lazy, move |tx| {
             for n in page..(page + 200).min(first + count) {
                 let key = Key::new().u32(1).text(&format!("{n:08}"))?.text("chat")?;
-                tx.put(MESSAGES, key, vec![1; 4096]);
+                tx.put(MESSAGES, key, row.clone());
             }
             Ok(())
         });

@@ -217,12 +217,10 @@ async fn whoever_is_served_is_told_where_the_source_is() {
     let place = "https://example.org/warung.tar.xz";
     let rig = Rig::with(|config| config.source_url = Some(place.to_owned())).await;
     let page = rig.get("/").send().await;
-    assert!(page.body.contains("href=\"/source\""));
+    let page = String::from_utf8_lossy(&page.body);
+    assert!(page.contains("href=\"/source\""));
     let offer = rig.get("/source").send().await;
     assert!(offer.headers["content-type"].starts_with("text/plain"));
-    assert!(
-        offer.body.contains("Affero") && offer.body.contains(place),
-        "{}",
-        offer.body
-    );
+    let offer = String::from_utf8_lossy(&offer.body);
+    assert!(offer.contains("Affero") && offer.contains(place), "{offer}");
 }

@@ -94,7 +94,7 @@ impl Gateway {
             self.start_in_background(&session);
             return Ok((session, false));
         }
-        if self.sessions.len() >= self.config.max_sessions {
+        if self.sessions.count() >= self.config.max_sessions {
             let max = self.config.max_sessions;
             return Err(Error::invalid(format!(
                 "Maximum active session limit reached ({max})"

@@ -34,7 +34,7 @@ impl Sessions {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.read().by_id.len()
     }
 

@@ -21,7 +21,7 @@ async fn a_phone_opens_the_picture_that_a_client_sends() {
         .upload(picture.clone(), MediaType::Image, UploadOptions::new())
         .await
         .expect("left");
-    let sum = hex::encode(&left.file_sha256);
+    let sum = hex::encode(left.file_sha256);
     let options = ImageOptions {
         caption: Some("Menu".to_owned()),
         ..ImageOptions::default()
