@@ -81,7 +81,7 @@ impl Gateway {
 
     /// Asks a group that was never asked before after how long its messages disappear.
     pub(super) async fn ask_group_timer(&self, session: &Session, group: &Jid) -> Option<Timer> {
-        let seconds = session.link()?.group_timer(group).await.ok()?;
+        let seconds = session.paired_link()?.group_timer(group).await.ok()?;
         // Whatever is told of it later is newer.
         let timer = Timer {
             seconds: seconds.unwrap_or_default(),

@@ -317,7 +317,7 @@ impl Gateway {
             Mentions::All if !to.is_group() => {
                 Err(Error::invalid("Mentioning all works in groups only"))
             }
-            Mentions::All => match session.link() {
+            Mentions::All => match session.paired_link() {
                 Some(link) => link.group_members(to).await,
                 None => Err(not_connected(session)),
             },

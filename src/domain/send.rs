@@ -375,7 +375,7 @@ impl Gateway {
         if session.is_connected() {
             return true;
         }
-        let on_its_way = session.link().is_some() && session.status().paired;
+        let on_its_way = session.paired_link().is_some();
         let connected = |status: &super::session::Status| status.state == State::Connected;
         on_its_way && session.wait_until(RECONNECT_PATIENCE, connected).await
     }
@@ -542,7 +542,7 @@ impl Gateway {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let back = |s: &super::session::Status| s.state == State::Connected;
-            if session.link().is_none() || !session.wait_until(left, back).await {
+            if session.paired_link().is_none() || !session.wait_until(left, back).await {
                 return;
             }
             if session.logins() == login {
@@ -587,7 +587,9 @@ impl Gateway {
                     .flatten();
             }
             for index in chat {
-                let Some(link) = session.link() else { break };
+                let Some(link) = session.paired_link() else {
+                    break;
+                };
                 let job = &jobs[index];
                 let file = job.file.as_ref().map(|uploaded| &uploaded.file);
                 let write = link.write(&job.id, &job.to, &job.what, file, timer);

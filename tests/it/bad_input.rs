@@ -409,6 +409,7 @@ async fn no_body_is_read_for_somebody_without_a_credential() {
         "GET /",
         "GET /docs",
         "GET /favicon.ico",
+        "GET /source",
         "GET /health",
         "GET /ready",
         "GET /api/v1/sessions",

@@ -216,7 +216,7 @@ impl Gateway {
         if !live.campaign.settings.check_numbers {
             return Ok(turns);
         }
-        let Some(link) = session.link() else {
+        let Some(link) = session.paired_link() else {
             return Ok(turns);
         };
         let people: Vec<Jid> = turns
@@ -288,7 +288,7 @@ impl Gateway {
     }
 
     async fn type_first(&self, session: &Session, jobs: &[Job]) {
-        let (Some(link), Some(job)) = (session.link(), jobs.first()) else {
+        let (Some(link), Some(job)) = (session.paired_link(), jobs.first()) else {
             return;
         };
         if link.typing(&job.to).await.is_ok() {

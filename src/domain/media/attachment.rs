@@ -175,7 +175,9 @@ impl Gateway {
             .await
             .map_err(Error::internal)??
         };
-        let link = session.link().ok_or_else(|| not_connected(session))?;
+        let link = session
+            .paired_link()
+            .ok_or_else(|| not_connected(session))?;
         let sealed = self.media.scratch()?;
         let sealed_file = sealed.file.try_clone().map_err(Error::internal)?;
         let pointer = link

@@ -164,6 +164,12 @@ impl Session {
             .clone()
     }
 
+    /// The connection, while the session runs and is paired: one that shows a QR code takes messages
+    /// too, and never answers.
+    pub(in crate::domain) fn paired_link(&self) -> Option<Arc<Link>> {
+        self.link().filter(|_| self.status().paired)
+    }
+
     pub(super) fn set_current(&self, link: Option<Arc<Link>>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = link;
     }
