@@ -1,6 +1,6 @@
 //! Campaigns: one message to many people, at a pace, through any crash, to each once.
 //!
-//! How it works: the people lie in a [`roster`](super::roster), and [`Progress`] holds the place of the
+//! How it works: the people lie in a roster (`roster.rs`), and [`Progress`] holds the place of the
 //! first that was not begun. A [`State`] row is written when a recipient is begun, in the transaction
 //! that also stores the message under its id; from then on the message carries the campaign's
 //! [`Part`], and whatever moves the message (acknowledgements, receipts) moves the recipient in the
