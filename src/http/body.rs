@@ -30,7 +30,7 @@ enum Source {
     /// Nothing is left.
     Empty,
     /// A test's body.
-    #[cfg(test)]
+    #[cfg(feature = "sandbox")]
     Ready(Bytes),
     /// A client's body.
     Wire(Incoming),
@@ -50,7 +50,7 @@ impl Body {
         Self::new(source, connection, waits_for_continue)
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "sandbox")]
     pub(super) fn ready(bytes: Bytes, connection: Arc<Connection>) -> Self {
         Self::new(Source::Ready(bytes), connection, false)
     }
@@ -75,7 +75,7 @@ impl Body {
     pub(super) fn is_over(&self) -> bool {
         match &self.source {
             Source::Empty => true,
-            #[cfg(test)]
+            #[cfg(feature = "sandbox")]
             Source::Ready(bytes) => bytes.is_empty(),
             Source::Wire(_) => false,
         }
@@ -98,7 +98,7 @@ impl Body {
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let body = match &mut self.source {
             Source::Empty => return Poll::Ready(None),
-            #[cfg(test)]
+            #[cfg(feature = "sandbox")]
             Source::Ready(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Empty;

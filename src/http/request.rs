@@ -169,7 +169,7 @@ impl Request {
     }
 
     /// The whole body in one; a second time it is empty.
-    #[cfg(test)]
+    #[cfg(feature = "sandbox")]
     pub async fn bytes(&mut self) -> Result<Bytes> {
         Ok(self.whole().await?.into_bytes().0)
     }
@@ -273,7 +273,7 @@ mod tests {
     }
 }
 
-#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod of_tests {
     use hyper::header::{HeaderName, HeaderValue};
     use tokio_util::task::TaskTracker;
