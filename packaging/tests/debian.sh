@@ -85,7 +85,7 @@ sort >"$work/expected" <<'LIST'
 -rwxr-xr-x 0/0 ./usr/bin/warung
 LIST
 for page in "$work"/target/release/manual/*.1; do
-    echo "-rw-r--r-- 0/0 ./usr/share/man/man1/$(basename "$page").gz"
+    echo "-rw-r--r-- 0/0 ./usr/share/man/man1/$(basename "$page")"
 done | sort -o "$work/expected" - "$work/expected"
 diff "$work/expected" "$work/list" >"$work/log" || die "other files than expected"
 dpkg-deb --fsys-tarfile "$deb" | tar -xOf - ./usr/share/doc/warung/copyright | grep -x 'License: AGPL-3.0-only' >/dev/null ||
