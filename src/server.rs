@@ -100,7 +100,6 @@ impl Server {
             ..Options::default()
         };
         let store = at_rest::open_store(disk, options, &vault, &seal).await?;
-        event::upgrade_rows(&store).await?;
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = skip_event_numbers(&store).await?;
@@ -181,6 +180,15 @@ impl Server {
             .spawn(worker::removal::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::verify::run(gateway.clone(), stop.clone()));
+        let (upgrading, stop) = (gateway.clone(), stop.clone());
+        self.workers.spawn(async move {
+            if let Err(error) = upgrading.upgrade_events(&stop).await {
+                tracing::warn!(
+                    ?error,
+                    "events of an older version are written anew by the next start"
+                );
+            }
+        });
         let gateway = gateway.clone();
         self.workers
             .spawn(async move { gateway.start_paired_sessions().await });

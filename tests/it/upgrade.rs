@@ -14,7 +14,7 @@ use warung::domain::event;
 use warung::domain::vault::key_bytes;
 use warung::seal::Seal;
 use warung::server::Deps;
-use warung::store::{Disk, Durability, Options, Store, tables};
+use warung::store::{Disk, Durability, Options, Read, Store, tables};
 use warung::time::{Clock, Timestamp};
 use warung::wa::backend::seal_rows;
 
@@ -137,6 +137,11 @@ async fn migrates(schema: u32, word: &str) {
     );
 
     let running = Running::start(folder.path(), "first").await;
+    eventually("the log says that events were written anew", || async {
+        let said = "events of an older version were written anew";
+        running.log().contains(said).then_some(())
+    })
+    .await;
     let log = running.log();
     for part in ["copied first", word, "is migrated", "were sealed"] {
         assert!(log.contains(part), "{part} in {log}");
@@ -342,6 +347,21 @@ async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
         assert!(events.contains(&format!("\nevent: {name}\n")), "no {name}");
     }
     must_be("schema-3.events", &events);
+    // Now from what was written anew.
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    eventually("every event is typed", || async {
+        let rows = gateway
+            .store()
+            .read(|read| read.prefix(tables::EVENTS, b"", None, 9999));
+        let versions = rows.expect("read").into_iter().map(|(_, row)| row[0]);
+        versions
+            .collect::<BTreeSet<_>>()
+            .eq(&BTreeSet::from([2]))
+            .then_some(())
+    })
+    .await;
+    let stream = rig.get("/api/v1/events?lastEventId=0").master();
+    must_be("schema-3.events", &raw_events(stream, last).await);
 
     // The address is another one, where somebody answers; the secret and what waits stay.
     let hook = json!({ "sessionId": "shop", "url": sink.url });

@@ -11,7 +11,6 @@ pub mod webhook;
 
 pub use publish::append;
 pub(super) use upgrade::unread as old_unread;
-pub use upgrade::upgrade_rows;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     CallOffer, CampaignProgress, CampaignStatus, Event, EventData, EventKind, FetchOutcome,
@@ -10,12 +11,12 @@ use super::{
     MessageReceived, MessageStatus, PollVote, ReceivedContent, SessionUpdate,
 };
 use crate::bytes64::Bytes64;
-use crate::domain::campaign;
 use crate::domain::session::State;
+use crate::domain::{Gateway, campaign};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId, RowId};
 use crate::jid::Jid;
-use crate::store::{Durability, Read, Store, Tx, record, tables};
+use crate::store::{Durability, Read, Reader, Tx, record, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Card, Degrees, MediaKind, Person, Place, Progress, WhyUnread};
 use crate::wa::special::Special;
@@ -26,34 +27,44 @@ const DONE: &[u8] = b"events_typed";
 /// How many rows are rewritten at a time.
 const PAGE: usize = 500;
 
-/// Writes all events of version 1 anew, once per store. Those that cannot be read stay as they are:
-/// `warung check` names them.
-pub async fn upgrade_rows(store: &Store) -> Result<()> {
-    if store.read(|read| read.exists(tables::META, DONE))? {
-        return Ok(());
-    }
-    let (mut after, mut rewritten) = (None, 0);
-    loop {
-        let from = after.clone();
-        let rows = store.read(|read| read.prefix(tables::EVENTS, b"", from.as_deref(), PAGE))?;
-        let Some((last, _)) = rows.last() else { break };
-        after = Some(last.clone());
-        let old = rows.into_iter().filter(|(_, row)| row.first() == Some(&1));
-        let old: Vec<Vec<u8>> = old.map(|(key, _)| key).collect();
-        if !old.is_empty() {
-            let page = move |tx: &mut Tx| old.iter().map(|key| rewrite(tx, key)).sum();
-            rewritten += store.write::<u64>(Durability::Lazy, page).await?;
+impl Gateway {
+    /// Writes all events of version 1 anew, once per store, while everything runs: whoever reads one
+    /// before that reads it as well. What a stop leaves is done by the next start. Events that cannot be
+    /// read stay as they are: `warung check` names them.
+    pub async fn upgrade_events(&self, stop: &CancellationToken) -> Result<()> {
+        if self.store.read(|read| read.exists(tables::META, DONE))? {
+            return Ok(());
         }
-    }
-    let done = |tx: &mut Tx| {
-        tx.put(tables::META, DONE, *b"1");
+        let (mut after, mut rewritten) = (None, 0);
+        while !stop.is_cancelled() {
+            let from: Option<Vec<u8>> = after.clone();
+            let page = move |read: &Reader| read.prefix(tables::EVENTS, b"", from.as_deref(), PAGE);
+            let rows = self.store.read_slow(page).await?;
+            let Some((last, _)) = rows.last() else {
+                return self.note_upgraded(rewritten).await;
+            };
+            after = Some(last.clone());
+            let old = rows.into_iter().filter(|(_, row)| row.first() == Some(&1));
+            let old: Vec<Vec<u8>> = old.map(|(key, _)| key).collect();
+            if !old.is_empty() {
+                let page = move |tx: &mut Tx| old.iter().map(|key| rewrite(tx, key)).sum();
+                rewritten += self.store.write::<u64>(Durability::Lazy, page).await?;
+            }
+        }
         Ok(())
-    };
-    store.write(Durability::Sync, done).await?;
-    if rewritten > 0 {
-        tracing::info!(rewritten, "events of an older version were written anew");
     }
-    Ok(())
+
+    async fn note_upgraded(&self, rewritten: u64) -> Result<()> {
+        let done = |tx: &mut Tx| {
+            tx.put(tables::META, DONE, *b"1");
+            Ok(())
+        };
+        self.store.write(Durability::Sync, done).await?;
+        if rewritten > 0 {
+            tracing::info!(rewritten, "events of an older version were written anew");
+        }
+        Ok(())
+    }
 }
 
 /// Writes one row anew; answers how many that were.
