@@ -1,11 +1,8 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod campaign;
-mod chat;
-pub mod draft;
 pub mod event;
 pub mod fair;
-pub mod inbound;
 pub mod key;
 pub mod list;
 pub mod media;
@@ -13,21 +10,17 @@ pub mod message;
 pub mod metrics;
 pub mod optout;
 pub mod pacing;
-mod poll;
 pub mod recipient;
-mod reference;
 pub mod removal;
 pub mod retention;
 mod roster;
 pub mod schedule;
-pub mod send;
 pub mod session;
 pub mod sheet;
 pub mod spool;
 mod stored;
 pub mod suppression;
 pub mod template;
-pub mod unread;
 pub mod vault;
 pub mod zone;
 
@@ -84,7 +77,7 @@ pub struct Gateway {
     /// The number of the newest event; event streams wait on it.
     newest_event: watch::Sender<u64>,
     /// Idempotency keys whose requests are being worked on.
-    in_flight: send::InFlight,
+    in_flight: message::idempotency::InFlight,
     media: Arc<Folder>,
     /// Bytes of uploads that are not whole yet.
     arriving: media::arriving::Arriving,
@@ -156,7 +149,7 @@ impl Gateway {
             deliveries: queue(event::webhook::QUEUE, event::delivery::LONGEST_WAIT),
             downloads: queue(received::QUEUE, received::LONGEST_WAIT)
                 .at_most_per_lane(received::AT_ONCE),
-            unread: queue(unread::QUEUE, unread::PATIENCE),
+            unread: queue(message::unread::QUEUE, message::unread::PATIENCE),
             retries: queue(campaign::QUEUE, campaign::MAX_BACKOFF),
             metrics: metrics::Metrics::new(setup.newest_event),
             media: Arc::new(Folder::open(&setup.config.data, setup.ids.clone())?),

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::media::{files, received};
+use super::message::{self, unread};
 use super::roster::Roster;
-use super::{Gateway, campaign, event, list, message, unread};
+use super::{Gateway, campaign, event, list};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::{Durability, Read, Store, Table, Tx, queue, tables};

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{delivery, log, webhook};
 use super::media::attachment::LIFE;
-use super::message::outbox_key_of;
-use super::send::KEY_LIFE;
+use super::message::idempotency::KEY_LIFE;
+use super::message::outbox;
 use super::{Gateway, message};
 use crate::error::Result;
 use crate::ids::SessionNumber;
@@ -80,7 +80,7 @@ impl Judge {
             tables::EVENTS => needed.event(tx, key)?,
             tables::DELIVERIES => delivery::is_waiting(tx, key, &row)?,
             // Somebody waits to hear what becomes of a message that is still to go.
-            tables::MESSAGES => tx.exists(tables::OUTBOX, outbox_key_of(key))?,
+            tables::MESSAGES => outbox::holds(tx, key)?,
             _ => false,
         };
         if kept {

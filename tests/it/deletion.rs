@@ -1,7 +1,7 @@
 //! Deleting much: it goes at once for clients, and by and by from the store.
 
 use serde_json::json;
-use warung::domain::event::append;
+use warung::domain::event::publish::append;
 use warung::store::{Durability, Read, check, tables};
 
 use crate::support::{Rig, eventually, opt_out};

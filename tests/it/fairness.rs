@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use warung::domain::event::append;
+use warung::domain::event::publish::append;
 use warung::server::Deps;
 use warung::store::faults::SimulatedDisk;
 use warung::store::{Disk, Durability, Read, tables};

@@ -6,10 +6,10 @@ use serde::de::MapAccess;
 use serde_json::Value;
 
 use crate::domain::Gateway;
-use crate::domain::draft::{
+use crate::domain::media::{Keep, Source};
+use crate::domain::message::draft::{
     Card, Content, Degrees, Draft, Media, MediaKind, Mentions, Place, checked_text,
 };
-use crate::domain::media::{Keep, Source};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::{Jid, PhoneNumber, recipient};

@@ -1,17 +1,15 @@
 //! What a campaign's owner does with it: start, pause, resume, try again, change, delete.
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::create::{self, Audience, NewMedia};
-use super::{Campaign, QUEUE, Settings, Stage, Status, rows};
+use super::{Campaign, QUEUE, Settings, Stage, Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RowId;
 use crate::store::queue::{self, Order};
-use crate::store::{Durability, Read, Tx, record, tables};
+use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
 /// How many failed recipients one transaction takes up again.
@@ -57,7 +55,8 @@ impl Gateway {
             .record(Durability::Sync, move |tx| {
                 let mut campaign = rows::get(tx, session.number, &id)?;
                 let status = next(&mut campaign)?;
-                let told = rows::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
+                let told =
+                    steps::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
                 Ok((campaign, told))
             })
             .await?;
@@ -260,26 +259,7 @@ fn take_up(
     let mut told = None;
     if campaign.status == Status::Completed && progress.waiting > 0 {
         campaign.completed_at = None;
-        told = rows::change_status(tx, gateway, session, id, &mut campaign, Status::Sending)?;
+        told = steps::change_status(tx, gateway, session, id, &mut campaign, Status::Sending)?;
     }
     Ok(((count, next), told))
-}
-
-/// The keys of the files that campaigns show which have not ended: those of the session whose number
-/// is given, or with an empty prefix those of all.
-pub(in crate::domain) fn files_in_use(
-    read: &impl Read,
-    session: &[u8],
-) -> Result<HashSet<Vec<u8>>> {
-    let mut files = HashSet::new();
-    read.for_each_prefix(tables::CAMPAIGNS, session, |key, row| {
-        let campaign: Campaign = record::decode(row)?;
-        if campaign.status != Status::Completed
-            && let Some(part) = campaign.message.media
-        {
-            files.insert([&key[..4], part.id.as_str().as_bytes()].concat());
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(files)
 }

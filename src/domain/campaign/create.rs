@@ -7,7 +7,6 @@ use super::{
     Status, rows,
 };
 use crate::domain::Gateway;
-use crate::domain::draft::MediaKind;
 use crate::domain::list;
 use crate::domain::media::Source;
 use crate::domain::media::files;
@@ -20,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::ids::{MediaId, RowId};
 use crate::store::{Durability, Tx, tables};
 use crate::time::Timestamp;
+use crate::wa::message::MediaKind;
 
 /// How many campaigns a session may have.
 const MAX_CAMPAIGNS: usize = 1000;

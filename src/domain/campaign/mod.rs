@@ -19,18 +19,19 @@ pub mod report;
 pub mod rows;
 pub mod run;
 mod sending;
+pub mod steps;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::draft::MediaKind;
 use super::pacing::Pacing;
 use super::roster::{Place, Roster};
 use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
 use crate::time::Timestamp;
+use crate::wa::message::MediaKind;
 
 /// The queue of recipients that are to be tried again.
 pub const QUEUE: u8 = 3;

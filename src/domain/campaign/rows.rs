@@ -1,32 +1,14 @@
-//! A campaign's rows: reading them, and the steps that keep them in agreement.
+//! A campaign's rows, read and written.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::ops::ControlFlow;
 
-use super::{Campaign, Counts, Part, Progress, QUEUE, REFUSED, Stage, State, Statistics, Status};
-use crate::domain::Gateway;
-use crate::domain::event::{self, CampaignProgress, CampaignStatus, EventData};
+use super::{Campaign, Progress, REFUSED, State, Status};
 use crate::domain::removal;
 use crate::domain::roster::{Place, Roster};
-use crate::domain::session::Session;
 use crate::error::{Error, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::queue::{self, Order};
 use crate::store::{Read, Tx, record, tables};
-use crate::time::Timestamp;
-use crate::wa::message::Progress as Reached;
-
-/// How often the world is told how far a campaign has come, at most.
-const TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How long nothing goes after WhatsApp asked to slow down, the first time; doubled each time after.
-const SLOWED: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// How long the next try waits after nobody knows what became of one; doubled for each that WhatsApp
-/// took and said nothing of.
-const UNHEARD: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// How often a message is handed to a WhatsApp that says nothing of it.
-const MOST_UNHEARD: u32 = 10;
 
 pub(super) fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
     [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
@@ -146,186 +128,21 @@ pub(in crate::domain) fn delete_some(
     budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }
 
-/// A recipient's message came a step further: its row and the campaign's counts follow.
-pub(in crate::domain) fn moved(
-    tx: &mut Tx,
-    gateway: &Arc<Gateway>,
-    session: &Session,
-    part: &Part,
-    reached: Reached,
-    now: Timestamp,
-    error: Option<&str>,
-) -> Result<Option<u64>> {
-    let stage = match reached {
-        Reached::Sending => Stage::Sending,
-        Reached::Failed => Stage::Failed,
-        Reached::Sent => Stage::Sent,
-        Reached::Delivered => Stage::Delivered,
-        Reached::Read | Reached::Played => Stage::Read,
-    };
-    let Some(campaign) = find(tx, session.number, &part.campaign)? else {
-        return Ok(None);
-    };
-    let mut state = state(tx, part.roster, part.place)?;
-    let mut progress = progress(tx, part.roster)?;
-    // A receipt may come for a message whose acknowledgement was lost and that waits to be tried
-    // again: it arrived, so there is nothing left to try.
-    progress.counts.shift(state.stage, stage);
-    state.stage = stage;
-    if matches!(stage, Stage::Sent | Stage::Failed) || state.at.is_none() {
-        state.at = Some(now);
-    }
-    state.error = error.map(str::to_owned);
-    // One that went beside others that were too many says nothing yet.
-    if stage == Stage::Sent && progress.not_before.is_none_or(|at| at <= now) {
-        (progress.slowed, progress.not_before) = (0, None);
-    }
-    put_state(tx, part.roster, part.place, &state)?;
-    tell(
-        tx,
-        gateway,
-        session,
-        &part.campaign,
-        &campaign,
-        &mut progress,
-        now,
-    )
-}
-
-/// What is to be done with a message that was not sent.
-pub(in crate::domain) enum Missed {
-    /// WhatsApp refused it, for a reason that may pass.
-    Refused(String),
-    /// WhatsApp refused it because too many were sent.
-    TooMany(String),
-    /// Nobody knows whether it arrived: something came in between.
-    Unknown,
-    /// Nobody knows whether it arrived: nothing came in between, and WhatsApp said nothing.
-    Unheard,
-}
-
-/// A recipient's message was not sent. Answers whether it will be tried again; otherwise it has
-/// failed, which the caller records.
-pub(in crate::domain) fn missed(
-    tx: &mut Tx,
-    session: SessionNumber,
-    part: &Part,
-    missed: &Missed,
-    now: Timestamp,
-) -> Result<bool> {
-    let Some(campaign) = find(tx, session, &part.campaign)? else {
-        return Ok(false);
-    };
-    let settings = &campaign.settings;
-    let mut state = state(tx, part.roster, part.place)?;
-    if state.stage != Stage::Sending {
-        return Ok(false);
-    }
-    let mut progress = progress(tx, part.roster)?;
-    let due = match missed {
-        Missed::Refused(why) => {
-            state.error = Some(why.clone());
-            if state.tries > settings.max_retries {
-                return Ok(false);
-            }
-            now.after(settings.backoff(state.tries))
+/// The keys of the files that campaigns show which have not ended: those of the session whose number
+/// is given, or with an empty prefix those of all.
+pub(in crate::domain) fn files_in_use(
+    read: &impl Read,
+    session: &[u8],
+) -> Result<HashSet<Vec<u8>>> {
+    let mut files = HashSet::new();
+    read.for_each_prefix(tables::CAMPAIGNS, session, |key, row| {
+        let campaign: Campaign = record::decode(row)?;
+        if campaign.status != Status::Completed
+            && let Some(part) = campaign.message.media
+        {
+            files.insert([&key[..4], part.id.as_str().as_bytes()].concat());
         }
-        Missed::TooMany(why) => {
-            // It says nothing about this recipient: the whole campaign waits, and no try is counted.
-            state.error = Some(why.clone());
-            state.tries = state.tries.saturating_sub(1);
-            let wait = SLOWED * 2u32.pow(progress.slowed.min(6));
-            let until = now.after(wait);
-            if progress.not_before.is_none_or(|at| at <= now) {
-                progress.slowed += 1;
-                progress.not_before = Some(until);
-            }
-            progress.not_before.unwrap_or(until)
-        }
-        Missed::Unknown | Missed::Unheard => {
-            if matches!(missed, Missed::Unheard) {
-                state.unheard += 1;
-                if state.unheard >= MOST_UNHEARD {
-                    put_state(tx, part.roster, part.place, &state)?;
-                    return Ok(false);
-                }
-            }
-            state.error = Some("not acknowledged yet; it is sent again with the same id".into());
-            state.tries = state.tries.saturating_sub(1);
-            now.after(UNHEARD * 2u32.pow(state.unheard.saturating_sub(1)))
-        }
-    };
-    progress.counts.shift(Stage::Sending, Stage::Pending);
-    progress.waiting += 1;
-    state.stage = Stage::Pending;
-    put_state(tx, part.roster, part.place, &state)?;
-    put_progress(tx, part.roster, &progress)?;
-    queue::enqueue(
-        tx,
-        QUEUE,
-        &lane(part.roster),
-        Order::ByDue,
-        due,
-        &part.place.to_be_bytes(),
-    )?;
-    Ok(true)
-}
-
-/// Writes the progress, and an event about it when the last one is old enough or this is the end.
-/// Receipts come long after the end: they are no end of their own.
-pub(super) fn tell(
-    tx: &mut Tx,
-    gateway: &Arc<Gateway>,
-    session: &Session,
-    id: &RowId,
-    campaign: &Campaign,
-    progress: &mut Progress,
-    now: Timestamp,
-) -> Result<Option<u64>> {
-    let is_over = |counts: &Counts| counts.pending(campaign.total) + counts.sending == 0;
-    let quiet = progress
-        .told_at
-        .is_some_and(|at| now.since(at) < TOLD_EVERY && at <= now);
-    if quiet {
-        let before = self::progress(tx, campaign.roster)?.counts;
-        let ends = is_over(&progress.counts) && !is_over(&before);
-        if !ends {
-            put_progress(tx, campaign.roster, progress)?;
-            return Ok(None);
-        }
-    }
-    progress.told_at = Some(now);
-    put_progress(tx, campaign.roster, progress)?;
-    let data = EventData::CampaignProgress(CampaignProgress {
-        id: id.clone(),
-        name: campaign.name.clone(),
-        status: campaign.status,
-        statistics: Statistics::of(&progress.counts, campaign.total),
-    });
-    let entry = gateway.event(session, data);
-    event::append(tx, session.number, &entry)
-}
-
-/// Moves a campaign to another status and tells the world.
-pub(super) fn change_status(
-    tx: &mut Tx,
-    gateway: &Arc<Gateway>,
-    session: &Session,
-    id: &RowId,
-    campaign: &mut Campaign,
-    status: Status,
-) -> Result<Option<u64>> {
-    campaign.status = status;
-    campaign.updated_at = Some(gateway.clock.now());
-    put(tx, session.number, id, campaign)?;
-    let counts = progress(tx, campaign.roster)?.counts;
-    let data = EventData::CampaignStatus(CampaignStatus {
-        id: id.clone(),
-        name: campaign.name.clone(),
-        status,
-        detail: campaign.detail.clone(),
-        statistics: Statistics::of(&counts, campaign.total),
-    });
-    let entry = gateway.event(session, data);
-    event::append(tx, session.number, &entry)
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(files)
 }

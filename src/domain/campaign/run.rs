@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::sending::Work;
-use super::{Campaign, Progress, Status, rows};
+use super::{Campaign, Progress, Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::Result;
@@ -259,7 +259,7 @@ impl Gateway {
                 return Ok(((), None));
             }
             campaign.completed_at = Some(now);
-            let told = rows::change_status(
+            let told = steps::change_status(
                 tx,
                 &gateway,
                 &session,

@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::create::media_is_kept;
 use super::run::Live;
-use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows};
+use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows, steps};
 use crate::domain::Gateway;
-use crate::domain::draft::{Content, Draft, MAX_TEXT, Media, Sources};
 use crate::domain::media::{Keep, Source};
+use crate::domain::message::draft::{Content, Draft, MAX_TEXT, Media, Sources};
+use crate::domain::message::outbox::{Item, Job};
 use crate::domain::pacing::{DayCount, Pacing, Slot};
 use crate::domain::recipient::Recipient;
 use crate::domain::roster::{self, Place};
-use crate::domain::send::Job;
 use crate::domain::session::{Session, must_be_kept};
 use crate::domain::suppression;
 use crate::domain::template::{self, Template};
@@ -163,8 +163,8 @@ impl Gateway {
             return Ok(());
         }
         self.deliver(session, jobs.iter_mut().collect()).await;
-        self.settle(session, jobs.into_iter().map(Ok).collect(), None)
-            .await;
+        let jobs = jobs.into_iter().map(Item::Ready).collect();
+        self.settle(session, jobs, None).await;
         Ok(())
     }
 
@@ -356,7 +356,7 @@ impl Gateway {
             };
             campaign.detail = Some(why);
             let told =
-                rows::change_status(tx, &gateway, &session, &id, &mut campaign, Status::Paused)?;
+                steps::change_status(tx, &gateway, &session, &id, &mut campaign, Status::Paused)?;
             Ok(((), told))
         })
         .await
@@ -427,7 +427,7 @@ fn mark(
         session.number.0.to_be_bytes(),
         record::encode(&counted)?,
     );
-    let told = rows::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
+    let told = steps::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
     Ok((gone, told))
 }
 

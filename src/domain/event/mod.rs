@@ -5,22 +5,17 @@
 
 pub mod delivery;
 pub mod log;
-mod publish;
-mod upgrade;
+pub mod publish;
+pub mod upgrade;
 pub mod webhook;
-
-pub use publish::append;
-pub(super) use upgrade::unread as old_unread;
 
 use serde::{Deserialize, Serialize};
 
 use super::campaign;
 use super::session::State;
 use crate::bytes64::Bytes64;
-use crate::error::Result;
 use crate::ids::{MediaId, MessageId, RowId};
 use crate::jid::Jid;
-use crate::store::record::Record;
 use crate::time::Timestamp;
 use crate::wa::message::{
     Card, Enclosed, Incoming, MediaKind, Person, Place, Progress, Said, WhyUnread,
@@ -36,14 +31,6 @@ pub struct Event {
     pub at: Timestamp,
     /// What happened.
     pub data: EventData,
-}
-
-impl Record for Event {
-    const VERSION: u8 = 2;
-
-    fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
-        upgrade::event(version, json)
-    }
 }
 
 impl Event {

@@ -16,7 +16,8 @@ use crate::domain::{Gateway, campaign};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId, RowId};
 use crate::jid::Jid;
-use crate::store::{Durability, Read, Reader, Tx, record, tables};
+use crate::store::record::{self, Record};
+use crate::store::{Durability, Read, Reader, Tx, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Card, Degrees, MediaKind, Person, Place, Progress, WhyUnread};
 use crate::wa::special::Special;
@@ -92,8 +93,16 @@ struct OldEvent {
     data: Value,
 }
 
+impl Record for Event {
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
+        event(version, json)
+    }
+}
+
 /// Reads an event of an older version.
-pub(super) fn event(version: u8, json: &[u8]) -> Result<Event> {
+fn event(version: u8, json: &[u8]) -> Result<Event> {
     if version != 1 {
         let text = format!("value of unknown version {version}");
         return Err(Error::internal(text));

@@ -19,7 +19,6 @@ use super::turns::Turn;
 use super::{decode, film, metadata, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
-use crate::domain::send::not_connected;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, SessionNumber};
@@ -175,9 +174,7 @@ impl Gateway {
             .await
             .map_err(Error::internal)??
         };
-        let link = session
-            .paired_link()
-            .ok_or_else(|| not_connected(session))?;
+        let link = session.require_link()?;
         let sealed = self.media.scratch()?;
         let sealed_file = sealed.file.try_clone().map_err(Error::internal)?;
         let pointer = link

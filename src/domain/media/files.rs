@@ -173,7 +173,7 @@ pub(super) fn full(quota: u64) -> Error {
 /// How many bytes of the session's files make room for nothing.
 pub(super) fn lasting(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let prefix = session.0.to_be_bytes();
-    let in_use = campaign::control::files_in_use(read, &prefix)?;
+    let in_use = campaign::rows::files_in_use(read, &prefix)?;
     let mut bytes = 0;
     read.for_each_prefix(tables::MEDIA, &prefix, |row, value| {
         let file: MediaFile = record::decode(value)?;
@@ -195,7 +195,7 @@ fn make_room(tx: &mut Tx, session: SessionNumber, bytes: u64, quota: u64) -> Res
         return Err(full(quota));
     }
     let rows = tx.prefix(tables::MEDIA, &session.0.to_be_bytes(), None, usize::MAX)?;
-    let in_use = campaign::control::files_in_use(tx, &session.0.to_be_bytes())?;
+    let in_use = campaign::rows::files_in_use(tx, &session.0.to_be_bytes())?;
     let mut received = Vec::new();
     for (row, value) in rows {
         let file: MediaFile = record::decode(&value)?;
@@ -375,7 +375,7 @@ impl Gateway {
                 if !tx.exists(tables::MEDIA, &row)? {
                     return Err(Error::not_found("Media not found"));
                 }
-                if campaign::control::files_in_use(tx, &row[..4])?.contains(&row) {
+                if campaign::rows::files_in_use(tx, &row[..4])?.contains(&row) {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         "The file is part of a campaign that has not ended",
@@ -416,7 +416,7 @@ impl Gateway {
             let gone = self
                 .store
                 .write(Durability::Sync, move |tx| {
-                    let in_use = campaign::control::files_in_use(tx, b"")?;
+                    let in_use = campaign::rows::files_in_use(tx, b"")?;
                     let (mut gone, mut count) = (Vec::new(), 0);
                     for row in &rows {
                         if !in_use.contains(row) && !redate(tx, row, now)? {

@@ -4,15 +4,12 @@
 use std::fs::File;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::files::OpenFile;
 use super::folder::Arrived;
 use super::kind;
 use crate::domain::Gateway;
 use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
 use crate::domain::message::{self, Message};
-use crate::domain::send::not_connected;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
@@ -21,7 +18,7 @@ use crate::store::queue::{self, Claim, Order};
 use crate::store::{Durability, Read, Tx, record, tables};
 use crate::time::Timestamp;
 use crate::wa::media::{CameIn, Fetched};
-use crate::wa::message::{Enclosed, MediaKind, Outgoing, Pointer};
+use crate::wa::message::{MediaKind, Outgoing, Pointer};
 
 /// The queue of downloads that a session asked to be made by themselves.
 pub const QUEUE: u8 = 2;
@@ -40,15 +37,6 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// How long a download waits for the session to be connected.
 const WAITS_FOR_CONNECTION: Duration = Duration::from_secs(24 * 3600);
-
-/// The file of a message that arrived, and where it is kept since it was fetched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// The file.
-    pub enclosed: Enclosed,
-    /// Its id among the session's files, once it was fetched.
-    pub kept: Option<MediaId>,
-}
 
 /// Where a message's file lies, and what is known of it.
 struct Wanted {
@@ -173,7 +161,7 @@ impl Gateway {
         let link = session
             .link()
             .filter(|_| session.is_connected())
-            .ok_or_else(|| not_connected(session))?;
+            .ok_or_else(|| session.not_connected())?;
         let mut pointer = wanted.pointer.clone();
         let scratch = self.media.scratch()?;
         let into = || scratch.file.try_clone().map_err(Error::internal);

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::row::Row;
 use super::{Settings, State, Status};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
 use crate::time::Timestamp;
 use crate::wa::link::Link;
@@ -168,6 +169,19 @@ impl Session {
     /// too, and never answers.
     pub(in crate::domain) fn paired_link(&self) -> Option<Arc<Link>> {
         self.link().filter(|_| self.status().paired)
+    }
+
+    /// The same, or the error for a session that cannot send now.
+    pub(in crate::domain) fn require_link(&self) -> Result<Arc<Link>> {
+        self.paired_link().ok_or_else(|| self.not_connected())
+    }
+
+    /// The error for a session that cannot send now.
+    pub(in crate::domain) fn not_connected(&self) -> Error {
+        Error::new(
+            ErrorKind::NotConnected,
+            format!("Session {} not found or not connected.", self.id),
+        )
     }
 
     pub(super) fn set_current(&self, link: Option<Arc<Link>>) {

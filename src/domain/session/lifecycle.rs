@@ -9,7 +9,8 @@ use super::pairing::{NOT_PAIRED, logged_out_detail};
 use super::row::Row;
 use super::token::token_purpose;
 use super::{Session, Settings, State, Status};
-use crate::domain::{Gateway, message, removal};
+use crate::domain::message::{self, outbox};
+use crate::domain::{Gateway, removal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::store::{Durability, Read, record, tables};
@@ -59,7 +60,7 @@ impl Gateway {
         let session = Session::new(id, &row, token, status, self.sessions.version.clone());
         session.set_interrupted(
             self.store
-                .read(|read| message::in_outbox(read, row.number))?,
+                .read(|read| outbox::in_outbox(read, row.number))?,
         );
         self.sessions.insert(Arc::new(session));
         Ok(())

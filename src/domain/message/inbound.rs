@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Gateway;
-use super::chat;
-use super::event::{self, ContactOptOut, EventData};
-use super::media::received::{self, Held};
-use super::message::{self, Message};
-use super::optout::OptOut;
-use super::poll;
-use super::reference;
-use super::session::{Session, is_kept};
-use super::suppression;
+use super::{Held, Message, chat, poll, reference};
+use crate::domain::Gateway;
+use crate::domain::event::publish;
+use crate::domain::event::{self, ContactOptOut, EventData};
+use crate::domain::media::received;
+use crate::domain::optout::OptOut;
+use crate::domain::session::{Session, is_kept};
+use crate::domain::suppression;
 use crate::error::Result;
 use crate::store::record;
 use crate::store::{Durability, Read, Tx, tables};
@@ -21,7 +19,7 @@ impl Gateway {
     /// Stores a batch in one transaction, fsynced.
     ///
     /// Invariant: idempotent by chat, sender and id, since WhatsApp delivers at least once.
-    pub(super) async fn receive(
+    pub(in crate::domain) async fn receive(
         self: &Arc<Self>,
         session: &Arc<Session>,
         batch: Vec<Incoming>,
@@ -37,7 +35,7 @@ impl Gateway {
                     continue;
                 }
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
-                let key = message::key(session.number, &incoming.id, &incoming.chat, sender);
+                let key = super::key(session.number, &incoming.id, &incoming.chat, sender);
                 if let Some(row) = tx.get(tables::MESSAGES, &key)?
                     && !record::decode::<Message>(&row)?.unread
                 {
@@ -60,10 +58,10 @@ impl Gateway {
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, session.number, &key, gateway.clock.now())?;
                 }
-                message::put(tx, key, record::encode(&row)?)?;
+                super::put(tx, key, record::encode(&row)?)?;
                 if let Some(data) = event_of(tx, &session, incoming)? {
                     let entry = gateway.event(&session, data);
-                    newest = event::append(tx, session.number, &entry)?.or(newest);
+                    newest = publish::append(tx, session.number, &entry)?.or(newest);
                 }
             }
             Ok(((), newest))
@@ -108,7 +106,7 @@ fn opt_out(
         suppressed: asked == OptOut::Stop,
     });
     let entry = gateway.event(session, data);
-    event::append(tx, session.number, &entry)
+    publish::append(tx, session.number, &entry)
 }
 
 /// The file of a message, for the time when somebody asks for it.

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::event::{self, Event, EventData, Heading, MessageReceived, ReceivedContent};
-use super::message::{self, Message};
-use super::session::{Session, is_kept};
+use super::Message;
+use crate::domain::Gateway;
+use crate::domain::event::publish;
+use crate::domain::event::upgrade;
+use crate::domain::event::{Event, EventData, Heading, MessageReceived, ReceivedContent};
+use crate::domain::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, Order};
@@ -41,7 +43,7 @@ impl Record for Waiting {
     const VERSION: u8 = 2;
 
     fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
-        let (session, heading, why) = event::old_unread(version, json)?;
+        let (session, heading, why) = upgrade::unread(version, json)?;
         Ok(Self {
             session,
             heading,
@@ -56,7 +58,7 @@ impl Waiting {
         let Heading {
             id, chat, sender, ..
         } = &self.heading;
-        message::key(session, id, chat, Some(sender))
+        super::key(session, id, chat, Some(sender))
     }
 
     /// The event that tells of it.
@@ -81,7 +83,7 @@ impl Waiting {
 
 impl Gateway {
     /// A message could not be read: it is waited for. What only a phone can show never comes.
-    pub(super) async fn note_unread(&self, session: &Session, unread: &Unread) {
+    pub(in crate::domain) async fn note_unread(&self, session: &Session, unread: &Unread) {
         let heading = &unread.heading;
         // Nobody waits for a story, nor for what the owner wrote himself.
         if heading.from_me || heading.chat.is_status() {
@@ -142,9 +144,9 @@ impl Gateway {
                 unread: true,
                 campaign: None,
             };
-            message::put(tx, row, record::encode(&message)?)?;
+            super::put(tx, row, record::encode(&message)?)?;
             let entry = waiting.event(now);
-            Ok(((), event::append(tx, number, &entry)?))
+            Ok(((), publish::append(tx, number, &entry)?))
         })
         .await
     }

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::Gateway;
-use super::media::{Found, Keep, Source, Uploaded};
-use super::message::Message;
-use super::send::not_connected;
-use super::session::Session;
+use super::Message;
 use crate::bytes64::Bytes64;
+use crate::domain::Gateway;
+use crate::domain::media::{Found, Keep, Source, Uploaded};
+use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
@@ -170,7 +169,7 @@ pub fn checked_text(body: &str) -> Result<String> {
 
 /// Files of one request, so that one that several messages show is brought here once.
 #[derive(Default)]
-pub(super) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
+pub(in crate::domain) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
 
 type Brought = OnceCell<Result<Found, (ErrorKind, String)>>;
 
@@ -200,12 +199,12 @@ impl Sources {
 }
 
 /// A draft with everything it refers to.
-pub(super) struct Composed {
-    pub(super) what: Outgoing,
+pub(in crate::domain) struct Composed {
+    pub(in crate::domain) what: Outgoing,
     /// The uploaded file that it shows.
-    pub(super) file: Option<Arc<Uploaded>>,
+    pub(in crate::domain) file: Option<Arc<Uploaded>>,
     /// What the client should know about it.
-    pub(super) note: Option<String>,
+    pub(in crate::domain) note: Option<String>,
 }
 
 impl From<Outgoing> for Composed {
@@ -220,7 +219,7 @@ impl From<Outgoing> for Composed {
 
 impl Gateway {
     /// Looks up what the draft refers to and uploads its file.
-    pub(super) async fn compose(
+    pub(in crate::domain) async fn compose(
         self: &Arc<Self>,
         session: &Session,
         draft: Draft,
@@ -317,10 +316,7 @@ impl Gateway {
             Mentions::All if !to.is_group() => {
                 Err(Error::invalid("Mentioning all works in groups only"))
             }
-            Mentions::All => match session.paired_link() {
-                Some(link) => link.group_members(to).await,
-                None => Err(not_connected(session)),
-            },
+            Mentions::All => session.require_link()?.group_members(to).await,
         }
     }
 

@@ -1,22 +1,35 @@
-//! Stored messages: what was said in a chat, by whom, and how far ours have come.
+//! Messages: what was said in a chat, by whom, and how far ours have come.
+//!
+//! `draft` is what a client asks for, `send` prepares and delivers it, `outbox` holds it until it is
+//! settled, and `settlement` says what became of it; `idempotency` knows repeated requests. `inbound`
+//! takes what arrives, which `reference` judges and `unread` waits for.
+
+mod album;
+mod chat;
+pub mod draft;
+pub mod idempotency;
+mod inbound;
+pub(super) mod outbox;
+mod poll;
+mod reference;
+pub mod send;
+pub mod settlement;
+pub mod unread;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
-use super::campaign::{self, Part};
-use super::event::{self, EventData, MessageStatus};
-use super::media::received::Held;
+use super::campaign::Part;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::ids::{MessageId, SessionNumber};
+use crate::ids::{MediaId, MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::{Read, Tx, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Outgoing, Progress, Receipt};
+use crate::wa::message::{Enclosed, Outgoing, Progress};
 
 /// One stored message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +63,17 @@ impl Record for Message {
     const VERSION: u8 = 1;
 }
 
+/// The file of a message that arrived, and where it is kept since it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The file.
+    pub enclosed: Enclosed,
+    /// Its id among the session's files, once it was fetched.
+    pub kept: Option<MediaId>,
+}
+
 /// The key of a message: session, id, chat, and the sender unless it is ours.
-pub(super) fn key(
+pub(in crate::domain) fn key(
     session: SessionNumber,
     id: &MessageId,
     chat: &Jid,
@@ -74,51 +96,20 @@ fn id_prefix(session: SessionNumber, id: &MessageId) -> Vec<u8> {
     key
 }
 
-/// The key of a message that is being sent: session and id.
-pub(super) fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
-    let mut key = session.0.to_be_bytes().to_vec();
-    key.extend_from_slice(id.as_str().as_bytes());
-    key
-}
-
 /// The id of the message with this key.
-pub(super) fn id_of(message: &[u8]) -> Result<MessageId> {
-    let id = outbox_key_of(message).get(4..).unwrap_or_default();
+pub(in crate::domain) fn id_of(message: &[u8]) -> Result<MessageId> {
+    let id = session_and_id(message).get(4..).unwrap_or_default();
     MessageId::parse(&String::from_utf8_lossy(id))
 }
 
-/// The outbox key of the message with this key: all before its chat.
-pub(super) fn outbox_key_of(message: &[u8]) -> &[u8] {
+/// All of a message's key before its chat.
+fn session_and_id(message: &[u8]) -> &[u8] {
     let end = message.iter().skip(4).position(|byte| *byte == 0);
     &message[..end.map_or(message.len(), |end| end + 4)]
 }
 
-/// The messages of a session that are being sent, or were when the last run ended, in the order in
-/// which they were asked for.
-pub(super) fn in_outbox(read: &impl Read, session: SessionNumber) -> Result<Vec<MessageId>> {
-    let mut rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
-    // By the number alone where there is one: the clock may have been set back in between.
-    rows.sort_by_cached_key(|(_, value)| {
-        let place = value.get(8..).unwrap_or_default().to_vec();
-        let began = value.get(..8).unwrap_or_default().to_vec();
-        let began = if place.is_empty() { began } else { Vec::new() };
-        (place, began)
-    });
-    rows.iter()
-        .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
-        .collect()
-}
-
-/// Writes the outbox row of a message: it is asked for after all that were before.
-pub(super) fn put_in_outbox(tx: &mut Tx, key: Vec<u8>, now: Timestamp) -> Result<()> {
-    let place = tx.next_seq("outbox")?;
-    let value = [now.as_ms().to_be_bytes(), place.to_be_bytes()].concat();
-    tx.put(tables::OUTBOX, key, value);
-    Ok(())
-}
-
 /// The message of ours with this id, and its key.
-pub(super) fn own(
+pub(in crate::domain) fn own(
     read: &impl Read,
     session: SessionNumber,
     id: &MessageId,
@@ -136,7 +127,7 @@ pub(super) fn own(
 }
 
 /// Whether a message with this id is stored that this sender wrote, or we on another device.
-pub(super) fn is_stored(
+pub(in crate::domain) fn is_stored(
     read: &impl Read,
     session: SessionNumber,
     id: &MessageId,
@@ -158,7 +149,7 @@ pub(super) fn is_stored(
 }
 
 /// The messages of a session with this id; several people may have used it.
-pub(super) fn with_id(
+pub(in crate::domain) fn with_id(
     read: &impl Read,
     session: SessionNumber,
     id: &MessageId,
@@ -169,54 +160,13 @@ pub(super) fn with_id(
         .collect()
 }
 
-/// Moves a message of ours forward, never back, and records the event. Answers its number.
-pub(super) fn advance(
-    tx: &mut Tx,
-    gateway: &Arc<Gateway>,
-    session: &Session,
-    id: &MessageId,
-    step: Step<'_>,
-) -> Result<Option<u64>> {
-    let Some((key, mut message)) = own(tx, session.number, id)? else {
-        return Ok(None);
-    };
-    if message.progress.is_some_and(|now| now >= step.progress) {
-        return Ok(None);
-    }
-    message.progress = Some(step.progress);
-    message.refusal = step.refusal.map(str::to_owned);
-    put(tx, key, record::encode(&message)?)?;
-    if let Some(part) = &message.campaign {
-        let (to, at) = (step.progress, gateway.clock.now());
-        campaign::rows::moved(tx, gateway, session, part, to, at, step.refusal)?;
-    }
-    let data = EventData::MessageStatus(MessageStatus {
-        id: id.clone(),
-        chat: message.chat,
-        progress: step.progress,
-        by: step.by.cloned(),
-        at: step.at,
-        refusal: step.refusal.map(str::to_owned),
-    });
-    let entry = gateway.event(session, data);
-    event::append(tx, session.number, &entry)
-}
-
-/// One step forward of a message of ours.
-pub(super) struct Step<'a> {
-    pub(super) progress: Progress,
-    pub(super) by: Option<&'a Jid>,
-    pub(super) at: Timestamp,
-    pub(super) refusal: Option<&'a str>,
-}
-
 fn bytes_key(session: SessionNumber) -> Vec<u8> {
     [b"messages/".as_slice(), &session.0.to_be_bytes()].concat()
 }
 
 /// About how many bytes the stored messages of a session take. Those that were stored before they
 /// were counted are missing, until they are forgotten.
-pub(super) fn bytes(read: &impl Read, session: SessionNumber) -> Result<u64> {
+pub(in crate::domain) fn bytes(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let number = |row: &[u8]| row.try_into().map(u64::from_be_bytes).unwrap_or(0);
     let row = read.view(tables::META, &bytes_key(session), number)?;
     Ok(row.unwrap_or(0))
@@ -236,7 +186,7 @@ fn count(tx: &mut Tx, key: &[u8], grown: i64) -> Result<()> {
 /// Writes a message's row, and counts by how much it grew.
 ///
 /// Invariant: rows of messages are written and removed here only, or the count drifts.
-pub(super) fn put(tx: &mut Tx, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+pub(in crate::domain) fn put(tx: &mut Tx, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
     let old = tx.view(tables::MESSAGES, &key, <[u8]>::len)?;
     let old = old.map_or(0, |value| key.len() + value);
     count(tx, &key, (key.len() + value.len()) as i64 - old as i64)?;
@@ -245,14 +195,14 @@ pub(super) fn put(tx: &mut Tx, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
 }
 
 /// Removes one message's row, which has so many bytes.
-pub(super) fn forget(tx: &mut Tx, key: &[u8], value: usize) -> Result<()> {
+pub(in crate::domain) fn forget(tx: &mut Tx, key: &[u8], value: usize) -> Result<()> {
     count(tx, key, -((key.len() + value) as i64))?;
     tx.delete(tables::MESSAGES, key);
     Ok(())
 }
 
 /// Forgets how many bytes a session's messages took.
-pub(super) fn uncount(tx: &mut Tx, session: SessionNumber) {
+pub(in crate::domain) fn uncount(tx: &mut Tx, session: SessionNumber) {
     tx.delete(tables::META, &bytes_key(session));
 }
 
@@ -263,7 +213,7 @@ impl Gateway {
     }
 
     /// The same, with its key.
-    pub(super) fn message_row(
+    pub(in crate::domain) fn message_row(
         &self,
         session: &Session,
         id: &MessageId,
@@ -282,7 +232,7 @@ impl Gateway {
     }
 
     /// The message with this id in this chat, whoever wrote it.
-    pub(super) fn message_in(
+    pub(in crate::domain) fn message_in(
         &self,
         session: &Session,
         id: &MessageId,
@@ -294,51 +244,5 @@ impl Gateway {
             .read(|read| read.prefix(tables::MESSAGES, &in_chat, None, 1))?;
         let first = rows.first();
         first.map(|(_, value)| record::decode(value)).transpose()
-    }
-
-    /// Moves messages of ours forward by the receipts that came for them.
-    pub(super) async fn note_receipts(
-        self: &Arc<Self>,
-        session: &std::sync::Arc<Session>,
-        receipts: Vec<Receipt>,
-    ) {
-        let receipts: std::sync::Arc<[Receipt]> = receipts.into();
-        let write = || {
-            let (gateway, inner, receipts) = (self.clone(), session.clone(), receipts.clone());
-            self.record(Durability::Lazy, move |tx| {
-                let mut newest = None;
-                for receipt in receipts.iter() {
-                    for id in &receipt.ids {
-                        let step = Step {
-                            progress: receipt.progress,
-                            by: Some(&receipt.by),
-                            at: receipt.at,
-                            refusal: None,
-                        };
-                        newest = advance(tx, &gateway, &inner, id, step)?.or(newest);
-                    }
-                }
-                Ok(((), newest))
-            })
-        };
-        if let Err(error) = self.while_store_fails(write).await {
-            tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_messages_key_leads_to_its_outbox_row() {
-        let id = MessageId::parse("3EB0AA").expect("an id");
-        let chat = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
-        let number = SessionNumber(7);
-        let message = key(number, &id, &chat, None);
-        assert_eq!(outbox_key_of(&message), outbox_key(number, &id));
-        assert_eq!(id_of(&message).expect("an id"), id);
-        assert!(id_of(b"").is_err());
     }
 }

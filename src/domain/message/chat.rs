@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::session::{Session, is_kept};
+use crate::domain::Gateway;
+use crate::domain::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
@@ -49,7 +49,11 @@ fn note(tx: &mut Tx, session: SessionNumber, chat: &Jid, new: Timer) -> Result<(
 
 /// Remembers what a message tells of its chat's timer. In groups only the group itself counts: a
 /// member could have our messages disappear, or stay.
-pub(super) fn note_timer(tx: &mut Tx, session: SessionNumber, incoming: &Incoming) -> Result<()> {
+pub(in crate::domain) fn note_timer(
+    tx: &mut Tx,
+    session: SessionNumber,
+    incoming: &Incoming,
+) -> Result<()> {
     let Some(timer) = incoming.timer.filter(|_| incoming.chat.is_person()) else {
         return Ok(());
     };
@@ -63,7 +67,11 @@ pub(super) fn note_timer(tx: &mut Tx, session: SessionNumber, incoming: &Incomin
 
 impl Gateway {
     /// The timers of these chats, as far as they are known.
-    pub(super) fn timers(&self, session: &Session, chats: &[&Jid]) -> HashMap<Jid, Timer> {
+    pub(in crate::domain) fn timers(
+        &self,
+        session: &Session,
+        chats: &[&Jid],
+    ) -> HashMap<Jid, Timer> {
         let known = self.store.read(|read| {
             let mut known = HashMap::new();
             for chat in chats {
@@ -80,7 +88,11 @@ impl Gateway {
     }
 
     /// Asks a group that was never asked before after how long its messages disappear.
-    pub(super) async fn ask_group_timer(&self, session: &Session, group: &Jid) -> Option<Timer> {
+    pub(in crate::domain) async fn ask_group_timer(
+        &self,
+        session: &Session,
+        group: &Jid,
+    ) -> Option<Timer> {
         let seconds = session.paired_link()?.group_timer(group).await.ok()?;
         // Whatever is told of it later is newer.
         let timer = Timer {
@@ -92,7 +104,7 @@ impl Gateway {
     }
 
     /// Forgets what is known of chats: another account may use the session next.
-    pub(super) async fn forget_chats(&self, session: &Session) {
+    pub(in crate::domain) async fn forget_chats(&self, session: &Session) {
         let number = session.number;
         let forgotten = self.store.write(Durability::Sync, move |tx| {
             tx.delete_prefix(tables::CHATS, &number.0.to_be_bytes())
@@ -104,7 +116,12 @@ impl Gateway {
     }
 
     /// Remembers after how long the messages of a group disappear.
-    pub(super) async fn note_group_timer(&self, session: &Session, group: &Jid, timer: Timer) {
+    pub(in crate::domain) async fn note_group_timer(
+        &self,
+        session: &Session,
+        group: &Jid,
+        timer: Timer,
+    ) {
         let (id, number, chat) = (session.id.clone(), session.number, group.clone());
         let written = self.store.write(Durability::Lazy, move |tx| {
             if is_kept(tx, id.as_str(), number)? {

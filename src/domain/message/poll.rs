@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::event::{Heading, PollVote};
-use super::message;
-use super::session::Session;
+use super::own;
+use crate::domain::Gateway;
+use crate::domain::event::{Heading, PollVote};
+use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
@@ -51,7 +51,7 @@ pub(super) fn take_vote(
     incoming: &Incoming,
     vote: &SealedVote,
 ) -> Result<Option<PollVote>> {
-    let Some((_, poll)) = message::own(tx, session.number, &vote.poll)? else {
+    let Some((_, poll)) = own(tx, session.number, &vote.poll)? else {
         return Ok(None);
     };
     let Some(Outgoing::Poll {
@@ -98,7 +98,7 @@ impl Gateway {
     /// What people answered to a poll of ours; `None` when the message is none.
     pub fn poll_votes(&self, session: &Session, id: &MessageId) -> Result<Option<Vec<Tally>>> {
         self.store.read(|read| {
-            let Some((_, poll)) = message::own(read, session.number, id)? else {
+            let Some((_, poll)) = own(read, session.number, id)? else {
                 return Ok(None);
             };
             let Some(Outgoing::Poll { options, .. }) = poll.sent else {

@@ -6,8 +6,7 @@
 //! and WhatsApp's server, not we, knows who is one. Of a message that we do not know (it came before
 //! the session was paired, or is not here yet) nothing can be compared, and nothing of ours is at stake.
 
-use super::message;
-use super::session::Session;
+use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::MessageId;
 use crate::jid::{Jid, Server};
@@ -60,7 +59,7 @@ pub(super) fn is_heeded(read: &impl Read, session: &Session, incoming: &Incoming
 
 /// Chat and author of every message of the session with this id.
 fn named(read: &impl Read, session: &Session, id: &MessageId) -> Result<Vec<(Jid, Option<Jid>)>> {
-    let messages = message::with_id(read, session.number, id)?;
+    let messages = super::with_id(read, session.number, id)?;
     Ok(messages.into_iter().map(|m| (m.chat, m.sender)).collect())
 }
 

@@ -1,0 +1,203 @@
+//! What happens to a campaign: the steps that keep its rows, its counts and its events in agreement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Campaign, Counts, Part, Progress, QUEUE, Stage, Statistics, Status, rows};
+use crate::domain::Gateway;
+use crate::domain::event::publish;
+use crate::domain::event::{CampaignProgress, CampaignStatus, EventData};
+use crate::domain::message::settlement::Settlement;
+use crate::domain::session::Session;
+use crate::error::Result;
+use crate::ids::{RowId, SessionNumber};
+use crate::store::Tx;
+use crate::store::queue::{self, Order};
+use crate::time::Timestamp;
+use crate::wa::message::Progress as Reached;
+
+/// How often the world is told how far a campaign has come, at most.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// How long nothing goes after WhatsApp asked to slow down, the first time; doubled each time after.
+const SLOWED: Duration = Duration::from_secs(30);
+
+/// How long the next try waits after nobody knows what became of one; doubled for each that WhatsApp
+/// took and said nothing of.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// How often a message is handed to a WhatsApp that says nothing of it.
+const MOST_UNHEARD: u32 = 10;
+
+/// A recipient's message came a step further: its row and the campaign's counts follow.
+pub(in crate::domain) fn moved(
+    tx: &mut Tx,
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    part: &Part,
+    reached: Reached,
+    now: Timestamp,
+    error: Option<&str>,
+) -> Result<Option<u64>> {
+    let stage = match reached {
+        Reached::Sending => Stage::Sending,
+        Reached::Failed => Stage::Failed,
+        Reached::Sent => Stage::Sent,
+        Reached::Delivered => Stage::Delivered,
+        Reached::Read | Reached::Played => Stage::Read,
+    };
+    let Some(campaign) = rows::find(tx, session.number, &part.campaign)? else {
+        return Ok(None);
+    };
+    let mut state = rows::state(tx, part.roster, part.place)?;
+    let mut progress = rows::progress(tx, part.roster)?;
+    // A receipt may come for a message whose acknowledgement was lost and that waits to be tried
+    // again: it arrived, so there is nothing left to try.
+    progress.counts.shift(state.stage, stage);
+    state.stage = stage;
+    if matches!(stage, Stage::Sent | Stage::Failed) || state.at.is_none() {
+        state.at = Some(now);
+    }
+    state.error = error.map(str::to_owned);
+    // One that went beside others that were too many says nothing yet.
+    if stage == Stage::Sent && progress.not_before.is_none_or(|at| at <= now) {
+        (progress.slowed, progress.not_before) = (0, None);
+    }
+    rows::put_state(tx, part.roster, part.place, &state)?;
+    tell(
+        tx,
+        gateway,
+        session,
+        &part.campaign,
+        &campaign,
+        &mut progress,
+        now,
+    )
+}
+
+/// A recipient's message was not sent. Answers whether it will be tried again; otherwise it has
+/// failed, which the caller records.
+pub(in crate::domain) fn missed(
+    tx: &mut Tx,
+    session: SessionNumber,
+    part: &Part,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Result<bool> {
+    let Some(campaign) = rows::find(tx, session, &part.campaign)? else {
+        return Ok(false);
+    };
+    let settings = &campaign.settings;
+    let mut state = rows::state(tx, part.roster, part.place)?;
+    if state.stage != Stage::Sending {
+        return Ok(false);
+    }
+    let mut progress = rows::progress(tx, part.roster)?;
+    let due = match settlement {
+        Settlement::Acknowledged | Settlement::Received { .. } => return Ok(false),
+        Settlement::Refused { why, .. } => {
+            state.error = Some(why.clone());
+            if state.tries > settings.max_retries {
+                return Ok(false);
+            }
+            now.after(settings.backoff(state.tries))
+        }
+        Settlement::RateLimited { why } => {
+            // It says nothing about this recipient: the whole campaign waits, and no try is counted.
+            state.error = Some(why.clone());
+            state.tries = state.tries.saturating_sub(1);
+            let wait = SLOWED * 2u32.pow(progress.slowed.min(6));
+            let until = now.after(wait);
+            if progress.not_before.is_none_or(|at| at <= now) {
+                progress.slowed += 1;
+                progress.not_before = Some(until);
+            }
+            progress.not_before.unwrap_or(until)
+        }
+        Settlement::Unacknowledged { .. } | Settlement::LoggedOut => {
+            if matches!(settlement, Settlement::Unacknowledged { unheard: true }) {
+                state.unheard += 1;
+                if state.unheard >= MOST_UNHEARD {
+                    rows::put_state(tx, part.roster, part.place, &state)?;
+                    return Ok(false);
+                }
+            }
+            state.error = Some("not acknowledged yet; it is sent again with the same id".into());
+            state.tries = state.tries.saturating_sub(1);
+            now.after(UNHEARD * 2u32.pow(state.unheard.saturating_sub(1)))
+        }
+    };
+    progress.counts.shift(Stage::Sending, Stage::Pending);
+    progress.waiting += 1;
+    state.stage = Stage::Pending;
+    rows::put_state(tx, part.roster, part.place, &state)?;
+    rows::put_progress(tx, part.roster, &progress)?;
+    queue::enqueue(
+        tx,
+        QUEUE,
+        &rows::lane(part.roster),
+        Order::ByDue,
+        due,
+        &part.place.to_be_bytes(),
+    )?;
+    Ok(true)
+}
+
+/// Writes the progress, and an event about it when the last one is old enough or this is the end.
+/// Receipts come long after the end: they are no end of their own.
+pub(super) fn tell(
+    tx: &mut Tx,
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    id: &RowId,
+    campaign: &Campaign,
+    progress: &mut Progress,
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let is_over = |counts: &Counts| counts.pending(campaign.total) + counts.sending == 0;
+    let quiet = progress
+        .told_at
+        .is_some_and(|at| now.since(at) < TOLD_EVERY && at <= now);
+    if quiet {
+        let before = rows::progress(tx, campaign.roster)?.counts;
+        let ends = is_over(&progress.counts) && !is_over(&before);
+        if !ends {
+            rows::put_progress(tx, campaign.roster, progress)?;
+            return Ok(None);
+        }
+    }
+    progress.told_at = Some(now);
+    rows::put_progress(tx, campaign.roster, progress)?;
+    let data = EventData::CampaignProgress(CampaignProgress {
+        id: id.clone(),
+        name: campaign.name.clone(),
+        status: campaign.status,
+        statistics: Statistics::of(&progress.counts, campaign.total),
+    });
+    let entry = gateway.event(session, data);
+    publish::append(tx, session.number, &entry)
+}
+
+/// Moves a campaign to another status and tells the world.
+pub(super) fn change_status(
+    tx: &mut Tx,
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    id: &RowId,
+    campaign: &mut Campaign,
+    status: Status,
+) -> Result<Option<u64>> {
+    campaign.status = status;
+    campaign.updated_at = Some(gateway.clock.now());
+    rows::put(tx, session.number, id, campaign)?;
+    let counts = rows::progress(tx, campaign.roster)?.counts;
+    let data = EventData::CampaignStatus(CampaignStatus {
+        id: id.clone(),
+        name: campaign.name.clone(),
+        status,
+        detail: campaign.detail.clone(),
+        statistics: Statistics::of(&counts, campaign.total),
+    });
+    let entry = gateway.event(session, data);
+    publish::append(tx, session.number, &entry)
+}

@@ -1,0 +1,469 @@
+//! The outbox: messages on their way, and the one place that settles them.
+//!
+//! A message lies in it from before its frame is written until it is settled. What a crash leaves there
+//! the next run takes up: it is sent again with the same id, or given back to its campaign.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::Composed;
+use super::idempotency;
+use super::settlement::{Outcome, Settlement};
+use super::{Message, key, own, put, session_and_id};
+use crate::domain::Gateway;
+use crate::domain::campaign::{Part, steps};
+use crate::domain::event::publish;
+use crate::domain::event::{EventData, MessageStatus};
+use crate::domain::media::Uploaded;
+use crate::domain::session::Session;
+use crate::error::{ErrorKind, Result};
+use crate::ids::{MessageId, RowId, SessionNumber};
+use crate::jid::Jid;
+use crate::store::{Durability, Read, Tx, record, tables};
+use crate::time::Timestamp;
+use crate::wa::message::{Outgoing, Progress, Receipt};
+
+/// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
+const RESEND_WITHIN: Duration = Duration::from_secs(3600);
+
+/// The note of a message whose outcome could not be stored.
+const UNSTORED: &str = "this result could not be stored, and may be told otherwise later";
+
+/// The key of a message that is being sent: session and id.
+fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
+    let mut key = session.0.to_be_bytes().to_vec();
+    key.extend_from_slice(id.as_str().as_bytes());
+    key
+}
+
+/// Whether the message with this key is being sent.
+pub(in crate::domain) fn holds(read: &impl Read, message: &[u8]) -> Result<bool> {
+    read.exists(tables::OUTBOX, session_and_id(message))
+}
+
+/// The messages of a session that are being sent, or were when the last run ended, in the order in
+/// which they were asked for.
+pub(in crate::domain) fn in_outbox(
+    read: &impl Read,
+    session: SessionNumber,
+) -> Result<Vec<MessageId>> {
+    let mut rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
+    // By the number alone where there is one: the clock may have been set back in between.
+    rows.sort_by_cached_key(|(_, value)| {
+        let place = value.get(8..).unwrap_or_default().to_vec();
+        let began = value.get(..8).unwrap_or_default().to_vec();
+        let began = if place.is_empty() { began } else { Vec::new() };
+        (place, began)
+    });
+    rows.iter()
+        .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
+        .collect()
+}
+
+/// Writes the outbox row of a message: it is asked for after all that were before.
+fn put_in_outbox(tx: &mut Tx, key: Vec<u8>, now: Timestamp) -> Result<()> {
+    let place = tx.next_seq("outbox")?;
+    let value = [now.as_ms().to_be_bytes(), place.to_be_bytes()].concat();
+    tx.put(tables::OUTBOX, key, value);
+    Ok(())
+}
+
+/// A message on its way.
+pub(in crate::domain) struct Job {
+    pub(in crate::domain) id: MessageId,
+    pub(in crate::domain) to: Jid,
+    pub(in crate::domain) what: Outgoing,
+    /// The uploaded file that it shows.
+    pub(super) file: Option<Arc<Uploaded>>,
+    note: Option<String>,
+    /// The campaign that it is part of.
+    pub(in crate::domain) campaign: Option<Part>,
+    /// Which album of its request it belongs to.
+    pub(super) album: Option<usize>,
+    /// Whether the client asked for it; the head of an album was not.
+    pub(super) asked: bool,
+    /// What became of it; `None` while it is on its way.
+    pub(super) settled: Option<Settlement>,
+}
+
+impl Job {
+    pub(in crate::domain) fn new(id: MessageId, to: Jid, composed: Composed) -> Self {
+        Self {
+            id,
+            to,
+            what: composed.what,
+            file: composed.file,
+            note: composed.note,
+            campaign: None,
+            album: None,
+            asked: true,
+            settled: None,
+        }
+    }
+
+    /// What must be durable before it is written to WhatsApp.
+    pub(in crate::domain) fn rows(
+        &self,
+        session: SessionNumber,
+        now: Timestamp,
+    ) -> Result<JobRows> {
+        let message = Message {
+            chat: self.to.clone(),
+            sender: None,
+            at: now,
+            text: self.what.text().map(str::to_owned),
+            sent: Some(self.what.clone()),
+            progress: Some(Progress::Sending),
+            refusal: None,
+            enclosed: None,
+            unread: false,
+            campaign: self.campaign.clone().map(Box::new),
+        };
+        Ok(JobRows {
+            id: self.id.clone(),
+            key: key(session, &self.id, &self.to, None),
+            outbox: outbox_key(session, &self.id),
+            message: record::encode(&message)?,
+            at: now,
+        })
+    }
+
+    /// What became of it, as far as that is known.
+    fn settlement(&self) -> Settlement {
+        let settled = self.settled.clone();
+        settled.unwrap_or(Settlement::Unacknowledged { unheard: false })
+    }
+}
+
+/// One message of a request.
+pub(in crate::domain) enum Item {
+    /// It is on its way.
+    Ready(Job),
+    /// It could not even be made.
+    Refused(Outcome),
+}
+
+impl Item {
+    /// The message, when it is on its way.
+    pub(super) fn ready(&self) -> Option<&Job> {
+        match self {
+            Self::Ready(job) => Some(job),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn ready_mut(&mut self) -> Option<&mut Job> {
+        match self {
+            Self::Ready(job) => Some(job),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// The rows of a message that is about to be sent.
+pub(in crate::domain) struct JobRows {
+    /// Its id.
+    pub(in crate::domain) id: MessageId,
+    key: Vec<u8>,
+    outbox: Vec<u8>,
+    message: Vec<u8>,
+    at: Timestamp,
+}
+
+impl JobRows {
+    /// Writes them.
+    pub(in crate::domain) fn put(self, tx: &mut Tx) -> Result<()> {
+        // What a crash interrupted keeps its place when the client asks for it again.
+        if !tx.exists(tables::OUTBOX, &self.outbox)? {
+            put_in_outbox(tx, self.outbox, self.at)?;
+        }
+        put(tx, self.key, self.message)
+    }
+}
+
+/// Settles messages: their rows, their campaigns and their events. Answers the newest event's number.
+fn settle_rows(
+    tx: &mut Tx,
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    settled: &[(MessageId, Settlement)],
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let mut newest = None;
+    for (id, settlement) in settled {
+        let outbox = outbox_key(session.number, id);
+        let failed = settlement.progress() == Progress::Failed;
+        if failed && !tx.exists(tables::OUTBOX, &outbox)? {
+            // Somebody else settled it, and may have put it back to be tried again.
+            continue;
+        }
+        tx.delete(tables::OUTBOX, &outbox);
+        if failed
+            && let Some((_, row)) = own(tx, session.number, id)?
+            && let Some(part) = &row.campaign
+            && steps::missed(tx, session.number, part, settlement, now)?
+        {
+            continue;
+        }
+        newest = advance(tx, gateway, session, id, settlement, now)?.or(newest);
+    }
+    Ok(newest)
+}
+
+/// Moves a message of ours forward, never back, and records the event. Answers its number.
+fn advance(
+    tx: &mut Tx,
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    id: &MessageId,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Result<Option<u64>> {
+    let Some((key, mut message)) = own(tx, session.number, id)? else {
+        return Ok(None);
+    };
+    let progress = settlement.progress();
+    if message.progress.is_some_and(|now| now >= progress) {
+        return Ok(None);
+    }
+    let refusal = settlement.failure(id).map(|(_, why)| why);
+    message.progress = Some(progress);
+    message.refusal.clone_from(&refusal);
+    put(tx, key, record::encode(&message)?)?;
+    if let Some(part) = &message.campaign {
+        steps::moved(
+            tx,
+            gateway,
+            session,
+            part,
+            progress,
+            now,
+            refusal.as_deref(),
+        )?;
+    }
+    let (by, at) = match settlement {
+        Settlement::Received { by, at, .. } => (Some(by.clone()), *at),
+        _ => (None, now),
+    };
+    let data = EventData::MessageStatus(MessageStatus {
+        id: id.clone(),
+        chat: message.chat,
+        progress,
+        by,
+        at,
+        refusal,
+    });
+    let entry = gateway.event(session, data);
+    publish::append(tx, session.number, &entry)
+}
+
+impl Gateway {
+    /// Records what became of each message and answers it, also when it cannot be recorded: a
+    /// message that went must not be answered as an error, or its client would send it once more.
+    ///
+    /// `key_row` is the row of the request's idempotency key.
+    pub(in crate::domain) async fn settle(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        items: Vec<Item>,
+        key_row: Option<Vec<u8>>,
+    ) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut settled = Vec::new();
+        let mut campaigns = false;
+        for item in items {
+            let job = match item {
+                Item::Ready(job) => job,
+                Item::Refused(outcome) => {
+                    outcomes.push(outcome);
+                    continue;
+                }
+            };
+            let settlement = job.settlement();
+            campaigns |= job.campaign.is_some();
+            if job.asked {
+                let (to, id) = (job.to, job.id.clone());
+                outcomes.push(Outcome::of(&settlement, to, id, job.note));
+            }
+            settled.push((job.id, settlement));
+        }
+        let (gateway, inner) = (self.clone(), session.clone());
+        // What nobody acknowledged is not decided: whoever repeats the request has it sent again under
+        // the same id, which WhatsApp shows once.
+        let decided = !settled.iter().any(|(_, what)| what.is_undecided());
+        let (now, kept) = (self.clock.now(), decided.then(|| outcomes.clone()));
+        let recorded = self
+            .record(Durability::Lazy, move |tx| {
+                let newest = settle_rows(tx, &gateway, &inner, &settled, now)?;
+                if let Some(row) = key_row {
+                    idempotency::note(tx, row, kept)?;
+                }
+                Ok(((), newest))
+            })
+            .await;
+        if let Err(error) = recorded {
+            tracing::error!(session = %session.id, ?error, "what became of messages could not be stored");
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.id.is_some()) {
+                let told = outcome.note.take().map(|note| note + "; ");
+                outcome.note = Some(told.unwrap_or_default() + UNSTORED);
+            }
+        }
+        if campaigns {
+            self.campaigns.wake();
+        }
+        outcomes
+    }
+
+    /// Moves messages of ours forward by the receipts that came for them.
+    pub(in crate::domain) async fn note_receipts(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        receipts: Vec<Receipt>,
+    ) {
+        let receipts: Arc<[Receipt]> = receipts.into();
+        let write = || {
+            let (gateway, inner, receipts) = (self.clone(), session.clone(), receipts.clone());
+            self.record(Durability::Lazy, move |tx| {
+                let (mut newest, now) = (None, gateway.clock.now());
+                for receipt in receipts.iter() {
+                    let received = Settlement::Received {
+                        progress: receipt.progress,
+                        by: receipt.by.clone(),
+                        at: receipt.at,
+                    };
+                    for id in &receipt.ids {
+                        newest = advance(tx, &gateway, &inner, id, &received, now)?.or(newest);
+                    }
+                }
+                Ok(((), newest))
+            })
+        };
+        if let Err(error) = self.while_store_fails(write).await {
+            tracing::error!(session = %session.id, ?error, "receipts could not be recorded");
+        }
+    }
+
+    /// Gives up what a crash interrupted.
+    pub(in crate::domain) async fn fail_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
+        let (ids, _under_way) = session.take_interrupted();
+        let ids = ids.into_iter();
+        let settled: Vec<_> = ids.map(|id| (id, Settlement::LoggedOut)).collect();
+        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
+        let written = self
+            .record(Durability::Sync, move |tx| {
+                Ok(((), settle_rows(tx, &gateway, &inner, &settled, now)?))
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
+        }
+    }
+
+    /// Sends what a crash interrupted, with the same ids: WhatsApp shows one message per id. What
+    /// belongs to a campaign goes back to it.
+    pub(in crate::domain) async fn resend_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
+        let (ids, _under_way) = session.take_interrupted();
+        if ids.is_empty() {
+            return;
+        }
+        tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
+        match self.interrupted_jobs(session, ids) {
+            Ok((mut jobs, of_campaigns)) => {
+                // The campaign sends them, if it still runs, when it may, to those who still want it.
+                let of_campaigns = of_campaigns.into_iter().map(Item::Ready).collect();
+                self.settle(session, of_campaigns, None).await;
+                self.deliver(session, jobs.iter_mut().collect()).await;
+                let jobs = jobs.into_iter().map(Item::Ready).collect();
+                self.settle(session, jobs, None).await;
+            }
+            Err(error) => {
+                tracing::error!(session = %session.id, ?error, "interrupted messages cannot be read");
+            }
+        }
+    }
+
+    /// Gives what nobody settled back to its campaign. Answers whether there was anything.
+    ///
+    /// Hazard: for the loop that sends the campaign only, between its messages.
+    pub(in crate::domain) async fn return_unsettled(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        campaign: &RowId,
+    ) -> Result<bool> {
+        let ids = self.store.read(|read| in_outbox(read, session.number))?;
+        let (_, of_campaigns) = self.interrupted_jobs(session, ids)?;
+        let is_part = |job: &Job| {
+            let part = job.campaign.as_ref();
+            part.is_some_and(|part| part.campaign == *campaign)
+        };
+        let parts = of_campaigns.into_iter().filter(is_part);
+        let settled: Vec<_> = parts
+            .map(|job| (job.id.clone(), job.settlement()))
+            .collect();
+        if settled.is_empty() {
+            return Ok(false);
+        }
+        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
+        self.record(Durability::Lazy, move |tx| {
+            Ok((true, settle_rows(tx, &gateway, &inner, &settled, now)?))
+        })
+        .await
+    }
+
+    /// What is to be sent again after a crash, and the messages of campaigns.
+    fn interrupted_jobs(
+        &self,
+        session: &Session,
+        ids: Vec<MessageId>,
+    ) -> Result<(Vec<Job>, Vec<Job>)> {
+        self.store.read(|read| {
+            let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
+            for id in ids {
+                let Some((_, row)) = own(read, session.number, &id)? else {
+                    continue;
+                };
+                let Some(what) = row.sent else { continue };
+                let mut job = Job::new(id, row.chat, what.into());
+                if let Some(part) = row.campaign {
+                    job.campaign = Some(*part);
+                    of_campaigns.push(job);
+                    continue;
+                }
+                let given_up = |kind, why: &str| {
+                    let why = why.to_owned();
+                    Some(Settlement::Refused { kind, why })
+                };
+                if let Outgoing::Media { file, .. } = &job.what {
+                    job.file = self.known_upload(session, file)?.map(Arc::new);
+                    if job.file.is_none() {
+                        let why = "interrupted by a restart, and its file is not kept any more";
+                        job.settled = given_up(ErrorKind::NotFound, why);
+                    }
+                }
+                if self.clock.age_of(row.at) > RESEND_WITHIN {
+                    let why = "interrupted by a restart and too old to be sent";
+                    job.settled = given_up(ErrorKind::Conflict, why);
+                }
+                jobs.push(job);
+            }
+            Ok((jobs, of_campaigns))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_messages_key_leads_to_its_outbox_row() {
+        let id = MessageId::parse("3EB0AA").expect("an id");
+        let chat = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
+        let number = SessionNumber(7);
+        let message = key(number, &id, &chat, None);
+        assert_eq!(session_and_id(&message), outbox_key(number, &id));
+        assert_eq!(super::super::id_of(&message).expect("an id"), id);
+        assert!(super::super::id_of(b"").is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! Sending: resolve, store, write, wait for WhatsApp's word. The only path to a phone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::album;
+use super::draft::{Content, Draft, Sources};
+use super::idempotency::{IdempotencyKey, Remembered};
+use super::outbox::{Item, Job, JobRows};
+use super::own;
+use super::settlement::{Outcome, Settlement};
+use crate::domain::Gateway;
+use crate::domain::session::{Session, State, Status, must_be_kept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::MessageId;
+use crate::jid::Jid;
+use crate::store::Durability;
+use crate::wa::link::{Verdict, Written};
+use crate::wa::message::{Outgoing, Progress};
+
+/// How many messages one request may hold.
+pub const MAX_BATCH: usize = 100;
+
+/// How many chats are written to at the same time.
+const WRITTEN_AT_ONCE: usize = 32;
+
+/// How many messages of a request have their files brought and uploaded at the same time.
+const COMPOSED_AT_ONCE: usize = 4;
+
+/// How long a send waits for a session that is on its way back.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What becomes of a request whose client left before anything was promised to it.
+fn left() -> Error {
+    Error::new(
+        ErrorKind::RequestTimeout,
+        "The client left before anything was sent",
+    )
+}
+
+/// A message that could not even be written.
+fn unwritten(session: &Session, error: &Error) -> Settlement {
+    let kind = error.kind();
+    tracing::warn!(session = %session.id, ?kind, "a message could not be written");
+    tracing::debug!(session = %session.id, ?error, "why it could not be written");
+    Settlement::of_error(error)
+}
+
+impl Gateway {
+    /// Sends messages in order and answers what became of each, in the same order.
+    ///
+    /// A message counts as sent when WhatsApp's server acknowledged it. Once `hung_up` is cancelled
+    /// nothing more is promised: what has no stored id by then is not sent.
+    pub async fn send(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        drafts: Vec<Draft>,
+        key: Option<IdempotencyKey>,
+        hung_up: &CancellationToken,
+    ) -> Result<Vec<Outcome>> {
+        let key = key.map(|key| (key.row(session.number), key));
+        let _first = session.ordinary_send();
+        let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(row));
+        let _claim = claim.transpose()?;
+        let mut ids = vec![None; drafts.len()];
+        if let Some((row, key)) = &key {
+            let now = self.clock.seen();
+            match self.store.read(|read| key.remembered(read, row, now))? {
+                Some(Remembered {
+                    outcomes: Some(outcomes),
+                    ..
+                }) => return Ok(outcomes),
+                Some(Remembered { ids: first, .. }) if first.len() == ids.len() => ids = first,
+                _ => {}
+            }
+        }
+        let prepared = hung_up.run_until_cancelled(async {
+            if !self.soon_connected(session).await {
+                return Err(session.not_connected());
+            }
+            // What a crash interrupted was asked for earlier, and goes first. A request that is
+            // repeated may be among it: it is answered then, and not written beside itself.
+            let repeated = ids.iter().any(Option::is_some);
+            let patience = if repeated {
+                self.config.ack_timeout
+            } else {
+                RECONNECT_PATIENCE
+            };
+            session.interrupted_done(patience).await;
+            Ok(self.items(session, drafts, ids).await)
+        });
+        let items = prepared.await.ok_or_else(left)??;
+        let mut items = album::with_heads(items);
+        if hung_up.is_cancelled() {
+            return Err(left());
+        }
+        self.store_items(session, &items, key.as_ref()).await?;
+        let jobs = items.iter_mut().filter_map(Item::ready_mut);
+        self.deliver(session, jobs.collect()).await;
+        let key_row = key.map(|(row, _)| row);
+        Ok(self.settle(session, items, key_row).await)
+    }
+
+    /// Whether the session can send. One that is on its way back is waited for a moment: a client
+    /// that asks in the second of a reconnect should not have to try again.
+    pub(in crate::domain) async fn soon_connected(&self, session: &Session) -> bool {
+        if session.is_connected() {
+            return true;
+        }
+        let on_its_way = session.paired_link().is_some();
+        let connected = |status: &Status| status.state == State::Connected;
+        on_its_way && session.wait_until(RECONNECT_PATIENCE, connected).await
+    }
+
+    /// Looks up what the drafts refer to, uploads their files, and gives them ids.
+    async fn items(
+        self: &Arc<Self>,
+        session: &Session,
+        drafts: Vec<Draft>,
+        ids: Vec<Option<MessageId>>,
+    ) -> Vec<Item> {
+        let sources = Sources::default();
+        let sources = &sources;
+        let composed = drafts.into_iter().zip(ids).map(|(draft, id)| async move {
+            let (to, album) = (draft.to.clone(), album_of(&draft));
+            if let Some(id) = &id
+                && let Some(mut job) = self.stored_job(session, id)
+            {
+                job.album = album;
+                return Item::Ready(job);
+            }
+            match self.compose(session, draft, sources).await {
+                Ok(composed) => {
+                    let id = id.unwrap_or_else(|| self.ids.message_id());
+                    let mut job = Job::new(id, to, composed);
+                    job.album = album;
+                    Item::Ready(job)
+                }
+                Err(error) => Item::Refused(Outcome::unmade(to, &error)),
+            }
+        });
+        stream::iter(composed)
+            .buffered(COMPOSED_AT_ONCE)
+            .collect()
+            .await
+    }
+
+    /// The message that an earlier try of the same request stored under this id. Composed anew it
+    /// would not be the same: a poll's votes are sealed with the secret that it was first sent with.
+    fn stored_job(&self, session: &Session, id: &MessageId) -> Option<Job> {
+        let stored = self.store.read(|read| own(read, session.number, id));
+        let row = stored.ok().flatten()?.1;
+        let mut job = Job::new(id.clone(), row.chat, row.sent?.into());
+        if row.progress.is_some_and(|now| now >= Progress::Sent) {
+            job.settled = Some(Settlement::Acknowledged);
+        } else if let Outgoing::Media { file, .. } = &job.what {
+            job.file = Some(Arc::new(self.known_upload(session, file).ok().flatten()?));
+        }
+        Some(job)
+    }
+
+    /// Makes ids and contents durable before anything is written to WhatsApp.
+    async fn store_items(
+        &self,
+        session: &Session,
+        items: &[Item],
+        key: Option<&(Vec<u8>, IdempotencyKey)>,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let (number, id) = (session.number, session.id.clone());
+        let remembered = key.map(|(row, key)| {
+            let asked = items.iter().map(Item::ready);
+            let asked = asked.filter(|job| job.is_none_or(|job| job.asked));
+            let ids = asked.map(|job| job.map(|job| job.id.clone())).collect();
+            (row.clone(), key.begun(ids, now))
+        });
+        let to_go = items.iter().filter_map(Item::ready);
+        let to_go = to_go.filter(|job| job.settled.is_none());
+        let rows = to_go.map(|job| job.rows(number, now));
+        let rows: Vec<JobRows> = rows.collect::<Result<_>>()?;
+        if rows.is_empty() && remembered.is_none() {
+            return Ok(());
+        }
+        self.store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, id.as_str(), number)?;
+                for row in rows {
+                    row.put(tx)?;
+                }
+                if let Some((row, remembered)) = remembered {
+                    remembered.put(tx, row)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Writes the frames in order, then awaits their acknowledgements together. A message whose
+    /// connection broke is written again with the same id, as long as there is time.
+    pub(in crate::domain) async fn deliver(&self, session: &Arc<Session>, mut jobs: Vec<&mut Job>) {
+        let started = Instant::now();
+        let deadline = started + self.config.ack_timeout;
+        loop {
+            let login = session.logins();
+            let mut waiting: Vec<(usize, Written)> = Vec::new();
+            for (index, wrote) in self.write_all(session, &jobs, deadline).await {
+                match wrote {
+                    Ok(written) => waiting.push((index, written)),
+                    Err(error) => jobs[index].settled = Some(unwritten(session, &error)),
+                }
+            }
+            waiting.sort_by_key(|(index, _)| *index);
+            let gone = connection_lost(session, login);
+            tokio::pin!(gone);
+            let mut waits = true;
+            for (index, written) in &mut waiting {
+                let verdict = if waits {
+                    tokio::select! {
+                        biased;
+                        verdict = written.verdict() => verdict,
+                        () = &mut gone => { waits = false; None }
+                        () = tokio::time::sleep_until(deadline) => { waits = false; None }
+                    }
+                } else {
+                    // Too late to wait, but others of the batch may have been answered.
+                    written.verdict_so_far()
+                };
+                jobs[*index].settled = verdict.map(|verdict| match verdict {
+                    Verdict::Taken => {
+                        self.metrics.note_sent(started.elapsed());
+                        Settlement::Acknowledged
+                    }
+                    Verdict::Refused(code) => Settlement::of_code(&code),
+                });
+            }
+            if jobs.iter().all(|job| job.settled.is_some()) {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let unheard = session.is_connected() && session.logins() == login;
+                for job in jobs {
+                    let unacknowledged = || Settlement::Unacknowledged { unheard };
+                    job.settled.get_or_insert_with(unacknowledged);
+                }
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let back = |s: &Status| s.state == State::Connected;
+            if session.paired_link().is_none() || !session.wait_until(left, back).await {
+                return;
+            }
+            if session.logins() == login {
+                // Still the same connection: the rest was refused by it, not lost with it.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Writes the frames that are not done: in order within a chat, several chats at a time. What a
+    /// first message to somebody has to store is fsynced then for many at once.
+    ///
+    /// What a broken connection did not take is left out.
+    async fn write_all(
+        &self,
+        session: &Session,
+        jobs: &[&mut Job],
+        deadline: Instant,
+    ) -> Vec<(usize, Result<Written>)> {
+        let mut chats: Vec<Vec<usize>> = Vec::new();
+        let mut chat_of: HashMap<&Jid, usize> = HashMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            if job.settled.is_none() {
+                let chat = *chat_of.entry(&job.to).or_insert_with(|| {
+                    chats.push(Vec::new());
+                    chats.len() - 1
+                });
+                chats[chat].push(index);
+            }
+        }
+        let names: Vec<&Jid> = chat_of.into_keys().collect();
+        let timers = &self.timers(session, &names);
+        let written = stream::iter(chats).map(|chat| async move {
+            let mut written = Vec::with_capacity(chat.len());
+            let to = &jobs[chat[0]].to;
+            let mut timer = timers.get(to).copied();
+            if timer.is_none() && to.is_group() {
+                let asked = self.ask_group_timer(session, to);
+                timer = tokio::time::timeout_at(deadline, asked)
+                    .await
+                    .ok()
+                    .flatten();
+            }
+            for index in chat {
+                let Some(link) = session.paired_link() else {
+                    break;
+                };
+                let job = &jobs[index];
+                let file = job.file.as_ref().map(|uploaded| &uploaded.file);
+                let write = link.write(&job.id, &job.to, &job.what, file, timer);
+                match tokio::time::timeout_at(deadline, write).await {
+                    Err(_) => break,
+                    Ok(Err(error)) if error.kind() == ErrorKind::NotConnected => break,
+                    Ok(wrote) => written.push((index, wrote)),
+                }
+            }
+            written
+        });
+        let written: Vec<Vec<_>> = written.buffer_unordered(WRITTEN_AT_ONCE).collect().await;
+        written.into_iter().flatten().collect()
+    }
+}
+
+/// The album that the draft belongs to.
+fn album_of(draft: &Draft) -> Option<usize> {
+    match &draft.content {
+        Content::Media(media) => media.album,
+        _ => None,
+    }
+}
+
+/// Ends when the session is no longer on the connection of that login.
+async fn connection_lost(session: &Session, login: u64) {
+    let mut changes = session.watch();
+    while session.is_connected() && session.logins() == login {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}

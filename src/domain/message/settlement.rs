@@ -1,0 +1,222 @@
+//! What became of a message: said once, for its rows and for its client.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
+use crate::ids::MessageId;
+use crate::jid::Jid;
+use crate::time::Timestamp;
+use crate::wa::message::Progress;
+
+/// WhatsApp's code for an account that sends too much.
+const TOO_MANY: &str = "429";
+
+/// What became of a message of ours. It is not stored: the rows of the message and of its campaign,
+/// the event and the client's [`Outcome`] all follow from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::domain) enum Settlement {
+    /// WhatsApp's server acknowledged it.
+    Acknowledged,
+    /// It was not sent: WhatsApp refused it, or it could not be written, or it was too old to be.
+    Refused {
+        /// The kind of the failure.
+        kind: ErrorKind,
+        /// A sentence about it.
+        why: String,
+    },
+    /// WhatsApp refused it because the account sends too much: that says nothing about this message.
+    RateLimited {
+        /// A sentence about it.
+        why: String,
+    },
+    /// Nobody knows whether it arrived: no answer came in time.
+    Unacknowledged {
+        /// Whether the connection held all that time: WhatsApp took it, and said nothing.
+        unheard: bool,
+    },
+    /// Nobody knows whether it arrived: the session was logged out before an answer came.
+    LoggedOut,
+    /// A receipt came for it.
+    Received {
+        /// How far it has come.
+        progress: Progress,
+        /// Who received or read it.
+        by: Jid,
+        /// When, by WhatsApp's clock.
+        at: Timestamp,
+    },
+}
+
+impl Settlement {
+    /// WhatsApp's refusal by its code, in words; users ask about 463 most.
+    pub(super) fn of_code(code: &str) -> Self {
+        let words = match code {
+            "463" => "the account may not write to new contacts for now",
+            TOO_MANY => "too many messages; wait before sending more",
+            "479" => "the message, or whom it is for, has a form that WhatsApp does not take",
+            "401" | "403" => "the account may not send this",
+            "404" => "the recipient does not exist",
+            _ => "WhatsApp refused the message",
+        };
+        let why = format!("{words} (code {code})");
+        match code {
+            TOO_MANY => Self::RateLimited { why },
+            _ => Self::Refused {
+                kind: ErrorKind::Upstream,
+                why,
+            },
+        }
+    }
+
+    /// A message that could not be written.
+    pub(super) fn of_error(error: &Error) -> Self {
+        Self::Refused {
+            kind: error.kind(),
+            why: error.detail().to_owned(),
+        }
+    }
+
+    /// How far the message has come by it.
+    pub(super) fn progress(&self) -> Progress {
+        match self {
+            Self::Acknowledged => Progress::Sent,
+            Self::Received { progress, .. } => *progress,
+            _ => Progress::Failed,
+        }
+    }
+
+    /// Whether nobody knows if it arrived.
+    pub(super) fn is_undecided(&self) -> bool {
+        matches!(self, Self::Unacknowledged { .. } | Self::LoggedOut)
+    }
+
+    /// Why the message was not sent; `None` when it was.
+    pub(super) fn failure(&self, id: &MessageId) -> Option<(ErrorKind, String)> {
+        match self {
+            Self::Acknowledged | Self::Received { .. } => None,
+            Self::Refused { kind, why } => Some((*kind, why.clone())),
+            Self::RateLimited { why } => Some((ErrorKind::Upstream, why.clone())),
+            Self::Unacknowledged { .. } => Some((
+                ErrorKind::UpstreamTimeout,
+                format!("WhatsApp did not acknowledge message {id} in time; it may still arrive"),
+            )),
+            Self::LoggedOut => Some((
+                ErrorKind::Conflict,
+                "the session was logged out before it was sent".to_owned(),
+            )),
+        }
+    }
+}
+
+/// What a client is told of one message. Stored with its idempotency key for a day: a field that is
+/// added must be an `Option` or have a default, or no key that an older version wrote is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The chat it went to.
+    pub to: Jid,
+    /// Its id; `None` when it never got one.
+    pub id: Option<MessageId>,
+    /// Why it was not sent; `None` when WhatsApp acknowledged it.
+    pub failure: Option<String>,
+    /// What kind of failure that was, when it is known.
+    #[serde(default)]
+    pub reason: Option<ErrorKind>,
+    /// What the client should know although it was sent.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+impl Outcome {
+    /// Of a message that could not even be made.
+    pub(super) fn unmade(to: Jid, error: &Error) -> Self {
+        Self {
+            to,
+            id: None,
+            failure: Some(error.detail().to_owned()),
+            reason: Some(error.kind()),
+            note: None,
+        }
+    }
+
+    /// Of a message that became this.
+    pub(super) fn of(
+        settlement: &Settlement,
+        to: Jid,
+        id: MessageId,
+        note: Option<String>,
+    ) -> Self {
+        let (reason, failure) = settlement.failure(&id).unzip();
+        Self {
+            to,
+            id: Some(id),
+            failure,
+            reason,
+            note,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settlement_tells_the_client_and_the_rows_the_same() {
+        let id = MessageId::parse("3EB0AA").expect("an id");
+        let to = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
+        let refused = |kind, why: &str| Settlement::Refused {
+            kind,
+            why: why.to_owned(),
+        };
+        let unheard = Settlement::Unacknowledged { unheard: true };
+        for (settlement, progress, reason) in [
+            (Settlement::Acknowledged, Progress::Sent, None),
+            (
+                refused(ErrorKind::Conflict, "too old"),
+                Progress::Failed,
+                Some(ErrorKind::Conflict),
+            ),
+            (
+                Settlement::of_code("429"),
+                Progress::Failed,
+                Some(ErrorKind::Upstream),
+            ),
+            (unheard, Progress::Failed, Some(ErrorKind::UpstreamTimeout)),
+            (
+                Settlement::LoggedOut,
+                Progress::Failed,
+                Some(ErrorKind::Conflict),
+            ),
+        ] {
+            let outcome = Outcome::of(&settlement, to.clone(), id.clone(), None);
+            assert_eq!(settlement.progress(), progress);
+            assert_eq!(outcome.reason, reason);
+            assert_eq!(
+                outcome.failure,
+                settlement.failure(&id).map(|(_, why)| why),
+                "{settlement:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_one_code_is_about_the_account_and_not_about_the_message() {
+        let limited = Settlement::of_code("429");
+        assert!(matches!(limited, Settlement::RateLimited { .. }));
+        for code in ["463", "479", "401", "403", "404", "500", ""] {
+            let refused = Settlement::of_code(code);
+            assert!(
+                matches!(&refused, Settlement::Refused { kind: ErrorKind::Upstream, why }
+                    if why.ends_with(&format!("(code {code})"))),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_outcome_of_an_older_version_is_read() {
+        let stored = r#"{"to":"6281234567890@s.whatsapp.net","id":"3EB0AA","failure":null}"#;
+        let outcome: Outcome = serde_json::from_str(stored).expect("an outcome");
+        assert_eq!((outcome.reason, outcome.note), (None, None));
+    }
+}
