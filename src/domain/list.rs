@@ -1,20 +1,21 @@
 //! Recipient lists: people to write to, kept for many campaigns.
 
+mod row;
+
+pub use row::List;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-
-use serde::{Deserialize, Serialize};
 
 use super::recipient::{MAX_RECIPIENTS, Parsed, People, Recipient, too_many};
 use super::roster::{self, Roster};
 use super::session::{Session, must_be_kept};
 use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
-use super::{Gateway, removal};
+use super::{Gateway, doomed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::{Durability, Read, Tx, record, tables};
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
@@ -23,42 +24,6 @@ const WHAT: &str = "recipient lists";
 
 /// How many bytes of recipients are answered at a time, whatever number was asked for.
 const PAGE_BYTES: usize = 4 << 20;
-
-/// A list without its recipients.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct List {
-    pub(super) roster: Roster,
-    /// What it is called.
-    pub name: String,
-    /// What it is for.
-    pub description: String,
-    /// Words to find it by.
-    pub tags: Vec<String>,
-    /// How many recipients it has.
-    pub count: u32,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was changed.
-    pub updated_at: Option<Timestamp>,
-    /// When a campaign used it.
-    pub last_used: Option<Timestamp>,
-    /// How many campaigns used it.
-    pub usage_count: u32,
-    /// How many bytes its recipients take; `None` when it was made before that was counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) bytes: Option<u64>,
-}
-
-impl List {
-    /// Counts recipients that came, changed or went.
-    fn weigh(&mut self, came: u64, went: u64) {
-        self.bytes = self.bytes.map(|bytes| (bytes + came).saturating_sub(went));
-    }
-}
-
-impl Record for List {
-    const VERSION: u8 = 1;
-}
 
 /// What can be changed of a list; `None` leaves it.
 #[derive(Debug, Default)]
@@ -108,13 +73,13 @@ pub(super) fn note_use(
 pub(super) fn delete_some(
     tx: &mut Tx,
     session: SessionNumber,
-    budget: &mut removal::Budget,
+    budget: &mut doomed::Budget,
 ) -> Result<()> {
     let prefix = session.0.to_be_bytes();
     for (_, row) in tx.prefix(tables::LISTS, &prefix, None, budget.left())? {
         // A damaged row must not keep the others.
         if let Ok(list) = record::decode::<List>(&row) {
-            removal::of_roster(tx, list.roster);
+            doomed::of_roster(tx, list.roster);
         }
     }
     budget.delete(tx, tables::LISTS, &prefix)
@@ -267,7 +232,7 @@ impl Gateway {
                     let before = roster::bytes(tx, list.roster)?;
                     refuse_beyond(tx, number, rows.bytes().saturating_sub(before), quota)?;
                     list.bytes = Some(rows.bytes());
-                    removal::of_roster(tx, list.roster);
+                    doomed::of_roster(tx, list.roster);
                     list.roster = roster::number(tx)?;
                     roster::write(tx, list.roster, rows);
                     list.count = count;
@@ -285,7 +250,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let list = get(tx, number, &id)?;
-                removal::of_roster(tx, list.roster);
+                doomed::of_roster(tx, list.roster);
                 tx.delete(tables::LISTS, &key(number, &id));
                 Ok(())
             })

@@ -1,6 +1,7 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod campaign;
+mod doomed;
 pub mod event;
 pub mod fair;
 pub mod key;
@@ -10,6 +11,7 @@ pub mod message;
 pub mod metrics;
 pub mod optout;
 pub mod pacing;
+pub mod queues;
 pub mod recipient;
 pub mod removal;
 pub mod retention;
@@ -32,7 +34,6 @@ use tokio_util::task::TaskTracker;
 
 use self::fair::Places;
 use self::media::folder::Folder;
-use self::media::received;
 use self::media::turns::Turns;
 use self::vault::Vault;
 use crate::config::Config;
@@ -80,16 +81,16 @@ pub struct Gateway {
     in_flight: message::idempotency::InFlight,
     media: Arc<Folder>,
     /// Bytes of uploads that are not whole yet.
-    arriving: media::arriving::Arriving,
+    arriving: Arc<media::arriving::Arriving>,
     /// Files that are being uploaded to WhatsApp.
-    uploads: media::attachment::Uploads,
+    uploads: media::uploaded::Uploads,
     /// Whose picture is worked on next.
     pictures: Turns,
     downloads: Queue,
     /// Messages that could not be read and may still come.
     unread: Queue,
     /// Wakes the loops that send campaigns.
-    campaigns: campaign::run::Campaigns,
+    campaigns: campaign::live::Campaigns,
     /// Recipients of campaigns that are to be tried again.
     retries: Queue,
     /// Who fetches links that clients name.
@@ -146,11 +147,11 @@ impl Gateway {
             Queue::new(&setup.store, number, setup.clock.clone(), longest_wait)
         };
         Ok(Arc::new(Self {
-            deliveries: queue(event::webhook::QUEUE, event::delivery::LONGEST_WAIT),
-            downloads: queue(received::QUEUE, received::LONGEST_WAIT)
-                .at_most_per_lane(received::AT_ONCE),
-            unread: queue(message::unread::QUEUE, message::unread::PATIENCE),
-            retries: queue(campaign::QUEUE, campaign::MAX_BACKOFF),
+            deliveries: queue(queues::DELIVERIES, queues::DELIVERY_WAIT),
+            downloads: queue(queues::DOWNLOADS, queues::DOWNLOAD_WAIT)
+                .at_most_per_lane(queues::DOWNLOADS_AT_ONCE),
+            unread: queue(queues::UNREAD, queues::UNREAD_WAIT),
+            retries: queue(queues::RETRIES, queues::RETRY_WAIT),
             metrics: metrics::Metrics::new(setup.newest_event),
             media: Arc::new(Folder::open(&setup.config.data, setup.ids.clone())?),
             arriving: Default::default(),

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::media::{files, received};
-use super::message::{self, unread};
+use super::doomed::{Budget, Doomed, SIGNAL};
+use super::media::files;
 use super::roster::Roster;
-use super::{Gateway, campaign, event, list};
+use super::{Gateway, campaign, event, list, message, queues};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::{Durability, Read, Store, Table, Tx, queue, tables};
+use crate::store::{Durability, Read, Store, Table, Tx, tables};
 use crate::wa::backend;
 
 /// How many rows one transaction removes.
@@ -24,109 +24,18 @@ const PAGE: usize = 500;
 /// How many marks are read at a time.
 const MARKS: usize = 100;
 
-/// The store's signal that something was marked.
-const SIGNAL: u8 = 32;
-
 /// The store's signal that all rows of something are gone.
 const GONE: u8 = 33;
-
-/// What is removed.
-///
-/// Hazard: the numbers are in the files of users. Never reuse one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doomed {
-    /// All rows of a session that is not among the sessions any more. Number 1.
-    Session(SessionNumber),
-    /// The people of a list or a campaign, and what became of them. Number 2.
-    Roster(Roster),
-}
-
-impl Doomed {
-    fn key(self) -> Vec<u8> {
-        let (kind, number) = match self {
-            Self::Session(session) => (1, session.0),
-            Self::Roster(roster) => (2, roster.0),
-        };
-        [&[kind], &u32::to_be_bytes(number)[..]].concat()
-    }
-
-    fn of(key: &[u8]) -> Option<Self> {
-        let (kind, number) = key.split_first()?;
-        let number = u32::from_be_bytes(number.try_into().ok()?);
-        match kind {
-            1 => Some(Self::Session(SessionNumber(number))),
-            2 => Some(Self::Roster(Roster(number))),
-            _ => None,
-        }
-    }
-}
-
-fn mark(tx: &mut Tx, doomed: Doomed) {
-    tx.put(tables::REMOVALS, doomed.key(), []);
-    tx.signal(SIGNAL);
-}
-
-/// Has all rows of a session removed, in the transaction that deletes it.
-pub(super) fn of_session(tx: &mut Tx, session: SessionNumber) {
-    mark(tx, Doomed::Session(session));
-}
-
-/// Has all people of a roster removed, in the transaction after which nobody names it.
-pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
-    mark(tx, Doomed::Roster(roster));
-}
-
-/// Whether the rows of the session with this number are being removed: they are nobody's any more.
-pub(super) fn is_session_doomed(read: &impl Read, number: &[u8]) -> Result<bool> {
-    read.exists(tables::REMOVALS, &[&[1], number].concat())
-}
-
-/// Rows that one transaction may still remove.
-pub(super) struct Budget(usize);
-
-impl Budget {
-    fn is_spent(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn spend(&mut self, rows: usize) {
-        self.0 = self.0.saturating_sub(rows);
-    }
-
-    /// How much is left.
-    pub(super) fn left(&self) -> usize {
-        self.0
-    }
-
-    /// Deletes rows of a table by the beginning of their keys.
-    pub(super) fn delete(
-        &mut self,
-        tx: &mut Tx,
-        table: tables::Table,
-        prefix: &[u8],
-    ) -> Result<()> {
-        let gone = tx.delete_some(table, prefix, self.0)?;
-        self.spend(gone);
-        Ok(())
-    }
-
-    /// Deletes rows of a lane.
-    pub(super) fn delete_lane(&mut self, tx: &mut Tx, number: u8, lane: &[u8]) -> Result<()> {
-        let gone = queue::delete_page(tx, number, lane, self.0)?;
-        self.spend(gone);
-        Ok(())
-    }
-}
 
 /// Removes a page of a session's rows; its keys and its files went before. Index rows go before what
 /// they name.
 fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     let prefix = session.0.to_be_bytes();
-    let mut budget = Budget(PAGE);
-    budget.delete_lane(tx, received::QUEUE, &prefix)?;
-    budget.delete_lane(tx, unread::QUEUE, &prefix)?;
+    let mut budget = Budget::of(PAGE);
+    budget.delete_lane(tx, queues::DOWNLOADS, &prefix)?;
+    budget.delete_lane(tx, queues::UNREAD, &prefix)?;
     for lane in event::webhook::lanes(tx, session)? {
-        budget.delete_lane(tx, event::webhook::QUEUE, &lane)?;
+        budget.delete_lane(tx, queues::DELIVERIES, &lane)?;
     }
     if budget.is_spent() {
         return Ok(budget);
@@ -149,8 +58,8 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
 /// Removes a page of a roster's rows.
 fn roster_page(tx: &mut Tx, roster: Roster) -> Result<Budget> {
     let prefix = roster.0.to_be_bytes();
-    let mut budget = Budget(PAGE);
-    budget.delete_lane(tx, campaign::QUEUE, &prefix)?;
+    let mut budget = Budget::of(PAGE);
+    budget.delete_lane(tx, queues::RETRIES, &prefix)?;
     for table in Table::all().filter(|table| table.is_of_roster()) {
         budget.delete(tx, table, &prefix)?;
     }
@@ -244,22 +153,5 @@ impl Gateway {
             .await?;
         self.media.remove(unnamed).await;
         Ok(over)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_marked_is_found_again() {
-        for doomed in [
-            Doomed::Session(SessionNumber(7)),
-            Doomed::Roster(Roster(u32::MAX)),
-        ] {
-            assert_eq!(Doomed::of(&doomed.key()), Some(doomed));
-        }
-        assert_eq!(Doomed::of(b""), None);
-        assert_eq!(Doomed::of(b"\x03\0\0\0\x01"), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{delivery, log, webhook};
-use super::media::attachment::LIFE;
+use super::media::uploaded::LIFE;
 use super::message::idempotency::KEY_LIFE;
 use super::message::outbox;
 use super::{Gateway, message};

@@ -546,7 +546,7 @@ async fn with_clock(account: &str) -> (Rig, Sink, Clock) {
 
 /// Lets messages that could not be read be given up.
 fn lose_patience(rig: &Rig, clock: &Clock) {
-    clock.advance(warung::domain::message::unread::PATIENCE);
+    clock.advance(warung::domain::queues::UNREAD_WAIT);
     let server = rig.server.as_ref().expect("running");
     server.gateway().unread_queue().wake();
 }

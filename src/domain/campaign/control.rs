@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::create::{self, Audience, NewMedia};
-use super::{Campaign, QUEUE, Settings, Stage, Status, rows, steps};
+use super::{Campaign, Settings, Stage, Status, rows, steps};
 use crate::domain::Gateway;
+use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RowId;
@@ -254,7 +255,7 @@ fn take_up(
         due.push((now, place.to_be_bytes()));
     }
     let count = due.len();
-    queue::enqueue_all(tx, QUEUE, &rows::lane(campaign.roster), Order::ByDue, due)?;
+    queue::enqueue_all(tx, RETRIES, &rows::lane(campaign.roster), Order::ByDue, due)?;
     rows::put_progress(tx, campaign.roster, &progress)?;
     let mut told = None;
     if campaign.status == Status::Completed && progress.waiting > 0 {

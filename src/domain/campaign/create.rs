@@ -7,11 +7,11 @@ use super::{
     Status, rows,
 };
 use crate::domain::Gateway;
+use crate::domain::doomed;
 use crate::domain::list;
 use crate::domain::media::Source;
 use crate::domain::media::files;
 use crate::domain::recipient::Parsed;
-use crate::domain::removal;
 use crate::domain::roster::{self, Encoded, Roster};
 use crate::domain::session::{Session, must_be_kept};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
@@ -252,7 +252,7 @@ impl Gateway {
     ) -> Result<Campaign> {
         let old = campaign.roster;
         let filled = fill(tx, session, campaign, audience.0, quota, now)?;
-        removal::of_roster(tx, old);
+        doomed::of_roster(tx, old);
         Ok(filled)
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod control;
 pub mod create;
+pub mod live;
 pub mod preview;
 pub mod report;
 pub mod rows;
@@ -26,15 +27,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::pacing::Pacing;
+use super::queues::RETRY_WAIT;
 use super::roster::{Place, Roster};
 use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
-
-/// The queue of recipients that are to be tried again.
-pub const QUEUE: u8 = 3;
 
 /// Where a campaign stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,14 +117,11 @@ pub struct Settings {
     pub typing: bool,
 }
 
-/// The longest wait before a retry, also when WhatsApp asks to slow down.
-pub const MAX_BACKOFF: Duration = Duration::from_secs(3600);
-
 impl Settings {
     /// How long the try after this many waits.
     fn backoff(&self, tries: u32) -> Duration {
         let factor = 4u64.saturating_pow(tries.saturating_sub(1));
-        Duration::from_millis(self.retry_delay_ms.saturating_mul(factor)).min(MAX_BACKOFF)
+        Duration::from_millis(self.retry_delay_ms.saturating_mul(factor)).min(RETRY_WAIT)
     }
 }
 

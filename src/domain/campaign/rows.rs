@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::{Campaign, Progress, REFUSED, State, Status};
-use crate::domain::removal;
+use crate::domain::doomed;
 use crate::domain::roster::{Place, Roster};
 use crate::error::{Error, Result};
 use crate::ids::{RowId, SessionNumber};
@@ -108,21 +108,21 @@ pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId, campaign: 
     let key = key(session, id);
     tx.delete(tables::CAMPAIGNS, &key);
     tx.delete(tables::LIVE_CAMPAIGNS, &key);
-    removal::of_roster(tx, campaign.roster);
+    doomed::of_roster(tx, campaign.roster);
 }
 
 /// Removes campaigns of a session, as many as the budget allows.
 pub(in crate::domain) fn delete_some(
     tx: &mut Tx,
     session: SessionNumber,
-    budget: &mut removal::Budget,
+    budget: &mut doomed::Budget,
 ) -> Result<()> {
     let prefix = session.0.to_be_bytes();
     budget.delete(tx, tables::LIVE_CAMPAIGNS, &prefix)?;
     for (_, row) in tx.prefix(tables::CAMPAIGNS, &prefix, None, budget.left())? {
         // A damaged row must not keep the others.
         if let Ok(campaign) = record::decode::<Campaign>(&row) {
-            removal::of_roster(tx, campaign.roster);
+            doomed::of_roster(tx, campaign.roster);
         }
     }
     budget.delete(tx, tables::CAMPAIGNS, &prefix)

@@ -4,12 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::sending::Work;
-use super::{Campaign, Progress, Status, rows, steps};
+use super::live::{Live, Work};
+use super::{Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::Result;
@@ -22,26 +21,6 @@ const CLOCK_CHECK: Duration = Duration::from_secs(60);
 
 /// How often a clock that is probably wrong is read again.
 const DOUBT_CHECK: Duration = Duration::from_secs(5);
-
-/// Wakes the loops when something changed for a campaign.
-pub struct Campaigns(watch::Sender<u64>);
-
-impl Default for Campaigns {
-    fn default() -> Self {
-        Self(watch::Sender::new(0))
-    }
-}
-
-impl Campaigns {
-    /// Something changed: a status, a time, an answer, the clock.
-    pub fn wake(&self) {
-        self.0.send_modify(|n| *n += 1);
-    }
-
-    fn watch(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
-}
 
 /// What a look at a session's campaigns led to.
 enum Look {
@@ -138,13 +117,6 @@ struct Turns {
     last: Option<RowId>,
     /// How long that turn took.
     took: Duration,
-}
-
-/// A campaign that is live, as it was a moment ago.
-pub(super) struct Live {
-    pub(super) id: RowId,
-    pub(super) campaign: Campaign,
-    pub(super) progress: Progress,
 }
 
 impl Gateway {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::create::media_is_kept;
-use super::run::Live;
-use super::{Campaign, MAX_BACKOFF, Part, Stage, State, Status, rows, steps};
+use super::live::{Live, Work};
+use super::{Campaign, Part, Stage, State, Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::media::{Keep, Source};
 use crate::domain::message::draft::{Content, Draft, MAX_TEXT, Media, Sources};
 use crate::domain::message::outbox::{Item, Job};
 use crate::domain::pacing::{DayCount, Pacing, Slot};
+use crate::domain::queues::RETRY_WAIT;
 use crate::domain::recipient::Recipient;
 use crate::domain::roster::{self, Place};
 use crate::domain::session::{Session, must_be_kept};
@@ -37,18 +38,6 @@ const TYPING: Duration = Duration::from_secs(3);
 
 impl Record for DayCount {
     const VERSION: u8 = 1;
-}
-
-/// What can be done for a campaign.
-pub(super) enum Work {
-    /// Nothing, before something changes.
-    Nothing,
-    /// Nothing before this moment.
-    Later(Timestamp),
-    /// These are tried again.
-    Again(Vec<Claim>),
-    /// So many that were not begun have their turn.
-    New(usize),
 }
 
 /// One recipient whose turn it is.
@@ -91,7 +80,7 @@ impl Gateway {
         let pacing = pacing(session, campaign);
         let due = self.retries.due_in(&rows::lane(campaign.roster))?;
         // No retry waits longer than that, unless the clock went back since.
-        let latest = now.after(MAX_BACKOFF);
+        let latest = now.after(RETRY_WAIT);
         let again = due.is_some_and(|at| at <= now || at > latest);
         if !again && progress.next >= progress.end {
             return Ok(due.map_or(Work::Nothing, Work::Later));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Campaign, Counts, Part, Progress, QUEUE, Stage, Statistics, Status, rows};
+use super::{Campaign, Counts, Part, Progress, Stage, Statistics, Status, rows};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{CampaignProgress, CampaignStatus, EventData};
 use crate::domain::message::settlement::Settlement;
+use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
@@ -134,7 +135,7 @@ pub(in crate::domain) fn missed(
     rows::put_progress(tx, part.roster, &progress)?;
     queue::enqueue(
         tx,
-        QUEUE,
+        RETRIES,
         &rows::lane(part.roster),
         Order::ByDue,
         due,

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::webhook::{MOST, PAGE, QUEUE, Webhook, lane, lane_parts, payload, seq_of};
+use super::webhook::{MOST, PAGE, Webhook, lane, lane_parts, payload, seq_of};
 use super::{Event, EventKind, log};
 use crate::domain::Gateway;
+use crate::domain::queues::{DELIVERIES as QUEUE, DELIVERY_WAIT};
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
@@ -17,9 +18,6 @@ use crate::time::Timestamp;
 
 /// How long a delivery is tried before it becomes a dead letter.
 const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
-
-/// The longest wait between two tries.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How often a delivery is tried that the receiver calls wrong in itself (400, 404, 410, 422 ...).
 const REFUSED_ATTEMPTS: u32 = 6;
@@ -66,7 +64,7 @@ fn retry_after(attempts: u32) -> Duration {
         4 => 120,
         5 => 480,
         6 => 1800,
-        _ => return LONGEST_WAIT,
+        _ => return DELIVERY_WAIT,
     };
     Duration::from_secs(secs)
 }
@@ -386,7 +384,7 @@ mod tests {
     fn retries_grow_and_stay_within_an_hour() {
         let waits: Vec<_> = (1..20).map(retry_after).collect();
         assert!(waits.windows(2).all(|w| w[0] <= w[1]));
-        assert_eq!(waits.last(), Some(&LONGEST_WAIT));
+        assert_eq!(waits.last(), Some(&DELIVERY_WAIT));
     }
 
     #[test]

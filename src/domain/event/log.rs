@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::Event;
 use crate::domain::session::Session;
-use crate::domain::{Gateway, removal};
+use crate::domain::{Gateway, doomed};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::{Read, Tx, record, tables};
@@ -48,7 +48,7 @@ fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Ev
         from = seq_of(last)?.saturating_add(1).to_be_bytes().to_vec();
         let over = rows.len() < limit;
         for (seq, session) in rows {
-            if removal::is_session_doomed(read, &session)? {
+            if doomed::is_session_doomed(read, &session)? {
                 continue;
             }
             if let Some(event) = read.get(tables::EVENTS, &[session, seq.clone()].concat())? {

@@ -8,6 +8,7 @@ use sha2::Sha256;
 
 use super::{Event, EventKind};
 use crate::domain::Gateway;
+use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
@@ -15,9 +16,6 @@ use crate::store::queue::{self, Order};
 use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
 use crate::time::Timestamp;
-
-/// The due-queue's number for webhook deliveries.
-pub const QUEUE: u8 = 1;
 
 /// The id of the one webhook that a v1 session has.
 pub const V1: &str = "v1";

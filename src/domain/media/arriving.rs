@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files;
-use crate::domain::Gateway;
-use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::SessionNumber;
+use crate::store::Store;
 
 /// How many bytes are arriving, by session.
 #[derive(Default)]
@@ -36,18 +35,28 @@ impl Arriving {
 
 /// The room of one upload; given back when the value goes.
 pub(super) struct Room {
-    gateway: Arc<Gateway>,
-    session: Arc<Session>,
+    arriving: Arc<Arriving>,
+    store: Store,
+    session: SessionNumber,
+    /// How many bytes the session's files may take.
+    quota: u64,
     bytes: u64,
     /// How much may arrive in all, as it was found when the quota was first short.
     most: u64,
 }
 
 impl Room {
-    pub(super) fn new(gateway: Arc<Gateway>, session: Arc<Session>) -> Self {
+    pub(super) fn new(
+        arriving: Arc<Arriving>,
+        store: Store,
+        session: SessionNumber,
+        quota: u64,
+    ) -> Self {
         Self {
-            gateway,
+            arriving,
+            store,
             session,
+            quota,
             bytes: 0,
             most: 0,
         }
@@ -55,19 +64,20 @@ impl Room {
 
     /// Takes room for more bytes; they must not be written when there is none.
     pub(super) async fn take(&mut self, bytes: u64) -> Result<()> {
-        let (number, quota) = (self.session.number, self.gateway.config.media_quota);
-        let arriving = self.gateway.arriving.add(number, bytes);
+        let (number, quota) = (self.session, self.quota);
+        let arriving = self.arriving.add(number, bytes);
         self.bytes += bytes;
         if arriving <= self.most {
             return Ok(());
         }
-        let store = &self.gateway.store;
-        let used = store.read(|read| files::usage(read, number))?.bytes;
+        let used = self.store.read(|read| files::usage(read, number))?.bytes;
         if used + arriving <= quota {
             return Ok(());
         }
         // What was received gives way when the upload is whole.
-        let stay = store.read_slow(move |read| files::lasting(read, number));
+        let stay = self
+            .store
+            .read_slow(move |read| files::lasting(read, number));
         self.most = quota.saturating_sub(stay.await?);
         if arriving <= self.most {
             return Ok(());
@@ -78,8 +88,6 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.gateway
-            .arriving
-            .give_back(self.session.number, self.bytes);
+        self.arriving.give_back(self.session, self.bytes);
     }
 }

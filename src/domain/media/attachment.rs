@@ -1,87 +1,25 @@
 //! One upload per file: what a client gave is prepared, sealed and uploaded once, and then named by
 //! every message that shows it, for as long as WhatsApp keeps it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Cursor};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use super::effort::{Effort, LONGEST};
+use super::file_type::{Family, FileType};
 use super::folder::{Content as Stored, unusable};
-use super::kind::{Family, FileType};
 use super::picture::Content;
 use super::source::Found;
 use super::turns::Turn;
+use super::uploaded::{LIFE, Uploaded, row_key};
 use super::{decode, film, metadata, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Hash, SessionNumber};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, tables};
-use crate::time::Timestamp;
+use crate::store::{Durability, Read, record, tables};
 use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
-
-/// How long an uploaded file is used again. WhatsApp keeps files for about 30 days; a receiver who
-/// opens the message late needs the rest of that time.
-pub(in crate::domain) const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// A file at WhatsApp's servers that messages may name.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::domain) struct Uploaded {
-    /// How it is to be shown.
-    pub(in crate::domain) kind: MediaKind,
-    /// What the client should know about it.
-    pub(in crate::domain) note: Option<String>,
-    /// Where it lies, how it looks.
-    pub(in crate::domain) file: Attachment,
-    ends: Timestamp,
-}
-
-impl Record for Uploaded {
-    const VERSION: u8 = 1;
-}
-
-fn row_key(session: SessionNumber, key: &FileKey) -> Vec<u8> {
-    let mut row = session.0.to_be_bytes().to_vec();
-    row.extend_from_slice(&key.sha256.0);
-    row.extend_from_slice(key.purpose.as_bytes());
-    row
-}
-
-/// The rows of what was uploaded of this file, in any session.
-pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<Vec<u8>>> {
-    let mut rows = Vec::new();
-    read.for_each_prefix(tables::UPLOADS, b"", |row, _| {
-        if row.get(4..36) == Some(&sha256.0[..]) {
-            rows.push(row.to_vec());
-        }
-        Ok(std::ops::ControlFlow::Continue(()))
-    })?;
-    Ok(rows)
-}
-
-/// Files that are being uploaded: others who want the same one wait for it.
-#[derive(Default)]
-pub struct Uploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
-
-impl Uploads {
-    pub(super) fn of(&self, key: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        locks.insert(key.to_vec(), Arc::downgrade(&lock));
-        lock
-    }
-}
 
 /// What of a file is left as it came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

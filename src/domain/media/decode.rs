@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, Limits};
 use jpeg_decoder::{CodingProcess, PixelFormat};
 
-use super::kind::FileType;
+use super::file_type::FileType;
 use super::reader::Reader;
 use super::webp;
 use crate::error::{Error, ErrorKind, Result};

@@ -17,8 +17,8 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 
+use super::file_type::FileType;
 use super::folder::unusable;
-use super::kind::FileType;
 use super::reader::{Reader, be32, le32};
 use crate::error::{Error, ErrorKind, Result};
 

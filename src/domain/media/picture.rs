@@ -11,7 +11,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, RgbImage};
 
 use super::decode::{Opened, Pixels, Source, open, unreadable};
-use super::kind::FileType;
+use super::file_type::FileType;
 use super::shrink::{Shrink, fitted};
 use crate::error::{Error, Result};
 

@@ -10,6 +10,7 @@ use super::kind;
 use crate::domain::Gateway;
 use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
 use crate::domain::message::{self, Message};
+use crate::domain::queues::{DOWNLOAD_WAIT, DOWNLOADS};
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
@@ -20,20 +21,11 @@ use crate::time::Timestamp;
 use crate::wa::media::{CameIn, Fetched};
 use crate::wa::message::{MediaKind, Outgoing, Pointer};
 
-/// The queue of downloads that a session asked to be made by themselves.
-pub const QUEUE: u8 = 2;
-
-/// How many of a session are made at once.
-pub const AT_ONCE: usize = 2;
-
 /// How often such a download is tried before it is given up; the file can still be asked for.
 const ATTEMPTS: u32 = 8;
 
 /// How long the second try waits after the first; doubled for each after.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
-
-/// The longest wait between two tries.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(3 * 3600);
 
 /// How long a download waits for the session to be connected.
 const WAITS_FOR_CONNECTION: Duration = Duration::from_secs(24 * 3600);
@@ -54,7 +46,7 @@ pub(in crate::domain) fn enqueue(
     now: Timestamp,
 ) -> Result<()> {
     let lane = session.0.to_be_bytes();
-    queue::enqueue(tx, QUEUE, &lane, Order::ByDue, now, row).map(|_| ())
+    queue::enqueue(tx, DOWNLOADS, &lane, Order::ByDue, now, row).map(|_| ())
 }
 
 impl Gateway {
@@ -235,7 +227,7 @@ impl Gateway {
             }
             Err(error) if self.is_tried_again(&error, claim.attempts, message.at) => {
                 tracing::debug!(session = %session.id, ?error, "a file is fetched later");
-                let wait = (FIRST_WAIT * (1 << claim.attempts.min(10))).min(LONGEST_WAIT);
+                let wait = (FIRST_WAIT * (1 << claim.attempts.min(10))).min(DOWNLOAD_WAIT);
                 let when = self.clock.now().after(wait);
                 self.store
                     .write(Durability::Lazy, move |tx| {

@@ -3,8 +3,8 @@
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use super::file_type::FileType;
 use super::film::{self, seconds};
-use super::kind::FileType;
 use super::ogg;
 use super::reader::{Reader, be32, be64, le32};
 use crate::error::Result;

@@ -9,8 +9,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use encoding_rs::Encoding;
 use percent_encoding::percent_decode_str;
 
+use super::file_type::{self, FileType};
 use super::folder::{Arrival, Arrived};
-use super::kind::{self, FileType};
+use super::kind;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -159,7 +160,7 @@ impl Gateway {
         let arrived = arrival.finish().await?;
         let found = sniffed(arrived.path().to_owned()).await?;
         if let Some(announced) = announced
-            && !kind::agrees(announced, found)
+            && !file_type::agrees(announced, found)
         {
             let shown: String = announced
                 .chars()

@@ -14,7 +14,7 @@ use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, Limits, RgbaIm
 
 use super::decode::{Source, check_size, open, refused, unreadable};
 use super::effort::Effort;
-use super::kind::FileType;
+use super::file_type::FileType;
 pub use super::picture::Content;
 use super::reader::Reader;
 use super::shrink::{Shrink, fitted, scaled};

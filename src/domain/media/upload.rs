@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::arriving::Room;
+use super::file_type::FileType;
 use super::files::MediaFile;
 use super::folder::Arrival;
-use super::kind::FileType;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,9 +71,11 @@ impl Gateway {
         name: Option<&str>,
         declared: Option<&str>,
     ) -> Result<Upload> {
+        let quota = self.config.media_quota;
+        let (arriving, store) = (self.arriving.clone(), self.store.clone());
         Ok(Upload {
             arrival: self.media.arrival()?,
-            room: Room::new(self.clone(), session.clone()),
+            room: Room::new(arriving, store, session.number, quota),
             name: name.and_then(names::of_file),
             declared: declared.map(str::to_owned),
         })

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::attachment;
 use super::folder::Content;
+use super::uploaded;
 use crate::domain::Gateway;
 use crate::error::Result;
 use crate::ids::Hash;
@@ -85,7 +85,7 @@ impl Gateway {
     pub(super) async fn forget_uploads_of(&self, hash: Hash) -> Result<()> {
         let rows = self
             .store
-            .read_slow(move |read| attachment::uploads_of(read, &hash))
+            .read_slow(move |read| uploaded::uploads_of(read, &hash))
             .await?;
         self.store
             .write(Durability::Sync, move |tx| {

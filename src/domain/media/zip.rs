@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::kind::FileType;
+use super::file_type::FileType;
 use super::reader::{Reader, le16, le32};
 use crate::error::Result;
 

@@ -4,8 +4,6 @@
 //! seconds. It is told as `unreadable` only when it has not come after a while; should it come later
 //! still, it is told once more, as what it is.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::Message;
@@ -13,6 +11,7 @@ use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::upgrade;
 use crate::domain::event::{Event, EventData, Heading, MessageReceived, ReceivedContent};
+use crate::domain::queues::{UNREAD, UNREAD_WAIT};
 use crate::domain::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::SessionNumber;
@@ -21,12 +20,6 @@ use crate::store::record::{self, Record};
 use crate::store::{Durability, Read, Tx, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Unread, WhyUnread};
-
-/// The queue of messages that may still come.
-pub const QUEUE: u8 = 4;
-
-/// How long a message may take to come again.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What its event gives as the kind of message.
 const UNREADABLE: &str = "unreadable";
@@ -95,7 +88,7 @@ impl Gateway {
             why: unread.why,
         };
         let due = match unread.why {
-            WhyUnread::Undecryptable => self.clock.now().after(PATIENCE),
+            WhyUnread::Undecryptable => self.clock.now().after(UNREAD_WAIT),
             WhyUnread::ViewOnce | WhyUnread::ElsewhereOnly => self.clock.now(),
         };
         let number = session.number;
@@ -108,7 +101,7 @@ impl Gateway {
                 }
                 let lane = number.0.to_be_bytes();
                 let waiting = record::encode(&waiting)?;
-                queue::enqueue(tx, QUEUE, &lane, Order::ByDue, due, &waiting).map(|_| ())
+                queue::enqueue(tx, UNREAD, &lane, Order::ByDue, due, &waiting).map(|_| ())
             })
         };
         if let Err(error) = self.while_store_fails(write).await {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::row::Row;
 use super::{Settings, State, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
@@ -45,17 +44,19 @@ pub struct Session {
 impl Session {
     pub(super) fn new(
         id: SessionId,
-        row: &Row,
+        number: SessionNumber,
+        created_at: Timestamp,
+        settings: Settings,
         token: String,
         status: Status,
         any_change: Arc<AtomicU64>,
     ) -> Self {
         Self {
             id,
-            number: row.number,
-            created_at: row.created_at,
+            number,
+            created_at,
             token: RwLock::new(token),
-            settings: RwLock::new(row.settings.clone()),
+            settings: RwLock::new(settings),
             status: Mutex::new(status),
             changed: watch::Sender::new(0),
             logins: AtomicU64::new(0),

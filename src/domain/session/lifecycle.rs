@@ -10,7 +10,7 @@ use super::row::Row;
 use super::token::token_purpose;
 use super::{Session, Settings, State, Status};
 use crate::domain::message::{self, outbox};
-use crate::domain::{Gateway, removal};
+use crate::domain::{Gateway, doomed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::store::{Durability, Read, record, tables};
@@ -57,7 +57,15 @@ impl Gateway {
             lid: row.lid.clone(),
             name: row.name.clone(),
         };
-        let session = Session::new(id, &row, token, status, self.sessions.version.clone());
+        let session = Session::new(
+            id,
+            row.number,
+            row.created_at,
+            row.settings,
+            token,
+            status,
+            self.sessions.version.clone(),
+        );
         session.set_interrupted(
             self.store
                 .read(|read| outbox::in_outbox(read, row.number))?,
@@ -154,7 +162,9 @@ impl Gateway {
         };
         let (session, _) = self.sessions.insert(Arc::new(Session::new(
             id,
-            &row,
+            row.number,
+            row.created_at,
+            row.settings,
             token,
             status,
             self.sessions.version.clone(),
@@ -319,7 +329,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 tx.delete(tables::SESSIONS, key.as_bytes());
-                removal::of_session(tx, number);
+                doomed::of_session(tx, number);
                 Ok(())
             })
             .await?;

@@ -1,4 +1,6 @@
-//! What is stored of a session.
+//! What is stored of a session, and how it changes.
+
+use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,5 +95,24 @@ impl Gateway {
                 Ok(())
             })
             .await
+    }
+    /// Changes what the session's owner chose; answers all that is chosen now.
+    pub async fn change_settings(
+        &self,
+        session: &Arc<Session>,
+        change: impl FnOnce(&mut Settings) + Send + 'static,
+    ) -> Result<Settings> {
+        // Two changes at once must end in one order.
+        let _alone = session.link.lock().await;
+        let mut settings = session.settings();
+        change(&mut settings);
+        let chosen = settings.clone();
+        self.change_row(session, move |row| row.settings = chosen)
+            .await?;
+        *session
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings.clone();
+        Ok(settings)
     }
 }

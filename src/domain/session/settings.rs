@@ -1,16 +1,12 @@
 //! What a session's owner may choose.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::Session;
-use crate::domain::Gateway;
 use crate::domain::optout::Words;
 use crate::domain::pacing::QuietHours;
 use crate::domain::zone::Zone;
-use crate::error::Result;
 
 /// What a session's owner may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,26 +43,4 @@ pub struct Limits {
     pub quiet: Option<QuietHours>,
     /// Whose days and hours count.
     pub zone: Zone,
-}
-
-impl Gateway {
-    /// Changes what the session's owner chose; answers all that is chosen now.
-    pub async fn change_settings(
-        &self,
-        session: &Arc<Session>,
-        change: impl FnOnce(&mut Settings) + Send + 'static,
-    ) -> Result<Settings> {
-        // Two changes at once must end in one order.
-        let _alone = session.link.lock().await;
-        let mut settings = session.settings();
-        change(&mut settings);
-        let chosen = settings.clone();
-        self.change_row(session, move |row| row.settings = chosen)
-            .await?;
-        *session
-            .settings
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = settings.clone();
-        Ok(settings)
-    }
 }

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use warung::domain::media::reader::Reader;
-use warung::domain::media::{film, kind, picture, sound, sticker};
+use warung::domain::media::{file_type, film, kind, picture, sound, sticker};
 
 fuzz_target!(|bytes: &[u8]| {
     let found = kind::sniff_bytes(bytes);
@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = sound::inspect_in(&mut Reader::of_bytes(bytes), found);
     let _ = film::inspect_in(&mut Reader::of_bytes(bytes));
     // Decoding is what takes long: small files find as much.
-    if found.family() == kind::Family::Picture && bytes.len() < 4096 {
+    if found.family() == file_type::Family::Picture && bytes.len() < 4096 {
         let _ = picture::prepare_bytes(bytes.to_vec(), found, false);
         let _ = sticker::make_bytes(bytes.to_vec(), found);
     }

@@ -3,6 +3,7 @@ use std::io::Write;
 use proptest::prelude::*;
 
 use super::samples;
+use crate::domain::media::file_type::*;
 use crate::domain::media::kind::*;
 use crate::domain::media::reader::Reader;
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::samples;
 use crate::domain::media::decode::open;
-use crate::domain::media::kind::FileType;
+use crate::domain::media::file_type::FileType;
 use crate::domain::media::metadata::strip;
 
 /// Stands for everything that is not to be told.

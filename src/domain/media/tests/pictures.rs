@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::samples;
 use crate::domain::media::decode::{Opened, open};
-use crate::domain::media::kind::FileType;
+use crate::domain::media::file_type::FileType;
 use crate::domain::media::picture::*;
 use crate::error::ErrorKind;
 

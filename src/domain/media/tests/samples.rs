@@ -6,7 +6,7 @@ use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Delay, DynamicImage, ExtendedColorType, Frame, ImageFormat, RgbaImage};
 
-use crate::domain::media::kind::FileType;
+use crate::domain::media::file_type::FileType;
 
 /// Numbers that look like noise and are the same in each run.
 pub(super) fn noise(count: usize) -> Vec<u8> {

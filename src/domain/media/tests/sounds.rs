@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::samples::{self, track};
+use crate::domain::media::file_type::FileType;
 use crate::domain::media::film;
-use crate::domain::media::kind::FileType;
 use crate::domain::media::reader::Reader;
 use crate::domain::media::sound::*;
 use crate::error::ErrorKind;

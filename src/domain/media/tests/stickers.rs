@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::samples;
 use crate::domain::media::effort::Effort;
-use crate::domain::media::kind::{FileType, sniff_bytes};
+use crate::domain::media::file_type::FileType;
+use crate::domain::media::kind::sniff_bytes;
 use crate::domain::media::sticker::*;
 use crate::error::ErrorKind;
 

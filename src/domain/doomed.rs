@@ -1,0 +1,119 @@
+//! What is doomed: marked in the transaction that deletes it, so that its rows are nobody's from then on,
+//! and removed in the background (`removal`), so many rows at a time.
+
+use super::roster::Roster;
+use crate::error::Result;
+use crate::ids::SessionNumber;
+use crate::store::{Read, Table, Tx, queue, tables};
+
+/// The store's signal that something was marked.
+pub(super) const SIGNAL: u8 = 32;
+
+/// What is removed.
+///
+/// Hazard: the numbers are in the files of users. Never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doomed {
+    /// All rows of a session that is not among the sessions any more. Number 1.
+    Session(SessionNumber),
+    /// The people of a list or a campaign, and what became of them. Number 2.
+    Roster(Roster),
+}
+
+impl Doomed {
+    /// The key of its mark.
+    pub(super) fn key(self) -> Vec<u8> {
+        let (kind, number) = match self {
+            Self::Session(session) => (1, session.0),
+            Self::Roster(roster) => (2, roster.0),
+        };
+        [&[kind], &u32::to_be_bytes(number)[..]].concat()
+    }
+
+    /// What the mark with this key dooms.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
+        let (kind, number) = key.split_first()?;
+        let number = u32::from_be_bytes(number.try_into().ok()?);
+        match kind {
+            1 => Some(Self::Session(SessionNumber(number))),
+            2 => Some(Self::Roster(Roster(number))),
+            _ => None,
+        }
+    }
+}
+
+fn mark(tx: &mut Tx, doomed: Doomed) {
+    tx.put(tables::REMOVALS, doomed.key(), []);
+    tx.signal(SIGNAL);
+}
+
+/// Has all rows of a session removed, in the transaction that deletes it.
+pub(super) fn of_session(tx: &mut Tx, session: SessionNumber) {
+    mark(tx, Doomed::Session(session));
+}
+
+/// Has all people of a roster removed, in the transaction after which nobody names it.
+pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
+    mark(tx, Doomed::Roster(roster));
+}
+
+/// Whether the rows of the session with this number are being removed: they are nobody's any more.
+pub(super) fn is_session_doomed(read: &impl Read, number: &[u8]) -> Result<bool> {
+    read.exists(tables::REMOVALS, &[&[1], number].concat())
+}
+
+/// Rows that one transaction may still remove.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// So many.
+    pub(super) fn of(rows: usize) -> Self {
+        Self(rows)
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Counts rows that were removed.
+    pub(super) fn spend(&mut self, rows: usize) {
+        self.0 = self.0.saturating_sub(rows);
+    }
+
+    /// How much is left.
+    pub(super) fn left(&self) -> usize {
+        self.0
+    }
+
+    /// Deletes rows of a table by the beginning of their keys.
+    pub(super) fn delete(&mut self, tx: &mut Tx, table: Table, prefix: &[u8]) -> Result<()> {
+        let gone = tx.delete_some(table, prefix, self.0)?;
+        self.spend(gone);
+        Ok(())
+    }
+
+    /// Deletes rows of a lane.
+    pub(super) fn delete_lane(&mut self, tx: &mut Tx, number: u8, lane: &[u8]) -> Result<()> {
+        let gone = queue::delete_page(tx, number, lane, self.0)?;
+        self.spend(gone);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_marked_is_found_again() {
+        for doomed in [
+            Doomed::Session(SessionNumber(7)),
+            Doomed::Roster(Roster(u32::MAX)),
+        ] {
+            assert_eq!(Doomed::of(&doomed.key()), Some(doomed));
+        }
+        assert_eq!(Doomed::of(b""), None);
+        assert_eq!(Doomed::of(b"\x03\0\0\0\x01"), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! The files of a session: kept by content, served back only to it, within a quota, for a time.
+
+use std::path::Path;
+
+use super::arriving::Room;
+use super::file_type::FileType;
+use super::files::{MediaFile, OpenFile, Usage, add, key, make_room, redate, take, usage};
+use super::folder::{self, Arrived, Content};
+use super::source::Found;
+use crate::domain::Gateway;
+use crate::domain::campaign::rows::files_in_use;
+use crate::domain::session::{Session, must_be_kept};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Hash, MediaId};
+use crate::store::{Durability, Read, record, tables};
+use crate::time::Timestamp;
+
+impl Gateway {
+    /// Stores an arrived file for a session and answers its id when it is durable.
+    pub(super) async fn keep_file(
+        &self,
+        session: &Session,
+        arrived: &Arrived,
+        found: FileType,
+        name: Option<String>,
+        received: bool,
+        room: Option<Room>,
+    ) -> Result<(MediaId, MediaFile)> {
+        let id = self.ids.media_id(found.extension());
+        let file = MediaFile {
+            sha256: arrived.hash,
+            size: arrived.size,
+            mime: found.mime().to_owned(),
+            name,
+            at: self.clock.now(),
+            received,
+        };
+        let (row_id, row, number) = (id.clone(), file.clone(), session.number);
+        let (name, quota) = (session.id.clone(), self.config.media_quota);
+        let (there, _) = self.media.look(&arrived.hash).await?;
+        if there == Content::Wrong {
+            tracing::error!(file = %arrived.hash, "a media file is not what its name says and is replaced");
+            self.forget_uploads_of(arrived.hash).await?;
+        }
+        let _alone = self.media.change().await;
+        self.media.name(arrived, there).await?;
+        // From here on its row counts it.
+        drop(room);
+        let stored = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                must_be_kept(tx, name.as_str(), number)?;
+                let gone = make_room(tx, number, row.size, quota)?;
+                add(tx, number, &row_id, &row)?;
+                // What made room may be what has just come in again.
+                Ok(gone
+                    .into_iter()
+                    .filter(|hash| *hash != row.sha256)
+                    .collect())
+            })
+            .await;
+        match stored {
+            Ok(gone) => {
+                self.media.remove(gone).await;
+                Ok((id, file))
+            }
+            Err(error) => {
+                self.remove_unnamed(arrived.hash).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores a file that was brought here among the session's files.
+    pub(in crate::domain) async fn keep_found(
+        &self,
+        session: &Session,
+        found: Found,
+    ) -> Result<(MediaId, MediaFile)> {
+        let (file_type, name) = (found.found, found.name.clone());
+        let arrived = found
+            .into_arrived()
+            .ok_or_else(|| Error::internal("a file that is kept already"))?;
+        self.keep_file(session, &arrived, file_type, name, false, None)
+            .await
+    }
+
+    /// Removes a file that was given its name for a row that was then not written.
+    async fn remove_unnamed(&self, hash: Hash) {
+        let named = self.store.read(|read| read.exists(tables::BLOBS, &hash.0));
+        // When the store does not answer, the next start removes it.
+        if let Ok(false) = named {
+            self.media.remove(vec![hash]).await;
+        }
+    }
+
+    /// One file of the session. Another session's is as unknown as none.
+    pub fn media_file(&self, session: &Session, id: &MediaId) -> Result<MediaFile> {
+        let row = self
+            .store
+            .read(|read| read.get(tables::MEDIA, &key(session.number, id)))?;
+        let row = row.ok_or_else(|| Error::not_found("Media not found"))?;
+        record::decode(&row)
+    }
+
+    /// Opens a file of the session.
+    pub fn open_media(&self, session: &Session, id: &MediaId) -> Result<OpenFile> {
+        self.opened(id, self.media_file(session, id)?)
+    }
+
+    pub(super) fn opened(&self, id: &MediaId, file: MediaFile) -> Result<OpenFile> {
+        Ok(OpenFile {
+            file: self.media.open_file(&file.sha256, file.size)?,
+            size: file.size,
+            mime: file.mime,
+            name: file.name,
+            sha256: file.sha256,
+            kept: Some(id.clone()),
+        })
+    }
+
+    /// Files of the session in the order of their ids, those after `after`, and how much all take.
+    pub fn media_files(
+        &self,
+        session: &Session,
+        after: Option<&MediaId>,
+        limit: usize,
+    ) -> Result<(Vec<(MediaId, MediaFile)>, Usage)> {
+        let prefix = session.number.0.to_be_bytes();
+        let after = after.map(|id| key(session.number, id));
+        self.store.read(|read| {
+            let rows = read.prefix(tables::MEDIA, &prefix, after.as_deref(), limit)?;
+            let files = rows
+                .iter()
+                .map(|(key, value)| {
+                    let id = String::from_utf8_lossy(&key[4..]);
+                    Ok((MediaId::parse(&id)?, record::decode(value)?))
+                })
+                .collect::<Result<_>>()?;
+            Ok((files, usage(read, session.number)?))
+        })
+    }
+
+    /// Removes a file of the session.
+    pub async fn delete_media(&self, session: &Session, id: &MediaId) -> Result<()> {
+        let row = key(session.number, id);
+        let _alone = self.media.change().await;
+        let gone = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                if !tx.exists(tables::MEDIA, &row)? {
+                    return Err(Error::not_found("Media not found"));
+                }
+                if files_in_use(tx, &row[..4])?.contains(&row) {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        "The file is part of a campaign that has not ended",
+                    ));
+                }
+                take(tx, &row)
+            })
+            .await?;
+        self.media.remove(gone.into_iter().collect()).await;
+        Ok(())
+    }
+
+    /// Removes files that are older than the settings allow. Answers how many went. Those that came
+    /// while nobody had set the clock are dated `now`.
+    pub(in crate::domain) async fn forget_old_media(
+        &self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<usize> {
+        let old = self
+            .store
+            .read_slow(move |read| {
+                let mut old = Vec::new();
+                read.for_each_prefix(tables::MEDIA, b"", |row, value| {
+                    if record::decode::<MediaFile>(value).is_ok_and(|file| file.at < before) {
+                        old.push(row.to_vec());
+                    }
+                    Ok(std::ops::ControlFlow::Continue(()))
+                })?;
+                Ok(old)
+            })
+            .await?;
+        let mut count = 0;
+        // A few at a time: other writes wait for each transaction.
+        for rows in old.chunks(200) {
+            let rows = rows.to_vec();
+            let _alone = self.media.change().await;
+            let gone = self
+                .store
+                .write(Durability::Sync, move |tx| {
+                    let in_use = files_in_use(tx, b"")?;
+                    let (mut gone, mut count) = (Vec::new(), 0);
+                    for row in &rows {
+                        if !in_use.contains(row) && !redate(tx, row, now)? {
+                            gone.extend(take(tx, row)?);
+                            count += 1;
+                        }
+                    }
+                    Ok((gone, count))
+                })
+                .await?;
+            self.media.remove(gone.0).await;
+            count += gone.1;
+        }
+        Ok(count)
+    }
+
+    /// Writes a consistent copy of the store to `to`, and of the files that it names beside it;
+    /// both sealed.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        let seal = self.seal.clone();
+        let held = {
+            // No file comes or goes between the two; sealing them all takes long.
+            let _alone = self.media.change().await;
+            let room = self.config.data.clone();
+            self.store.sealed_backup(seal.clone(), room, to).await?;
+            self.media.hold().await?
+        };
+        let to = folder::beside(to);
+        tokio::task::spawn_blocking(move || folder::seal_contents(held.path(), &to, &seal))
+            .await
+            .map_err(Error::internal)?
+    }
+
+    /// Removes files that a crash left without a row: the first step of a start.
+    pub async fn remove_orphaned_media(&self) -> Result<()> {
+        let contents = self.media.contents()?;
+        let orphans = self.store.read(|read| {
+            let mut orphans = Vec::new();
+            for hash in contents {
+                if !read.exists(tables::BLOBS, &hash.0)? {
+                    orphans.push(hash);
+                }
+            }
+            Ok(orphans)
+        })?;
+        if !orphans.is_empty() {
+            tracing::info!(
+                files = orphans.len(),
+                "files that a crash left behind are removed"
+            );
+        }
+        self.media.remove(orphans).await;
+        Ok(())
+    }
+}

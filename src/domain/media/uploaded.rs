@@ -1,0 +1,72 @@
+//! Files at WhatsApp's servers: what is stored of them, and which are on their way there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::ids::{Hash, SessionNumber};
+use crate::store::record::Record;
+use crate::store::{Read, tables};
+use crate::time::Timestamp;
+use crate::wa::message::{Attachment, FileKey, MediaKind};
+
+/// How long an uploaded file is used again. WhatsApp keeps files for about 30 days; a receiver who
+/// opens the message late needs the rest of that time.
+pub(in crate::domain) const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// A file at WhatsApp's servers that messages may name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::domain) struct Uploaded {
+    /// How it is to be shown.
+    pub(in crate::domain) kind: MediaKind,
+    /// What the client should know about it.
+    pub(in crate::domain) note: Option<String>,
+    /// Where it lies, how it looks.
+    pub(in crate::domain) file: Attachment,
+    /// When it is not used any more.
+    pub(super) ends: Timestamp,
+}
+
+impl Record for Uploaded {
+    const VERSION: u8 = 1;
+}
+
+/// The key of an uploaded file: session, content, and how it is shown.
+pub(super) fn row_key(session: SessionNumber, key: &FileKey) -> Vec<u8> {
+    let mut row = session.0.to_be_bytes().to_vec();
+    row.extend_from_slice(&key.sha256.0);
+    row.extend_from_slice(key.purpose.as_bytes());
+    row
+}
+
+/// The rows of what was uploaded of this file, in any session.
+pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<Vec<u8>>> {
+    let mut rows = Vec::new();
+    read.for_each_prefix(tables::UPLOADS, b"", |row, _| {
+        if row.get(4..36) == Some(&sha256.0[..]) {
+            rows.push(row.to_vec());
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    })?;
+    Ok(rows)
+}
+
+/// Files that are being uploaded: others who want the same one wait for it.
+#[derive(Default)]
+pub struct Uploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
+
+impl Uploads {
+    pub(super) fn of(&self, key: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(key.to_vec(), Arc::downgrade(&lock));
+        lock
+    }
+}
