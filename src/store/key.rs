@@ -185,7 +185,8 @@ impl<'a> KeyParts<'a> {
         self.0.is_empty()
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    /// Reads as many bytes as fit.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         Ok(self
             .fixed(N)?
             .try_into()

@@ -33,6 +33,7 @@ mod space;
 mod stats;
 pub mod tables;
 mod tx;
+pub mod typed;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ pub use self::space::space;
 pub use self::stats::Stats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
+pub use self::typed::{Rows, Typed, bytes_of, parts_of};
 
 use self::disk::{Meter, beside, not_ours};
 use self::failure::{Failure, closed, unavailable};

@@ -131,7 +131,7 @@ fn collect(
 }
 
 /// The first key after all that begin with `prefix`; `None` when there is no such key.
-fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let keep = prefix.iter().rposition(|byte| *byte != 0xFF)?;
     let mut end = prefix[..=keep].to_vec();
     end[keep] += 1;

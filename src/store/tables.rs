@@ -1,6 +1,6 @@
 //! Every table of the store: its name, its key layout, how its values begin; the schema's version.
 //!
-//! To add a table, add one entry below. To change a layout, give the table a new name (`/2`), move the
+//! To add a table, add one entry below, and a [`super::Typed`] beside the type of its values. To change a layout, give the table a new name (`/2`), move the
 //! rows in a migration and put the old name into [`RETIRED`]. `check` reads the layouts from here, and
 //! so do the debug assertions of [`super::Tx::put`], so that a row of another shape is found at once.
 //!
@@ -39,6 +39,24 @@ pub enum Part {
     Tail,
 }
 
+impl Part {
+    /// Whether it is this part: what `==` says, at compile time.
+    pub(super) const fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(len), Self::Fixed(other)) => len == other,
+            (Self::U8, Self::U8)
+            | (Self::Session, Self::Session)
+            | (Self::Roster, Self::Roster)
+            | (Self::U32, Self::U32)
+            | (Self::U64, Self::U64)
+            | (Self::Text, Self::Text)
+            | (Self::Escaped, Self::Escaped)
+            | (Self::Tail, Self::Tail) => true,
+            _ => false,
+        }
+    }
+}
+
 /// How the values of a table begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
@@ -68,12 +86,12 @@ impl Table {
     }
 
     /// The layout of its keys.
-    pub fn key(self) -> &'static [Part] {
+    pub const fn key(self) -> &'static [Part] {
         SPECS[self.number()].key
     }
 
     /// How its values begin.
-    pub fn values(self) -> Values {
+    pub const fn values(self) -> Values {
         SPECS[self.number()].values
     }
 
@@ -92,8 +110,8 @@ impl Table {
         matches!(self.values(), Values::Dated(_))
     }
 
-    pub(super) fn number(self) -> usize {
-        usize::from(self.0)
+    pub(super) const fn number(self) -> usize {
+        self.0 as usize
     }
 
     /// Every table there is.
