@@ -2,6 +2,7 @@
 
 mod row;
 
+pub(super) use row::LISTS;
 pub use row::List;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, doomed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::{Durability, Read, Tx, record, tables};
+use crate::store::{Durability, Read, Tx, bytes_of, tables};
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
@@ -38,22 +39,12 @@ pub struct ListChange {
     pub recipients: Option<People>,
 }
 
-fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
-    [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
-}
-
 fn not_found() -> Error {
     Error::not_found("Recipient list not found")
 }
 
 pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<List> {
-    let row = read.get(tables::LISTS, &key(session, id))?;
-    record::decode(&row.ok_or_else(not_found)?)
-}
-
-fn put(tx: &mut Tx, session: SessionNumber, id: &RowId, list: &List) -> Result<()> {
-    tx.put(tables::LISTS, key(session, id), record::encode(list)?);
-    Ok(())
+    LISTS.get(read, (session, id))?.ok_or_else(not_found)
 }
 
 /// Notes that a campaign uses the list.
@@ -66,7 +57,7 @@ pub(super) fn note_use(
     let mut list = get(tx, session, id)?;
     list.last_used = Some(now);
     list.usage_count += 1;
-    put(tx, session, id, &list)
+    LISTS.put(tx, (session, id), &list)
 }
 
 /// Removes lists of a session, as many as the budget allows.
@@ -75,14 +66,11 @@ pub(super) fn delete_some(
     session: SessionNumber,
     budget: &mut doomed::Budget,
 ) -> Result<()> {
-    let prefix = session.0.to_be_bytes();
-    for (_, row) in tx.prefix(tables::LISTS, &prefix, None, budget.left())? {
-        // A damaged row must not keep the others.
-        if let Ok(list) = record::decode::<List>(&row) {
-            doomed::of_roster(tx, list.roster);
-        }
+    let lists = LISTS.rows(session).values(tx, budget.left())?;
+    for list in lists.into_iter().flatten() {
+        doomed::of_roster(tx, list.roster);
     }
-    budget.delete(tx, tables::LISTS, &prefix)
+    budget.delete(tx, tables::LISTS, &bytes_of(session))
 }
 
 impl Gateway {
@@ -116,11 +104,11 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, name.as_str(), number)?;
-                refuse_more_than(tx, tables::LISTS, number, MAX_LISTS, WHAT)?;
+                refuse_more_than(tx, &LISTS.rows(number), MAX_LISTS, WHAT)?;
                 refuse_beyond(tx, number, rows.bytes(), quota)?;
                 list.roster = roster::number(tx)?;
                 roster::write(tx, list.roster, rows);
-                put(tx, number, &row_id, &list)?;
+                LISTS.put(tx, (number, &row_id), &list)?;
                 Ok(list)
             })
             .await?;
@@ -134,14 +122,8 @@ impl Gateway {
 
     /// All lists of a session, the most recently used or made first.
     pub fn lists(&self, session: &Session) -> Result<Vec<(RowId, List)>> {
-        let prefix = session.number.0.to_be_bytes();
-        let rows = self
-            .store
-            .read(|read| read.prefix(tables::LISTS, &prefix, None, usize::MAX))?;
-        let mut lists: Vec<(RowId, List)> = rows
-            .iter()
-            .map(|(key, row)| Ok((RowId::of_key(&key[4..])?, record::decode(row)?)))
-            .collect::<Result<_>>()?;
+        let of_session = LISTS.rows(session.number);
+        let mut lists = self.store.read(|read| of_session.all(read))?;
         lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.last_used.unwrap_or(list.created_at)));
         Ok(lists)
     }
@@ -238,7 +220,7 @@ impl Gateway {
                     list.count = count;
                 }
                 list.updated_at = Some(now);
-                put(tx, number, &id, &list)?;
+                LISTS.put(tx, (number, &id), &list)?;
                 Ok(list)
             })
             .await
@@ -251,7 +233,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 let list = get(tx, number, &id)?;
                 doomed::of_roster(tx, list.roster);
-                tx.delete(tables::LISTS, &key(number, &id));
+                LISTS.delete(tx, (number, &id));
                 Ok(())
             })
             .await
@@ -272,7 +254,7 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 let original = get(tx, number, &from)?;
-                refuse_more_than(tx, tables::LISTS, number, MAX_LISTS, WHAT)?;
+                refuse_more_than(tx, &LISTS.rows(number), MAX_LISTS, WHAT)?;
                 let bytes = roster::bytes(tx, original.roster)?;
                 refuse_beyond(tx, number, bytes, quota)?;
                 let list = List {
@@ -286,7 +268,7 @@ impl Gateway {
                     ..original.clone()
                 };
                 roster::copy(tx, original.roster, list.roster)?;
-                put(tx, number, &to, &list)?;
+                LISTS.put(tx, (number, &to), &list)?;
                 Ok(list)
             })
             .await?;
@@ -329,7 +311,7 @@ impl Gateway {
                 list.count += 1;
                 list.weigh(bytes, 0);
                 list.updated_at = Some(now);
-                put(tx, number, &id, &list)?;
+                LISTS.put(tx, (number, &id), &list)?;
                 Ok(list)
             })
             .await
@@ -359,7 +341,7 @@ impl Gateway {
                 list.updated_at = Some(now);
                 roster::extend(tx, list.roster, first, &new)?;
                 list.weigh(bytes, 0);
-                put(tx, number, &id, &list)?;
+                LISTS.put(tx, (number, &id), &list)?;
                 Ok((list, known))
             })
             .await
@@ -399,7 +381,7 @@ impl Gateway {
                 roster::set(tx, list.roster, place, changed)?;
                 list.weigh(after, before);
                 list.updated_at = Some(now);
-                put(tx, number, &id, &list)?;
+                LISTS.put(tx, (number, &id), &list)?;
                 Ok(list)
             })
             .await

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::recipient::{People, Recipient};
 use crate::error::Result;
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::tables::{self, Part};
+use crate::store::typed::{KeyPart, ToPart};
+use crate::store::{Key, KeyParts, Read, Tx, Typed};
 
 /// How many recipients one row holds.
 pub(super) const CHUNK: usize = 64;
@@ -17,6 +19,22 @@ pub(super) const CHUNK: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Roster(pub(super) u32);
+
+impl ToPart for Roster {
+    type Of = Self;
+
+    fn write(&self, key: Key, _: bool) -> Key {
+        key.u32(self.0)
+    }
+}
+
+impl KeyPart for Roster {
+    const PART: Part = Part::Roster;
+
+    fn read(parts: &mut KeyParts<'_>, _: bool) -> Result<Self> {
+        parts.u32().map(Self)
+    }
+}
 
 /// The place of a recipient in its roster. Places only grow; one that was removed leaves a gap.
 pub(super) type Place = u32;
@@ -29,13 +47,7 @@ impl Record for Chunk {
     const VERSION: u8 = 1;
 }
 
-fn key(roster: Roster, chunk: u32) -> Vec<u8> {
-    [roster.0.to_be_bytes(), chunk.to_be_bytes()].concat()
-}
-
-fn chunk_of(key: &[u8]) -> u32 {
-    key.last_chunk::<4>().map_or(0, |n| u32::from_be_bytes(*n))
-}
+const RECIPIENTS: Typed<(Roster, u32), Chunk> = Typed::new(tables::RECIPIENTS);
 
 fn place(chunk: u32, offset: usize) -> Place {
     chunk * CHUNK as u32 + offset as u32
@@ -86,15 +98,20 @@ pub(super) fn number(tx: &mut Tx) -> Result<Roster> {
 
 /// Writes recipients into an empty roster.
 pub(super) fn write(tx: &mut Tx, roster: Roster, rows: Encoded) {
-    for (chunk, row) in (0..).zip(rows.0) {
-        tx.put(tables::RECIPIENTS, key(roster, chunk), row);
+    for (chunk, row) in (0_u32..).zip(rows.0) {
+        RECIPIENTS.put_encoded(tx, (roster, chunk), row);
     }
 }
 
 /// Copies all recipients into an empty roster, at the same places.
 pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
-    for (row, value) in tx.prefix(tables::RECIPIENTS, &from.0.to_be_bytes(), None, usize::MAX)? {
-        tx.put(tables::RECIPIENTS, key(to, chunk_of(&row)), value);
+    let mut rows = Vec::new();
+    RECIPIENTS.rows(from).each(tx, |row| {
+        rows.push((row.key()?, row.bytes().to_vec()));
+        Ok(())
+    })?;
+    for (chunk, row) in rows {
+        RECIPIENTS.put_encoded(tx, (to, chunk), row);
     }
     Ok(())
 }
@@ -102,22 +119,17 @@ pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
 /// How many bytes all recipients take.
 pub(super) fn bytes(read: &impl Read, roster: Roster) -> Result<u64> {
     let mut bytes = 0;
-    read.for_each_prefix(tables::RECIPIENTS, &roster.0.to_be_bytes(), |_, value| {
-        bytes += value.len() as u64;
-        Ok(ControlFlow::Continue(()))
+    RECIPIENTS.rows(roster).each(read, |row| {
+        bytes += row.bytes().len() as u64;
+        Ok(())
     })?;
     Ok(bytes)
 }
 
 /// The place after the last.
 pub(super) fn end(read: &impl Read, roster: Roster) -> Result<Place> {
-    match read.last(tables::RECIPIENTS, &roster.0.to_be_bytes())? {
-        Some((row, value)) => {
-            let chunk: Chunk = record::decode(&value)?;
-            Ok(place(chunk_of(&row), chunk.0.len()))
-        }
-        None => Ok(0),
-    }
+    let last = RECIPIENTS.rows(roster).backwards().first(read)?;
+    Ok(last.map_or(0, |(chunk, people)| place(chunk, people.0.len())))
 }
 
 /// Up to `limit` recipients from a place on.
@@ -141,11 +153,8 @@ pub(super) fn from(
 /// One recipient by its place.
 pub(super) fn at(read: &impl Read, roster: Roster, at: Place) -> Result<Option<Recipient>> {
     let (chunk, offset) = (at / CHUNK as u32, at as usize % CHUNK);
-    let Some(value) = read.get(tables::RECIPIENTS, &key(roster, chunk))? else {
-        return Ok(None);
-    };
-    let mut chunk: Chunk = record::decode(&value)?;
-    Ok(chunk.0.get_mut(offset).and_then(Option::take))
+    let people = RECIPIENTS.get(read, (roster, chunk))?;
+    Ok(people.and_then(|mut people| people.0.get_mut(offset).and_then(Option::take)))
 }
 
 /// Shows every recipient from a place on, until the visitor breaks off.
@@ -155,31 +164,20 @@ pub(super) fn visit(
     first: Place,
     mut visitor: impl FnMut(Place, Recipient) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let lower = key(roster, first / CHUNK as u32);
-    let upper = key(roster, u32::MAX);
-    let (lower, upper) = (
-        std::ops::Bound::Included(&lower[..]),
-        std::ops::Bound::Included(&upper[..]),
-    );
-    read.walk(
-        tables::RECIPIENTS,
-        lower,
-        upper,
-        false,
-        &mut |row, value| {
-            let number = chunk_of(row);
-            let chunk: Chunk = record::decode(value)?;
-            for (offset, recipient) in chunk.0.into_iter().enumerate() {
-                let at = place(number, offset);
-                if let (true, Some(recipient)) = (at >= first, recipient)
-                    && visitor(at, recipient)?.is_break()
-                {
-                    return Ok(ControlFlow::Break(()));
-                }
+    let rows = RECIPIENTS.rows(roster).from(first / CHUNK as u32);
+    rows.find(read, |row| {
+        let chunk = row.key()?;
+        for (offset, recipient) in row.value()?.0.into_iter().enumerate() {
+            let at = place(chunk, offset);
+            if let (true, Some(recipient)) = (at >= first, recipient)
+                && visitor(at, recipient)?.is_break()
+            {
+                return Ok(Some(()));
             }
-            Ok(ControlFlow::Continue(()))
-        },
-    )
+        }
+        Ok(None)
+    })?;
+    Ok(())
 }
 
 /// The recipient with this number. Rows that do not hold its digits are not read closer.
@@ -189,21 +187,17 @@ pub(super) fn find(
     number: &str,
 ) -> Result<Option<(Place, Recipient)>> {
     let needle = format!("\"number\":\"{number}\"");
-    let mut found = None;
-    read.for_each_prefix(tables::RECIPIENTS, &roster.0.to_be_bytes(), |row, value| {
-        if !holds(value, needle.as_bytes()) {
-            return Ok(ControlFlow::Continue(()));
+    RECIPIENTS.rows(roster).find(read, |row| {
+        if !holds(row.bytes(), needle.as_bytes()) {
+            return Ok(None);
         }
-        let chunk: Chunk = record::decode(value)?;
-        for (offset, recipient) in chunk.0.into_iter().enumerate() {
-            if let Some(recipient) = recipient.filter(|r| r.number.as_str() == number) {
-                found = Some((place(chunk_of(row), offset), recipient));
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(found)
+        let chunk = row.key()?;
+        let mut people = row.value()?.0.into_iter().enumerate();
+        Ok(people.find_map(|(offset, recipient)| {
+            let recipient = recipient.filter(|r| r.number.as_str() == number)?;
+            Some((place(chunk, offset), recipient))
+        }))
+    })
 }
 
 fn holds(bytes: &[u8], needle: &[u8]) -> bool {
@@ -223,7 +217,7 @@ pub(super) fn extend(tx: &mut Tx, roster: Roster, first: Place, people: &People)
     }
     let rows = encode_from(people, done);
     for (chunk, row) in (at / CHUNK as u32..).zip(rows.0) {
-        tx.put(tables::RECIPIENTS, key(roster, chunk), row);
+        RECIPIENTS.put_encoded(tx, (roster, chunk), row);
     }
     Ok(())
 }
@@ -236,13 +230,10 @@ pub(super) fn set(
     recipient: Option<Recipient>,
 ) -> Result<()> {
     let (chunk, offset) = (at / CHUNK as u32, at as usize % CHUNK);
-    let row = key(roster, chunk);
-    let value = tx.get(tables::RECIPIENTS, &row)?;
-    let mut chunk: Chunk = value.map_or(Ok(Chunk::default()), |v| record::decode(&v))?;
-    if chunk.0.len() <= offset {
-        chunk.0.resize(offset + 1, None);
+    let mut people = RECIPIENTS.get(tx, (roster, chunk))?.unwrap_or_default();
+    if people.0.len() <= offset {
+        people.0.resize(offset + 1, None);
     }
-    chunk.0[offset] = recipient;
-    tx.put(tables::RECIPIENTS, row, record::encode(&chunk)?);
-    Ok(())
+    people.0[offset] = recipient;
+    RECIPIENTS.put(tx, (roster, chunk), &people)
 }

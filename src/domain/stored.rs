@@ -1,14 +1,13 @@
 //! What a session's lists, campaigns and messages take in the store, and where that ends.
 
-use std::ops::ControlFlow;
-
-use super::campaign::Campaign;
-use super::list::List;
+use super::campaign::CAMPAIGNS;
+use super::list::LISTS;
 use super::message;
 use super::roster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
-use crate::store::{Read, Record, Tx, record, tables};
+use crate::store::typed::{Parts, Value};
+use crate::store::{Read, Rows, Tx};
 
 /// What is kept of a recipient beside the person: what became of it, a few words each.
 const STATE: u64 = 128;
@@ -16,14 +15,16 @@ const STATE: u64 = 128;
 /// How many bytes of the store a session uses.
 pub(super) fn used(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let mut used = message::bytes(read, session)?;
-    each(read, tables::LISTS, session, |_, list: List| {
+    LISTS.rows(session).each(read, |row| {
+        let list = row.value()?;
         used += match list.bytes {
             Some(bytes) => bytes,
             None => roster::bytes(read, list.roster)?,
         };
         Ok(())
     })?;
-    each(read, tables::CAMPAIGNS, session, |_, campaign: Campaign| {
+    CAMPAIGNS.rows(session).each(read, |row| {
+        let campaign = row.value()?;
         used += match campaign.bytes {
             Some(bytes) => bytes,
             None => roster::bytes(read, campaign.roster)?,
@@ -34,41 +35,31 @@ pub(super) fn used(read: &impl Read, session: SessionNumber) -> Result<u64> {
     Ok(used)
 }
 
-fn each<R: Record>(
-    read: &impl Read,
-    table: tables::Table,
-    session: SessionNumber,
-    mut visit: impl FnMut(&[u8], R) -> Result<()>,
-) -> Result<()> {
-    read.for_each_prefix(table, &session.0.to_be_bytes(), |key, row| {
-        visit(key, record::decode(row)?)?;
-        Ok(ControlFlow::Continue(()))
-    })
-}
-
 /// Writes down how many bytes the lists and campaigns of older versions take, so that their people are
 /// read once and not at each judgement.
 fn weigh(tx: &mut Tx, session: SessionNumber) -> Result<()> {
     let (mut lists, mut campaigns) = (Vec::new(), Vec::new());
-    each(tx, tables::LISTS, session, |key, list: List| {
+    LISTS.rows(session).each(tx, |row| {
+        let list = row.value()?;
         if list.bytes.is_none() {
-            lists.push((key.to_vec(), list));
+            lists.push((row.key()?, list));
         }
         Ok(())
     })?;
-    each(tx, tables::CAMPAIGNS, session, |key, campaign: Campaign| {
+    CAMPAIGNS.rows(session).each(tx, |row| {
+        let campaign = row.value()?;
         if campaign.bytes.is_none() {
-            campaigns.push((key.to_vec(), campaign));
+            campaigns.push((row.key()?, campaign));
         }
         Ok(())
     })?;
-    for (key, mut list) in lists {
+    for (id, mut list) in lists {
         list.bytes = Some(roster::bytes(tx, list.roster)?);
-        tx.put(tables::LISTS, key, record::encode(&list)?);
+        LISTS.put(tx, (session, id), &list)?;
     }
-    for (key, mut campaign) in campaigns {
+    for (id, mut campaign) in campaigns {
         campaign.bytes = Some(roster::bytes(tx, campaign.roster)?);
-        tx.put(tables::CAMPAIGNS, key, record::encode(&campaign)?);
+        CAMPAIGNS.put(tx, (session, id), &campaign)?;
     }
     Ok(())
 }
@@ -97,23 +88,13 @@ pub(super) fn refuse_beyond(
 }
 
 /// Refuses one more row of a kind of which a session may have so many.
-pub(super) fn refuse_more_than(
+pub(super) fn refuse_more_than<R: Parts, V: Value>(
     tx: &Tx,
-    table: tables::Table,
-    session: SessionNumber,
+    rows: &Rows<R, V>,
     most: usize,
     what: &str,
 ) -> Result<()> {
-    let mut there = 0;
-    tx.for_each_prefix(table, &session.0.to_be_bytes(), |_, _| {
-        there += 1;
-        Ok(if there < most {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        })
-    })?;
-    if there < most {
+    if rows.are_fewer_than(tx, most)? {
         return Ok(());
     }
     Err(Error::invalid(format!("A session may have {most} {what}")))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Address, Campaign, Counts, MediaPart, Message, Progress, REFUSED, Settings, Stage, State,
-    Status, rows,
+    Address, CAMPAIGNS, Campaign, Counts, MediaPart, Message, Progress, REFUSED, Settings, Stage,
+    State, Status, rows,
 };
 use crate::domain::Gateway;
 use crate::domain::doomed;
@@ -17,7 +17,7 @@ use crate::domain::session::{Session, must_be_kept};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, RowId};
-use crate::store::{Durability, Tx, tables};
+use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
 
@@ -141,7 +141,7 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, name.as_str(), number)?;
-                refuse_more_than(tx, tables::CAMPAIGNS, number, MAX_CAMPAIGNS, "campaigns")?;
+                refuse_more_than(tx, &CAMPAIGNS.rows(number), MAX_CAMPAIGNS, "campaigns")?;
                 let quota = gateway.config.store_quota;
                 let campaign = fill(tx, number, campaign, crowd, quota, gateway.clock.now())?;
                 rows::put(tx, number, &row_id, &campaign)?;
@@ -168,7 +168,7 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 let original = rows::get(tx, number, &from)?;
-                refuse_more_than(tx, tables::CAMPAIGNS, number, MAX_CAMPAIGNS, "campaigns")?;
+                refuse_more_than(tx, &CAMPAIGNS.rows(number), MAX_CAMPAIGNS, "campaigns")?;
                 let bytes = roster::bytes(tx, original.roster)?;
                 refuse_beyond(tx, number, bytes, quota)?;
                 let before = rows::progress(tx, original.roster)?;

@@ -32,6 +32,7 @@ use super::roster::{Place, Roster};
 use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
+use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
 
@@ -161,6 +162,11 @@ pub struct Campaign {
 impl Record for Campaign {
     const VERSION: u8 = 1;
 }
+
+pub(super) const CAMPAIGNS: Typed<(SessionNumber, RowId), Campaign> = Typed::new(tables::CAMPAIGNS);
+
+/// Those that run or wait for their time.
+const LIVE: Typed<(SessionNumber, RowId), ()> = Typed::new(tables::LIVE_CAMPAIGNS);
 
 /// How far a campaign has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::{Campaign, Progress, REFUSED, State, rows};
+use super::{CAMPAIGNS, Campaign, Progress, REFUSED, State, rows};
 use crate::domain::Gateway;
 use crate::domain::recipient::Recipient;
 use crate::domain::roster::{self, Place};
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::RowId;
-use crate::store::{Read, record, tables};
 
 /// How many states are read beside their recipients at a time.
 const PAGE: usize = 512;
@@ -30,16 +29,13 @@ pub struct Row {
 impl Gateway {
     /// All campaigns of a session, the newest first.
     pub fn campaigns_of(&self, session: &Session) -> Result<Vec<(RowId, Campaign, Progress)>> {
-        let prefix = session.number.0.to_be_bytes();
         let mut found = self.store.read(|read| {
-            let rows = read.prefix(tables::CAMPAIGNS, &prefix, None, usize::MAX)?;
-            rows.iter()
-                .map(|(key, row)| {
-                    let campaign: Campaign = record::decode(row)?;
-                    let progress = rows::progress(read, campaign.roster)?;
-                    Ok((RowId::of_key(&key[4..])?, campaign, progress))
-                })
-                .collect::<Result<Vec<_>>>()
+            let campaigns = CAMPAIGNS.rows(session.number).all(read)?.into_iter();
+            let found = campaigns.map(|(id, campaign)| {
+                let progress = rows::progress(read, campaign.roster)?;
+                Ok((id, campaign, progress))
+            });
+            found.collect::<Result<Vec<_>>>()
         })?;
         found.sort_by_key(|(_, campaign, _)| std::cmp::Reverse(campaign.created_at));
         Ok(found)

@@ -8,12 +8,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Live, Work};
-use super::{Status, rows, steps};
+use super::{LIVE, Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
-use crate::store::{Durability, Read, tables};
+use crate::store::Durability;
 use crate::time::Timestamp;
 
 /// The longest sleep: after it the clock is read again, which may have been set meanwhile.
@@ -122,25 +122,20 @@ struct Turns {
 impl Gateway {
     /// Sessions that have a live campaign.
     fn sessions_with_campaigns(&self) -> Result<Vec<Arc<Session>>> {
-        let rows = self
+        let live = self
             .store
-            .read(|read| read.prefix(tables::LIVE_CAMPAIGNS, b"", None, usize::MAX))?;
-        let numbers: HashSet<u32> = rows
-            .iter()
-            .filter_map(|(key, _)| Some(u32::from_be_bytes(*key.first_chunk()?)))
-            .collect();
+            .read(|read| LIVE.rows(()).keys(read, usize::MAX))?;
+        let numbers: HashSet<_> = live.into_iter().map(|(number, _)| number).collect();
         Ok(numbers
             .into_iter()
-            .filter_map(|number| self.sessions.by_number(SessionNumber(number)))
+            .filter_map(|number| self.sessions.by_number(number))
             .collect())
     }
 
     fn live_campaigns(&self, session: &Session) -> Result<Vec<Live>> {
-        let prefix = session.number.0.to_be_bytes();
         self.store.read(|read| {
             let mut live = Vec::new();
-            for (key, _) in read.prefix(tables::LIVE_CAMPAIGNS, &prefix, None, usize::MAX)? {
-                let id = RowId::of_key(&key[4..])?;
+            for id in LIVE.rows(session.number).keys(read, usize::MAX)? {
                 let campaign = rows::get(read, session.number, &id)?;
                 let progress = rows::progress(read, campaign.roster)?;
                 live.push(Live {

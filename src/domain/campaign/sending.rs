@@ -20,10 +20,11 @@ use crate::domain::session::{Session, must_be_kept};
 use crate::domain::suppression;
 use crate::domain::template::{self, Template};
 use crate::error::{Error, Result};
+use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Tx, Typed, parts_of, tables};
 use crate::time::Timestamp;
 
 /// How many messages go together when there is no delay between them: one fsync for all.
@@ -40,6 +41,8 @@ impl Record for DayCount {
     const VERSION: u8 = 1;
 }
 
+const DAY_COUNTS: Typed<SessionNumber, DayCount> = Typed::new(tables::DAY_COUNTS);
+
 /// One recipient whose turn it is.
 struct Turn {
     place: Place,
@@ -52,8 +55,7 @@ struct Turn {
 }
 
 fn day_count(read: &impl Read, session: &Session) -> Result<DayCount> {
-    let row = read.get(tables::DAY_COUNTS, &session.number.0.to_be_bytes())?;
-    row.map_or(Ok(DayCount::default()), |row| record::decode(&row))
+    Ok(DAY_COUNTS.get(read, session.number)?.unwrap_or_default())
 }
 
 /// The campaign's pacing within the session's: the smaller cap, and its own quiet hours or the
@@ -171,8 +173,7 @@ impl Gateway {
                 }
                 Work::Again(claims) => {
                     for claim in claims {
-                        let place = claim.payload.as_ref().try_into().map(u32::from_be_bytes);
-                        let place = place.map_err(Error::internal)?;
+                        let place = parts_of(&claim.payload)?;
                         turns.push((place, roster::at(read, roster, place)?, Some(claim)));
                     }
                 }
@@ -411,11 +412,7 @@ fn mark(
     if roster::from(tx, campaign.roster, progress.next, 1)?.is_empty() {
         progress.next = progress.end;
     }
-    tx.put(
-        tables::DAY_COUNTS,
-        session.number.0.to_be_bytes(),
-        record::encode(&counted)?,
-    );
+    DAY_COUNTS.put(tx, session.number, &counted)?;
     let told = steps::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
     Ok((gone, told))
 }

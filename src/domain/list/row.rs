@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::roster::Roster;
+use crate::ids::{RowId, SessionNumber};
 use crate::store::record::Record;
+use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 
 /// A list without its recipients.
@@ -41,3 +43,5 @@ impl List {
 impl Record for List {
     const VERSION: u8 = 1;
 }
+
+pub(in crate::domain) const LISTS: Typed<(SessionNumber, RowId), List> = Typed::new(tables::LISTS);
