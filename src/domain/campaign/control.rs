@@ -10,7 +10,7 @@ use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::RowId;
 use crate::store::queue::{self, Order};
-use crate::store::{Durability, Tx};
+use crate::store::{Durability, Tx, bytes_of};
 use crate::time::Timestamp;
 
 /// How many failed recipients one transaction takes up again.
@@ -252,7 +252,7 @@ fn take_up(
         state.stage = Stage::Pending;
         (state.tries, state.unheard) = (0, 0);
         rows::put_state(tx, campaign.roster, place, &state)?;
-        due.push((now, place.to_be_bytes()));
+        due.push((now, bytes_of(place)));
     }
     let count = due.len();
     queue::enqueue_all(tx, RETRIES, &rows::lane(campaign.roster), Order::ByDue, due)?;

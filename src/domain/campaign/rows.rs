@@ -1,13 +1,12 @@
 //! A campaign's rows, read and written.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
-use super::{Campaign, Progress, REFUSED, State, Status};
+use super::{CAMPAIGNS, Campaign, Progress, REFUSED, State, Status};
 use crate::domain::doomed;
 use crate::domain::roster::{Place, Roster};
 use crate::error::{Error, Result};
-use crate::ids::{RowId, SessionNumber};
+use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Read, Tx, record, tables};
 
 pub(super) fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
@@ -128,21 +127,17 @@ pub(in crate::domain) fn delete_some(
     budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }
 
-/// The keys of the files that campaigns show which have not ended: those of the session whose number
-/// is given, or with an empty prefix those of all.
+/// The files that campaigns of a session show which have not ended.
 pub(in crate::domain) fn files_in_use(
     read: &impl Read,
-    session: &[u8],
-) -> Result<HashSet<Vec<u8>>> {
+    session: SessionNumber,
+) -> Result<HashSet<MediaId>> {
     let mut files = HashSet::new();
-    read.for_each_prefix(tables::CAMPAIGNS, session, |key, row| {
-        let campaign: Campaign = record::decode(row)?;
-        if campaign.status != Status::Completed
-            && let Some(part) = campaign.message.media
-        {
-            files.insert([&key[..4], part.id.as_str().as_bytes()].concat());
-        }
-        Ok(ControlFlow::Continue(()))
+    CAMPAIGNS.rows(session).each(read, |row| {
+        let campaign = row.value()?;
+        let shown = campaign.message.media.map(|part| part.id);
+        files.extend(shown.filter(|_| campaign.status != Status::Completed));
+        Ok(())
     })?;
     Ok(files)
 }

@@ -12,13 +12,13 @@ use super::folder::{Content as Stored, unusable};
 use super::picture::Content;
 use super::source::Found;
 use super::turns::Turn;
-use super::uploaded::{LIFE, Uploaded, row_key};
+use super::uploaded::{LIFE, UPLOADS, Uploaded};
 use super::{decode, film, metadata, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Durability, Read, record, tables};
+use crate::store::{Durability, bytes_of};
 use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
 
 /// What of a file is left as it came.
@@ -54,26 +54,22 @@ impl Gateway {
             sha256: found.hash,
             purpose: format!("{}{original}{metadata}", kind.as_str()),
         };
-        let row = row_key(session.number, &key);
-        let lock = self.uploads.of(&row);
+        let row = (session.number, key.sha256, key.purpose.clone());
+        let lock = self.uploads.of(&bytes_of(row.clone()));
         let _alone = lock.lock().await;
         if let Some(there) = self.known_upload(session, &key)? {
             return Ok((key, Arc::new(there)));
         }
         let uploaded = self.upload(session, found, kind, keep).await?;
-        let (value, id, number) = (
-            record::encode(&uploaded)?,
-            session.id.clone(),
-            session.number,
-        );
+        let uploaded = Arc::new(uploaded);
+        let (value, id, number) = (uploaded.clone(), session.id.clone(), session.number);
         self.store
             .write(Durability::Lazy, move |tx| {
                 must_be_kept(tx, id.as_str(), number)?;
-                tx.put(tables::UPLOADS, row, value);
-                Ok(())
+                UPLOADS.put(tx, row, &value)
             })
             .await?;
-        Ok((key, Arc::new(uploaded)))
+        Ok((key, uploaded))
     }
 
     /// The uploaded file of this key, while WhatsApp keeps it.
@@ -82,9 +78,8 @@ impl Gateway {
         session: &Session,
         key: &FileKey,
     ) -> Result<Option<Uploaded>> {
-        let row = row_key(session.number, key);
-        let found = self.store.read(|read| read.get(tables::UPLOADS, &row))?;
-        let found: Option<Uploaded> = found.map(|row| record::decode(&row)).transpose()?;
+        let row = (session.number, key.sha256, &key.purpose);
+        let found = self.store.read(|read| UPLOADS.get(read, row))?;
         Ok(found.filter(|uploaded| uploaded.ends > self.clock.seen()))
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::campaign::rows::files_in_use;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
 /// One file of a session.
@@ -51,7 +51,7 @@ pub struct OpenFile {
 
 /// A file in the media folder.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
-struct Blob {
+pub(super) struct Blob {
     size: u64,
     /// How many rows of `media_files` name it.
     named: u64,
@@ -74,15 +74,15 @@ impl Record for Usage {
     const VERSION: u8 = 1;
 }
 
-/// The key of a file: session and id.
-pub(super) fn key(session: SessionNumber, id: &MediaId) -> Vec<u8> {
-    [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
-}
+pub(super) const MEDIA: Typed<(SessionNumber, MediaId), MediaFile> = Typed::new(tables::MEDIA);
+
+const MEDIA_USAGE: Typed<SessionNumber, Usage> = Typed::new(tables::MEDIA_USAGE);
+
+pub(super) const BLOBS: Typed<Hash, Blob> = Typed::new(tables::BLOBS);
 
 /// How much the session's files take.
 pub(super) fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
-    let row = read.get(tables::MEDIA_USAGE, &session.0.to_be_bytes())?;
-    row.map_or(Ok(Usage::default()), |row| record::decode(&row))
+    Ok(MEDIA_USAGE.get(read, session)?.unwrap_or_default())
 }
 
 /// Whether the session has this file.
@@ -91,7 +91,7 @@ pub(in crate::domain) fn exists(
     session: SessionNumber,
     id: &MediaId,
 ) -> Result<bool> {
-    read.exists(tables::MEDIA, &key(session, id))
+    MEDIA.exists(read, (session, id))
 }
 
 /// Adds a row and counts it.
@@ -104,58 +104,51 @@ pub(super) fn add(
     let mut used = usage(tx, session)?;
     used.files += 1;
     used.bytes += file.size;
-    let blob_key = file.sha256.0;
-    let blob = tx.get(tables::BLOBS, &blob_key)?;
-    let mut blob: Blob = blob.map_or(Ok(Blob::default()), |row| record::decode(&row))?;
+    let mut blob = BLOBS.get(tx, file.sha256)?.unwrap_or_default();
     blob.size = file.size;
     blob.named += 1;
-    tx.put(tables::BLOBS, blob_key, record::encode(&blob)?);
-    tx.put(tables::MEDIA, key(session, id), record::encode(file)?);
-    tx.put(
-        tables::MEDIA_USAGE,
-        session.0.to_be_bytes(),
-        record::encode(&used)?,
-    );
-    Ok(())
+    BLOBS.put(tx, file.sha256, &blob)?;
+    MEDIA.put(tx, (session, id), file)?;
+    MEDIA_USAGE.put(tx, session, &used)
 }
 
 /// Removes a row. Answers the content that nobody names any more.
-pub(super) fn take(tx: &mut Tx, row: &[u8]) -> Result<Option<Hash>> {
-    let Some(value) = tx.get(tables::MEDIA, row)? else {
+pub(super) fn take(tx: &mut Tx, session: SessionNumber, id: &MediaId) -> Result<Option<Hash>> {
+    let Some(file) = MEDIA.get(tx, (session, id))? else {
         return Ok(None);
     };
-    let file: MediaFile = record::decode(&value)?;
-    let session: [u8; 4] = row[..4].try_into().map_err(Error::internal)?;
-    let mut used = usage(tx, SessionNumber(u32::from_be_bytes(session)))?;
+    let mut used = usage(tx, session)?;
     used.files = used.files.saturating_sub(1);
     used.bytes = used.bytes.saturating_sub(file.size);
-    tx.put(tables::MEDIA_USAGE, session, record::encode(&used)?);
-    tx.delete(tables::MEDIA, row);
-    let blob_key = file.sha256.0;
-    let Some(blob) = tx.get(tables::BLOBS, &blob_key)? else {
+    MEDIA_USAGE.put(tx, session, &used)?;
+    MEDIA.delete(tx, (session, id));
+    let Some(mut blob) = BLOBS.get(tx, file.sha256)? else {
         return Ok(None);
     };
-    let mut blob: Blob = record::decode(&blob)?;
     blob.named = blob.named.saturating_sub(1);
     if blob.named > 0 {
-        tx.put(tables::BLOBS, blob_key, record::encode(&blob)?);
+        BLOBS.put(tx, file.sha256, &blob)?;
         return Ok(None);
     }
-    tx.delete(tables::BLOBS, &blob_key);
+    BLOBS.delete(tx, file.sha256);
     Ok(Some(file.sha256))
 }
 
 /// Dates a file that came while nobody had set the clock; whether it is one.
-pub(super) fn redate(tx: &mut Tx, row: &[u8], now: Timestamp) -> Result<bool> {
-    let Some(value) = tx.get(tables::MEDIA, row)? else {
+pub(super) fn redate(
+    tx: &mut Tx,
+    session: SessionNumber,
+    id: &MediaId,
+    now: Timestamp,
+) -> Result<bool> {
+    let Some(mut file) = MEDIA.get(tx, (session, id))? else {
         return Ok(false);
     };
-    let mut file: MediaFile = record::decode(&value)?;
     if file.at.is_plausible() {
         return Ok(false);
     }
     file.at = now;
-    tx.put(tables::MEDIA, row, record::encode(&file)?);
+    MEDIA.put(tx, (session, id), &file)?;
     Ok(true)
 }
 
@@ -172,15 +165,14 @@ pub(super) fn full(quota: u64) -> Error {
 
 /// How many bytes of the session's files make room for nothing.
 pub(super) fn lasting(read: &impl Read, session: SessionNumber) -> Result<u64> {
-    let prefix = session.0.to_be_bytes();
-    let in_use = files_in_use(read, &prefix)?;
+    let in_use = files_in_use(read, session)?;
     let mut bytes = 0;
-    read.for_each_prefix(tables::MEDIA, &prefix, |row, value| {
-        let file: MediaFile = record::decode(value)?;
-        if !file.received || in_use.contains(row) {
+    MEDIA.rows(session).each(read, |row| {
+        let file = row.value()?;
+        if !file.received || in_use.contains(&row.key()?) {
             bytes += file.size;
         }
-        Ok(std::ops::ControlFlow::Continue(()))
+        Ok(())
     })?;
     Ok(bytes)
 }
@@ -199,19 +191,19 @@ pub(super) fn make_room(
     if bytes > quota {
         return Err(full(quota));
     }
-    let rows = tx.prefix(tables::MEDIA, &session.0.to_be_bytes(), None, usize::MAX)?;
-    let in_use = files_in_use(tx, &session.0.to_be_bytes())?;
+    let in_use = files_in_use(tx, session)?;
     let mut received = Vec::new();
-    for (row, value) in rows {
-        let file: MediaFile = record::decode(&value)?;
-        if file.received && !in_use.contains(&row) {
-            received.push((file.at, row, file.size));
+    MEDIA.rows(session).each(tx, |row| {
+        let (id, file) = (row.key()?, row.value()?);
+        if file.received && !in_use.contains(&id) {
+            received.push((file.at, id, file.size));
         }
-    }
+        Ok(())
+    })?;
     received.sort();
     let mut gone = Vec::new();
-    for (_, row, size) in received {
-        gone.extend(take(tx, &row)?);
+    for (_, id, size) in received {
+        gone.extend(take(tx, session, &id)?);
         over = over.saturating_sub(size);
         if over == 0 {
             return Ok(gone);
@@ -227,19 +219,18 @@ pub(in crate::domain) fn delete_some(
     session: SessionNumber,
     limit: usize,
 ) -> Result<(Vec<Hash>, bool)> {
-    let prefix = session.0.to_be_bytes();
     let mut gone = Vec::new();
-    let rows = tx.prefix(tables::MEDIA, &prefix, None, limit)?;
-    for (row, _) in &rows {
-        match take(tx, row) {
+    let ids = MEDIA.rows(session).keys(tx, limit)?;
+    for id in &ids {
+        match take(tx, session, id) {
             Ok(unnamed) => gone.extend(unnamed),
             // A damaged row must not keep the others.
-            Err(_) => tx.delete(tables::MEDIA, row),
+            Err(_) => MEDIA.delete(tx, (session, id)),
         }
     }
-    let over = rows.len() < limit;
+    let over = ids.len() < limit;
     if over {
-        tx.delete(tables::MEDIA_USAGE, &prefix);
+        MEDIA_USAGE.delete(tx, session);
     }
     Ok((gone, over))
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::arriving::Room;
 use super::file_type::FileType;
-use super::files::{MediaFile, OpenFile, Usage, add, key, make_room, redate, take, usage};
+use super::files::{
+    BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage,
+};
 use super::folder::{self, Arrived, Content};
 use super::source::Found;
 use crate::domain::Gateway;
@@ -12,7 +14,7 @@ use crate::domain::campaign::rows::files_in_use;
 use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId};
-use crate::store::{Durability, Read, record, tables};
+use crate::store::Durability;
 use crate::time::Timestamp;
 
 impl Gateway {
@@ -87,7 +89,7 @@ impl Gateway {
 
     /// Removes a file that was given its name for a row that was then not written.
     async fn remove_unnamed(&self, hash: Hash) {
-        let named = self.store.read(|read| read.exists(tables::BLOBS, &hash.0));
+        let named = self.store.read(|read| BLOBS.exists(read, hash));
         // When the store does not answer, the next start removes it.
         if let Ok(false) = named {
             self.media.remove(vec![hash]).await;
@@ -96,11 +98,10 @@ impl Gateway {
 
     /// One file of the session. Another session's is as unknown as none.
     pub fn media_file(&self, session: &Session, id: &MediaId) -> Result<MediaFile> {
-        let row = self
+        let file = self
             .store
-            .read(|read| read.get(tables::MEDIA, &key(session.number, id)))?;
-        let row = row.ok_or_else(|| Error::not_found("Media not found"))?;
-        record::decode(&row)
+            .read(|read| MEDIA.get(read, (session.number, id)))?;
+        file.ok_or_else(|| Error::not_found("Media not found"))
     }
 
     /// Opens a file of the session.
@@ -126,38 +127,28 @@ impl Gateway {
         after: Option<&MediaId>,
         limit: usize,
     ) -> Result<(Vec<(MediaId, MediaFile)>, Usage)> {
-        let prefix = session.number.0.to_be_bytes();
-        let after = after.map(|id| key(session.number, id));
-        self.store.read(|read| {
-            let rows = read.prefix(tables::MEDIA, &prefix, after.as_deref(), limit)?;
-            let files = rows
-                .iter()
-                .map(|(key, value)| {
-                    let id = String::from_utf8_lossy(&key[4..]);
-                    Ok((MediaId::parse(&id)?, record::decode(value)?))
-                })
-                .collect::<Result<_>>()?;
-            Ok((files, usage(read, session.number)?))
-        })
+        let files = MEDIA.rows(session.number).after(after);
+        self.store
+            .read(|read| Ok((files.page(read, limit)?, usage(read, session.number)?)))
     }
 
     /// Removes a file of the session.
     pub async fn delete_media(&self, session: &Session, id: &MediaId) -> Result<()> {
-        let row = key(session.number, id);
+        let (number, id) = (session.number, id.clone());
         let _alone = self.media.change().await;
         let gone = self
             .store
             .write(Durability::Sync, move |tx| {
-                if !tx.exists(tables::MEDIA, &row)? {
+                if !MEDIA.exists(tx, (number, &id))? {
                     return Err(Error::not_found("Media not found"));
                 }
-                if files_in_use(tx, &row[..4])?.contains(&row) {
+                if files_in_use(tx, number)?.contains(&id) {
                     return Err(Error::new(
                         ErrorKind::Conflict,
                         "The file is part of a campaign that has not ended",
                     ));
                 }
-                take(tx, &row)
+                take(tx, number, &id)
             })
             .await?;
         self.media.remove(gone.into_iter().collect()).await;
@@ -175,11 +166,11 @@ impl Gateway {
             .store
             .read_slow(move |read| {
                 let mut old = Vec::new();
-                read.for_each_prefix(tables::MEDIA, b"", |row, value| {
-                    if record::decode::<MediaFile>(value).is_ok_and(|file| file.at < before) {
-                        old.push(row.to_vec());
+                MEDIA.rows(()).each(read, |row| {
+                    if row.value().is_ok_and(|file| file.at < before) {
+                        old.push(row.key()?);
                     }
-                    Ok(std::ops::ControlFlow::Continue(()))
+                    Ok(())
                 })?;
                 Ok(old)
             })
@@ -192,12 +183,14 @@ impl Gateway {
             let gone = self
                 .store
                 .write(Durability::Sync, move |tx| {
-                    let in_use = files_in_use(tx, b"")?;
                     let (mut gone, mut count) = (Vec::new(), 0);
-                    for row in &rows {
-                        if !in_use.contains(row) && !redate(tx, row, now)? {
-                            gone.extend(take(tx, row)?);
-                            count += 1;
+                    for of_session in rows.chunk_by(|(one, _), (other, _)| one == other) {
+                        let in_use = files_in_use(tx, of_session[0].0)?;
+                        for (session, id) in of_session {
+                            if !in_use.contains(id) && !redate(tx, *session, id, now)? {
+                                gone.extend(take(tx, *session, id)?);
+                                count += 1;
+                            }
                         }
                     }
                     Ok((gone, count))
@@ -232,7 +225,7 @@ impl Gateway {
         let orphans = self.store.read(|read| {
             let mut orphans = Vec::new();
             for hash in contents {
-                if !read.exists(tables::BLOBS, &hash.0)? {
+                if !BLOBS.exists(read, hash)? {
                     orphans.push(hash);
                 }
             }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::ids::{Hash, SessionNumber};
 use crate::store::record::Record;
-use crate::store::{Read, tables};
+use crate::store::{Read, Typed, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Attachment, FileKey, MediaKind};
+use crate::wa::message::{Attachment, MediaKind};
 
 /// How long an uploaded file is used again. WhatsApp keeps files for about 30 days; a receiver who
 /// opens the message late needs the rest of that time.
@@ -35,23 +35,21 @@ impl Record for Uploaded {
 }
 
 /// The key of an uploaded file: session, content, and how it is shown.
-pub(super) fn row_key(session: SessionNumber, key: &FileKey) -> Vec<u8> {
-    let mut row = session.0.to_be_bytes().to_vec();
-    row.extend_from_slice(&key.sha256.0);
-    row.extend_from_slice(key.purpose.as_bytes());
-    row
-}
+type RowKey = (SessionNumber, Hash, String);
 
-/// The rows of what was uploaded of this file, in any session.
-pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<Vec<u8>>> {
-    let mut rows = Vec::new();
-    read.for_each_prefix(tables::UPLOADS, b"", |row, _| {
-        if row.get(4..36) == Some(&sha256.0[..]) {
-            rows.push(row.to_vec());
+pub(super) const UPLOADS: Typed<RowKey, Uploaded> = Typed::new(tables::UPLOADS);
+
+/// The keys of what was uploaded of this file, in any session.
+pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<RowKey>> {
+    let mut keys = Vec::new();
+    UPLOADS.rows(()).each(read, |row| {
+        let key = row.key()?;
+        if key.1 == *sha256 {
+            keys.push(key);
         }
-        Ok(std::ops::ControlFlow::Continue(()))
+        Ok(())
     })?;
-    Ok(rows)
+    Ok(keys)
 }
 
 /// Files that are being uploaded: others who want the same one wait for it.

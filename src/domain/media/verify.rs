@@ -89,8 +89,8 @@ impl Gateway {
             .await?;
         self.store
             .write(Durability::Sync, move |tx| {
-                for row in &rows {
-                    tx.delete(tables::UPLOADS, row);
+                for row in rows {
+                    uploaded::UPLOADS.delete(tx, row);
                 }
                 Ok(())
             })
