@@ -4,7 +4,7 @@
 use super::roster::Roster;
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::{Read, Table, Tx, queue, tables};
+use crate::store::{Read, Table, Tx, Typed, queue, tables};
 
 /// The store's signal that something was marked.
 pub(super) const SIGNAL: u8 = 32;
@@ -22,18 +22,15 @@ pub(super) enum Doomed {
 
 impl Doomed {
     /// The key of its mark.
-    pub(super) fn key(self) -> Vec<u8> {
-        let (kind, number) = match self {
+    pub(super) fn key(self) -> (u8, u32) {
+        match self {
             Self::Session(session) => (1, session.0),
             Self::Roster(roster) => (2, roster.0),
-        };
-        [&[kind], &u32::to_be_bytes(number)[..]].concat()
+        }
     }
 
     /// What the mark with this key dooms.
-    pub(super) fn of(key: &[u8]) -> Option<Self> {
-        let (kind, number) = key.split_first()?;
-        let number = u32::from_be_bytes(number.try_into().ok()?);
+    pub(super) fn of((kind, number): (u8, u32)) -> Option<Self> {
         match kind {
             1 => Some(Self::Session(SessionNumber(number))),
             2 => Some(Self::Roster(Roster(number))),
@@ -42,8 +39,10 @@ impl Doomed {
     }
 }
 
+pub(super) const REMOVALS: Typed<(u8, u32), ()> = Typed::new(tables::REMOVALS);
+
 fn mark(tx: &mut Tx, doomed: Doomed) {
-    tx.put(tables::REMOVALS, doomed.key(), []);
+    REMOVALS.put_encoded(tx, doomed.key(), Vec::new());
     tx.signal(SIGNAL);
 }
 
@@ -58,8 +57,8 @@ pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
 }
 
 /// Whether the rows of the session with this number are being removed: they are nobody's any more.
-pub(super) fn is_session_doomed(read: &impl Read, number: &[u8]) -> Result<bool> {
-    read.exists(tables::REMOVALS, &[&[1], number].concat())
+pub(super) fn is_session_doomed(read: &impl Read, session: SessionNumber) -> Result<bool> {
+    REMOVALS.exists(read, Doomed::Session(session).key())
 }
 
 /// Rows that one transaction may still remove.
@@ -111,9 +110,8 @@ mod tests {
             Doomed::Session(SessionNumber(7)),
             Doomed::Roster(Roster(u32::MAX)),
         ] {
-            assert_eq!(Doomed::of(&doomed.key()), Some(doomed));
+            assert_eq!(Doomed::of(doomed.key()), Some(doomed));
         }
-        assert_eq!(Doomed::of(b""), None);
-        assert_eq!(Doomed::of(b"\x03\0\0\0\x01"), None);
+        assert_eq!(Doomed::of((3, 1)), None);
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::doomed::{Budget, Doomed, SIGNAL};
+use super::doomed::{Budget, Doomed, REMOVALS, SIGNAL};
 use super::media::files;
 use super::roster::Roster;
 use super::{Gateway, campaign, event, list, message, queues};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::{Durability, Read, Store, Table, Tx, tables};
+use crate::store::{Durability, Store, Table, Tx, bytes_of, tables};
 use crate::wa::backend;
 
 /// How many rows one transaction removes.
@@ -30,7 +30,7 @@ const GONE: u8 = 33;
 /// Removes a page of a session's rows; its keys and its files went before. Index rows go before what
 /// they name.
 fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
-    let prefix = session.0.to_be_bytes();
+    let prefix = bytes_of(session);
     let mut budget = Budget::of(PAGE);
     budget.delete_lane(tx, queues::DOWNLOADS, &prefix)?;
     budget.delete_lane(tx, queues::UNREAD, &prefix)?;
@@ -57,7 +57,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
 
 /// Removes a page of a roster's rows.
 fn roster_page(tx: &mut Tx, roster: Roster) -> Result<Budget> {
-    let prefix = roster.0.to_be_bytes();
+    let prefix = bytes_of(roster);
     let mut budget = Budget::of(PAGE);
     budget.delete_lane(tx, queues::RETRIES, &prefix)?;
     for table in Table::all().filter(|table| table.is_of_roster()) {
@@ -77,13 +77,13 @@ impl Gateway {
         loop {
             let marks = self
                 .store
-                .read(|read| read.prefix(tables::REMOVALS, b"", None, MARKS))?;
+                .read(|read| REMOVALS.rows(()).keys(read, MARKS))?;
             if marks.is_empty() {
                 return Ok(());
             }
             let mut first_error = Ok(());
-            for (key, _) in marks {
-                let removed = match Doomed::of(&key) {
+            for mark in marks {
+                let removed = match Doomed::of(mark) {
                     Some(doomed) => self.remove_doomed(doomed, stop).await,
                     None => Err(Error::internal("a removal of an unknown kind")),
                 };
@@ -104,7 +104,7 @@ impl Gateway {
             loop {
                 let mut woken = pin!(signal.notified());
                 woken.as_mut().enable();
-                let left = self.store.read(|read| read.exists(tables::REMOVALS, &key));
+                let left = self.store.read(|read| REMOVALS.exists(read, key));
                 if !left.unwrap_or(false) {
                     return;
                 }
@@ -135,7 +135,7 @@ impl Gateway {
                 if budget.is_spent() {
                     return Ok(false);
                 }
-                tx.delete(tables::REMOVALS, &doomed.key());
+                REMOVALS.delete(tx, doomed.key());
                 tx.signal(GONE);
                 Ok(true)
             })

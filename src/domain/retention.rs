@@ -12,7 +12,7 @@ use super::message::outbox;
 use super::{Gateway, message};
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::{Durability, Read, Table, Tx, dated, tables};
+use crate::store::{Durability, Read, Table, Tx, dated, parts_of, tables};
 use crate::time::Timestamp;
 
 /// How many rows one transaction looks at, so that others are not kept waiting.
@@ -76,18 +76,17 @@ impl Judge {
             }
             Verdict::Old => {}
         }
-        let kept = match self.table {
-            tables::EVENTS => needed.event(tx, key)?,
-            tables::DELIVERIES => delivery::is_waiting(tx, key, &row)?,
-            // Somebody waits to hear what becomes of a message that is still to go.
-            tables::MESSAGES => outbox::holds(tx, key)?,
-            _ => false,
-        };
-        if kept {
-            return Ok(false);
-        }
+        // Damage is for `warung check` to tell; it is left.
         match self.table {
-            tables::EVENTS => log::remove(tx, key)?,
+            tables::EVENTS => match parts_of(key) {
+                Ok((session, seq)) if !needed.event(tx, session, seq)? => {
+                    log::remove(tx, session, seq);
+                }
+                _ => return Ok(false),
+            },
+            tables::DELIVERIES if delivery::is_waiting(tx, key, &row)? => return Ok(false),
+            // Somebody waits to hear what becomes of a message that is still to go.
+            tables::MESSAGES if outbox::holds(tx, key)? => return Ok(false),
             tables::MESSAGES => message::forget(tx, key, row.len())?,
             table => tx.delete(table, key),
         }
@@ -100,10 +99,7 @@ impl Judge {
 struct Needed(HashMap<SessionNumber, Option<u64>>);
 
 impl Needed {
-    fn event(&mut self, tx: &Tx, key: &[u8]) -> Result<bool> {
-        let Some((session, seq)) = log::parts(key) else {
-            return Ok(false);
-        };
+    fn event(&mut self, tx: &Tx, session: SessionNumber, seq: u64) -> Result<bool> {
         let oldest = match self.0.get(&session) {
             Some(oldest) => *oldest,
             None => {
@@ -112,7 +108,7 @@ impl Needed {
                 oldest
             }
         };
-        Ok(oldest.is_some_and(|oldest| seq >= oldest) || delivery::is_pending(tx, key)?)
+        Ok(oldest.is_some_and(|oldest| seq >= oldest) || delivery::is_pending(tx, session, seq)?)
     }
 }
 

@@ -78,7 +78,7 @@ fn receiver(gateway: &Gateway, claim: &Claim) -> (String, SessionNumber) {
     let Some((number, id)) = lane_parts(&claim.lane) else {
         return (String::new(), SessionNumber(0));
     };
-    let hook = gateway.webhook(number, id).ok().flatten();
+    let hook = gateway.webhook(number, &id).ok().flatten();
     let target = hook.and_then(|hook| gateway.webhook_client().check_url(&hook.url).ok());
     (target.map_or_else(String::new, |t| t.authority()), number)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::webhook::{MOST, PAGE, Webhook, lane, lane_parts, payload, seq_of};
+use super::webhook::{MOST, Webhook, lane, lane_parts, payload, seq_of};
 use super::{Event, EventKind, log};
 use crate::domain::Gateway;
 use crate::domain::queues::{DELIVERIES as QUEUE, DELIVERY_WAIT};
@@ -12,8 +12,8 @@ use crate::domain::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, Order};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Typed, tables};
 use crate::time::Timestamp;
 
 /// How long a delivery is tried before it becomes a dead letter.
@@ -93,34 +93,50 @@ fn is_given_up(
         return Ok(false);
     }
     let (number, webhook) = lane;
-    let (from, to) = (log::key(number, 0), log::key(number, seq));
-    for (key, row) in read.range(tables::DELIVERIES, from..to, 2 * MOST, true)? {
-        if key.get(12..) == Some(webhook.as_bytes()) {
-            return Ok(record::decode::<Delivery>(&row)?.given_up);
-        }
-    }
-    Ok(false)
+    let before = DELIVERIES.rows(number).before((seq, "")).backwards();
+    let mut looked = 0;
+    let given_up = before.find(read, |row| {
+        looked += 1;
+        Ok(match row.key()?.1 == webhook {
+            true => Some(row.value()?.given_up),
+            false => (looked == 2 * MOST).then_some(false),
+        })
+    })?;
+    Ok(given_up.unwrap_or(false))
 }
 
 /// Whether a delivery of this event was tried or replayed and still waits.
-pub(in crate::domain) fn is_pending(read: &impl Read, event: &[u8]) -> Result<bool> {
-    for (key, row) in read.prefix(tables::DELIVERIES, event, None, MOST)? {
-        if is_waiting(read, &key, &row)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+pub(in crate::domain) fn is_pending(
+    read: &impl Read,
+    session: SessionNumber,
+    seq: u64,
+) -> Result<bool> {
+    let waiting = DELIVERIES.rows((session, seq)).find(read, |row| {
+        let Ok(webhook) = row.key() else {
+            return Ok(None);
+        };
+        Ok(waits(read, session, &webhook, row.value())?.then_some(()))
+    })?;
+    Ok(waiting.is_some())
 }
 
 /// Whether the delivery of this log entry still waits. A damaged entry is for `warung check` to tell.
 pub(in crate::domain) fn is_waiting(read: &impl Read, key: &[u8], row: &[u8]) -> Result<bool> {
-    let pending =
-        record::decode::<Delivery>(row).is_ok_and(|entry| entry.state == DeliveryState::Pending);
-    if !pending || key.len() < 12 {
-        return Ok(false);
+    let row = DELIVERIES.row(key, row);
+    match row.key() {
+        Ok((session, _, webhook)) => waits(read, session, &webhook, row.value()),
+        Err(_) => Ok(false),
     }
-    let lane = [&key[..4], &key[12..]].concat();
-    Ok(queue::lane_len(read, QUEUE, &lane)? > 0)
+}
+
+fn waits(
+    read: &impl Read,
+    session: SessionNumber,
+    webhook: &str,
+    entry: Result<Delivery>,
+) -> Result<bool> {
+    let pending = entry.is_ok_and(|entry| entry.state == DeliveryState::Pending);
+    Ok(pending && queue::lane_len(read, QUEUE, &lane(session, webhook))? > 0)
 }
 
 /// Whether the receiver says that this very delivery is wrong, so that trying for days would only
@@ -200,12 +216,8 @@ impl Record for Delivery {
     const VERSION: u8 = 1;
 }
 
-/// The key of a delivery's log entry: session, event, webhook.
-fn delivery_key(session: SessionNumber, seq: u64, webhook: &str) -> Vec<u8> {
-    let mut key = log::key(session, seq);
-    key.extend_from_slice(webhook.as_bytes());
-    key
-}
+/// The delivery log: session, event, webhook.
+const DELIVERIES: Typed<(SessionNumber, u64, String), Delivery> = Typed::new(tables::DELIVERIES);
 
 impl Gateway {
     /// What a claim of the queue asks for; `None` when its session, webhook or event is gone.
@@ -214,10 +226,10 @@ impl Gateway {
             return Ok(None);
         };
         let event = self.store.read(|read| log::find(read, session, seq))?;
-        let found = event.zip(self.webhook(session, id)?);
+        let found = event.zip(self.webhook(session, &id)?);
         Ok(found.map(|(event, webhook)| Due {
             session,
-            webhook_id: id.to_owned(),
+            webhook_id: id,
             webhook,
             seq,
             event,
@@ -273,7 +285,6 @@ impl Gateway {
             duration_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
             given_up,
         };
-        let row = record::encode(&entry)?;
         // A settled row that a crash takes back is delivered once more: at least once.
         let durability = match state {
             DeliveryState::Dead => Durability::Sync,
@@ -287,8 +298,8 @@ impl Gateway {
                     queue::done(tx, &claim)?;
                 }
                 // A session that was removed meanwhile leaves no log.
-                if tx.exists(tables::EVENTS, &log::key(number, seq))? {
-                    tx.put(tables::DELIVERIES, delivery_key(number, seq, &id), row);
+                if log::EVENTS.exists(tx, (number, seq))? {
+                    DELIVERIES.put(tx, (number, seq, &id), &entry)?;
                 }
                 Ok(())
             })
@@ -302,25 +313,18 @@ impl Gateway {
         state: Option<DeliveryState>,
         limit: usize,
     ) -> Result<Vec<(String, Delivery)>> {
-        // Dead letters may lie far below the newest deliveries: page after page is looked at, and
-        // not where others wait for it.
+        // Dead letters may lie far below the newest deliveries, so it is not looked where others wait
+        // for it.
         self.scan(number, move |read| {
-            let from = number.0.to_be_bytes().to_vec();
-            let mut to = after_prefix(number);
             let mut found = Vec::new();
-            while found.len() < limit {
-                let rows = read.range(tables::DELIVERIES, from.clone()..to, PAGE, true)?;
-                let Some((last, _)) = rows.last() else { break };
-                to = last.clone();
-                for (key, value) in rows {
-                    let delivery: Delivery = record::decode(&value)?;
-                    let wanted = state.is_none_or(|s| s == delivery.state);
-                    if wanted && found.len() < limit {
-                        let webhook = String::from_utf8_lossy(key.get(12..).unwrap_or_default());
-                        found.push((format!("{}-{webhook}", delivery.event_id), delivery));
-                    }
+            DELIVERIES.rows(number).backwards().find(read, |row| {
+                let delivery = row.value()?;
+                if state.is_none_or(|s| s == delivery.state) {
+                    let (_, webhook) = row.key()?;
+                    found.push((format!("{}-{webhook}", delivery.event_id), delivery));
                 }
-            }
+                Ok((found.len() >= limit).then_some(()))
+            })?;
             Ok(found)
         })
         .await
@@ -338,13 +342,12 @@ impl Gateway {
         let seq: u64 = seq.parse().map_err(|_| missing())?;
         let number = session.number;
         let missing_hook = self.webhook(number, webhook)?.is_none();
-        let log_key = delivery_key(number, seq, webhook);
-        let lane = lane(number, webhook);
+        let webhook = webhook.to_owned();
         let now = self.clock.now();
         self.store
             .write(Durability::Sync, move |tx| {
-                let row = tx.get(tables::DELIVERIES, &log_key)?.ok_or_else(missing)?;
-                let mut entry: Delivery = record::decode(&row)?;
+                let key = (number, seq, webhook.as_str());
+                let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
                 if entry.state != DeliveryState::Dead {
                     return Err(Error::new(
                         ErrorKind::Conflict,
@@ -359,21 +362,13 @@ impl Gateway {
                         "The event of this delivery is no longer kept",
                     ));
                 }
+                let lane = lane(number, &webhook);
                 queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;
                 entry.state = DeliveryState::Pending;
-                tx.put(tables::DELIVERIES, log_key, record::encode(&entry)?);
-                Ok(())
+                DELIVERIES.put(tx, key, &entry)
             })
             .await
     }
-}
-
-/// The end of all keys that begin with the session's number.
-fn after_prefix(number: SessionNumber) -> Vec<u8> {
-    number
-        .0
-        .checked_add(1)
-        .map_or_else(|| vec![0xff; 5], |next| next.to_be_bytes().to_vec())
 }
 
 #[cfg(test)]

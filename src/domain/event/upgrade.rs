@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use super::log::EVENTS;
 use super::{
     CallOffer, CampaignProgress, CampaignStatus, Event, EventData, EventKind, FetchOutcome,
     FileInfo, GroupUpdate, Heading, MessageDeleted, MessageEdited, MessageMedia, MessageReaction,
@@ -14,9 +15,9 @@ use crate::bytes64::Bytes64;
 use crate::domain::session::State;
 use crate::domain::{Gateway, campaign};
 use crate::error::{Error, Result};
-use crate::ids::{MediaId, MessageId, RowId};
+use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
-use crate::store::record::{self, Record};
+use crate::store::record::Record;
 use crate::store::{Durability, Read, Reader, Tx, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Card, Degrees, MediaKind, Person, Place, Progress, WhyUnread};
@@ -38,17 +39,17 @@ impl Gateway {
         }
         let (mut after, mut rewritten) = (None, 0);
         while !stop.is_cancelled() {
-            let from: Option<Vec<u8>> = after.clone();
-            let page = move |read: &Reader| read.prefix(tables::EVENTS, b"", from.as_deref(), PAGE);
+            let from = after;
+            let page = move |read: &Reader| page(read, from);
             let rows = self.store.read_slow(page).await?;
             let Some((last, _)) = rows.last() else {
                 return self.note_upgraded(rewritten).await;
             };
-            after = Some(last.clone());
-            let old = rows.into_iter().filter(|(_, row)| row.first() == Some(&1));
-            let old: Vec<Vec<u8>> = old.map(|(key, _)| key).collect();
+            after = Some(*last);
+            let old = rows.into_iter().filter(|(_, version)| *version == Some(1));
+            let old: Vec<_> = old.map(|(key, _)| key).collect();
             if !old.is_empty() {
-                let page = move |tx: &mut Tx| old.iter().map(|key| rewrite(tx, key)).sum();
+                let page = move |tx: &mut Tx| old.into_iter().map(|key| rewrite(tx, key)).sum();
                 rewritten += self.store.write::<u64>(Durability::Lazy, page).await?;
             }
         }
@@ -68,14 +69,25 @@ impl Gateway {
     }
 }
 
+/// The key of an event: its session, its number in the log.
+type Key = (SessionNumber, u64);
+
+/// Some events after one, and in which version they are stored.
+fn page(read: &Reader, after: Option<Key>) -> Result<Vec<(Key, Option<u8>)>> {
+    let mut page = Vec::new();
+    EVENTS.rows(()).after(after).find(read, |row| {
+        page.push((row.key()?, row.bytes().first().copied()));
+        Ok((page.len() == PAGE).then_some(()))
+    })?;
+    Ok(page)
+}
+
 /// Writes one row anew; answers how many that were.
-fn rewrite(tx: &mut Tx, key: &[u8]) -> Result<u64> {
-    let Some(row) = tx.get(tables::EVENTS, key)? else {
-        return Ok(0);
-    };
-    match record::decode::<Event>(&row) {
-        Ok(event) => {
-            tx.put(tables::EVENTS, key, record::encode(&event)?);
+fn rewrite(tx: &mut Tx, key: Key) -> Result<u64> {
+    match EVENTS.get(tx, key) {
+        Ok(None) => Ok(0),
+        Ok(Some(event)) => {
+            EVENTS.put(tx, key, &event)?;
             Ok(1)
         }
         Err(error) => {

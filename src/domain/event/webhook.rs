@@ -13,8 +13,8 @@ use crate::domain::session::{Session, must_be_kept};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Order};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Tx, Typed, bytes_of, parts_of, tables};
 use crate::time::Timestamp;
 
 /// The id of the one webhook that a v1 session has.
@@ -26,8 +26,8 @@ const DEFAULT: &str = "default";
 /// How many webhooks of a session count.
 pub(super) const MOST: usize = 100;
 
-/// How many rows of the delivery log are read at a time.
-pub(super) const PAGE: usize = 500;
+/// How many rows of a lane go at a time.
+const PAGE: usize = 500;
 
 /// One registration. Stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -58,18 +58,20 @@ impl Record for Webhook {
     const VERSION: u8 = 1;
 }
 
+const WEBHOOKS: Typed<(SessionNumber, String), Webhook> = Typed::new(tables::WEBHOOKS);
+
 /// Records one delivery per webhook of the session that wants the event.
 ///
 /// Invariant: it runs in the transaction that records the event, so none is ever forgotten.
 pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u64) -> Result<()> {
-    let prefix = session.0.to_be_bytes();
-    let rows = tx.prefix(tables::WEBHOOKS, &prefix, None, MOST)?;
-    for (key, value) in &rows {
-        if record::decode::<Webhook>(value)?.wants(event) {
-            queue::enqueue(tx, QUEUE, key, Order::Fifo, event.at, &payload(seq))?;
+    let hooks = WEBHOOKS.rows(session).page(tx, MOST)?;
+    for (id, hook) in &hooks {
+        if hook.wants(event) {
+            let lane = lane(session, id);
+            queue::enqueue(tx, QUEUE, &lane, Order::Fifo, event.at, &payload(seq))?;
         }
     }
-    if rows.is_empty() && !event.is_own_message() && tx.exists(tables::META, b"default_webhook")? {
+    if hooks.is_empty() && !event.is_own_message() && tx.exists(tables::META, b"default_webhook")? {
         let lane = lane(session, DEFAULT);
         queue::enqueue(tx, QUEUE, &lane, Order::Fifo, event.at, &payload(seq))?;
     }
@@ -77,24 +79,18 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
 }
 
 /// What the queue keeps of a delivery: the event's number in the log.
-pub(super) fn payload(seq: u64) -> [u8; 8] {
-    seq.to_be_bytes()
+pub(super) fn payload(seq: u64) -> Vec<u8> {
+    bytes_of(seq)
 }
 
 /// The queue's lane, and the store's key, of a webhook.
 pub fn lane(session: SessionNumber, id: &str) -> Vec<u8> {
-    let mut lane = session.0.to_be_bytes().to_vec();
-    lane.extend_from_slice(id.as_bytes());
-    lane
+    bytes_of((session, id))
 }
 
 /// Takes a lane apart again.
-pub fn lane_parts(lane: &[u8]) -> Option<(SessionNumber, &str)> {
-    let (number, id) = lane.split_first_chunk::<4>()?;
-    Some((
-        SessionNumber(u32::from_be_bytes(*number)),
-        std::str::from_utf8(id).ok()?,
-    ))
+pub fn lane_parts(lane: &[u8]) -> Option<(SessionNumber, String)> {
+    parts_of(lane).ok()
 }
 
 /// Hex digits of HMAC-SHA256 over `parts`.
@@ -109,14 +105,14 @@ pub fn sign(secret: &str, parts: &[&[u8]]) -> String {
 
 /// The event that a queue row's payload names.
 pub fn seq_of(payload: &[u8]) -> Option<u64> {
-    payload.try_into().ok().map(u64::from_be_bytes)
+    parts_of(payload).ok()
 }
 
 /// The lanes that the deliveries of a session may lie in.
 pub(in crate::domain) fn lanes(read: &impl Read, session: SessionNumber) -> Result<Vec<Vec<u8>>> {
-    let rows = read.prefix(tables::WEBHOOKS, &session.0.to_be_bytes(), None, MOST)?;
-    let own = rows.into_iter().map(|(key, _)| key);
-    Ok(own.chain([lane(session, DEFAULT)]).collect())
+    let own = WEBHOOKS.rows(session).keys(read, MOST)?;
+    let ids = own.iter().map(String::as_str).chain([DEFAULT]);
+    Ok(ids.map(|id| lane(session, id)).collect())
 }
 
 /// The oldest event that a delivery of the session still needs, but for those that were replayed;
@@ -166,7 +162,6 @@ impl Gateway {
         }
         self.check_webhook_url(&new.url).await?;
         let (number, id_of_session) = (session.number, session.id.clone());
-        let key = lane(number, id);
         let made = self.ids.secret();
         let purpose = secret_purpose(session.number);
         let fresh = self
@@ -178,10 +173,7 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, id_of_session.as_str(), number)?;
-                let old: Option<Webhook> = tx
-                    .get(tables::WEBHOOKS, &key)?
-                    .map(|v| record::decode(&v))
-                    .transpose()?;
+                let old = WEBHOOKS.get(tx, (number, id))?;
                 let existed = old.is_some();
                 let (old_secret, old_events) =
                     old.map_or((None, None), |old| (Some(old.secret), Some(old.events)));
@@ -197,7 +189,7 @@ impl Gateway {
                     dialect: dialect.to_owned(),
                     at: now,
                 };
-                tx.put(tables::WEBHOOKS, key, record::encode(&hook)?);
+                WEBHOOKS.put(tx, (number, id), &hook)?;
                 Ok(existed)
             })
             .await?;
@@ -211,11 +203,7 @@ impl Gateway {
 
     /// One webhook by its id.
     pub fn webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
-        let own = self.store.read(|read| {
-            read.get(tables::WEBHOOKS, &lane(number, id))?
-                .map(|v| record::decode(&v))
-                .transpose()
-        })?;
+        let own = self.store.read(|read| WEBHOOKS.get(read, (number, id)))?;
         Ok(own.or_else(|| self.default_webhook().filter(|_| id == DEFAULT)))
     }
 
@@ -247,19 +235,19 @@ impl Gateway {
         session: &Session,
         id: &'static str,
     ) -> Result<()> {
-        let (gateway, key) = (self.clone(), lane(session.number, id));
+        let (gateway, number) = (self.clone(), session.number);
         // A client that hangs up leaves no lane half removed.
         let removing = self.tasks.spawn(async move {
             let mut begun = false;
             loop {
-                let (key, again) = (key.clone(), std::mem::replace(&mut begun, true));
+                let again = std::mem::replace(&mut begun, true);
                 let page = move |tx: &mut Tx| {
                     // One that was set meanwhile keeps what waits for it.
-                    if again && tx.exists(tables::WEBHOOKS, &key)? {
+                    if again && WEBHOOKS.exists(tx, (number, id))? {
                         return Ok(0);
                     }
-                    tx.delete(tables::WEBHOOKS, &key);
-                    queue::delete_page(tx, QUEUE, &key, PAGE)
+                    WEBHOOKS.delete(tx, (number, id));
+                    queue::delete_page(tx, QUEUE, &lane(number, id), PAGE)
                 };
                 if gateway.store.write(Durability::Sync, page).await? < PAGE {
                     return Ok(());
@@ -354,7 +342,7 @@ mod tests {
     #[test]
     fn lanes_round_trip() {
         let lane = lane(SessionNumber(7), V1);
-        assert_eq!(lane_parts(&lane), Some((SessionNumber(7), V1)));
+        assert_eq!(lane_parts(&lane), Some((SessionNumber(7), V1.to_owned())));
         assert_eq!(lane_parts(b"abc"), None);
     }
 }
