@@ -107,12 +107,6 @@ impl RowId {
         good.then(|| Self(text.to_owned()))
     }
 
-    /// Reads an id from a key.
-    pub(crate) fn of_key(bytes: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(bytes).ok().and_then(Self::parse);
-        text.ok_or_else(|| Error::internal("a key with an odd id"))
-    }
-
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

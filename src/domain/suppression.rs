@@ -8,8 +8,8 @@ use super::session::{Session, must_be_kept};
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::jid::PhoneNumber;
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
 /// Since when a number wants no campaigns, and how that became known.
@@ -25,16 +25,14 @@ impl Record for Suppressed {
     const VERSION: u8 = 1;
 }
 
-fn key(session: SessionNumber, number: &str) -> Vec<u8> {
-    [&session.0.to_be_bytes()[..], number.as_bytes()].concat()
-}
+const SUPPRESSED: Typed<(SessionNumber, String), Suppressed> = Typed::new(tables::SUPPRESSED);
 
 pub(super) fn is_suppressed(
     read: &impl Read,
     session: &Session,
     number: &PhoneNumber,
 ) -> Result<bool> {
-    read.exists(tables::SUPPRESSED, &key(session.number, number.as_str()))
+    SUPPRESSED.exists(read, (session.number, number.as_str()))
 }
 
 /// Somebody wrote something: when it is one of the words, it counts. Answers what changed.
@@ -48,17 +46,17 @@ pub(super) fn heed(
     let Some(asked) = session.settings().words().verdict(text) else {
         return Ok(None);
     };
-    let row = key(session.number, number);
-    let there = tx.exists(tables::SUPPRESSED, &row)?;
+    let key = (session.number, number);
+    let there = SUPPRESSED.exists(tx, key)?;
     match asked {
         OptOut::Stop if !there => {
             let suppressed = Suppressed {
                 at: now,
                 by_message: true,
             };
-            tx.put(tables::SUPPRESSED, row, record::encode(&suppressed)?);
+            SUPPRESSED.put(tx, key, &suppressed)?;
         }
-        OptOut::Start if there => tx.delete(tables::SUPPRESSED, &row),
+        OptOut::Start if there => SUPPRESSED.delete(tx, key),
         _ => return Ok(None),
     }
     Ok(Some(asked))
@@ -72,17 +70,8 @@ impl Gateway {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Suppressed)>> {
-        let prefix = session.number.0.to_be_bytes();
-        let after = after.map(|number| key(session.number, number));
-        let rows = self
-            .store
-            .read(|read| read.prefix(tables::SUPPRESSED, &prefix, after.as_deref(), limit))?;
-        rows.iter()
-            .map(|(key, row)| {
-                let number = String::from_utf8_lossy(&key[4..]).into_owned();
-                Ok((number, record::decode(row)?))
-            })
-            .collect()
+        let rows = SUPPRESSED.rows(session.number).after(after);
+        self.store.read(|read| rows.page(read, limit))
     }
 
     /// Writes to none of these numbers any more.
@@ -92,14 +81,14 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, id.as_str(), number)?;
-                let row = record::encode(&Suppressed {
+                let suppressed = Suppressed {
                     at: now,
                     by_message: false,
-                })?;
+                };
                 for one in numbers {
-                    let key = key(number, one.as_str());
-                    if !tx.exists(tables::SUPPRESSED, &key)? {
-                        tx.put(tables::SUPPRESSED, key, row.clone());
+                    let key = (number, one.as_str());
+                    if !SUPPRESSED.exists(tx, key)? {
+                        SUPPRESSED.put(tx, key, &suppressed)?;
                     }
                 }
                 Ok(())
@@ -109,13 +98,14 @@ impl Gateway {
 
     /// Writes to this number again.
     pub async fn unsuppress(&self, session: &Session, number: &PhoneNumber) -> Result<()> {
-        let row = key(session.number, number.as_str());
+        let (session, number) = (session.number, number.clone());
         self.store
             .write(Durability::Sync, move |tx| {
-                if !tx.exists(tables::SUPPRESSED, &row)? {
+                let key = (session, number.as_str());
+                if !SUPPRESSED.exists(tx, key)? {
                     return Err(Error::not_found("The number is not suppressed"));
                 }
-                tx.delete(tables::SUPPRESSED, &row);
+                SUPPRESSED.delete(tx, key);
                 Ok(())
             })
             .await

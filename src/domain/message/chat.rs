@@ -9,8 +9,8 @@ use crate::domain::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Tx, Typed, bytes_of, tables};
 use crate::wa::message::{Incoming, Timer};
 
 /// One chat.
@@ -23,26 +23,17 @@ impl Record for Chat {
     const VERSION: u8 = 1;
 }
 
-fn key(session: SessionNumber, chat: &Jid) -> Vec<u8> {
-    let mut key = session.0.to_be_bytes().to_vec();
-    key.extend_from_slice(chat.to_string().as_bytes());
-    key
-}
+const CHATS: Typed<(SessionNumber, Jid), Chat> = Typed::new(tables::CHATS);
 
 fn timer(read: &impl Read, session: SessionNumber, chat: &Jid) -> Result<Option<Timer>> {
-    let row = read.get(tables::CHATS, &key(session, chat))?;
-    Ok(match row {
-        Some(row) => Some(record::decode::<Chat>(&row)?.timer),
-        None => None,
-    })
+    Ok(CHATS.get(read, (session, chat))?.map(|chat| chat.timer))
 }
 
 /// Remembers a timer, unless a later one is known.
 fn note(tx: &mut Tx, session: SessionNumber, chat: &Jid, new: Timer) -> Result<()> {
     let known = timer(tx, session, chat)?;
     if known.is_none_or(|known| known != new && known.set <= new.set) {
-        let row = record::encode(&Chat { timer: new })?;
-        tx.put(tables::CHATS, key(session, chat), row);
+        CHATS.put(tx, (session, chat), &Chat { timer: new })?;
     }
     Ok(())
 }
@@ -107,7 +98,7 @@ impl Gateway {
     pub(in crate::domain) async fn forget_chats(&self, session: &Session) {
         let number = session.number;
         let forgotten = self.store.write(Durability::Sync, move |tx| {
-            tx.delete_prefix(tables::CHATS, &number.0.to_be_bytes())
+            tx.delete_prefix(tables::CHATS, &bytes_of(number))
                 .map(|_| ())
         });
         if let Err(error) = forgotten.await {

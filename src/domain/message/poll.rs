@@ -9,8 +9,8 @@ use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::{Tx, Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Incoming, Outgoing, SealedVote};
 use crate::wa::{Voting, open_vote};
@@ -27,6 +27,9 @@ impl Record for Vote {
     const VERSION: u8 = 1;
 }
 
+/// Session, poll, voter.
+const POLL_VOTES: Typed<(SessionNumber, MessageId, Jid), Vote> = Typed::new(tables::POLL_VOTES);
+
 /// How often an option was chosen, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
@@ -34,13 +37,6 @@ pub struct Tally {
     pub option: String,
     /// Who chose it.
     pub voters: Vec<Jid>,
-}
-
-fn poll_key(session: SessionNumber, poll: &MessageId) -> Vec<u8> {
-    let mut key = session.0.to_be_bytes().to_vec();
-    key.extend_from_slice(poll.as_str().as_bytes());
-    key.push(0);
-    key
 }
 
 /// Opens a vote for a poll of ours and stores it. Answers what it says; `None` when it is for somebody
@@ -72,19 +68,14 @@ pub(super) fn take_vote(
         return Ok(None);
     };
     let voter = voter_number.as_ref().unwrap_or(&incoming.sender);
-    let mut key = poll_key(session.number, &vote.poll);
-    key.extend_from_slice(voter.to_string().as_bytes());
-    let stored = tx.get(tables::POLL_VOTES, &key)?;
-    let later = match stored {
-        Some(row) => record::decode::<Vote>(&row)?.at > incoming.at,
-        None => false,
-    };
-    if !later {
+    let key = (session.number, &vote.poll, voter);
+    let stored = POLL_VOTES.get(tx, key)?;
+    if stored.is_none_or(|vote| vote.at <= incoming.at) {
         let row = Vote {
             options: chosen.clone(),
             at: incoming.at,
         };
-        tx.put(tables::POLL_VOTES, key, record::encode(&row)?);
+        POLL_VOTES.put(tx, key, &row)?;
     }
     let names = chosen.iter().filter_map(|i| options.get(*i)).cloned();
     Ok(Some(PollVote {
@@ -111,16 +102,14 @@ impl Gateway {
                     voters: Vec::new(),
                 })
                 .collect();
-            let prefix = poll_key(session.number, id);
-            for (key, value) in read.prefix(tables::POLL_VOTES, &prefix, None, usize::MAX)? {
-                let vote: Vote = record::decode(&value)?;
-                let voter = Jid::parse(&String::from_utf8_lossy(&key[prefix.len()..]));
-                for option in vote.options {
-                    if let (Some(tally), Some(voter)) = (tallies.get_mut(option), &voter) {
-                        tally.voters.push(voter.clone());
+            POLL_VOTES.rows((session.number, id)).each(read, |row| {
+                for option in row.value()?.options {
+                    if let (Some(tally), Ok(voter)) = (tallies.get_mut(option), row.key()) {
+                        tally.voters.push(voter);
                     }
                 }
-            }
+                Ok(())
+            })?;
             Ok(Some(tallies))
         })
     }

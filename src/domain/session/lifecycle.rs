@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::row::Row;
+use super::row::{Row, SESSIONS};
 use super::token::token_purpose;
 use super::{Session, Settings, State, Status};
 use crate::domain::message::{self, outbox};
 use crate::domain::{Gateway, doomed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
-use crate::store::{Durability, Read, record, tables};
+use crate::store::Durability;
 use crate::wa::backend::Backend;
 use crate::wa::link::{Link, Options};
 
@@ -26,22 +26,24 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
 impl Gateway {
     /// Reads all sessions from the store; none is started yet.
     pub fn load_sessions(&self) -> Result<()> {
-        let rows = self
-            .store
-            .read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
-        for (key, value) in rows {
-            if let Err(error) = self.load_session(&key, &value) {
+        let mut rows = Vec::new();
+        self.store.read(|read| {
+            SESSIONS.rows(()).each(read, |row| {
+                rows.push((row.key()?, row.value()));
+                Ok(())
+            })
+        })?;
+        for (session, row) in rows {
+            if let Err(error) = row.and_then(|row| self.load_session(&session, row)) {
                 // One damaged row must not stop the others.
-                let session = String::from_utf8_lossy(&key);
                 tracing::error!(%session, ?error, "a session cannot be read and is left out");
             }
         }
         Ok(())
     }
 
-    fn load_session(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let id = SessionId::parse(&String::from_utf8_lossy(key))?;
-        let row: Row = record::decode(value)?;
+    fn load_session(&self, name: &str, row: Row) -> Result<()> {
+        let id = SessionId::parse(name)?;
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
             (Some(reason), _) => (State::LoggedOut, logged_out_detail(reason)),
@@ -117,7 +119,7 @@ impl Gateway {
         let row = self
             .store
             .write(Durability::Sync, move |tx| {
-                if tx.exists(tables::SESSIONS, key.as_bytes())? {
+                if SESSIONS.exists(tx, &key)? {
                     return Ok(None);
                 }
                 let number = SessionNumber(
@@ -135,7 +137,7 @@ impl Gateway {
                     name: String::new(),
                     settings: Settings::default(),
                 };
-                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
+                SESSIONS.put(tx, &key, &row)?;
                 Ok(Some(row))
             })
             .await?;
@@ -328,7 +330,7 @@ impl Gateway {
         // From here on it is gone, also after a crash; its rows may be many and go by and by.
         self.store
             .write(Durability::Sync, move |tx| {
-                tx.delete(tables::SESSIONS, key.as_bytes());
+                SESSIONS.delete(tx, &key);
                 doomed::of_session(tx, number);
                 Ok(())
             })

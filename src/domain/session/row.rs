@@ -9,8 +9,8 @@ use crate::domain::Gateway;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, tables};
+use crate::store::record::Record;
+use crate::store::{Durability, Read, Typed, tables};
 use crate::time::Timestamp;
 
 /// What is stored of a session.
@@ -35,6 +35,8 @@ impl Record for Row {
     const VERSION: u8 = 1;
 }
 
+pub(super) const SESSIONS: Typed<String, Row> = Typed::new(tables::SESSIONS);
+
 /// Whether the session of this name is still the one with this number. A request or a signal may
 /// outlive its session, and another may have got the name.
 pub(in crate::domain) fn is_kept(
@@ -42,11 +44,8 @@ pub(in crate::domain) fn is_kept(
     id: &str,
     number: SessionNumber,
 ) -> Result<bool> {
-    let row = read.get(tables::SESSIONS, id.as_bytes())?;
-    Ok(match row {
-        Some(row) => record::decode::<Row>(&row)?.number == number,
-        None => false,
-    })
+    let row = SESSIONS.get(read, id)?;
+    Ok(row.is_some_and(|row| row.number == number))
 }
 
 /// Refuses what is asked of a session that was deleted meanwhile.
@@ -86,13 +85,10 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, &key, number)?;
-                let value = tx
-                    .get(tables::SESSIONS, key.as_bytes())?
-                    .ok_or_else(|| Error::not_found("Session not found"))?;
-                let mut row: Row = record::decode(&value)?;
+                let row = SESSIONS.get(tx, &key)?;
+                let mut row = row.ok_or_else(|| Error::not_found("Session not found"))?;
                 change(&mut row);
-                tx.put(tables::SESSIONS, key.as_bytes(), record::encode(&row)?);
-                Ok(())
+                SESSIONS.put(tx, &key, &row)
             })
             .await
     }

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use super::Session;
-use super::row::Row;
+use super::row::{Row, SESSIONS};
 use crate::domain::Gateway;
 use crate::domain::vault::Vault;
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::{Read, Store, record, tables};
+use crate::store::Store;
 
 /// Whether the vault opens what the store holds sealed: a token of any session, if there is one.
 pub fn fits_key(store: &Store, vault: &Vault) -> Result<bool> {
-    let rows = store.read(|read| read.prefix(tables::SESSIONS, b"", None, usize::MAX))?;
-    let rows: Vec<Row> = rows
-        .iter()
-        .filter_map(|(_, value)| record::decode(value).ok())
-        .collect();
+    let rows = store.read(|read| SESSIONS.rows(()).values(read, usize::MAX))?;
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
     let opens = |row: &Row| {
         let opened = vault.open(&token_purpose(row.number), &row.token);
         opened.is_ok()
