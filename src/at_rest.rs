@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::domain::session;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::IdSource;
 use crate::seal::{Seal, file::is_sealed};
 use crate::server::{refuse_lost_key, store_file};
@@ -41,7 +41,7 @@ pub fn check_key(config: &Config, in_use: &Seal) -> Result<()> {
         "{} is not the key of this store any more; put it back: without it neither the store nor a backup can be opened",
         path.display()
     );
-    Err(Error::new(ErrorKind::Unavailable, text))
+    Err(Error::new(Code::KeyWrong, text))
 }
 
 /// Opens the store, refuses a key that is not its own, and seals what is not sealed yet.
@@ -81,10 +81,7 @@ pub async fn open_store(disk: Disk, options: Options, vault: &Vault, seal: &Seal
 }
 
 fn wrong_key() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the file secret.key does not belong to this store; put the right one back (nothing was changed)",
-    )
+    Error::from(Code::KeyWrong)
 }
 
 /// Closes the store and puts a fresh copy in its place.
@@ -126,7 +123,7 @@ fn seal_old_copies(disk: &Disk, seal: &Seal) -> Result<()> {
 /// Makes a store and its files of a backup, in a data folder that has the key and no store.
 pub fn restore(config: &Config, backup: &Path) -> Result<()> {
     let store = store_file(config);
-    let refuse = |text: String| Err(Error::new(ErrorKind::Conflict, text));
+    let refuse = |text: String| Err(Error::new(Code::RestoreRefused, text));
     if store.exists() {
         return refuse(format!(
             "{} exists already; name an empty folder with --data",

@@ -13,7 +13,7 @@ use crate::at_rest;
 use crate::config::{Config, Legacy, Loaded};
 use crate::domain::media::folder;
 use crate::domain::vault::Vault;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Listen, Method};
 use crate::ids::IdSource;
 use crate::net::client::{Client, Outgoing, Policy};
@@ -215,7 +215,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     };
     let cannot = |e: std::io::Error| {
         Error::new(
-            ErrorKind::Unavailable,
+            Code::PathUnusable,
             format!("cannot write {}: {e}", file.display()),
         )
     };
@@ -367,7 +367,7 @@ impl Running {
         // Hazard: on a shared machine a stranger may hold the port while the gateway is down.
         if !store::is_in_use(&self.store) {
             return Err(Error::new(
-                ErrorKind::Upstream,
+                Code::GatewayUnreachable,
                 format!("no gateway runs on {}", self.store.display()),
             ));
         }
@@ -383,24 +383,29 @@ impl Running {
         };
         let response = self.client.send(request).await.map_err(|e| {
             Error::new(
-                ErrorKind::Upstream,
+                Code::GatewayUnreachable,
                 format!("no gateway answers at {}", self.url),
             )
             .because(e)
         })?;
         let status = response.status().as_u16();
-        let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
-            .map_err(|_| Error::new(ErrorKind::Upstream, format!("{} is no gateway", self.url)))?;
+        let answer: Value =
+            serde_json::from_slice(&response.collect(8 << 20).await?).map_err(|_| {
+                Error::new(
+                    Code::GatewayUnreachable,
+                    format!("{} is no gateway", self.url),
+                )
+            })?;
         if status < 300 {
             return Ok(answer);
         }
-        let kind = match status {
-            400 => ErrorKind::Invalid,
-            401 | 403 => ErrorKind::Unauthorized,
-            _ => ErrorKind::Unavailable,
+        let code = match status {
+            400 => Code::InvalidRequest,
+            401 | 403 => Code::MasterKeyInvalid,
+            _ => Code::GatewayRefused,
         };
         Err(Error::new(
-            kind,
+            code,
             answer["message"].as_str().unwrap_or("refused").to_owned(),
         ))
     }

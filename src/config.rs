@@ -22,7 +22,7 @@ pub use command::{Command, Settings, command_line};
 pub use settings::{Config, Legacy, Level, LogFormat};
 pub use value::Secret;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The other names under which seed 001's program knows a setting.
 const ALIASES: &[(&str, &str)] = &[
@@ -153,10 +153,10 @@ pub fn load_from(
         }
     }
     if !problems.is_empty() {
-        return Err(Error::invalid(problems.join("\n")));
+        return Err(Error::new(Code::SettingInvalid, problems.join("\n")));
     }
     let mut config = Config::of_flags(chosen.into_values().collect())
-        .map_err(|error| Error::invalid(format!("settings: {}", error.kind())))?;
+        .map_err(|error| Error::new(Code::SettingInvalid, format!("settings: {}", error.kind())))?;
     config.under_systemd = env.contains_key("NOTIFY_SOCKET");
     let stream = env.get("JOURNAL_STREAM").and_then(|stream| stream.to_str());
     config.journal_stream = stream.map(str::to_owned);
@@ -169,7 +169,7 @@ impl Loaded {
     /// What no single value shows to be wrong.
     fn check(&self) -> Result<()> {
         let sandbox = cfg!(feature = "sandbox");
-        let wrong = |text: &'static str| Err(Error::invalid(text));
+        let wrong = |text: &'static str| Err(Error::new(Code::SettingInvalid, text));
         match self.command {
             _ if self.config.whatsapp_url.is_some() && !sandbox => wrong(
                 "setting whatsapp_url: this build talks to WhatsApp only; a build with the sandbox feature can use another server",
@@ -194,7 +194,10 @@ impl Loaded {
             return error;
         };
         let origin = self.origins.get(name).unwrap_or(&Origin::Default);
-        Error::invalid(format!("setting {name} ({origin}): {rest}"))
+        Error::new(
+            Code::SettingInvalid,
+            format!("setting {name} ({origin}): {rest}"),
+        )
     }
 }
 

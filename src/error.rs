@@ -1,10 +1,15 @@
 //! The one error type: what went wrong, in words that may be shown, and the cause for the log.
 //!
-//! It knows no status codes and no JSON: each dialect renders a kind in its own shape.
+//! It knows no status codes and no JSON: each dialect renders a code and its kind in its own shape.
+//! All codes are in one table (`codes.rs`).
+
+mod codes;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+
+pub use codes::Code;
 
 /// What went wrong, as far as anybody branches on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -45,7 +50,7 @@ pub enum ErrorKind {
 
 /// An error with a text that is safe to show and a cause that is only logged.
 pub struct Error {
-    kind: ErrorKind,
+    code: Code,
     detail: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -55,31 +60,28 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// Makes an error whose `detail` may be shown to the client: no secret, no message text.
-    pub fn new(kind: ErrorKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Where the table's sentence says it all, `Error::from(code)` does.
+    pub fn new(code: impl Into<Code>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            kind,
+            code: code.into(),
             detail: detail.into(),
             source: None,
         }
     }
 
-    /// Shorthand for [`ErrorKind::Invalid`].
+    /// A field of a request, or its form, that is not as it must be: [`Code::InvalidRequest`].
     pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::Invalid, detail)
+        Self::new(Code::InvalidRequest, detail)
     }
 
-    /// Shorthand for [`ErrorKind::NotFound`].
+    /// A path or a thing without a name of its own that is not there: [`Code::NotFound`].
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorKind::NotFound, detail)
+        Self::new(Code::NotFound, detail)
     }
 
     /// A failure on our side: the client reads a fixed sentence, the log gets `source`.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            kind: ErrorKind::Internal,
-            detail: Cow::Borrowed("Internal server error"),
-            source: Some(source.into()),
-        }
+        Self::from(Code::Internal).because(source)
     }
 
     /// Attaches the cause, which is logged and never shown.
@@ -89,14 +91,56 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// What went wrong, for whoever words it or branches on it.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What kind of failure that is.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.code.kind()
+    }
+
+    /// The same failure in other words: those of a dialect, or with the field that it is about.
+    #[must_use]
+    pub fn worded(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
     }
 
     /// The sentence for the client.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        Self::new(code, code.text())
+    }
+}
+
+/// Until all errors have their own.
+impl From<ErrorKind> for Code {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Invalid => Self::InvalidRequest,
+            ErrorKind::Unauthorized => Self::CredentialMissing,
+            ErrorKind::Forbidden => Self::TokenInvalid,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::MethodNotAllowed => Self::MethodNotAllowed,
+            ErrorKind::Conflict => Self::SessionBusy,
+            ErrorKind::NotConnected => Self::SessionNotConnected,
+            ErrorKind::RateLimited => Self::TooManyRequests,
+            ErrorKind::TooLarge => Self::BodyTooLarge,
+            ErrorKind::UnsupportedMedia => Self::ContentTypeUnsupported,
+            ErrorKind::Unprocessable => Self::FileUnreadable,
+            ErrorKind::RequestTimeout => Self::BodyTimeout,
+            ErrorKind::Upstream => Self::WhatsappRefused,
+            ErrorKind::UpstreamTimeout => Self::HostTimeout,
+            ErrorKind::Unavailable => Self::StoreUnavailable,
+            ErrorKind::Internal => Self::Internal,
+        }
     }
 }
 
@@ -108,7 +152,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.detail)?;
+        write!(f, "{}: {}", self.code.as_str(), self.detail)?;
         if let Some(source) = &self.source {
             write!(f, " ({source})")?;
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The name of a session, chosen by the client: `[A-Za-z0-9_-]{1,128}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -19,7 +19,7 @@ impl SessionId {
     pub fn parse(text: &str) -> Result<Self> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if text.is_empty() || text.len() > 128 || !text.bytes().all(legal) {
-            return Err(Error::invalid("Invalid session ID format"));
+            return Err(Code::SessionIdInvalid.into());
         }
         Ok(Self(text.into()))
     }
@@ -50,7 +50,7 @@ impl MessageId {
     /// Reads an id that a client or WhatsApp named: printable ASCII, 1 to 128 characters.
     pub fn parse(text: &str) -> Result<Self> {
         if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::invalid("Invalid message ID format"));
+            return Err(Code::MessageIdInvalid.into());
         }
         Ok(Self(text.to_owned()))
     }
@@ -77,7 +77,7 @@ impl MediaId {
     pub fn parse(text: &str) -> Result<Self> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
         if text.is_empty() || text.len() > 64 || !text.bytes().all(legal) {
-            return Err(Error::invalid("Invalid media ID format"));
+            return Err(Code::MediaIdInvalid.into());
         }
         Ok(Self(text.to_owned()))
     }

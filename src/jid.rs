@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// What kind of place an address names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +121,7 @@ impl fmt::Display for Jid {
 impl FromStr for Jid {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        Self::parse(text).ok_or_else(|| Error::invalid("Invalid JID format"))
+        Self::parse(text).ok_or_else(|| Error::from(Code::RecipientInvalid))
     }
 }
 

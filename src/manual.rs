@@ -10,7 +10,7 @@ use clap::builder::{Resettable, StyledStr};
 use clap_complete::Shell;
 
 use crate::config::command_line;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Commands and flags that a release does not have.
 const SANDBOX_ONLY: [&str; 4] = ["sandbox", "network", "manual", "whatsapp_url"];
@@ -38,7 +38,7 @@ fn of_a_release(ours: &clap::Command) -> clap::Command {
 pub fn write(folder: &Path) -> Result<()> {
     let cannot = |error: std::io::Error| {
         let text = format!("cannot write into {}: {error}", folder.display());
-        Error::new(ErrorKind::Unavailable, text)
+        Error::new(Code::PathUnusable, text)
     };
     fs::create_dir_all(folder).map_err(cannot)?;
     let release = of_a_release(&command_line());

@@ -8,7 +8,7 @@ pub mod file;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::IdSource;
 
 /// How many random bytes stand before what is sealed.
@@ -85,7 +85,7 @@ impl OneKey {
 
 fn unreadable(what: &str) -> Error {
     Error::new(
-        ErrorKind::Unavailable,
+        Code::KeyWrong,
         format!(
             "{what} cannot be read: the file secret.key does not belong to it, or it is damaged"
         ),

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::domain::campaign;
 use crate::domain::vault::{Vault, private_folder, secret_file};
 use crate::domain::{Gateway, Setup, event, retention};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{App, BodyBudget, Limits, Listen, Metrics, Mount, Server as Listener};
 use crate::ids::IdSource;
 #[cfg(feature = "sandbox")]
@@ -265,7 +265,10 @@ impl Policies {
             .with_ports(&config.allow_ports);
         if let Some(path) = &config.trusted_roots {
             let wrong = |why: &dyn std::fmt::Display| {
-                Error::invalid(format!("setting trusted_roots: {}: {why}", path.display()))
+                Error::new(
+                    Code::SettingInvalid,
+                    format!("setting trusted_roots: {}: {why}", path.display()),
+                )
             };
             let pem = std::fs::read(path).map_err(|e| wrong(&e))?;
             base = base.with_roots(&pem).map_err(|e| wrong(&e.detail()))?;
@@ -292,7 +295,12 @@ fn check_webhook_url(config: &Config, client: &Client) -> Result<()> {
     let Some(url) = &config.webhook_url else {
         return Ok(());
     };
-    let wrong = |e: Error| Error::invalid(format!("setting webhook_url: {}", e.detail()));
+    let wrong = |e: Error| {
+        Error::new(
+            Code::SettingInvalid,
+            format!("setting webhook_url: {}", e.detail()),
+        )
+    };
     client.check_url(url).map(drop).map_err(wrong)
 }
 
@@ -306,7 +314,7 @@ pub(crate) fn refuse_lost_key(config: &Config) -> Result<()> {
     let key = config.data.join("secret.key");
     if store_file(config).exists() && !key.exists() {
         return Err(Error::new(
-            ErrorKind::Unavailable,
+            Code::KeyWrong,
             format!(
                 "{} is missing beside a store that needs it; put it back",
                 key.display()

@@ -18,7 +18,7 @@ use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, State};
 use crate::domain::vault::private_folder;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
 
 /// The content type of what a scrape gets.
@@ -56,7 +56,7 @@ async fn ready(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
                 "The store cannot be written now; {count} messages that arrived wait for it"
             ),
         };
-        return Err(Error::new(ErrorKind::Unavailable, detail));
+        return Err(Error::new(Code::StoreUnavailable, detail));
     }
     let astray = gateway.clock().astray().as_secs();
     if astray > 0 {
@@ -82,10 +82,7 @@ fn master_only(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
     if key.is_some_and(|key| gateway.is_master_key(key)) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Unauthorized,
-        "Master API key required",
-    ))
+    Err(Error::from(Code::MasterKeyMissing))
 }
 
 /// Figures in the text format of OpenMetrics, which Prometheus reads; the master key as

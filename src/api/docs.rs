@@ -6,7 +6,7 @@ use rust_embed::RustEmbed;
 
 use super::route;
 use crate::domain::Gateway;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode, assets};
 use crate::licences;
 
@@ -38,5 +38,5 @@ async fn source(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
 }
 
 fn file(name: &str, request: &Request) -> Result<Reply> {
-    assets::file::<Assets>(name, request).ok_or_else(|| Error::not_found("No such page"))
+    assets::file::<Assets>(name, request).ok_or_else(|| Error::new(Code::NotFound, "No such page"))
 }

@@ -10,8 +10,8 @@ use crate::domain::message::draft::Draft;
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::settlement::Outcome;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Method, Mount, Reply, Request, StatusCode};
+use crate::error::{Code, Error, Result};
+use crate::http::{Method, Mount, Refused, Reply, Request, StatusCode};
 use crate::jid::recipient;
 
 /// The session that the form send uses when none is named, as documented.
@@ -30,7 +30,21 @@ pub fn mount(gateway: &Arc<Gateway>) -> Mount {
             route(gateway, Method::POST, "/v1/legacy/send-message", send_json).body_limit(MAX_BODY),
             route(gateway, Method::POST, "/v1/legacy/message", send_form).body_limit(MAX_BODY),
         ],
-        render: rules::refuse,
+        render: refuse,
+    }
+}
+
+/// Renders a refusal in the words of the original program, which knows one sentence for any text and
+/// for any number that it does not take.
+fn refuse(error: &Error, request: &Refused) -> Reply {
+    rules::refuse_in_words(error, words(error), request)
+}
+
+fn words(error: &Error) -> &str {
+    match error.code() {
+        Code::MessageEmpty | Code::MessageTooLong => "Invalid message content.",
+        Code::RecipientInvalid => Code::NumberInvalid.text(),
+        _ => error.detail(),
     }
 }
 
@@ -68,9 +82,8 @@ async fn send(
 ) -> Result<Reply> {
     let session = session(gateway, request, id)?;
     let country = gateway.country();
-    let to = recipient(number, false, country)
-        .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
-    let draft = Draft::text(to, message).map_err(|_| Error::invalid("Invalid message content."))?;
+    let to = recipient(number, false, country).ok_or(Code::RecipientInvalid)?;
+    let draft = Draft::text(to, message)?;
     // A form's boundary differs from try to try: what it says is what makes two requests one.
     let said = [id, number, message].join("\0");
     let key = request
@@ -89,9 +102,7 @@ async fn send(
 fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
     let open = match gateway.config().legacy {
         Legacy::Off => {
-            return Err(Error::not_found(
-                "The legacy API is switched off (setting legacy)",
-            ));
+            return Err(Code::LegacyOff.into());
         }
         Legacy::Open => true,
         Legacy::Token => false,
@@ -104,21 +115,37 @@ fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
     if open {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unauthorized, "No token provided"))
+    Err(Error::from(Code::CredentialMissing))
 }
 
 /// The session that is named. A caller with a credential is held to it, also where none is needed.
 fn session(gateway: &Arc<Gateway>, request: &Request, id: &str) -> Result<Arc<Session>> {
-    let id = rules::named(&[Some(id), request.query("sessionId")])?
-        .ok_or_else(|| Error::invalid("sessionId is required"))?;
+    let id =
+        rules::named(&[Some(id), request.query("sessionId")])?.ok_or(Code::SessionIdMissing)?;
     if request.bearer().is_some() || request.header("x-master-key").is_some() {
         let who = rules::caller(gateway, request)?;
         return gateway.authorise(&who, &id);
     }
     gateway.sessions().get(&id).ok_or_else(|| {
         Error::new(
-            ErrorKind::NotConnected,
+            Code::SessionNotConnected,
             format!("Session {id} not found or not connected."),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_words_of_its_own_for_texts_and_numbers() {
+        let said = |code: Code| words(&Error::from(code)).to_owned();
+        assert_eq!(said(Code::MessageEmpty), "Invalid message content.");
+        assert_eq!(said(Code::MessageTooLong), "Invalid message content.");
+        let number = "Invalid phone number format. Use 8-15 digits.";
+        assert_eq!(said(Code::RecipientInvalid), number);
+        let other = Error::new(Code::SessionNotFound, "Session a not found");
+        assert_eq!(words(&other), "Session a not found");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Refused, Reply, Request, StatusCode, Whole};
 use crate::ids::SessionId;
 
@@ -33,7 +33,7 @@ pub(super) fn named(names: &[Option<&str>]) -> Result<Option<SessionId>> {
     for name in names.iter().flatten() {
         let id = SessionId::parse(name)?;
         if found.as_ref().is_some_and(|other| *other != id) {
-            return Err(Error::invalid("Two different session IDs were given"));
+            return Err(Code::SessionIdAmbiguous.into());
         }
         found = Some(id);
     }
@@ -44,7 +44,7 @@ pub(super) fn named(names: &[Option<&str>]) -> Result<Option<SessionId>> {
 pub(super) fn session_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
     let id = named(&[Some(request.param("sessionId")), request.query("sessionId")])?
-        .ok_or_else(|| Error::invalid("sessionId is required"))?;
+        .ok_or(Code::SessionIdMissing)?;
     gateway.authorise(&who, &id)
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn object_or_nothing(request: &mut Request) -> Result<Map<Strin
 
 async fn object_of(body: Whole) -> Result<Map<String, Value>> {
     let object = body.object().await?;
-    object.ok_or_else(|| Error::invalid("The request body must be a JSON object"))
+    object.ok_or_else(|| Error::from(Code::MalformedBody))
 }
 
 /// A text field: absent and null are `None`, another type is refused by the field's name.
@@ -100,13 +100,18 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
 }
 
 /// Renders any refusal in the envelope that v1 and legacy share.
-pub(super) fn refuse(error: &Error, _request: &Refused) -> Reply {
+pub(super) fn refuse(error: &Error, request: &Refused) -> Reply {
+    refuse_in_words(error, error.detail(), request)
+}
+
+/// The same for a dialect that words the error itself.
+pub(super) fn refuse_in_words(error: &Error, words: &str, _request: &Refused) -> Reply {
     if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unavailable) {
         tracing::error!(?error, "a request failed");
     }
     let reply = Reply::json(
         status_of(error.kind()),
-        &serde_json::json!({ "status": "error", "message": error.detail() }),
+        &serde_json::json!({ "status": "error", "message": words }),
     );
     match error.kind() {
         ErrorKind::RateLimited => reply.header("retry-after", RETRY_AFTER),

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
 use super::{Config, Given, Origin};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::version;
 
 /// What the program is asked to do.
@@ -197,7 +197,10 @@ fn on_command_line(found: &ArgMatches, name: &str) -> Option<String> {
 /// One sentence for a command line that is not understood.
 fn explain(error: &clap::Error) -> Error {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::invalid("warung config needs check or show; see warung config --help");
+        return Error::new(
+            Code::SettingInvalid,
+            "warung config needs check or show; see warung config --help",
+        );
     }
     let text = error.render().to_string();
     // Behind it come usage and advice, in paragraphs.
@@ -211,5 +214,5 @@ fn explain(error: &clap::Error) -> Error {
     if let Some(meant) = meant.into_iter().find_map(|kind| error.get(kind)) {
         said = format!("{said}; did you mean {meant}?");
     }
-    Error::invalid(format!("{said}; see warung --help"))
+    Error::new(Code::SettingInvalid, format!("{said}; see warung --help"))
 }

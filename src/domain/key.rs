@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Gateway;
 use super::session::Session;
 use super::vault::{same_secret, token_hash};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::SessionId;
 
 /// Who a request comes from, after its credential was checked.
@@ -34,17 +34,13 @@ impl Gateway {
             return if self.is_master_key(key) {
                 Ok(Principal::Master)
             } else {
-                Err(Error::new(
-                    ErrorKind::Unauthorized,
-                    "Invalid master API key",
-                ))
+                Err(Error::from(Code::MasterKeyInvalid))
             };
         }
-        let token =
-            token.ok_or_else(|| Error::new(ErrorKind::Unauthorized, "No token provided"))?;
+        let token = token.ok_or(Code::CredentialMissing)?;
         self.session_by_token(token)
             .map(Principal::Session)
-            .ok_or_else(|| Error::new(ErrorKind::Forbidden, "Invalid token"))
+            .ok_or_else(|| Error::from(Code::TokenInvalid))
     }
 
     /// The session that the request names, if this caller may use it.
@@ -53,13 +49,12 @@ impl Gateway {
     /// from nowhere else. A token's holder cannot tell a foreign session from none.
     pub fn authorise(&self, who: &Principal, named: &SessionId) -> Result<Arc<Session>> {
         match who {
-            Principal::Master => self
-                .sessions
-                .get(named)
-                .ok_or_else(|| Error::not_found(format!("Session {named} not found"))),
+            Principal::Master => self.sessions.get(named).ok_or_else(|| {
+                Error::new(Code::SessionNotFound, format!("Session {named} not found"))
+            }),
             Principal::Session(own) if own.id == *named => Ok(own.clone()),
             Principal::Session(_) => Err(Error::new(
-                ErrorKind::Forbidden,
+                Code::SessionForbidden,
                 format!("Invalid token for session {named}"),
             )),
         }

@@ -40,7 +40,7 @@ pub struct ListChange {
 }
 
 fn not_found() -> Error {
-    Error::not_found("Recipient list not found")
+    Error::from(Code::ListNotFound)
 }
 
 pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<List> {
@@ -174,7 +174,7 @@ impl Gateway {
             })?;
             if names.len() > MAX_CUSTOM_COLUMNS {
                 return Err(Error::new(
-                    ErrorKind::Unprocessable,
+                    Code::TooManyColumns,
                     format!(
                         "The recipients have more than {MAX_CUSTOM_COLUMNS} different custom \
                          fields: too many for a sheet"
@@ -301,10 +301,7 @@ impl Gateway {
                     return Err(too_many());
                 }
                 if roster::find(tx, list.roster, recipient.number.as_str())?.is_some() {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        "Recipient with this number already exists in the list",
-                    ));
+                    return Err(Code::RecipientExists.into());
                 }
                 let place = roster::end(tx, list.roster)?;
                 roster::set(tx, list.roster, place, Some(recipient))?;
@@ -361,8 +358,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 let mut list = get(tx, number, &id)?;
                 let found = roster::find(tx, list.roster, &old)?;
-                let (place, recipient) =
-                    found.ok_or_else(|| Error::not_found("Recipient not found in list"))?;
+                let (place, recipient) = found.ok_or(Code::RecipientNotFound)?;
                 let before = recipient.stored_bytes();
                 let changed = change(recipient);
                 let after = changed.as_ref().map_or(0, Recipient::stored_bytes);
@@ -370,10 +366,7 @@ impl Gateway {
                     None => list.count = list.count.saturating_sub(1),
                     Some(new) if new.number.as_str() != old => {
                         if roster::find(tx, list.roster, new.number.as_str())?.is_some() {
-                            return Err(Error::new(
-                                ErrorKind::Conflict,
-                                "Recipient with this number already exists in the list",
-                            ));
+                            return Err(Code::RecipientExists.into());
                         }
                     }
                     Some(_) => {}
@@ -454,16 +447,19 @@ fn strangers(read: &impl Read, roster: Roster, people: &People) -> Result<(Peopl
 pub fn usable(parsed: Parsed, strict: bool) -> Result<Parsed> {
     let refused = parsed.rejected.first();
     match refused {
-        Some(first) if strict || parsed.recipients.is_empty() => Err(Error::invalid(format!(
-            "recipients: row {} ({}): {}{}",
-            first.row,
-            first.input,
-            first.reason,
-            match parsed.rejected.len() {
-                1 => String::new(),
-                more => format!("; {} rows are refused in all", more),
-            }
-        ))),
+        Some(first) if strict || parsed.recipients.is_empty() => Err(Error::new(
+            Code::RecipientsInvalid,
+            format!(
+                "recipients: row {} ({}): {}{}",
+                first.row,
+                first.input,
+                first.reason,
+                match parsed.rejected.len() {
+                    1 => String::new(),
+                    more => format!("; {} rows are refused in all", more),
+                }
+            ),
+        )),
         _ => Ok(parsed),
     }
 }

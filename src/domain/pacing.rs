@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::zone::{Day, Zone};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 
 /// The longest delay between two messages.
@@ -55,7 +55,8 @@ impl QuietHours {
     /// From one minute of the day until before another.
     pub fn new(from: u16, to: u16) -> Result<Self> {
         if from >= 1440 || to >= 1440 || from == to {
-            return Err(Error::invalid(
+            return Err(Error::new(
+                Code::QuietHoursInvalid,
                 "quiet hours must begin and end at different times of the day",
             ));
         }
@@ -66,7 +67,7 @@ impl QuietHours {
     pub fn parse(from: &str, to: &str) -> Result<Self> {
         match (minute_of_day(from), minute_of_day(to)) {
             (Some(from), Some(to)) => Self::new(from, to),
-            _ => Err(Error::invalid("quiet hours must be times such as 21:00")),
+            _ => Err(Error::from(Code::QuietHoursInvalid)),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::jid::{Jid, PhoneNumber, Server};
 use crate::json::{Allowance, Bounded, Object, Passed};
 
@@ -307,7 +307,10 @@ fn row_allowance() -> Allowance {
 }
 
 fn no_list() -> Error {
-    Error::invalid("must be an array, or numbers separated by commas or newlines")
+    Error::new(
+        Code::RecipientsInvalid,
+        "must be an array, or numbers separated by commas or newlines",
+    )
 }
 
 impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Rows<F> {
@@ -381,7 +384,10 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Rows<F> {
 
 /// The refusal of a list that is too long.
 pub(super) fn too_many() -> Error {
-    Error::invalid(format!("at most {MAX_RECIPIENTS} recipients"))
+    Error::new(
+        Code::TooManyRecipients,
+        format!("at most {MAX_RECIPIENTS} recipients"),
+    )
 }
 
 /// The fields that every recipient has.
@@ -604,9 +610,12 @@ impl<'c> Gathering<'c> {
     ) -> Result<()> {
         let (input, reason) = (shown(input), reason.into());
         if self.parsed.rejected.len() == MAX_REJECTED {
-            return Err(Error::invalid(format!(
-                "more than {MAX_REJECTED} rows cannot be taken; row {at} ({input}): {reason}"
-            )));
+            return Err(Error::new(
+                Code::RecipientsInvalid,
+                format!(
+                    "more than {MAX_REJECTED} rows cannot be taken; row {at} ({input}): {reason}"
+                ),
+            ));
         }
         self.parsed.rejected.push(Rejected {
             row: at,

@@ -3,15 +3,14 @@
 use jiff::civil::DateTime;
 
 use super::zone::{Zone, offset};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 
 /// Reads a moment: `2026-12-31T09:00:00.000+07:00`, with `Z`, with a space for the `T`, without
 /// seconds. Without an offset it is the time that the clock in `zone` shows: the first one where it
 /// shows it twice; where it jumps over it, as much later as it jumps.
 pub fn parse_when(text: &str, zone: &Zone) -> Result<Timestamp> {
-    parse(text.trim(), zone)
-        .ok_or_else(|| Error::invalid("not a date and time such as 2026-12-31T09:00:00+07:00"))
+    parse(text.trim(), zone).ok_or_else(|| Error::from(Code::TimeInvalid))
 }
 
 fn parse(text: &str, zone: &Zone) -> Option<Timestamp> {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use encoding_rs::{CoderResult, Encoding, UTF_8, WINDOWS_1252};
 
 use super::recipient::{Gathering, Known, MAX_RECIPIENTS, Parsed, Row, number, too_many};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// The header of a campaign's export.
 pub const EXPORT_HEADER: [&str; 7] = [
@@ -60,7 +60,7 @@ impl Sheet {
     pub fn read(bytes: &[u8], country: Option<&str>) -> Result<Self> {
         if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\xd0\xcf\x11\xe0") {
             return Err(Error::new(
-                ErrorKind::UnsupportedMedia,
+                Code::FileTypeUnsupported,
                 "this is a workbook: save it as CSV",
             ));
         }
@@ -219,7 +219,8 @@ fn header(record: &csv::StringRecord, country: Option<&str>) -> Result<Option<Ve
         same.min().map(|(_, at)| at)
     };
     if best(Known::Number).is_none() {
-        return Err(Error::invalid(
+        return Err(Error::new(
+            Code::SheetInvalid,
             "the header names no column with numbers (number, phone, whatsapp, nomor, no hp, telepon)",
         ));
     }
@@ -310,7 +311,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     match decoder.decode_to_string(bytes, &mut text, true) {
         (CoderResult::InputEmpty, ..) => Ok(text.into()),
         (CoderResult::OutputFull, ..) => {
-            Err(Error::new(ErrorKind::TooLarge, "the sheet is too large"))
+            Err(Error::new(Code::FileTooLarge, "the sheet is too large"))
         }
     }
 }
@@ -350,7 +351,10 @@ fn refuse_endless(text: &str, delimiter: u8, lines_before: usize) -> Result<()> 
             continue;
         };
         let line = lines_before + line_ends(&text[..begin]) + 1;
-        return Err(Error::invalid(format!("line {line} has {what}")));
+        return Err(Error::new(
+            Code::SheetInvalid,
+            format!("line {line} has {what}"),
+        ));
     }
     Ok(())
 }
@@ -359,6 +363,7 @@ fn refuse_endless(text: &str, delimiter: u8, lines_before: usize) -> Result<()> 
 mod tests {
     use super::*;
     use crate::domain::recipient::{Merged, Recipient, Rejected};
+    use crate::error::ErrorKind;
     use proptest::prelude::*;
 
     /// What was read, with the recipients as they are stored.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Gateway;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How much is read or written at once.
 const AT_ONCE: usize = 64 * 1024;
@@ -56,5 +56,5 @@ impl Spooled {
 }
 
 fn unusable(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "the request cannot be stored").because(error)
+    Error::new(Code::StoreUnavailable, "the request cannot be stored").because(error)
 }

@@ -4,7 +4,7 @@ use super::campaign::CAMPAIGNS;
 use super::list::LISTS;
 use super::message;
 use super::roster;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::typed::{Parts, Value};
 use crate::store::{Read, Rows, Tx};
@@ -80,7 +80,7 @@ pub(super) fn refuse_beyond(
     }
     let mib = quota >> 20;
     Err(Error::new(
-        ErrorKind::TooLarge,
+        Code::StoreQuotaReached,
         format!(
             "The store quota of this session ({mib} MiB) is used up; delete lists or campaigns, or raise store_quota"
         ),
@@ -97,5 +97,8 @@ pub(super) fn refuse_more_than<R: Parts, V: Value>(
     if rows.are_fewer_than(tx, most)? {
         return Ok(());
     }
-    Err(Error::invalid(format!("A session may have {most} {what}")))
+    Err(Error::new(
+        Code::LimitReached,
+        format!("A session may have {most} {what}"),
+    ))
 }

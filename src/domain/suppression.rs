@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Gateway;
 use super::optout::OptOut;
 use super::session::{Session, must_be_kept};
-use crate::error::{Error, Result};
+use crate::error::{Code, Result};
 use crate::ids::SessionNumber;
 use crate::jid::PhoneNumber;
 use crate::store::record::Record;
@@ -103,7 +103,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 let key = (session, number.as_str());
                 if !SUPPRESSED.exists(tx, key)? {
-                    return Err(Error::not_found("The number is not suppressed"));
+                    return Err(Code::NumberNotSuppressed.into());
                 }
                 SUPPRESSED.delete(tx, key);
                 Ok(())

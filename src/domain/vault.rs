@@ -10,7 +10,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::IdSource;
 
 /// Length of the nonce that stands before each sealed value.
@@ -50,7 +50,7 @@ impl Vault {
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<String> {
         let wrong = || {
             Error::new(
-                ErrorKind::Unavailable,
+                Code::KeyWrong,
                 "a stored secret cannot be read: the file secret.key does not belong to this store",
             )
         };
@@ -85,7 +85,7 @@ pub fn private_folder(path: &Path) -> Result<()> {
         .create(path)
         .map_err(|e| {
             Error::new(
-                ErrorKind::Unavailable,
+                Code::PathUnusable,
                 format!("the folder {} cannot be made: {e}", path.display()),
             )
         })
@@ -96,7 +96,7 @@ pub fn private_folder(path: &Path) -> Result<()> {
 pub fn secret_file(path: &Path, ids: &IdSource) -> Result<(String, bool)> {
     let failed = |e: std::io::Error| {
         Error::new(
-            ErrorKind::Unavailable,
+            Code::PathUnusable,
             format!("cannot use {}: {e}", path.display()),
         )
     };
@@ -134,7 +134,7 @@ pub fn key_bytes(secret: &str) -> Result<[u8; 32]> {
     // The error of the library tells a digit of the secret.
     hex::decode_to_slice(secret, &mut key).map_err(|_| {
         Error::new(
-            ErrorKind::Unavailable,
+            Code::KeyWrong,
             "the file secret.key is damaged: it must hold 64 hex digits",
         )
     })?;

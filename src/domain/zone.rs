@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 
 /// A time zone by its IANA name (`Asia/Jakarta`) or as a fixed offset (`+07:00`).
@@ -56,7 +56,7 @@ impl Zone {
         let known = rules.and_then(|rules| Some((rules.iana_name()?.to_owned(), rules)));
         let (name, rules) = known.ok_or_else(|| {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-            Error::invalid(format!("unknown time zone: {shown}"))
+            Error::new(Code::TimeZoneUnknown, format!("unknown time zone: {shown}"))
         })?;
         Ok(Self { name, rules })
     }

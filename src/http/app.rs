@@ -20,7 +20,7 @@ use super::places::{Place, Places};
 use super::route::{Asked, Claim, Handler, Mount, Refused};
 use super::table::{Entry, Found, Render, Table, allow};
 use super::{Reply, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::net::{Cidr, network};
 
 /// All mounts, ready to answer.
@@ -135,7 +135,10 @@ impl App {
         };
         let place = self.of_clients.take(network(ip)).ok_or_else(|| {
             self.metrics.note_refused_request();
-            busy("Too many requests of this address are under way")
+            Error::new(
+                Code::TooManyRequests,
+                "Too many requests of this address are under way",
+            )
         })?;
         request.connection.hold(place);
         Ok(())
@@ -149,7 +152,7 @@ impl App {
         };
         self.under_way.take(holder).ok_or_else(|| {
             self.metrics.note_refused_request();
-            busy("Too many requests are under way")
+            Error::from(Code::TooManyRequests)
         })
     }
 
@@ -164,7 +167,7 @@ impl App {
             logins::tell(client, 1);
         }
         if failed.is_guessing && sole {
-            return busy("Too many wrong credentials; try again later");
+            return Code::TooManyLogins.into();
         }
         error
     }
@@ -220,7 +223,7 @@ impl App {
                     Reply::empty(StatusCode::NO_CONTENT)
                 } else {
                     let text = format!("Method {method} not allowed");
-                    refuse(render, &Error::new(ErrorKind::MethodNotAllowed, text))
+                    refuse(render, &Error::new(Code::MethodNotAllowed, text))
                 };
                 return (reply.header("allow", allow(&methods)), None);
             }
@@ -283,10 +286,6 @@ impl App {
 /// one holder.
 fn credential(request: &Request) -> Option<&str> {
     request.header("x-master-key").or_else(|| request.bearer())
-}
-
-fn busy(text: &'static str) -> Error {
-    Error::new(ErrorKind::RateLimited, text)
 }
 
 /// Runs a handler; its panic becomes an error, and the process lives.

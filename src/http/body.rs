@@ -9,7 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::Connection;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// A client that keeps sending faster than this, in bytes per second, is never too late: the time
 /// for the whole body grows with what has arrived.
@@ -124,7 +124,7 @@ impl Body {
                     self.connection.seat.stalls();
                     ready!(self.poll_patience(cx));
                     let late = "The request body did not arrive in time";
-                    return Poll::Ready(Some(Err(Error::new(ErrorKind::RequestTimeout, late))));
+                    return Poll::Ready(Some(Err(Error::new(Code::BodyTimeout, late))));
                 }
             };
             self.timer = None;
@@ -136,7 +136,8 @@ impl Body {
                 }
                 Some(Err(error)) => {
                     self.source = Source::Empty;
-                    let cut = Error::invalid("The request body breaks off").because(error);
+                    let cut = Error::new(Code::MalformedBody, "The request body breaks off")
+                        .because(error);
                     return Poll::Ready(Some(Err(cut)));
                 }
                 Some(Ok(frame)) => {
@@ -172,7 +173,7 @@ impl Body {
     fn too_large(&self) -> Error {
         let limit = self.limit;
         Error::new(
-            ErrorKind::TooLarge,
+            Code::BodyTooLarge,
             format!("The request body is larger than {limit} bytes"),
         )
     }

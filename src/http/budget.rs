@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::memory;
 
 /// What every request may hold without asking.
@@ -76,7 +76,7 @@ impl Held {
             let text = format!(
                 "The request body is larger than the {most} bytes that this server holds at once (setting body_budget)"
             );
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(Error::new(Code::BodyTooLarge, text));
         }
         let has = self.permit.as_ref().map_or(0, |p| p.num_permits());
         let needs = bytes
@@ -89,7 +89,7 @@ impl Held {
             let busy = "The server is busy with other large requests; try again";
             let more = tokio::time::timeout(PATIENCE, more)
                 .await
-                .map_err(|_| Error::new(ErrorKind::RateLimited, busy))?
+                .map_err(|_| Error::new(Code::ServerBusy, busy))?
                 .map_err(Error::internal)?;
             match &mut self.permit {
                 Some(permit) => permit.merge(more),
@@ -135,6 +135,7 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use futures_util::FutureExt as _;
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::error::Category;
 
 use super::multipart::Multipart;
 use super::query;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::json::{Allowance, Bounded, Name};
 
 /// More fields than this are nobody's form.
@@ -41,7 +41,7 @@ impl Fields {
         }
         if self.0.len() == MAX_FIELDS {
             return Err(Error::new(
-                ErrorKind::TooLarge,
+                Code::BodyTooLarge,
                 "The form has too many fields",
             ));
         }
@@ -58,7 +58,8 @@ fn shown(name: &str) -> String {
 /// Reads JSON with a reader of its own. The error names the place and never the content.
 pub(super) fn read<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> Result<S::Value> {
     if bytes.is_empty() {
-        return Err(Error::invalid(
+        return Err(Error::new(
+            Code::MalformedBody,
             "The request body is empty; JSON is expected",
         ));
     }
@@ -82,11 +83,14 @@ fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
     value.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let place = format!("line {line} column {column}");
-        Error::invalid(match error.classify() {
-            Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
-            Category::Syntax | Category::Io => format!("Malformed JSON: {place}"),
-            Category::Data => format!("The JSON does not have the expected form: {place}"),
-        })
+        Error::new(
+            Code::MalformedBody,
+            match error.classify() {
+                Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
+                Category::Syntax | Category::Io => format!("Malformed JSON: {place}"),
+                Category::Data => format!("The JSON does not have the expected form: {place}"),
+            },
+        )
     })
 }
 
@@ -103,19 +107,18 @@ fn kind(content_type: &str) -> Result<Kind> {
         "application/json" => Ok(Kind::Json),
         "application/x-www-form-urlencoded" => Ok(Kind::Encoded),
         "multipart/form-data" => Ok(Kind::Multipart(boundary(content_type)?)),
-        _ => Err(Error::new(
-            ErrorKind::UnsupportedMedia,
-            "Content-Type must be application/json, multipart/form-data or application/x-www-form-urlencoded",
-        )),
+        _ => Err(Error::from(Code::ContentTypeUnsupported)),
     }
 }
 
 /// The boundary between the parts of a multipart body.
 pub(super) fn boundary(content_type: &str) -> Result<String> {
     multra::parse_boundary(content_type).map_err(|error| match error {
-        multra::Error::NoBoundary => Error::invalid("multipart/form-data has no boundary"),
+        multra::Error::NoBoundary => {
+            Error::new(Code::MalformedBody, "multipart/form-data has no boundary")
+        }
         _ => Error::new(
-            ErrorKind::UnsupportedMedia,
+            Code::ContentTypeUnsupported,
             "Content-Type must be multipart/form-data",
         ),
     })
@@ -150,7 +153,10 @@ async fn from_parts(mut parts: Multipart) -> Result<Fields> {
             return Err(Error::invalid("Unexpected file field"));
         }
         let Some(name) = part.name().map(str::to_owned) else {
-            return Err(Error::invalid("A field of the form has no name"));
+            return Err(Error::new(
+                Code::MalformedBody,
+                "A field of the form has no name",
+            ));
         };
         let value = part.text(usize::MAX).await?;
         fields.push(name, value)?;

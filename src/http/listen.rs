@@ -30,7 +30,7 @@ use super::connection::{Answering, Connection, Guarded, Wire};
 use super::logins::ASKED_EVERY;
 use super::room::{Room, Taken};
 use super::{App, Limits, Peer, Request, StatusCode};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::network;
 
 /// How many connections may wait to be accepted.
@@ -224,7 +224,7 @@ impl Socket {
                 _ => error.to_string(),
             };
             let text = format!("cannot listen on {listen}: {why}");
-            Error::new(ErrorKind::Unavailable, text).because(error)
+            Error::new(Code::PathUnusable, text).because(error)
         };
         match listen {
             Listen::Tcp(address) => {

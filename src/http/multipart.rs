@@ -10,7 +10,7 @@ use futures_util::stream;
 use multra::{Constraints, Field};
 
 use super::body::Body;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// More parts than this are nobody's form.
 const MAX_PARTS: usize = 256;
@@ -78,7 +78,7 @@ impl Part<'_> {
         while let Some(chunk) = self.chunk().await? {
             if whole.len() + chunk.len() > max {
                 let text = format!("A field of the form is larger than {max} bytes");
-                return Err(Error::new(ErrorKind::TooLarge, text));
+                return Err(Error::new(Code::BodyTooLarge, text));
             }
             whole.extend_from_slice(&chunk);
         }
@@ -95,14 +95,14 @@ impl Part<'_> {
 
 /// The parser's error in our words; our own, which came through it, as it was.
 fn refused(error: multra::Error) -> Error {
-    let malformed = || Error::invalid("Malformed multipart body");
+    let malformed = || Error::new(Code::MalformedBody, "Malformed multipart body");
     match error {
         multra::Error::StreamReadFailed(inner) => match inner.downcast::<Error>() {
             Ok(own) => *own,
             Err(other) => malformed().because(other),
         },
         multra::Error::FieldCountExceeded { .. } => {
-            Error::new(ErrorKind::TooLarge, "The form has too many parts")
+            Error::new(Code::BodyTooLarge, "The form has too many parts")
         }
         other => malformed().because(other),
     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Reply, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// What a WebSocket's key is hashed with (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -77,7 +77,7 @@ impl Upgrade {
     pub async fn socket(self) -> Result<Socket> {
         let io = self.switching.await.map_err(|error| {
             let text = "The client left before the protocol was switched";
-            Error::new(ErrorKind::Unavailable, text).because(error)
+            Error::new(Code::ClientLeft, text).because(error)
         })?;
         Ok(Socket {
             io: TokioIo::new(io),

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, MapAccess};
 use super::body::Body;
 use super::budget::{BodyBudget, Held};
 use super::form;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::json::{Allowance, Bounded, Member, Members, Object};
 
 /// Pieces of a body: small enough that it shrinks while it is read.
@@ -83,7 +83,7 @@ impl Whole {
         };
         if small.allowance.is_exceeded() {
             let text = format!("The request body holds more than {SMALL_BODY} values");
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(Error::new(Code::BodyTooLarge, text));
         }
         Ok(Some(small.members))
     }

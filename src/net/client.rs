@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 pub use super::outbody::OutBody;
 use super::outbody::{Moved, Sending};
 use super::pool::{Key, Pool, Sender};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 
 pub use super::dial::Dialer;
 pub use super::policy::{Patience, Policy};
@@ -95,7 +95,7 @@ impl Client {
         match self.dialer.addresses(&target.host, target.port).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Invalid => Err(error),
-            Err(error) => Err(Error::invalid("URL host name cannot be resolved").because(error)),
+            Err(error) => Err(Error::from(Code::UrlUnresolvable).because(error)),
         }
     }
 
@@ -119,10 +119,7 @@ impl Client {
                 return Ok(response);
             };
             if left == 0 {
-                return Err(Error::new(
-                    ErrorKind::Upstream,
-                    "The URL redirects too often",
-                ));
+                return Err(Error::new(Code::LinkFailed, "The URL redirects too often"));
             }
             left -= 1;
             target = target.redirected(location, &self.dialer.policy)?;
@@ -322,7 +319,7 @@ impl Response {
 
 fn too_large(most: u64) -> Error {
     let text = format!("The answer is larger than {most} bytes");
-    Error::new(ErrorKind::TooLarge, text)
+    Error::new(Code::AnswerTooLarge, text)
 }
 
 /// Awaits the head of the answer: `patience` after the body last moved on, whatever its size.
@@ -377,17 +374,17 @@ fn path_of(target: &Target) -> Result<hyper::Uri> {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    text.parse()
-        .map_err(|_| Error::invalid("URL must be a valid http(s) URL"))
+    text.parse().map_err(|_| Error::from(Code::UrlInvalid))
 }
 
 fn broken(error: hyper::Error) -> Error {
-    Error::new(ErrorKind::Upstream, "The connection to the host broke off").because(error)
+    Error::new(
+        Code::HostUnreachable,
+        "The connection to the host broke off",
+    )
+    .because(error)
 }
 
 fn late() -> Error {
-    Error::new(
-        ErrorKind::UpstreamTimeout,
-        "The host did not answer in time",
-    )
+    Error::from(Code::HostTimeout)
 }

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::policy::Policy;
 use super::resolver::Resolver;
 use super::target::{Place, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How long the next address waits for the one before.
 const STAGGER: Duration = Duration::from_millis(300);
@@ -94,8 +94,9 @@ impl Dialer {
         }
         let name = match host {
             Place::Address(ip) => ServerName::from(*ip),
-            Place::Name(name) => ServerName::try_from(name.clone())
-                .map_err(|_| Error::invalid("URL must be a valid http(s) URL"))?,
+            Place::Name(name) => {
+                ServerName::try_from(name.clone()).map_err(|_| Code::UrlInvalid)?
+            }
         };
         let shaking = self.tls.connect(name, stream);
         let stream = timeout(self.policy.patience.connect, shaking)
@@ -103,7 +104,7 @@ impl Dialer {
             .map_err(|_| late())?
             .map_err(|e| {
                 let text = "No encrypted connection can be made to the host";
-                Error::new(ErrorKind::Upstream, text).because(e)
+                Error::new(Code::HostUnreachable, text).because(e)
             })?;
         Ok(Box::new(stream))
     }
@@ -122,7 +123,12 @@ impl Dialer {
     }
 
     async fn addresses_of(&self, host: &Place) -> Result<Vec<IpAddr>> {
-        let refused = || Error::invalid("URL must not resolve to a private or reserved address");
+        let refused = || {
+            Error::new(
+                Code::UrlRefused,
+                "URL must not resolve to a private or reserved address",
+            )
+        };
         let name = match host {
             Place::Address(ip) if self.policy.permits(*ip) => return Ok(vec![*ip]),
             Place::Address(_) => {
@@ -131,7 +137,7 @@ impl Dialer {
             }
             Place::Name(name) => name,
         };
-        let local = || Error::invalid("URL must not point to a local address");
+        let local = || Error::new(Code::UrlRefused, "URL must not point to a local address");
         if host.is_localhost() {
             let own = self.policy.own_addresses();
             return if own.is_empty() {
@@ -205,14 +211,11 @@ fn unreachable(error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::TimedOut {
         return late().because(error);
     }
-    Error::new(ErrorKind::Upstream, "The host cannot be reached").because(error)
+    Error::from(Code::HostUnreachable).because(error)
 }
 
 fn late() -> Error {
-    Error::new(
-        ErrorKind::UpstreamTimeout,
-        "The host did not answer in time",
-    )
+    Error::from(Code::HostTimeout)
 }
 
 /// The public roots and the policy's own. The common case is made once and shared.

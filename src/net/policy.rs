@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::address::{Cidr, is_ourselves, is_public};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The ports of web servers. Mail, shells and databases speak other languages than HTTP, and yet
 /// understand some of it.
@@ -117,10 +117,13 @@ impl Policy {
             return Ok(());
         }
         let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
-        Err(Error::invalid(format!(
-            "URL must use one of the ports {} (setting allow_ports)",
-            ports.join(", ")
-        )))
+        Err(Error::new(
+            Code::UrlRefused,
+            format!(
+                "URL must use one of the ports {} (setting allow_ports)",
+                ports.join(", ")
+            ),
+        ))
     }
 
     /// Whether the configuration names the address.

@@ -23,7 +23,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::{Instant, timeout};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Where the machine names its name servers, and its own names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -92,7 +92,7 @@ impl Resolver {
         }
         let unresolved = |reason: &str| {
             let text = "The host's name cannot be resolved";
-            Error::new(ErrorKind::Upstream, text).because(reason)
+            Error::new(Code::HostUnreachable, text).because(reason)
         };
         let configured = self
             .configured()

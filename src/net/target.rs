@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use super::policy::Policy;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The longest URL that is taken.
 const MAX_URL: usize = 8 * 1024;
@@ -32,7 +32,7 @@ pub(super) enum Place {
 impl Place {
     /// Reads a host as it stands in a URL, or an address without brackets.
     pub(super) fn parse(host: &str) -> Result<Self> {
-        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        let wrong = || Error::from(Code::UrlInvalid);
         match host.parse() {
             Ok(address) => Ok(Self::Address(address)),
             Err(_) => Ok(Self::from(Host::parse(host).map_err(|_| wrong())?)),
@@ -87,7 +87,7 @@ impl Target {
     /// The parser is the browsers' one: it knows `127.1`, `0x7f000001` and full-width digits for
     /// the addresses they are.
     pub(super) fn parse(url: &str, policy: &Policy) -> Result<Self> {
-        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        let wrong = || Error::from(Code::UrlInvalid);
         if url.len() > MAX_URL {
             return Err(wrong());
         }
@@ -96,7 +96,7 @@ impl Target {
 
     /// The URL that a redirect names, judged like any other.
     pub(super) fn redirected(&self, location: &str, policy: &Policy) -> Result<Self> {
-        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        let wrong = || Error::from(Code::UrlInvalid);
         if location.len() > MAX_URL {
             return Err(wrong());
         }
@@ -104,26 +104,25 @@ impl Target {
     }
 
     fn of(mut url: Url, policy: &Policy) -> Result<Self> {
-        let wrong = || Error::invalid("URL must be a valid http(s) URL");
+        let wrong = || Error::from(Code::UrlInvalid);
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong());
         }
         if !url.username().is_empty() || url.password().is_some() {
             let text = "URL must be a credential-free http(s) URL";
-            return Err(Error::invalid(text));
+            return Err(Error::new(Code::UrlWithPassword, text));
         }
         url.set_fragment(None);
         let host = Place::from(url.host().ok_or_else(wrong)?);
         let port = url.port_or_known_default().ok_or_else(wrong)?;
         let target = Self { url, host, port };
         match &target.host {
-            Place::Address(ip) if !policy.permits(*ip) => Err(Error::invalid(
-                "URL must not point to a private or reserved address",
-            )),
+            Place::Address(ip) if !policy.permits(*ip) => Err(Error::from(Code::UrlRefused)),
             Place::Name(name) if name.is_empty() => Err(wrong()),
-            host if host.is_local_name() && !policy.opens_anything() => {
-                Err(Error::invalid("URL must not point to a local address"))
-            }
+            host if host.is_local_name() && !policy.opens_anything() => Err(Error::new(
+                Code::UrlRefused,
+                "URL must not point to a local address",
+            )),
             Place::Address(ip) if policy.opens(*ip) => Ok(target),
             // The name may stand for an address that the configuration opens, with all its ports.
             Place::Name(_) if policy.opens_anything() => Ok(target),

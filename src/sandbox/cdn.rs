@@ -18,7 +18,7 @@ use super::faults::Trouble;
 use super::media::{Content, Stored};
 use super::network::Network;
 use super::stats::{add, add_many};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Wanted, wanted};
 
 /// The largest file that can be left, sealed; WhatsApp's own bound for most kinds is near it.
@@ -231,7 +231,7 @@ impl Network {
             return late(answer);
         }
         if file.len() as u64 > LARGEST_FILE {
-            return Err(Error::new(ErrorKind::TooLarge, "the file is too large"));
+            return Err(Error::new(Code::FileTooLarge, "the file is too large"));
         }
         if Sha256::digest(&file)[..] != *sum {
             return Err(Error::invalid("the file is not what its token says"));
@@ -388,7 +388,7 @@ impl Stream for Flow {
                 return Poll::Pending;
             }
             flow.breaks = false;
-            let broken = Error::new(ErrorKind::Unavailable, "the media host broke off");
+            let broken = Error::new(Code::PathUnusable, "the media host broke off");
             return Poll::Ready(Some(Err(broken)));
         }
         if !flow.pace.delay.is_zero() {

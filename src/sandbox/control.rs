@@ -63,7 +63,7 @@ use super::drafts::Draft;
 use super::network::Network;
 use super::number::Form;
 use super::profile::Profile;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Every call: its method and path, with the phone's number as a parameter.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -294,7 +294,7 @@ fn profile(network: &Arc<Network>, method: &str, phone: &str, body: &Value) -> R
             network.set_phone(phone, profile)?;
             shown(&network.phone(phone)?)
         }
-        _ => Err(Error::new(ErrorKind::MethodNotAllowed, "GET, PUT")),
+        _ => Err(Error::new(Code::MethodNotAllowed, "GET, PUT")),
     }
 }
 

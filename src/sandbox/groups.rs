@@ -15,7 +15,7 @@ use super::number::{Address, Form, Number};
 use super::outbox::Class;
 use super::random;
 use super::routing::in_list;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// All groups of the network.
 #[derive(Default)]
@@ -275,7 +275,7 @@ impl Network {
             .ok_or_else(|| Error::not_found("no such group"))?;
         if !group.hears(writer) {
             return Err(Error::new(
-                ErrorKind::Forbidden,
+                Code::SessionForbidden,
                 "this phone may not write to the group",
             ));
         }

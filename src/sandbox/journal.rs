@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::chat::Chat;
 use super::number::{Address, Number};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// After so long without a change the disk is asked to keep what was written. A kill of the process
 /// takes nothing that was written; only a machine that loses its power does.
@@ -183,7 +183,7 @@ impl Journal {
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<Key, Value>)> {
         let broken = |error: std::io::Error| {
             Error::new(
-                ErrorKind::Unavailable,
+                Code::StoreUnavailable,
                 "the simulated network's state cannot be opened",
             )
             .because(error)
@@ -201,7 +201,7 @@ impl Journal {
                 };
                 let Line { key, value } = serde_json::from_slice(text).map_err(|error| {
                     Error::new(
-                        ErrorKind::Unavailable,
+                        Code::StoreUnavailable,
                         "the simulated network's state file is damaged; remove it to start afresh",
                     )
                     .because(error)

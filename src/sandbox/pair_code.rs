@@ -19,7 +19,7 @@ use super::pairing::{Candidate, Linked};
 use super::stanza::{bytes, child_bytes, refusal, result, server};
 use super::usync::{person, word};
 use super::{keys::PhoneKeys, random};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How long a client has for its part of the exchange, which costs it some work.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,7 +167,7 @@ impl Network {
             .candidate
             .socket
             .send(Arc::new(notification.build()));
-        let late = || Error::new(ErrorKind::UpstreamTimeout, "the client did not answer");
+        let late = || Error::new(Code::HostTimeout, "the client did not answer");
         let bundle = tokio::time::timeout(PATIENCE, finished)
             .await
             .map_err(|_| late())?;

@@ -26,7 +26,7 @@ use super::number::{Address, Form, Number};
 use super::outbox::{Class, Outbox};
 use super::stanza::{bytes, child_bytes, refusal, result, server, text};
 use super::{base64, random};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How many QR codes a client can show before it has to connect anew.
 const REFS: usize = 6;
@@ -202,10 +202,7 @@ impl Network {
         secret: &[u8],
     ) -> Result<Linked> {
         if !self.directory.is_registered(number) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "this number has no WhatsApp",
-            ));
+            return Err(Error::new(Code::SessionBusy, "this number has no WhatsApp"));
         }
         let address = {
             let account = self.directory.account(number);
@@ -255,13 +252,10 @@ impl Network {
                 outcome
             }
             Ok(Err(_)) => Err(Error::new(
-                ErrorKind::Conflict,
+                Code::SessionBusy,
                 "the client left while it was linked",
             )),
-            Err(_) => Err(Error::new(
-                ErrorKind::UpstreamTimeout,
-                "the client did not answer",
-            )),
+            Err(_) => Err(Error::new(Code::HostTimeout, "the client did not answer")),
         }
     }
 
@@ -322,7 +316,7 @@ impl Network {
             }
             Some("error") => {
                 if let Some(link) = candidate.replace_link(None) {
-                    let refused = Error::new(ErrorKind::Upstream, "the client refused the link");
+                    let refused = Error::new(Code::HostUnreachable, "the client refused the link");
                     let _ = link.done.send(Err(refused));
                 }
             }

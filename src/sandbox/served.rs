@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cdn::{Flow, LARGEST_FILE};
 use super::{Download, MediaAnswer, Network, Options, Upload, control, serve_websocket};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{
     App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
 };
@@ -294,7 +294,7 @@ async fn qr_for(qr_of: &Mutex<Option<QrOf>>, session: &str) -> Result<String> {
             Some(code) => return Ok(code),
             None if tokio::time::Instant::now() >= deadline => {
                 return Err(Error::new(
-                    ErrorKind::Conflict,
+                    Code::SessionBusy,
                     "This session shows no QR code: it is unknown, or paired already",
                 ));
             }

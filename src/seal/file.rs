@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::{SALT, Seal, TAG, salt, unreadable};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How a sealed file begins.
 const MAGIC: &[u8; 16] = b"warung sealed 1\n";
@@ -32,7 +32,7 @@ impl Seal {
     pub fn open_file(&self, from: &Path, to: &Path) -> Result<()> {
         let source = File::open(from).map_err(|e| cannot("read", from, e))?;
         written(to, |file| self.open_all(source, file)).map_err(|error| {
-            if error.kind() == ErrorKind::Invalid {
+            if error.code() == Code::KeyWrong {
                 unreadable(&from.display().to_string())
             } else {
                 error
@@ -116,13 +116,13 @@ fn written(to: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>
 
 fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
-    let kind = match error.kind() {
+    let code = match error.kind() {
         // What was read is not what was sealed; the caller knows the name of that file.
-        InvalidData | UnexpectedEof => ErrorKind::Invalid,
-        _ => ErrorKind::Unavailable,
+        InvalidData | UnexpectedEof => Code::KeyWrong,
+        _ => Code::PathUnusable,
     };
     Error::new(
-        kind,
+        code,
         format!("{} cannot be {verb}: {error}", path.display()),
     )
     .because(error)

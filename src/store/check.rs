@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::key::{Key, KeyParts, fits};
 use super::read::{Read, Reader};
 use super::tables::{self, RETIRED, SCHEMA_VERSION, Table, Values};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How many problems are told; a broken file would have one per row.
 const TOLD: usize = 100;
@@ -112,7 +112,7 @@ fn verify(
                 "{} is in use by another process; stop that one first",
                 name()
             );
-            return Err(Error::new(ErrorKind::Conflict, text));
+            return Err(Error::new(Code::StoreInUse, text));
         }
         Err(error) => return Ok(vec![format!("the file is damaged: {error}")]),
     };

@@ -13,7 +13,7 @@ use redb::{BackendError, Database, DatabaseError, StorageBackend};
 
 #[cfg(any(test, feature = "sandbox"))]
 use super::faults::SimulatedDisk;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// The first bytes of every redb file.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
@@ -160,16 +160,16 @@ impl Disk {
         let name = self.name();
         match error {
             DatabaseError::DatabaseAlreadyOpen => Error::new(
-                ErrorKind::Conflict,
+                Code::StoreInUse,
                 format!("{name} is in use by another process; stop that one first"),
             ),
             DatabaseError::UpgradeRequired(_) => Error::new(
-                ErrorKind::Invalid,
+                Code::StoreUnknown,
                 format!("{name} has an old file format that this version cannot read"),
             ),
             DatabaseError::Storage(redb::StorageError::Io(e)) => cannot_open(&name, e),
             other => Error::new(
-                ErrorKind::Internal,
+                Code::StoreDamaged,
                 format!("{name} is damaged; restore a backup"),
             )
             .because(other),
@@ -234,7 +234,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 pub(super) fn cannot_open(name: &str, error: io::Error) -> Error {
     Error::new(
-        ErrorKind::Unavailable,
+        Code::StoreUnavailable,
         format!("{name} cannot be opened: {error}"),
     )
     .because(error)
@@ -242,7 +242,7 @@ pub(super) fn cannot_open(name: &str, error: io::Error) -> Error {
 
 pub(super) fn not_ours(name: &str) -> Error {
     Error::new(
-        ErrorKind::Invalid,
+        Code::StoreUnknown,
         format!("{name} is not a store of this program"),
     )
 }

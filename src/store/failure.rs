@@ -1,6 +1,6 @@
 //! Failures of redb, and what the rest of the program reads of them.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error};
 
 /// Anything redb refuses.
 #[derive(Debug)]
@@ -41,13 +41,10 @@ impl From<Failure> for Error {
 
 /// What a caller reads while the disk does not work.
 pub(super) fn unavailable() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "The data folder cannot be written or read right now (is the disk full?); try again later",
-    )
+    Error::from(Code::StoreUnavailable)
 }
 
 /// What a caller reads after the store was closed.
 pub(super) fn closed() -> Error {
-    Error::new(ErrorKind::Unavailable, "The gateway is shutting down")
+    Error::from(Code::ShuttingDown)
 }

@@ -64,7 +64,7 @@ use self::failure::{Failure, closed, unavailable};
 use self::stats::Counters;
 use self::tables::{META, MIGRATIONS, Migration};
 use self::writer::{Message, Work, Writer};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::seal::Seal;
 
 /// When a write is acknowledged.
@@ -376,7 +376,7 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
     };
     if version > newest {
         return Err(Error::new(
-            ErrorKind::Invalid,
+            Code::StoreUnknown,
             format!(
                 "{name} was written by a newer version of this program (schema {version}, this one \
                  knows up to {newest}); use that version, or restore (`warung restore`) a backup or the \

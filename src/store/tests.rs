@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::faults::SimulatedDisk;
 use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, Stretch, WA, WA_EXPIRY};
 use super::*;
+use crate::error::ErrorKind;
 
 fn simulated() -> (Store, Arc<SimulatedDisk>) {
     let disk = SimulatedDisk::new();

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use whatsapp_rust::wacore_binary as wire;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 
@@ -198,7 +198,7 @@ impl Arriving {
         // A closed channel means that the session is being closed: it comes again.
         let _ = self.missing.send(Missing { chat, sender, id });
         Err(Error::new(
-            ErrorKind::NotFound,
+            Code::MessageNotFound,
             "a message that came twice has no row; it is asked for again",
         ))
     }

@@ -18,7 +18,7 @@ pub use self::media::{Voting, open_vote};
 pub(super) use self::resent::resent;
 use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Shown, Timer};
 use crate::bytes64::Bytes64;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::names;
@@ -34,7 +34,7 @@ const MAX_EMOJI: usize = 32;
 pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
     jid.to_string()
         .parse()
-        .map_err(|e| Error::invalid("Invalid JID format").because(format!("{e:?}")))
+        .map_err(|e| Error::from(Code::RecipientInvalid).because(format!("{e:?}")))
 }
 
 /// Our address for the library's, without the device.

@@ -13,7 +13,7 @@ use whatsapp_rust::wacore::net::{
 use whatsapp_rust::{anyhow, async_trait};
 
 use super::media_hosts::MediaHosts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::Method;
 use crate::net::client::{Client, OutBody, Outgoing, Response};
 
@@ -39,7 +39,7 @@ impl LibraryHttp {
     async fn send(&self, request: HttpRequest, body: OutBody) -> Result<Response> {
         if !self.hosts.permit(&request.url) {
             return Err(Error::new(
-                ErrorKind::Upstream,
+                Code::WhatsappRefused,
                 "the file is not at a host that WhatsApp named",
             ));
         }

@@ -30,7 +30,7 @@ use super::media::Places;
 use super::media_hosts::MediaHosts;
 use super::message::{Attachment, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread};
 use super::transport::{Endpoint, Transports};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
 use crate::net::client::{Client, Dialer};
@@ -248,7 +248,7 @@ impl Link {
     ) -> Result<Written> {
         let wire_to = convert::to_wire(to)?;
         if to.is_person() && !self.is_there(&wire_to).await {
-            return Err(Error::not_found("the number is not on WhatsApp"));
+            return Err(Code::NumberNotOnWhatsapp.into());
         }
         let own = self.own_jid();
         let mut message = convert::message(to, what, file, own.as_ref(), self.clock.now())?;
@@ -292,34 +292,26 @@ impl Link {
     pub async fn group_timer(&self, group: &Jid) -> Result<Option<u32>> {
         let wire_group = convert::to_wire(group)?;
         let meta = self.client.groups().get_metadata(&wire_group).await;
-        let meta = meta.map_err(|e| {
-            Error::new(ErrorKind::Upstream, "WhatsApp does not show this group")
-                .because(format!("{e:?}"))
-        })?;
+        let meta =
+            meta.map_err(|e| Error::from(Code::GroupUnavailable).because(format!("{e:?}")))?;
         Ok(meta.ephemeral.and_then(|chosen| chosen.expiration))
     }
 
     /// Asks WhatsApp for the eight characters that the phone's owner types to pair.
     pub async fn pair_code(&self, phone: &PhoneNumber) -> Result<String> {
         let wait = std::time::Duration::from_secs(20);
-        self.client.wait_for_socket(wait).await.map_err(|e| {
-            Error::new(
-                ErrorKind::UpstreamTimeout,
-                "WhatsApp's server could not be reached",
-            )
-            .because(format!("{e:?}"))
-        })?;
+        self.client
+            .wait_for_socket(wait)
+            .await
+            .map_err(|e| Error::from(Code::WhatsappUnreachable).because(format!("{e:?}")))?;
         let options = whatsapp_rust::pair_code::PairCodeOptions {
             phone_number: phone.to_string(),
             ..Default::default()
         };
-        self.client.pair_with_code(options).await.map_err(|e| {
-            Error::new(
-                ErrorKind::Upstream,
-                "WhatsApp refused to give a pairing code for this number",
-            )
-            .because(format!("{e:?}"))
-        })
+        self.client
+            .pair_with_code(options)
+            .await
+            .map_err(|e| Error::from(Code::PairingCodeRefused).because(format!("{e:?}")))
     }
 
     /// Which of these people WhatsApp knows; one it does not answer for is left out.
@@ -328,7 +320,7 @@ impl Link {
         let answer = self.client.contacts().is_on_whatsapp(&asked).await;
         let answer = answer.map_err(|e| {
             Error::new(
-                ErrorKind::Upstream,
+                Code::WhatsappRefused,
                 "WhatsApp did not say which numbers it knows",
             )
             .because(format!("{e:?}"))
@@ -344,8 +336,11 @@ impl Link {
         let to = convert::to_wire(to)?;
         let shown = self.client.chatstate().send_composing(&to).await;
         shown.map_err(|e| {
-            Error::new(ErrorKind::Upstream, "WhatsApp did not take the typing sign")
-                .because(format!("{e:?}"))
+            Error::new(
+                Code::WhatsappRefused,
+                "WhatsApp did not take the typing sign",
+            )
+            .because(format!("{e:?}"))
         })
     }
 
@@ -359,7 +354,7 @@ impl Link {
             .await
             .map_err(|e| {
                 Error::new(
-                    ErrorKind::Upstream,
+                    Code::GroupUnavailable,
                     "WhatsApp does not show the members of this group",
                 )
                 .because(format!("{e:?}"))
@@ -426,8 +421,11 @@ impl Link {
     /// Asks WhatsApp's server, unless it said so lately, where files are left and fetched.
     pub(super) async fn learn_media_hosts(&self) -> Result<()> {
         let told = self.client.refresh_media_conn(false).await.map_err(|e| {
-            Error::new(ErrorKind::Upstream, "WhatsApp did not say where files are")
-                .because(format!("{e:?}"))
+            Error::new(
+                Code::WhatsappRefused,
+                "WhatsApp did not say where files are",
+            )
+            .because(format!("{e:?}"))
         })?;
         told.hosts
             .iter()
@@ -450,38 +448,32 @@ async fn lacks_name(backend: &Backend) -> whatsapp_rust::store::error::Result<bo
 
 fn state_unreadable(error: impl std::fmt::Debug) -> Error {
     let detail = "the session's stored state cannot be read";
-    Error::new(ErrorKind::Unavailable, detail).because(format!("{error:?}"))
+    Error::new(Code::StoreUnavailable, detail).because(format!("{error:?}"))
 }
 
 /// The error that the sender of a message sees when it could not even be written.
 fn send_failure(error: &whatsapp_rust::send::SendError) -> Error {
     use whatsapp_rust::ClientError;
     use whatsapp_rust::send::SendError;
-    let (kind, detail) = match error {
+    let failure = match error {
         SendError::NotLoggedIn
         | SendError::Client(
             ClientError::NotConnected
             | ClientError::NotLoggedIn
             | ClientError::Socket(_)
             | ClientError::EncryptSend(_),
-        ) => (
-            ErrorKind::NotConnected,
-            "the session is not connected to WhatsApp",
-        ),
-        SendError::InvalidRequest(_) => (
-            ErrorKind::Invalid,
-            "WhatsApp does not take such a message for this recipient",
-        ),
-        SendError::Iq(_) | SendError::Client(ClientError::Iq(_)) => (
-            ErrorKind::Upstream,
+        ) => Error::from(Code::SessionNotConnected),
+        SendError::InvalidRequest(_) => Error::from(Code::MessageUnsendable),
+        SendError::Iq(_) | SendError::Client(ClientError::Iq(_)) => Error::new(
+            Code::WhatsappRefused,
             "WhatsApp did not give what is needed to write to this recipient",
         ),
-        _ => (
-            ErrorKind::Upstream,
+        _ => Error::new(
+            Code::WhatsappRefused,
             "the message could not be encrypted for this recipient",
         ),
     };
-    Error::new(kind, detail).because(format!("{error:?}"))
+    failure.because(format!("{error:?}"))
 }
 
 /// Asks for the messages that came twice and have no row: their writers' devices, and our phone.

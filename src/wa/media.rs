@@ -18,7 +18,7 @@ use super::direct_path::DirectPath;
 use super::link::Link;
 use super::message::{MediaKind, Pointer};
 use crate::bytes64::Bytes64;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
 
@@ -190,7 +190,7 @@ impl Link {
         .await
         .map_err(Error::internal)?
         .map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "the file could not be sealed")
+            Error::new(Code::StoreUnavailable, "the file could not be sealed")
                 .because(e.to_string())
         })?;
         let source = Sealed {
@@ -205,7 +205,7 @@ impl Link {
             .await
             .map_err(|e| {
                 Error::new(
-                    ErrorKind::Upstream,
+                    Code::WhatsappRefused,
                     "WhatsApp's media server did not take the file",
                 )
                 .because(format!("{e:?}"))
@@ -223,7 +223,7 @@ impl Link {
     }
 
     /// Fetches and opens a file of at most `most` bytes into `into`, and tells what it is: that may be
-    /// something else than the pointer says. [`ErrorKind::NotFound`] when WhatsApp has it no more.
+    /// something else than the pointer says. [`Code::FileGone`] when WhatsApp has it no more.
     pub async fn download(
         &self,
         pointer: &Pointer,
@@ -250,24 +250,18 @@ impl Link {
             .await;
         let taken = fetched.map_err(|e| {
             if is_too_large(&e) {
-                return Error::new(
-                    ErrorKind::Unprocessable,
-                    "The file is not what its message says, and was not kept",
-                );
+                return Error::from(Code::FileNotAsDescribed);
             }
             let gone = matches!(e.http_status(), Some(403 | 404 | 410));
-            let (kind, detail) = if gone {
-                (
-                    ErrorKind::NotFound,
-                    "WhatsApp does not have the file any more",
-                )
+            let failed = if gone {
+                Error::new(Code::FileGone, "WhatsApp does not have the file any more")
             } else {
-                (
-                    ErrorKind::Upstream,
+                Error::new(
+                    Code::WhatsappRefused,
                     "WhatsApp's media server did not give the file",
                 )
             };
-            Error::new(kind, detail).because(format!("{e:?}"))
+            failed.because(format!("{e:?}"))
         })?;
         Ok(Fetched {
             hash: Hash(taken.hash.finalize().into()),
@@ -296,14 +290,10 @@ impl Link {
                 DirectPath::parse(&direct_path).ok_or_else(odd_path)
             }
             Ok(_) => Err(Error::new(
-                ErrorKind::NotFound,
+                Code::FileGone,
                 "The file is gone: WhatsApp does not keep it, and the account's phone does not have it any more",
             )),
-            Err(e) => Err(Error::new(
-                ErrorKind::UpstreamTimeout,
-                "The file has expired at WhatsApp, and the account's phone did not upload it again; open WhatsApp there and try later",
-            )
-            .because(format!("{e:?}"))),
+            Err(e) => Err(Error::from(Code::FileExpired).because(format!("{e:?}"))),
         }
     }
 }
@@ -320,7 +310,7 @@ fn is_too_large(error: &whatsapp_rust::anyhow::Error) -> bool {
 /// A file whose path is none of WhatsApp's cannot be asked for.
 fn odd_path() -> Error {
     Error::new(
-        ErrorKind::Unprocessable,
+        Code::FileNotAsDescribed,
         "The file has no path at WhatsApp's media server",
     )
 }

@@ -23,7 +23,7 @@ use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
 use crate::domain::spool::Spooled;
 use crate::domain::zone::Zone;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode, read_json};
 use crate::ids::{MessageId, RowId};
 use crate::json::{Allowance, Bounded, Member, Members, Object, Passed};
@@ -210,7 +210,7 @@ async fn look(
     let read = move || read_json(spooled.read()?, Members(document));
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.map_err(Error::internal)??;
-    read.ok_or_else(|| Error::invalid("The request body must be a JSON object"))
+    read.ok_or_else(|| Error::from(Code::MalformedBody))
 }
 
 /// How many values a document, a list and a campaign may hold beside their recipients.
@@ -245,10 +245,11 @@ impl Document {
     fn finish(self) -> Result<Parsed> {
         if self.allowance.is_exceeded() {
             let text = format!("a backup holds more than {MAX_VALUES} other values");
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(Error::new(Code::BodyTooLarge, text));
         }
         if self.fields.get("version").and_then(Value::as_u64) != Some(VERSION) {
-            return Err(Error::invalid(
+            return Err(Error::new(
+                Code::BackupInvalid,
                 "version must be 1: this is not a backup of lists and campaigns",
             ));
         }
@@ -275,7 +276,10 @@ impl<'de> Member<'de> for Document {
                 };
                 if part.is_some() {
                     map.next_value_seed(Passed)?;
-                    *part = Some(Err(Error::invalid(format!("{name} is there twice"))));
+                    *part = Some(Err(Error::new(
+                        Code::BackupInvalid,
+                        format!("{name} is there twice"),
+                    )));
                 } else {
                     *part = Some(map.next_value_seed(each)?);
                 }
@@ -305,9 +309,10 @@ struct Each<'a> {
 impl Each<'_> {
     fn wrong(&self) -> Result<()> {
         let name = if self.of_lists { "lists" } else { "campaigns" };
-        Err(Error::invalid(format!(
-            "{name} must be an array of objects"
-        )))
+        Err(Error::new(
+            Code::BackupInvalid,
+            format!("{name} must be an array of objects"),
+        ))
     }
 
     fn take(&self, fields: Option<Fields>) -> Result<()> {
@@ -419,7 +424,7 @@ impl Fields {
     fn finish(self) -> Result<Told> {
         if self.allowance.is_exceeded() {
             let text = format!("a list or campaign holds more than {MAX_VALUES} other values");
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(Error::new(Code::BodyTooLarge, text));
         }
         let people = self.people.unwrap_or_else(|| Ok(Parsed::default()))?;
         Ok((self.fields, people, self.states?))
@@ -468,7 +473,8 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> 
         .and_then(|said| said.get("content"))
         .and_then(Value::as_str);
     let status = text(fields, "status")?.and_then(Status::of);
-    let status = status.ok_or_else(|| Error::invalid("campaigns: an unknown status"))?;
+    let status =
+        status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
     let name = short_text(fields, "name", 200)?.unwrap_or_default();
     Ok(NewCampaign {
         name,
@@ -519,7 +525,8 @@ fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
 /// What became of a recipient. One that was on its way is tried again, with the id that it had.
 fn state(row: &Object) -> Result<State> {
     let stage = text(row, "status")?.and_then(Stage::of);
-    let stage = stage.ok_or_else(|| Error::invalid("recipients: an unknown status"))?;
+    let stage =
+        stage.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
     Ok(State {
         stage: if stage == Stage::Sending {
             Stage::Pending

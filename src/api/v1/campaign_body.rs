@@ -19,7 +19,7 @@ use crate::domain::recipient::{Merged, Parsed, People, Rejected, Rows};
 use crate::domain::schedule::parse_when;
 use crate::domain::sheet::Sheet;
 use crate::domain::zone::Zone;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Held, Request};
 use crate::ids::{MediaId, RowId};
 pub(super) use crate::json::Object;
@@ -38,7 +38,10 @@ const MAX_RETRIES: u64 = 20;
 
 /// Puts the field's name before what is wrong with it.
 fn about(field: &str) -> impl Fn(Error) -> Error + '_ {
-    move |error| Error::new(error.kind(), format!("{field}: {}", error.detail()))
+    move |error| {
+        let detail = format!("{field}: {}", error.detail());
+        error.worded(detail)
+    }
 }
 
 /// What a client sent: small fields, and recipients that were read while they came.
@@ -84,7 +87,7 @@ impl Fields {
     fn finish(self) -> Result<(Object, Option<Result<Parsed>>)> {
         if self.allowance.is_exceeded() {
             let text = format!("The request body holds more than {MAX_VALUES} other values");
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(Error::new(Code::BodyTooLarge, text));
         }
         Ok((self.fields, self.people))
     }
@@ -155,7 +158,7 @@ pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result
     }
     let fields = Fields::new(gateway, RECIPIENTS);
     let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::invalid("The request body must be a JSON object");
+    let wrong = || Error::from(Code::MalformedBody);
     let (fields, people) = read.ok_or_else(wrong)?.finish()?;
     Ok(Sent {
         fields,
@@ -169,7 +172,7 @@ pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result
 pub(super) async fn read_numbers(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Sent> {
     let fields = Fields::new(gateway, ["numbers", "number"]);
     let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::invalid("The request body must be a JSON object");
+    let wrong = || Error::from(Code::MalformedBody);
     let (fields, people) = read.ok_or_else(wrong)?.finish()?;
     Ok(Sent {
         fields,
@@ -188,7 +191,7 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
         let name = part.name().unwrap_or_default().to_owned();
         if part.filename().is_some() {
             if sheet.is_some() {
-                return Err(Error::invalid("Only one file may be uploaded at a time"));
+                return Err(Code::TooManyFiles.into());
             }
             let mut bytes = Vec::new();
             while let Some(chunk) = part.chunk().await? {
@@ -204,7 +207,8 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
             let mut text = serde_json::Deserializer::from_str(&value);
             let read = Members(sent).deserialize(&mut text);
             let whole = read.ok().flatten().filter(|_| text.end().is_ok());
-            sent = whole.ok_or_else(|| Error::invalid("campaign must be a JSON object"))?;
+            sent = whole
+                .ok_or_else(|| Error::new(Code::MalformedBody, "campaign must be a JSON object"))?;
         } else if name == "recipients" {
             let rows = Parsed::from_text(&value, sent.country.as_deref());
             sent.people = Some(rows);
@@ -244,7 +248,7 @@ pub(super) async fn only_sheet(
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
     if is_form {
         let sent = read_form(gateway, request).await?;
-        let none = || Error::invalid("No file uploaded");
+        let none = || Error::from(Code::FileMissing);
         return Ok((sent.sheet.ok_or_else(none)??, sent.held));
     }
     let (bytes, held) = request.whole().await?.into_bytes();
@@ -302,7 +306,7 @@ pub(super) fn audience(sent: &mut Sent) -> Result<Option<Named>> {
         if sent.people.is_some() || sent.sheet.is_some() {
             return Err(Error::invalid(ONE));
         }
-        let id = RowId::parse(id).ok_or_else(|| Error::invalid("Invalid list ID format"))?;
+        let id = RowId::parse(id).ok_or(Code::ListIdInvalid)?;
         return Ok(Some(Named {
             audience: Audience::List(id),
             told: parted(Parsed::default()).1,
@@ -313,7 +317,10 @@ pub(super) fn audience(sent: &mut Sent) -> Result<Option<Named>> {
     };
     let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
     if parsed.recipients.is_empty() {
-        return Err(Error::invalid("recipients: at least one is needed"));
+        return Err(Error::new(
+            Code::RecipientsMissing,
+            "recipients: at least one is needed",
+        ));
     }
     let rejected = parsed.rejected.clone();
     let (people, told) = parted(parsed);
@@ -349,13 +356,15 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
         None => field("mediaCaption")?,
     };
     if content.is_some_and(|content| content.encode_utf16().count() > MAX_TEXT) {
-        return Err(Error::invalid(format!(
-            "message.content: at most {MAX_TEXT} characters"
-        )));
+        return Err(Error::new(
+            Code::MessageTooLong,
+            format!("message.content: at most {MAX_TEXT} characters"),
+        ));
     }
     let kind = match field("type")?.unwrap_or("text") {
         "text" => {
-            let content = content.ok_or_else(|| Error::invalid("message.content is required"))?;
+            let content = content
+                .ok_or_else(|| Error::new(Code::MessageEmpty, "message.content is required"))?;
             return Ok(Some(Said {
                 content: content.to_owned(),
                 media: None,
@@ -377,7 +386,8 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
     };
     let source = match (id, link) {
         (Some(id), None) => Source::Stored(
-            MediaId::parse(id).map_err(|_| Error::invalid("message.mediaId is not valid"))?,
+            MediaId::parse(id)
+                .map_err(|_| Error::new(Code::MediaIdInvalid, "message.mediaId is not valid"))?,
         ),
         (None, Some(link)) => {
             gateway
@@ -386,7 +396,8 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
             Source::Link(link.to_owned())
         }
         _ => {
-            return Err(Error::invalid(
+            return Err(Error::new(
+                Code::MessageInvalid,
                 "message.mediaId or message.mediaUrl is required, one of them",
             ));
         }
@@ -467,7 +478,10 @@ pub(super) fn pace(given: &Object, part: &str, pacing: &mut Pacing) -> Result<()
             let cap = whole_number(given, part, "dailyCap", 1_000_000)?;
             let cap = cap.and_then(|cap| u32::try_from(cap).ok());
             let cap = cap.and_then(std::num::NonZeroU32::new).ok_or_else(|| {
-                Error::invalid(format!("{} must be at least 1, or null", name("dailyCap")))
+                Error::new(
+                    Code::SettingInvalid,
+                    format!("{} must be at least 1, or null", name("dailyCap")),
+                )
             })?;
             pacing.daily_cap = Some(cap);
         }
@@ -477,10 +491,13 @@ pub(super) fn pace(given: &Object, part: &str, pacing: &mut Pacing) -> Result<()
         Some(Value::Null) => pacing.quiet = None,
         Some(hours) => {
             let wrong = || {
-                Error::invalid(format!(
-                    "{} must be {{\"from\":\"21:00\",\"to\":\"08:00\"}}, or null",
-                    name("quietHours")
-                ))
+                Error::new(
+                    Code::QuietHoursInvalid,
+                    format!(
+                        "{} must be {{\"from\":\"21:00\",\"to\":\"08:00\"}}, or null",
+                        name("quietHours")
+                    ),
+                )
             };
             let time = |field| hours.get(field).and_then(Value::as_str).ok_or_else(wrong);
             pacing.quiet =
@@ -505,7 +522,8 @@ pub(super) fn scheduled_at(body: &Object, zone: &Zone) -> Result<Option<Option<T
         Some(Value::String(text)) => parse_when(text, zone)
             .map(|at| Some(Some(at)))
             .map_err(about("scheduledAt")),
-        Some(_) => Err(Error::invalid(
+        Some(_) => Err(Error::new(
+            Code::TimeInvalid,
             "scheduledAt: not a date and time such as 2026-12-31T09:00:00+07:00",
         )),
     }

@@ -23,7 +23,7 @@ use crate::domain::key::Principal;
 use crate::domain::recipient::{Merged, Recipient, Rejected};
 use crate::domain::session::Session;
 use crate::domain::sheet;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::{MessageId, RowId};
 use crate::time::Timestamp;
@@ -108,7 +108,7 @@ pub(super) fn one_session(
     match (who, named(names)?) {
         (_, Some(id)) => gateway.authorise(who, &id),
         (Principal::Session(own), None) => Ok(own.clone()),
-        (Principal::Master, None) => Err(Error::invalid("sessionId is required")),
+        (Principal::Master, None) => Err(Error::from(Code::SessionIdMissing)),
     }
 }
 
@@ -128,8 +128,7 @@ fn found(
     request: &Request,
 ) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
     let sessions = sessions_of(gateway, request)?;
-    let id = RowId::parse(request.param("campaignId"))
-        .ok_or_else(|| Error::invalid("Invalid campaign ID format"))?;
+    let id = RowId::parse(request.param("campaignId")).ok_or(Code::CampaignIdInvalid)?;
     for session in sessions {
         match gateway.campaign(&session, &id) {
             Ok((campaign, progress)) => return Ok((session, id, campaign, progress)),
@@ -137,7 +136,7 @@ fn found(
             Err(error) => return Err(error),
         }
     }
-    Err(Error::not_found("Campaign not found"))
+    Err(Error::from(Code::CampaignNotFound))
 }
 
 async fn create(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
@@ -161,8 +160,7 @@ fn new_campaign(gateway: &Arc<Gateway>, sent: &mut Sent) -> Result<(NewCampaign,
         message(gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
     let settings = settings(body, usual())?;
     let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
-    let named = audience(sent)?
-        .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
+    let named = audience(sent)?.ok_or(Code::RecipientsMissing)?;
     let new = NewCampaign {
         name,
         content,
@@ -559,8 +557,7 @@ async fn preview(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         .and_then(Value::as_u64)
         .unwrap_or(5)
         .min(50) as usize;
-    let named = audience(&mut sent)?
-        .ok_or_else(|| Error::invalid("recipients or recipientListId is required"))?;
+    let named = audience(&mut sent)?.ok_or(Code::RecipientsMissing)?;
     let samples = gateway.preview(&session, &content, named.audience, limit)?;
     let missing: BTreeSet<&String> = samples.iter().flat_map(|sample| &sample.missing).collect();
     let shown: Vec<Value> = samples

@@ -10,7 +10,7 @@ use crate::domain::media::{Keep, Source};
 use crate::domain::message::draft::{
     Card, Content, Degrees, Draft, Media, MediaKind, Mentions, Place, checked_text,
 };
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::{Jid, PhoneNumber, recipient};
 use crate::json::{Allowance, Bounded, Member, Object, Passed};
@@ -102,12 +102,17 @@ pub(super) fn drafts(
     element: Element,
     number: usize,
 ) -> Result<Vec<Draft>> {
-    let shape = || Error::invalid("Invalid message format. \"to\" and \"type\" are required.");
+    let shape = || {
+        Error::new(
+            Code::MessageInvalid,
+            "Invalid message format. \"to\" and \"type\" are required.",
+        )
+    };
     let exceeded = element.allowance.is_exceeded();
     let mut element = element.members.ok_or_else(shape)?;
     if exceeded {
         let text = format!("Invalid message format. A message holds at most {MAX_VALUES} values.");
-        return Err(Error::invalid(text));
+        return Err(Error::new(Code::MessageInvalid, text));
     }
     let present = |name: &str| element.get(name).is_some_and(|v| !v.is_null() && v != "");
     if !present("to") || !present("type") {
@@ -144,9 +149,7 @@ fn address(element: &Object, country: Option<&str>) -> Result<Jid> {
     let group = element.get("recipient_type").and_then(Value::as_str) == Some("group");
     element.get("to").and_then(Value::as_str).and_then(|to| recipient(to, group, country)).ok_or_else(
         || {
-            Error::invalid(
-                "Invalid recipient format. Use E.164 format (e.g., 6281234567890) or JID format (e.g., 6281234567890@s.whatsapp.net).",
-            )
+            Error::new(Code::RecipientInvalid, "Invalid recipient format. Use E.164 format (e.g., 6281234567890) or JID format (e.g., 6281234567890@s.whatsapp.net).",)
         },
     )
 }
@@ -183,7 +186,10 @@ impl Reader<'_> {
     }
 
     fn cannot(&self, why: &str) -> Error {
-        Error::invalid(format!("Failed to process message for {}: {why}", self.to))
+        Error::new(
+            Code::MessageInvalid,
+            format!("Failed to process message for {}: {why}", self.to),
+        )
     }
 
     /// The object that is named like the type.
@@ -196,7 +202,7 @@ impl Reader<'_> {
             .part(part)
             .and_then(|p| p.get("body"))
             .and_then(Value::as_str);
-        checked_text(body.ok_or_else(|| Error::invalid("Invalid text message content."))?)
+        checked_text(body.ok_or(Code::MessageEmpty)?)
     }
 
     fn media(&self, kind: MediaKind, part: &str, file: Option<Value>) -> Result<Content> {

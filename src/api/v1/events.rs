@@ -10,7 +10,7 @@ use super::rules::{caller, named};
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Places, Reply, Request, Route, sse};
 use crate::ids::SessionNumber;
 
@@ -51,7 +51,7 @@ async fn stream(gateway: Arc<Gateway>, request: Request, open: Arc<Open>) -> Res
     };
     let place = open.take(holder).ok_or_else(|| {
         let text = "Too many event streams are open; one can carry all events of a session";
-        Error::new(ErrorKind::RateLimited, text)
+        Error::new(Code::TooManyStreams, text)
     })?;
     let (sender, receiver) = mpsc::channel(PAGE);
     let token = match who {

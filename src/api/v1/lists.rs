@@ -18,7 +18,7 @@ use crate::domain::list::{List, ListChange, usable};
 use crate::domain::recipient::{Parsed, People, Recipient, Rejected};
 use crate::domain::session::Session;
 use crate::domain::sheet;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::RowId;
 use crate::jid::PhoneNumber;
@@ -87,8 +87,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
 /// The list in the path. Another session's is as unknown as none.
 fn found(gateway: &Arc<Gateway>, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
     let sessions = sessions_of(gateway, request)?;
-    let id = RowId::parse(request.param("listId"))
-        .ok_or_else(|| Error::invalid("Invalid list ID format"))?;
+    let id = RowId::parse(request.param("listId")).ok_or(Code::ListIdInvalid)?;
     for session in sessions {
         match gateway.list(&session, &id) {
             Ok(list) => return Ok((session, id, list)),
@@ -96,7 +95,7 @@ fn found(gateway: &Arc<Gateway>, request: &Request) -> Result<(Arc<Session>, Row
             Err(error) => return Err(error),
         }
     }
-    Err(Error::not_found("Recipient list not found"))
+    Err(Error::from(Code::ListNotFound))
 }
 
 /// Recipients of a request, and what is told of the rows that were refused or merged.
@@ -291,7 +290,7 @@ async fn mark_used(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 async fn import(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&gateway, &request)?;
     let mut sent = read(&gateway, request).await?;
-    let none = || Error::invalid("No file uploaded");
+    let none = || Error::from(Code::FileMissing);
     let (people, told) = people(&mut sent)?.ok_or_else(none)?;
     let count = people.len();
     let (list, known) = gateway.import_recipients(&session, &id, people).await?;
@@ -354,10 +353,13 @@ fn one(gateway: &Arc<Gateway>, body: Object) -> Result<Recipient> {
     let recipient = parsed.recipients.iter().next().transpose()?;
     match (recipient, parsed.rejected.pop()) {
         (Some(recipient), _) => Ok(recipient),
-        (None, rejected) => Err(Error::invalid(match rejected {
-            Some(rejected) => format!("Invalid recipient data: {}", rejected.reason),
-            None => "Invalid recipient data".to_owned(),
-        })),
+        (None, rejected) => Err(Error::new(
+            Code::RecipientsInvalid,
+            match rejected {
+                Some(rejected) => format!("Invalid recipient data: {}", rejected.reason),
+                None => "Invalid recipient data".to_owned(),
+            },
+        )),
     }
 }
 
@@ -371,7 +373,7 @@ async fn add(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
 fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
     let country = gateway.country();
     PhoneNumber::parse(request.param("number"), country)
-        .ok_or_else(|| Error::invalid("Invalid recipient number format"))
+        .ok_or_else(|| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
 }
 
 async fn change_one(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {

@@ -12,7 +12,7 @@ use crate::domain::key::Principal;
 use crate::domain::media::files::{MediaFile, OpenFile};
 use crate::domain::media::upload::{MAX_UPLOAD, Upload};
 use crate::domain::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{FileReply, Method, Mount, Part, Reply, Request, Route, StatusCode};
 use crate::ids::MediaId;
 
@@ -46,14 +46,18 @@ fn session_of(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>>
     match (&who, named(&[request.query("sessionId")])?) {
         (_, Some(id)) => gateway.authorise(&who, &id),
         (Principal::Session(own), None) => Ok(own.clone()),
-        (Principal::Master, None) => Err(Error::invalid("sessionId query parameter is required")),
+        (Principal::Master, None) => Err(Error::new(
+            Code::SessionIdMissing,
+            "sessionId query parameter is required",
+        )),
     }
 }
 
 async fn upload(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
     let none = || {
-        Error::invalid(
+        Error::new(
+            Code::FileMissing,
             "No file uploaded or invalid file type. Allowed: JPEG, PNG, GIF, WebP, PDF, DOC, DOCX, XLS, XLSX. Max size: 25MB.",
         )
     };
@@ -68,7 +72,7 @@ async fn upload(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     while let Some(mut part) = form.next().await? {
         match (part.name(), part.filename()) {
             (Some("file"), _) if uploaded.is_some() => {
-                return Err(Error::invalid("Only one file may be uploaded at a time"));
+                return Err(Code::TooManyFiles.into());
             }
             (Some("file"), _) => uploaded = Some(receive(&gateway, &session, part).await?),
             (_, Some(_)) => return Err(Error::invalid("Unexpected file field")),
@@ -125,8 +129,7 @@ async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 
 async fn fetch(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
-    let id = MediaId::parse(request.param("mediaId"))
-        .map_err(|_| Error::not_found("Media not found"))?;
+    let id = MediaId::parse(request.param("mediaId")).map_err(|_| Code::MediaNotFound)?;
     served(&request, gateway.open_media(&session, &id)?)
 }
 
@@ -146,8 +149,7 @@ pub(super) fn served(request: &Request, file: OpenFile) -> Result<Reply> {
 
 async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     let session = session_of(&gateway, &request)?;
-    let id = MediaId::parse(request.param("mediaId"))
-        .map_err(|_| Error::not_found("Media not found"))?;
+    let id = MediaId::parse(request.param("mediaId")).map_err(|_| Code::MediaNotFound)?;
     gateway.delete_media(&session, &id).await?;
     Ok(success(&format!("Media {id} deleted.")))
 }

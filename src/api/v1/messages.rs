@@ -16,7 +16,7 @@ use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::send::MAX_BATCH;
 use crate::domain::message::settlement::Outcome;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
 use crate::jid::recipient;
@@ -38,8 +38,12 @@ const MAX_BODY: u64 = 16 << 20;
 /// The session that the query names; the body does not count here, but may not name another.
 pub(super) fn session_in_query(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
     let who = caller(gateway, request)?;
-    let id = named(&[request.query("sessionId")])?
-        .ok_or_else(|| Error::invalid("sessionId query parameter is required"))?;
+    let id = named(&[request.query("sessionId")])?.ok_or_else(|| {
+        Error::new(
+            Code::SessionIdMissing,
+            "sessionId query parameter is required",
+        )
+    })?;
     gateway.authorise(&who, &id)
 }
 
@@ -131,7 +135,7 @@ impl Batch {
     fn finish(self) -> Result<(Vec<Draft>, Vec<Place>)> {
         if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
             let text = format!("Maximum {MAX_BATCH} messages per request");
-            return Err(Error::invalid(text));
+            return Err(Error::new(Code::TooManyMessages, text));
         }
         match self.wrong {
             Some(error) => Err(error),
@@ -143,7 +147,8 @@ impl Batch {
 type Read = Result<(Vec<Draft>, Vec<Place>)>;
 
 fn neither() -> Read {
-    Err(Error::invalid(
+    Err(Error::new(
+        Code::MalformedBody,
         "The request body must be a message or an array of messages",
     ))
 }
@@ -298,8 +303,7 @@ async fn revoke(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let target = MessageId::parse(field("messageId")?.ok_or_else(needed)?)?;
     let jid = field("remoteJid")?.ok_or_else(needed)?;
     let session = gateway.authorise(&who, &id)?;
-    let to = recipient(jid, false, gateway.country())
-        .ok_or_else(|| Error::invalid("Invalid JID format"))?;
+    let to = recipient(jid, false, gateway.country()).ok_or(Code::RecipientInvalid)?;
     let outcomes = gateway
         .send(
             &session,

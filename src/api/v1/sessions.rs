@@ -15,7 +15,7 @@ use crate::domain::Gateway;
 use crate::domain::key::Principal;
 use crate::domain::pacing::Pacing;
 use crate::domain::session::{Limits, Session, Settings, State};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
 use crate::jid::PhoneNumber;
@@ -73,18 +73,18 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         .is_some_and(|key| gateway.is_master_key(key))
     {
         return Err(Error::new(
-            ErrorKind::Unauthorized,
+            Code::MasterKeyMissing,
             "Master API key required for session creation",
         ));
     }
     let body = object(&mut request).await?;
     let id = match body.get("sessionId") {
-        None | Some(Value::Null) => return Err(Error::invalid("sessionId is required")),
+        None | Some(Value::Null) => return Err(Error::from(Code::SessionIdMissing)),
         Some(Value::String(id)) if id.is_empty() => {
-            return Err(Error::invalid("sessionId is required"));
+            return Err(Code::SessionIdMissing.into());
         }
         Some(Value::String(id)) => SessionId::parse(id)?,
-        Some(_) => return Err(Error::invalid("Invalid session ID format")),
+        Some(_) => return Err(Error::from(Code::SessionIdInvalid)),
     };
     let (session, _) = gateway.create_session(id).await?;
     let answer = json!({
@@ -138,7 +138,7 @@ fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Resul
     let who = match (request.header("x-master-key"), request.bearer()) {
         (None, None) => {
             if !is_public(gateway, request) {
-                return Err(Error::new(ErrorKind::Unauthorized, "No token provided"));
+                return Err(Code::CredentialMissing.into());
             }
             return Ok(
                 Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store(),
@@ -236,7 +236,10 @@ async fn change_settings(gateway: Arc<Gateway>, mut request: Request) -> Result<
             .filter(|c| !c.is_control())
             .take(32)
             .collect();
-        return Err(Error::invalid(format!("There is no setting {shown}")));
+        return Err(Error::new(
+            Code::SettingInvalid,
+            format!("There is no setting {shown}"),
+        ));
     }
     let mut new = session.settings();
     new.auto_download = flag(&body, "autoDownload", new.auto_download)?;
@@ -323,8 +326,7 @@ async fn pairing_code(gateway: Arc<Gateway>, mut request: Request) -> Result<Rep
     let body = object(&mut request).await?;
     named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
-    let phone = PhoneNumber::parse(phone, gateway.country())
-        .ok_or_else(|| Error::invalid("Invalid phone number format. Use 8-15 digits."))?;
+    let phone = PhoneNumber::parse(phone, gateway.country()).ok_or(Code::NumberInvalid)?;
     let code = gateway.pairing_code(&session, &phone).await?;
     let answer = json!({ "status": "success", "code": code });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())

@@ -12,7 +12,7 @@ use crate::domain::event::EventKind;
 use crate::domain::event::delivery::DeliveryState;
 use crate::domain::event::webhook::{Registration, V1};
 use crate::domain::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
@@ -90,7 +90,10 @@ fn event(name: &str) -> Result<EventKind> {
     EventKind::parse(name).ok_or_else(|| {
         let known = EventKind::ALL.map(EventKind::as_str).join(", ");
         let shown: String = name.chars().take(64).collect();
-        Error::invalid(format!("Unknown event: {shown}. Known events: {known}"))
+        Error::new(
+            Code::EventUnknown,
+            format!("Unknown event: {shown}. Known events: {known}"),
+        )
     })
 }
 
@@ -108,7 +111,7 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 
 async fn remove(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     caller(&gateway, &request)?;
-    let wrong = |_| Error::invalid("The request body must be a JSON object");
+    let wrong = |_| Error::from(Code::MalformedBody);
     let body = object_or_nothing(&mut request).await.map_err(wrong)?;
     let session = session(&gateway, &request, &body, "sessionId is required.")?;
     gateway.delete_webhook(&session, V1).await?;

@@ -9,7 +9,7 @@ use super::{Event, EventKind, log};
 use crate::domain::Gateway;
 use crate::domain::queues::{DELIVERIES as QUEUE, DELIVERY_WAIT};
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, Order};
 use crate::store::record::Record;
@@ -337,7 +337,7 @@ impl Gateway {
 
     /// Puts a dead letter back into the queue, at the end of its lane.
     pub async fn replay_delivery(&self, session: &Session, delivery: &str) -> Result<()> {
-        let missing = || Error::not_found("Delivery not found");
+        let missing = || Error::from(Code::DeliveryNotFound);
         let (seq, webhook) = delivery.split_once('-').ok_or_else(missing)?;
         let seq: u64 = seq.parse().map_err(|_| missing())?;
         let number = session.number;
@@ -349,18 +349,13 @@ impl Gateway {
                 let key = (number, seq, webhook.as_str());
                 let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
                 if entry.state != DeliveryState::Dead {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        "Only dead deliveries can be replayed",
-                    ));
+                    return Err(Code::DeliveryNotDead.into());
                 }
                 if missing_hook {
-                    return Err(Error::not_found("The webhook of this delivery was removed"));
+                    return Err(Code::WebhookNotFound.into());
                 }
                 if log::find(tx, number, seq)?.is_none() {
-                    return Err(Error::not_found(
-                        "The event of this delivery is no longer kept",
-                    ));
+                    return Err(Code::EventForgotten.into());
                 }
                 let lane = lane(number, &webhook);
                 queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;

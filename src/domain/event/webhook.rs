@@ -10,7 +10,7 @@ use super::{Event, EventKind};
 use crate::domain::Gateway;
 use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, must_be_kept};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Order};
 use crate::store::record::Record;
@@ -22,6 +22,9 @@ pub const V1: &str = "v1";
 
 /// The id of the webhook from the configuration, for sessions without one of their own.
 const DEFAULT: &str = "default";
+
+/// What is said of an address that is none of https.
+const NOT_HTTPS: &str = "Webhook URL must be a valid HTTPS URL";
 
 /// How many webhooks of a session count.
 pub(super) const MOST: usize = 100;
@@ -158,7 +161,7 @@ impl Gateway {
             .as_ref()
             .is_some_and(|s| s.len() < 8 || s.len() > 256)
         {
-            return Err(Error::invalid("Webhook secret must be 8 to 256 characters"));
+            return Err(Code::WebhookSecretInvalid.into());
         }
         self.check_webhook_url(&new.url).await?;
         let (number, id_of_session) = (session.number, session.id.clone());
@@ -260,24 +263,23 @@ impl Gateway {
     /// Webhooks go to https, or to addresses that the configuration opens.
     async fn check_webhook_url(&self, url: &str) -> Result<()> {
         let said = |error: Error| {
-            let detail = match error.detail() {
-                "URL must be a valid http(s) URL" => "Webhook URL must be a valid HTTPS URL".into(),
-                "URL must be a credential-free http(s) URL" => {
-                    "Webhook URL must be a credential-free HTTPS URL".into()
-                }
-                other => format!("Webhook {other}"),
+            let detail = match error.code() {
+                Code::UrlInvalid => NOT_HTTPS.into(),
+                Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
+                _ => format!("Webhook {}", error.detail()),
             };
-            Error::new(error.kind(), detail)
+            error.worded(detail)
         };
         if url.len() > 2048 {
-            return Err(Error::invalid(
+            return Err(Error::new(
+                Code::UrlInvalid,
                 "Webhook URL must be at most 2048 characters",
             ));
         }
         let target = self.webhook_client.check_url(url).map_err(said)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
-            return Err(Error::invalid("Webhook URL must be a valid HTTPS URL"));
+            return Err(Error::new(Code::UrlInvalid, NOT_HTTPS));
         }
         self.webhook_client
             .check_resolved(&target)

@@ -91,10 +91,7 @@ impl Gateway {
         keep: Keep,
     ) -> Result<Uploaded> {
         if found.is_kept() && self.media.look(&found.hash).await?.0 != Stored::Right {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "The stored file is not whole any more; upload it again",
-            ));
+            return Err(Code::FileDamaged.into());
         }
         let made = {
             let turn = self.picture_turn(session, found, kind).await?;
@@ -153,7 +150,7 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
         }
         let (word, mime) = (kind.as_str(), found.mime());
         Err(Error::new(
-            ErrorKind::UnsupportedMedia,
+            Code::FileTypeUnsupported,
             format!("A message of type {word} needs {what}; this file is {mime}"),
         ))
     };
@@ -208,7 +205,7 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
             if !matches!(found, FileType::Mp4 | FileType::ThreeGp | FileType::Mov) {
                 let mime = found.mime();
                 return Err(Error::new(
-                    ErrorKind::UnsupportedMedia,
+                    Code::FileTypeUnsupported,
                     format!(
                         "WhatsApp plays MP4 and 3GP films; this file is {mime}: send it as a document"
                     ),

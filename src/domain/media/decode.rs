@@ -12,7 +12,7 @@ use jpeg_decoder::{CodingProcess, PixelFormat};
 use super::file_type::FileType;
 use super::reader::Reader;
 use super::webp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// More pixels than this are refused in every format.
 pub(super) const MAX_PIXELS: u64 = 50_000_000;
@@ -107,7 +107,7 @@ pub(super) enum Opened<R> {
 
 /// The sentence for everything that cannot be decoded.
 pub(super) fn unreadable() -> Error {
-    Error::new(ErrorKind::Unprocessable, "The picture cannot be read")
+    Error::from(Code::FileUnreadable)
 }
 
 /// Refuses pictures that are too large, given what each pixel takes while decoding.
@@ -119,7 +119,7 @@ pub(super) fn check_size(width: u32, height: u32, bytes_per_pixel: u64) -> Resul
     }
     if pixels > most {
         return Err(Error::new(
-            ErrorKind::TooLarge,
+            Code::PictureTooLarge,
             format!(
                 "The picture has {width} x {height} = {pixels} pixels; at most {most} are possible"
             ),
@@ -173,7 +173,7 @@ pub(super) fn open<R: Source + 'static>(mut source: R, kind: FileType) -> Result
             other(WebPDecoder::new(source).map_err(refused)?, 10)
         }
         _ => Err(Error::new(
-            ErrorKind::UnsupportedMedia,
+            Code::FileTypeUnsupported,
             "This is not a picture of the types JPEG, PNG, GIF or WebP",
         )),
     }
@@ -218,7 +218,7 @@ fn refuse_many_scans(scans: u64, (width, height): (u32, u32)) -> Result<()> {
     let scanned = scans * u64::from(width) * u64::from(height);
     if scanned > MAX_SCANNED {
         return Err(Error::new(
-            ErrorKind::TooLarge,
+            Code::PictureTooLarge,
             format!(
                 "The picture has {width} x {height} pixels in {scans} passes; at most {MAX_SCANNED} \
                  pixels of all passes are possible"

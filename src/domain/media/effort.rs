@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How long the processor may work on one picture.
 pub const LONGEST: Duration = Duration::from_secs(5);
@@ -31,10 +31,7 @@ impl Effort {
         if (self.0)() {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Unprocessable,
-            "The picture takes too much work to prepare; send a smaller or a shorter one",
-        ))
+        Err(Error::from(Code::FileTooComplex))
     }
 }
 

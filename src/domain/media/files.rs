@@ -156,7 +156,7 @@ pub(super) fn redate(
 pub(super) fn full(quota: u64) -> Error {
     let mib = quota >> 20;
     Error::new(
-        ErrorKind::TooLarge,
+        Code::MediaQuotaReached,
         format!(
             "The media quota of this session ({mib} MiB) is used up; delete files, or raise media_quota"
         ),

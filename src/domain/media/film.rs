@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::boxes::Part;
 use super::reader::{Reader, be32, be64};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// More tracks than a sensible film has.
 const TRACKS: usize = 32;
@@ -33,7 +33,7 @@ pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Film> {
     let whole = Part::whole(reader);
     let Some(movie) = whole.find(reader, b"moov")? else {
         return Err(Error::new(
-            ErrorKind::Unprocessable,
+            Code::FileUnreadable,
             "The film cannot be read: it has no MPEG-4 header",
         ));
     };

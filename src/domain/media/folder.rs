@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, IdSource};
 use crate::seal::{Seal, file::is_sealed};
 
@@ -68,7 +68,7 @@ impl Folder {
     pub(super) fn open_file(&self, hash: &Hash, size: u64) -> Result<File> {
         let missing = |why: io::Error| {
             Error::new(
-                ErrorKind::Unavailable,
+                Code::FileDamaged,
                 "The file is missing from the media folder",
             )
             .because(why)
@@ -229,7 +229,7 @@ pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<()> {
         if hash_of(&clear).map_err(cannot)? != hash {
             std::fs::remove_file(&clear).map_err(cannot)?;
             let text = format!("{} is damaged", sealed.display());
-            return Err(Error::new(ErrorKind::Unavailable, text));
+            return Err(Error::new(Code::FileDamaged, text));
         }
     }
     Ok(())
@@ -367,7 +367,7 @@ pub(super) fn unusable(what: &'static str, error: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
         _ => what,
     };
-    Error::new(ErrorKind::Unavailable, what).because(error)
+    Error::new(Code::StoreUnavailable, what).because(error)
 }
 
 /// A folder of second names; it goes when the value does.

@@ -20,7 +20,7 @@ use image::metadata::Orientation;
 use super::file_type::FileType;
 use super::folder::unusable;
 use super::reader::{Reader, be32, le32};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// More parts than a sensible file has: a large PNG of small chunks has a tenth of it.
 const MAX_PARTS: usize = 100_000;
@@ -123,7 +123,7 @@ impl Left {
         self.parts += 1;
         if self.parts > MAX_PARTS {
             return Err(Error::new(
-                ErrorKind::Unprocessable,
+                Code::FileTooComplex,
                 format!("The picture has more than {MAX_PARTS} parts"),
             ));
         }

@@ -12,7 +12,7 @@ use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
 use crate::domain::message::{self, Message};
 use crate::domain::queues::{DOWNLOAD_WAIT, DOWNLOADS};
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
@@ -123,11 +123,9 @@ impl Gateway {
             ..
         }) = &message.sent
         else {
-            return Err(Error::not_found("This message has no file"));
+            return Err(Code::FileNotFound.into());
         };
-        let uploaded = self
-            .known_upload(session, file)?
-            .ok_or_else(|| Error::not_found("The file of this message is not kept any more"))?;
+        let uploaded = self.known_upload(session, file)?.ok_or(Code::FileGone)?;
         Ok(Wanted {
             kind: *kind,
             pointer: uploaded.file.pointer,
@@ -146,7 +144,7 @@ impl Gateway {
     ) -> Result<(Arrived, Pointer)> {
         if wanted.pointer.length > self.config.media_quota {
             return Err(Error::new(
-                ErrorKind::TooLarge,
+                Code::MediaQuotaReached,
                 "The file is larger than the media quota of this session",
             ));
         }
@@ -270,10 +268,7 @@ impl Gateway {
 fn must_agree(pointer: &Pointer, fetched: Fetched) -> Result<()> {
     let claimed = pointer.length;
     if fetched.hash.0[..] != pointer.sha256.0 || claimed > 0 && claimed != fetched.size {
-        return Err(Error::new(
-            ErrorKind::Unprocessable,
-            "The file is not what its message says, and was not kept",
-        ));
+        return Err(Code::FileNotAsDescribed.into());
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::folder::{Arrival, Arrived};
 use super::kind;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId};
 use crate::names;
 
@@ -103,14 +103,14 @@ impl Gateway {
         let status = response.status().as_u16();
         if status != 200 {
             return Err(Error::new(
-                ErrorKind::Upstream,
+                Code::LinkFailed,
                 format!("The link answered with status {status}"),
             ));
         }
         let announced = response.header("content-type").map(str::to_owned);
         if announced.as_deref().is_some_and(is_page) {
             return Err(Error::new(
-                ErrorKind::UnsupportedMedia,
+                Code::FileTypeUnsupported,
                 "The link leads to a web page (text/html), not to a file",
             ));
         }
@@ -130,7 +130,7 @@ impl Gateway {
         let (declared, text) = data_url(text)?;
         let url_safe = text.bytes().any(|b| matches!(b, b'-' | b'_'));
         let engine = engine(if url_safe { &URL_SAFE } else { &STANDARD });
-        let wrong = || Error::invalid("The file is not valid base64");
+        let wrong = || Error::from(Code::FileNotBase64);
         let mut arrival = self.media.arrival()?;
         let mut waiting: Vec<u8> = Vec::with_capacity(DECODE_AT_ONCE);
         let mut letters = text.bytes().filter(|b| !b.is_ascii_whitespace()).peekable();
@@ -155,7 +155,7 @@ impl Gateway {
         what: &str,
     ) -> Result<Found> {
         if arrival.size() == 0 {
-            return Err(Error::invalid(format!("The {what} is empty")));
+            return Err(Error::new(Code::FileEmpty, format!("The {what} is empty")));
         }
         let arrived = arrival.finish().await?;
         let found = sniffed(arrived.path().to_owned()).await?;
@@ -168,7 +168,7 @@ impl Gateway {
                 .take(64)
                 .collect();
             return Err(Error::new(
-                ErrorKind::UnsupportedMedia,
+                Code::FileTypeWrong,
                 format!(
                     "The {what} says that it is {shown}, but its content is {}",
                     found.mime()
@@ -218,7 +218,12 @@ fn data_url(text: &str) -> Result<(Option<&str>, &str)> {
     let Some(rest) = text.strip_prefix("data:") else {
         return Ok((None, text));
     };
-    let wrong = || Error::invalid("The data URL must be base64: data:TYPE;base64,...");
+    let wrong = || {
+        Error::new(
+            Code::FileNotBase64,
+            "The data URL must be base64: data:TYPE;base64,...",
+        )
+    };
     let (head, data) = rest.split_once(',').ok_or_else(wrong)?;
     let head = head.strip_suffix(";base64").ok_or_else(wrong)?;
     let mime = head.split(';').next().filter(|mime| !mime.is_empty());

@@ -19,7 +19,7 @@ pub use super::picture::Content;
 use super::reader::Reader;
 use super::shrink::{Shrink, fitted, scaled};
 use super::webp::{self, Animation, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Both sides of a sticker.
 pub const SIDE: u32 = 512;
@@ -190,13 +190,13 @@ impl Budget {
         self.pixels += u64::from(frame.width()) * u64::from(frame.height());
         if self.frames > MAX_FRAMES {
             return Err(Error::new(
-                ErrorKind::TooLarge,
+                Code::PictureTooLarge,
                 format!("The picture has more than {MAX_FRAMES} frames"),
             ));
         }
         if self.pixels > MAX_MOVING_PIXELS {
             return Err(Error::new(
-                ErrorKind::TooLarge,
+                Code::PictureTooLarge,
                 format!("The frames have more than {MAX_MOVING_PIXELS} pixels together"),
             ));
         }
@@ -342,7 +342,7 @@ fn still(canvas: &RgbaImage, effort: &Effort) -> Result<Sticker> {
 
 fn too_large(most: usize) -> Error {
     Error::new(
-        ErrorKind::Unprocessable,
+        Code::FileTooComplex,
         format!(
             "The picture cannot be made into a sticker of at most {} KB",
             most / 1024

@@ -8,7 +8,7 @@ use super::files::MediaFile;
 use super::folder::Arrival;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::MediaId;
 use crate::names;
 
@@ -27,7 +27,7 @@ impl Upload {
     /// Adds bytes.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.arrival.size() + bytes.len() as u64 > MAX_UPLOAD {
-            return Err(Error::new(ErrorKind::TooLarge, "File too large"));
+            return Err(Code::FileTooLarge.into());
         }
         self.room.take(bytes.len() as u64).await?;
         self.arrival.write(bytes).await
@@ -91,10 +91,7 @@ impl Gateway {
         let found = self.arrived(upload.arrival, declared, "file").await?;
         let file_type = found.found;
         if !is_taken(file_type) {
-            return Err(Error::new(
-                ErrorKind::UnsupportedMedia,
-                "Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel, PowerPoint, MP4, 3GP, MOV, MP3, M4A, AAC, AMR, and Ogg allowed.",
-            ));
+            return Err(Code::FileTypeUnsupported.into());
         }
         let arrived = found
             .into_arrived()

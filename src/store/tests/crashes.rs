@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::error::ErrorKind;
 
 /// A small generator, so that a round can be repeated from its seed.
 struct Dice(u64);

@@ -1,0 +1,238 @@
+//! Every error that a client may see, each once: its name, its kind and its sentence.
+//!
+//! A code stands for one thing that a client can branch on. The name is for programs and stays as it
+//! is; the sentence is for people, and whoever makes the error may give a better one. A dialect
+//! words an error by its code, and uses the error's own sentence where it has none of its own.
+
+use super::ErrorKind;
+
+/// Makes [`Code`] of the table: `Variant = "name", Kind, "The sentence";`
+macro_rules! codes {
+    ($($code:ident = $name:literal, $kind:ident, $text:literal;)*) => {
+        /// One thing that can go wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $text] $code,)*
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$code),*];
+
+            /// The name for programs, such as `session_not_found`. Stored, and never changed.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $name,)*
+                }
+            }
+
+            /// What kind of failure it is, from which a dialect has its status.
+            pub const fn kind(self) -> ErrorKind {
+                match self {
+                    $(Self::$code => ErrorKind::$kind,)*
+                }
+            }
+
+            /// The sentence of an error that has none of its own.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$code => $text,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // The request.
+    InvalidRequest = "invalid_request", Invalid, "The request is not valid";
+    MalformedBody = "malformed_body", Invalid, "The request body must be a JSON object";
+    BodyTooLarge = "body_too_large", TooLarge, "The request body is too large";
+    BodyTimeout = "body_timeout", RequestTimeout, "The request body did not arrive in time";
+    ContentTypeUnsupported = "content_type_unsupported", UnsupportedMedia, "Content-Type must be application/json, multipart/form-data or application/x-www-form-urlencoded";
+    NotFound = "not_found", NotFound, "Not found";
+    MethodNotAllowed = "method_not_allowed", MethodNotAllowed, "Method not allowed";
+    TooManyRequests = "too_many_requests", RateLimited, "Too many requests are under way";
+    TooManyLogins = "too_many_logins", RateLimited, "Too many wrong credentials; try again later";
+    TooManyStreams = "too_many_streams", RateLimited, "Too many event streams are open; one can carry all events of a session";
+    ServerBusy = "server_busy", RateLimited, "The server is busy with other large requests; try again";
+    ClientLeft = "client_left", RequestTimeout, "The client left before anything was sent";
+    ShuttingDown = "shutting_down", Unavailable, "The gateway is shutting down";
+    Internal = "internal_error", Internal, "Internal server error";
+
+    // Who asks.
+    CredentialMissing = "credential_missing", Unauthorized, "No token provided";
+    MasterKeyMissing = "master_key_missing", Unauthorized, "Master API key required";
+    MasterKeyInvalid = "master_key_invalid", Unauthorized, "Invalid master API key";
+    TokenInvalid = "token_invalid", Forbidden, "Invalid token";
+    SessionForbidden = "session_forbidden", Forbidden, "Invalid token for this session";
+    LegacyOff = "legacy_off", NotFound, "The legacy API is switched off (setting legacy)";
+
+    // Sessions.
+    SessionIdMissing = "session_id_missing", Invalid, "sessionId is required";
+    SessionIdInvalid = "session_id_invalid", Invalid, "Invalid session ID format";
+    SessionIdAmbiguous = "session_id_ambiguous", Invalid, "Two different session IDs were given";
+    SessionNotFound = "session_not_found", NotFound, "Session not found";
+    SessionNotConnected = "session_not_connected", NotConnected, "the session is not connected to WhatsApp";
+    SessionConnected = "session_connected", Invalid, "Session is already connected";
+    SessionBusy = "session_busy", Conflict, "The session is being changed; try again";
+    SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
+    QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
+    PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
+    SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
+
+    // Messages.
+    MessageInvalid = "message_invalid", Invalid, "The message is not valid";
+    MessageTypeUnsupported = "message_type_unsupported", Invalid, "Unsupported message type";
+    MessageEmpty = "message_empty", Invalid, "Invalid text message content.";
+    MessageTooLong = "message_too_long", Invalid, "Invalid text message content.";
+    TooManyMessages = "too_many_messages", Invalid, "Too many messages in one request";
+    NumberInvalid = "number_invalid", Invalid, "Invalid phone number format. Use 8-15 digits.";
+    RecipientInvalid = "recipient_invalid", Invalid, "Invalid JID format";
+    NumberNotOnWhatsapp = "number_not_on_whatsapp", NotFound, "the number is not on WhatsApp";
+    MessageIdInvalid = "message_id_invalid", Invalid, "Invalid message ID format";
+    MessageNotFound = "message_not_found", NotFound, "Message not found";
+    MessageNotEditable = "message_not_editable", Invalid, "Only own text messages can be edited";
+    MessageUnsendable = "message_unsendable", Invalid, "WhatsApp does not take such a message for this recipient";
+    MessageRefused = "message_refused", Upstream, "WhatsApp refused the message";
+    MessageUnacknowledged = "message_unacknowledged", UpstreamTimeout, "WhatsApp did not acknowledge the message in time; it may still arrive";
+    MessageTooOld = "message_too_old", Conflict, "interrupted by a restart and too old to be sent";
+    MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
+    TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
+    MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning all works in groups only";
+    GroupUnavailable = "group_unavailable", Upstream, "WhatsApp does not show this group";
+    IdempotencyKeyInvalid = "idempotency_key_invalid", Invalid, "Idempotency-Key must be 1 to 255 characters";
+    IdempotencyKeyInUse = "idempotency_key_in_use", Conflict, "A request with this Idempotency-Key is still being processed";
+    IdempotencyKeyReused = "idempotency_key_reused", Conflict, "This Idempotency-Key was used with a different request";
+
+    // Files.
+    FileMissing = "file_missing", Invalid, "No file uploaded";
+    TooManyFiles = "too_many_files", Invalid, "Only one file may be uploaded at a time";
+    FileEmpty = "file_empty", Invalid, "The file is empty";
+    FileNotBase64 = "file_not_base64", Invalid, "The file is not valid base64";
+    FileTooLarge = "file_too_large", TooLarge, "File too large";
+    FileTypeUnsupported = "file_type_unsupported", UnsupportedMedia, "Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel, PowerPoint, MP4, 3GP, MOV, MP3, M4A, AAC, AMR, and Ogg allowed.";
+    FileTypeWrong = "file_type_wrong", UnsupportedMedia, "The content of the file is not of the type that is claimed";
+    FileUnreadable = "file_unreadable", Unprocessable, "The picture cannot be read";
+    FileTooComplex = "file_too_complex", Unprocessable, "The picture takes too much work to prepare; send a smaller or a shorter one";
+    PictureTooLarge = "picture_too_large", TooLarge, "The picture has too many pixels";
+    FileNotAsDescribed = "file_not_as_described", Unprocessable, "The file is not what its message says, and was not kept";
+    FileDamaged = "file_damaged", Unavailable, "The stored file is not whole any more; upload it again";
+    FileNotFound = "file_not_found", NotFound, "This message has no file";
+    FileGone = "file_gone", NotFound, "The file of this message is not kept any more";
+    FileExpired = "file_expired", UpstreamTimeout, "The file has expired at WhatsApp, and the account's phone did not upload it again; open WhatsApp there and try later";
+    MediaIdInvalid = "media_id_invalid", Invalid, "Invalid media ID format";
+    MediaNotFound = "media_not_found", NotFound, "Media not found";
+    MediaInUse = "media_in_use", Conflict, "The file is part of a campaign that has not ended";
+    MediaQuotaReached = "media_quota_reached", TooLarge, "The media quota of this session is used up";
+
+    // Other servers.
+    UrlInvalid = "url_invalid", Invalid, "URL must be a valid http(s) URL";
+    UrlWithPassword = "url_with_password", Invalid, "URL must be a credential-free http(s) URL";
+    UrlRefused = "url_refused", Invalid, "URL must not point to a private or reserved address";
+    UrlUnresolvable = "url_unresolvable", Invalid, "URL host name cannot be resolved";
+    HostUnreachable = "host_unreachable", Upstream, "The host cannot be reached";
+    HostTimeout = "host_timeout", UpstreamTimeout, "The host did not answer in time";
+    LinkFailed = "link_failed", Upstream, "The link leads to no file";
+    AnswerTooLarge = "answer_too_large", TooLarge, "The answer of the host is too large";
+    WhatsappUnreachable = "whatsapp_unreachable", UpstreamTimeout, "WhatsApp's server could not be reached";
+    WhatsappRefused = "whatsapp_refused", Upstream, "WhatsApp did not do what was asked of it";
+
+    // Webhooks.
+    WebhookSecretInvalid = "webhook_secret_invalid", Invalid, "Webhook secret must be 8 to 256 characters";
+    EventUnknown = "event_unknown", Invalid, "Unknown event";
+    DeliveryNotFound = "delivery_not_found", NotFound, "Delivery not found";
+    DeliveryNotDead = "delivery_not_dead", Conflict, "Only dead deliveries can be replayed";
+    WebhookNotFound = "webhook_not_found", NotFound, "The webhook of this delivery was removed";
+    EventForgotten = "event_forgotten", NotFound, "The event of this delivery is no longer kept";
+
+    // Campaigns and lists.
+    CampaignIdInvalid = "campaign_id_invalid", Invalid, "Invalid campaign ID format";
+    CampaignNotFound = "campaign_not_found", NotFound, "Campaign not found";
+    CampaignStatusForbids = "campaign_status_forbids", Conflict, "The status of the campaign does not allow it";
+    ListIdInvalid = "list_id_invalid", Invalid, "Invalid list ID format";
+    ListNotFound = "list_not_found", NotFound, "Recipient list not found";
+    ListEmpty = "list_empty", Invalid, "The list is empty";
+    RecipientsMissing = "recipients_missing", Invalid, "recipients or recipientListId is required";
+    RecipientsInvalid = "recipients_invalid", Invalid, "Invalid recipient data";
+    TooManyRecipients = "too_many_recipients", Invalid, "Too many recipients";
+    TooManyColumns = "too_many_columns", Unprocessable, "The recipients have too many different custom fields for a sheet";
+    RecipientNotFound = "recipient_not_found", NotFound, "Recipient not found in list";
+    RecipientExists = "recipient_exists", Conflict, "Recipient with this number already exists in the list";
+    NumberNotSuppressed = "number_not_suppressed", NotFound, "The number is not suppressed";
+    SheetInvalid = "sheet_invalid", Invalid, "The sheet cannot be read";
+    TimeInvalid = "time_invalid", Invalid, "not a date and time such as 2026-12-31T09:00:00+07:00";
+    TimeZoneUnknown = "time_zone_unknown", Invalid, "unknown time zone";
+    QuietHoursInvalid = "quiet_hours_invalid", Invalid, "quiet hours must be times such as 21:00";
+    LimitReached = "limit_reached", Invalid, "The session has as many of these as it may have";
+    StoreQuotaReached = "store_quota_reached", TooLarge, "The store quota of this session is used up";
+    BackupInvalid = "backup_invalid", Invalid, "This is not a backup of lists and campaigns";
+
+    // The machine, and who runs the program on it.
+    StoreUnavailable = "store_unavailable", Unavailable, "The data folder cannot be written or read right now (is the disk full?); try again later";
+    StoreInUse = "store_in_use", Conflict, "The store is in use by another process; stop that one first";
+    StoreUnknown = "store_unknown", Invalid, "The file is not a store of this program";
+    StoreDamaged = "store_damaged", Internal, "The store is damaged; restore a backup";
+    KeyWrong = "key_wrong", Unavailable, "the file secret.key does not belong to this store; put the right one back (nothing was changed)";
+    RestoreRefused = "restore_refused", Conflict, "The backup cannot be restored here";
+    PathUnusable = "path_unusable", Unavailable, "A file or folder cannot be read or written";
+    GatewayRefused = "gateway_refused", Unavailable, "The gateway refused";
+    GatewayUnreachable = "gateway_unreachable", Upstream, "No gateway answers";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The sources without their tests, and without the table.
+    fn program(folder: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                if !path.ends_with("tests") && !path.ends_with("sandbox") {
+                    program(&path, text);
+                }
+            } else if !path.ends_with("error/codes.rs") && !path.ends_with("tests.rs") {
+                let source = std::fs::read_to_string(&path).expect("a source");
+                let end = source.find("#[cfg(test)]\nmod ").unwrap_or(source.len());
+                text.push_str(&source[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn each_code_has_one_name_for_programs() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len(), "a name is there twice");
+        for name in names {
+            let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
+            assert!(name.chars().all(plain) && !name.contains("__"), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_code_is_used_by_the_program() {
+        let mut text = String::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        program(&root, &mut text);
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        let used: BTreeSet<_> = words.filter_map(|w| w.strip_prefix("Code::")).collect();
+        let unused: Vec<_> = Code::ALL
+            .iter()
+            .map(|code| format!("{code:?}"))
+            .filter(|code| !used.contains(code.as_str()))
+            .collect();
+        assert!(unused.is_empty(), "codes that no error has: {unused:?}");
+    }
+
+    #[test]
+    fn a_sentence_is_there_and_says_no_more_than_one_line() {
+        for code in Code::ALL {
+            let text = code.text();
+            assert!(!text.trim().is_empty() && !text.contains('\n'), "{code:?}");
+        }
+    }
+}
