@@ -61,9 +61,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error whose `detail` may be shown to the client: no secret, no message text.
     /// Where the table's sentence says it all, `Error::from(code)` does.
-    pub fn new(code: impl Into<Code>, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            code: code.into(),
+            code,
             detail: detail.into(),
             source: None,
         }
@@ -117,30 +117,6 @@ impl Error {
 impl From<Code> for Error {
     fn from(code: Code) -> Self {
         Self::new(code, code.text())
-    }
-}
-
-/// Until all errors have their own.
-impl From<ErrorKind> for Code {
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::Invalid => Self::InvalidRequest,
-            ErrorKind::Unauthorized => Self::CredentialMissing,
-            ErrorKind::Forbidden => Self::TokenInvalid,
-            ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::MethodNotAllowed => Self::MethodNotAllowed,
-            ErrorKind::Conflict => Self::SessionBusy,
-            ErrorKind::NotConnected => Self::SessionNotConnected,
-            ErrorKind::RateLimited => Self::TooManyRequests,
-            ErrorKind::TooLarge => Self::BodyTooLarge,
-            ErrorKind::UnsupportedMedia => Self::ContentTypeUnsupported,
-            ErrorKind::Unprocessable => Self::FileUnreadable,
-            ErrorKind::RequestTimeout => Self::BodyTimeout,
-            ErrorKind::Upstream => Self::WhatsappRefused,
-            ErrorKind::UpstreamTimeout => Self::HostTimeout,
-            ErrorKind::Unavailable => Self::StoreUnavailable,
-            ErrorKind::Internal => Self::Internal,
-        }
     }
 }
 

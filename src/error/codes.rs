@@ -4,6 +4,10 @@
 //! is; the sentence is for people, and whoever makes the error may give a better one. A dialect
 //! words an error by its code, and uses the error's own sentence where it has none of its own.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
 use super::ErrorKind;
 
 /// Makes [`Code`] of the table: `Variant = "name", Kind, "The sentence";`
@@ -79,6 +83,7 @@ codes! {
     SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
+    SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before it was sent";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
 
     // Messages.
@@ -96,6 +101,7 @@ codes! {
     MessageUnsendable = "message_unsendable", Invalid, "WhatsApp does not take such a message for this recipient";
     MessageRefused = "message_refused", Upstream, "WhatsApp refused the message";
     MessageUnacknowledged = "message_unacknowledged", UpstreamTimeout, "WhatsApp did not acknowledge the message in time; it may still arrive";
+    AccountRateLimited = "account_rate_limited", Upstream, "too many messages; wait before sending more";
     MessageTooOld = "message_too_old", Conflict, "interrupted by a restart and too old to be sent";
     MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
     TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
@@ -178,6 +184,21 @@ codes! {
     PathUnusable = "path_unusable", Unavailable, "A file or folder cannot be read or written";
     GatewayRefused = "gateway_refused", Unavailable, "The gateway refused";
     GatewayUnreachable = "gateway_unreachable", Upstream, "No gateway answers";
+}
+
+impl Code {
+    /// Reads a stored name; `None` for one that only another version knows.
+    pub fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Self>, D::Error> {
+        let name = Option::<Cow<'_, str>>::deserialize(from)?;
+        let known = |name: Cow<'_, str>| Self::ALL.iter().find(|code| code.as_str() == name);
+        Ok(name.and_then(known).copied())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
 }
 
 #[cfg(test)]

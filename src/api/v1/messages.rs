@@ -322,7 +322,7 @@ async fn revoke(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         .and_then(|outcome| outcome.failure.as_ref())
     {
         Some(why) => Err(Error::new(
-            ErrorKind::Upstream,
+            Code::MessageRefused,
             format!("Failed to delete message. Reason: {why}"),
         )),
         None => Ok(super::sessions::success(&format!(

@@ -7,7 +7,7 @@ use super::{Campaign, Settings, Stage, Status, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::RowId;
 use crate::store::queue::{self, Order};
 use crate::store::{Durability, Tx, bytes_of};
@@ -34,13 +34,13 @@ pub struct CampaignChange {
 }
 
 fn conflict(text: &'static str) -> Error {
-    Error::new(ErrorKind::Conflict, text)
+    Error::new(Code::CampaignStatusForbids, text)
 }
 
 impl Gateway {
     fn kept(&self, session: &Session) -> Result<Arc<Session>> {
         let kept = self.sessions.by_number(session.number);
-        kept.ok_or_else(|| Error::not_found("Session not found"))
+        kept.ok_or_else(|| Error::from(Code::SessionNotFound))
     }
 
     /// Moves a campaign to the status that `next` decides on.

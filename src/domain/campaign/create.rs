@@ -15,7 +15,7 @@ use crate::domain::recipient::Parsed;
 use crate::domain::roster::{self, Encoded, Roster};
 use crate::domain::session::{Session, must_be_kept};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId};
 use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
@@ -318,7 +318,10 @@ fn fill(
         Crowd::List(id) => {
             let list = list::get(tx, session, &id)?;
             if list.count == 0 {
-                return Err(Error::invalid("recipientListId: the list is empty"));
+                return Err(Error::new(
+                    Code::ListEmpty,
+                    "recipientListId: the list is empty",
+                ));
             }
             let bytes = roster::bytes(tx, list.roster)?;
             refuse_beyond(tx, session, bytes, quota)?;

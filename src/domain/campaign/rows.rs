@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{CAMPAIGNS, Campaign, Progress, REFUSED, State, Status};
 use crate::domain::doomed;
 use crate::domain::roster::{Place, Roster};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Read, Tx, record, tables};
 
@@ -31,7 +31,7 @@ pub(super) fn find(
 }
 
 pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<Campaign> {
-    find(read, session, id)?.ok_or_else(|| Error::not_found("Campaign not found"))
+    find(read, session, id)?.ok_or_else(|| Error::from(Code::CampaignNotFound))
 }
 
 /// Writes a campaign's row, and its entry among the live ones.

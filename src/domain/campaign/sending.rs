@@ -19,7 +19,7 @@ use crate::domain::roster::{self, Place};
 use crate::domain::session::{Session, must_be_kept};
 use crate::domain::suppression;
 use crate::domain::template::{self, Template};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim};
@@ -239,7 +239,10 @@ impl Gateway {
                 .store
                 .read(|read| media_is_kept(read, session, &media.id))?;
             if !kept {
-                return Err(Error::not_found("the campaign's file is not kept any more"));
+                return Err(Error::new(
+                    Code::FileGone,
+                    "the campaign's file is not kept any more",
+                ));
             }
         }
         let mut jobs = Vec::with_capacity(turns.len());

@@ -10,7 +10,7 @@ use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::media::{Found, Keep, Source, Uploaded};
 use crate::domain::session::Session;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber};
 pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
@@ -161,8 +161,11 @@ impl Card {
 
 /// Checks a text's length; the text itself is never changed.
 pub fn checked_text(body: &str) -> Result<String> {
-    if body.is_empty() || body.encode_utf16().count() > MAX_TEXT {
-        return Err(Error::invalid("Invalid text message content."));
+    if body.is_empty() {
+        return Err(Code::MessageEmpty.into());
+    }
+    if body.encode_utf16().count() > MAX_TEXT {
+        return Err(Code::MessageTooLong.into());
     }
     Ok(body.to_owned())
 }
@@ -171,7 +174,7 @@ pub fn checked_text(body: &str) -> Result<String> {
 #[derive(Default)]
 pub(in crate::domain) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
 
-type Brought = OnceCell<Result<Found, (ErrorKind, String)>>;
+type Brought = OnceCell<Result<Found, (Code, String)>>;
 
 impl Sources {
     async fn find(
@@ -188,13 +191,13 @@ impl Sources {
             let found = gateway.find_file(session, source).await;
             found.map_err(|error| {
                 tracing::debug!(session = %session.id, ?error, "a file could not be brought here");
-                (error.kind(), error.detail().to_owned())
+                (error.code(), error.detail().to_owned())
             })
         });
         let found = found.await.as_ref();
         found
             .cloned()
-            .map_err(|(kind, why)| Error::new(*kind, why.clone()))
+            .map_err(|(code, why)| Error::new(*code, why.clone()))
     }
 }
 
@@ -257,7 +260,10 @@ impl Gateway {
             },
             Content::Reaction { target, emoji } => {
                 let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
-                    Error::not_found("The message to react to is not known in this chat")
+                    Error::new(
+                        Code::MessageNotFound,
+                        "The message to react to is not known in this chat",
+                    )
                 })?;
                 Outgoing::Reaction {
                     target,
@@ -313,17 +319,18 @@ impl Gateway {
         match mentions {
             Mentions::None => Ok(Vec::new()),
             Mentions::These(people) => Ok(people),
-            Mentions::All if !to.is_group() => {
-                Err(Error::invalid("Mentioning all works in groups only"))
-            }
+            Mentions::All if !to.is_group() => Err(Error::from(Code::MentionsNeedGroup)),
             Mentions::All => session.require_link()?.group_members(to).await,
         }
     }
 
     fn quote(&self, session: &Session, to: &Jid, id: MessageId) -> Result<Quote> {
-        let message = self
-            .message_in(session, &id, to)?
-            .ok_or_else(|| Error::not_found("The quoted message is not known in this chat"))?;
+        let message = self.message_in(session, &id, to)?.ok_or_else(|| {
+            Error::new(
+                Code::MessageNotFound,
+                "The quoted message is not known in this chat",
+            )
+        })?;
         Ok(Quote {
             id,
             shown: self.shown(session, &message)?,
@@ -374,8 +381,9 @@ impl Gateway {
                 sent: Some(Outgoing::Text { .. }),
                 ..
             }) => Ok(()),
-            Some(_) => Err(Error::invalid("Only own text messages can be edited")),
-            None => Err(Error::not_found(
+            Some(_) => Err(Error::from(Code::MessageNotEditable)),
+            None => Err(Error::new(
+                Code::MessageNotFound,
                 "The message to edit is not known in this chat",
             )),
         }

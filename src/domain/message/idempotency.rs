@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::settlement::Outcome;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Result};
 use crate::ids::{MessageId, SessionNumber};
 use crate::store::record::{self, Record};
 use crate::store::{Read, Tx, tables};
@@ -27,9 +27,7 @@ impl IdempotencyKey {
     /// `key` as the client sent it, and the bytes of its request.
     pub fn new(key: &str, request: &[u8]) -> Result<Self> {
         if key.is_empty() || key.len() > 255 {
-            return Err(Error::invalid(
-                "Idempotency-Key must be 1 to 255 characters",
-            ));
+            return Err(Code::IdempotencyKeyInvalid.into());
         }
         Ok(Self {
             hash: Sha256::digest(key).into(),
@@ -68,10 +66,7 @@ impl IdempotencyKey {
             return Ok(None);
         }
         if found.request != self.request {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "This Idempotency-Key was used with a different request",
-            ));
+            return Err(Code::IdempotencyKeyReused.into());
         }
         Ok(Some(found))
     }
@@ -98,10 +93,7 @@ impl InFlight {
     pub(super) fn claim(&self, key: &[u8]) -> Result<Claimed<'_>> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !keys.insert(key.to_vec()) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "A request with this Idempotency-Key is still being processed",
-            ));
+            return Err(Code::IdempotencyKeyInUse.into());
         }
         Ok(Claimed(self, key.to_vec()))
     }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::Gateway;
 use super::campaign::Part;
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::record::{self, Record};
@@ -223,10 +223,7 @@ impl Gateway {
                 return Ok(found);
             }
             let rows = read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 1)?;
-            let (key, value) = rows
-                .into_iter()
-                .next()
-                .ok_or_else(|| Error::not_found("Message not found"))?;
+            let (key, value) = rows.into_iter().next().ok_or(Code::MessageNotFound)?;
             Ok((key, record::decode(&value)?))
         })
     }

@@ -16,7 +16,7 @@ use crate::domain::event::publish;
 use crate::domain::event::{EventData, MessageStatus};
 use crate::domain::media::Uploaded;
 use crate::domain::session::Session;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Code, Result};
 use crate::ids::{MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::{Durability, Read, Tx, record, tables};
@@ -430,20 +430,19 @@ impl Gateway {
                     of_campaigns.push(job);
                     continue;
                 }
-                let given_up = |kind, why: &str| {
+                let given_up = |code, why: &str| {
                     let why = why.to_owned();
-                    Some(Settlement::Refused { kind, why })
+                    Some(Settlement::Refused { code, why })
                 };
                 if let Outgoing::Media { file, .. } = &job.what {
                     job.file = self.known_upload(session, file)?.map(Arc::new);
                     if job.file.is_none() {
                         let why = "interrupted by a restart, and its file is not kept any more";
-                        job.settled = given_up(ErrorKind::NotFound, why);
+                        job.settled = given_up(Code::FileGone, why);
                     }
                 }
                 if self.clock.age_of(row.at) > RESEND_WITHIN {
-                    let why = "interrupted by a restart and too old to be sent";
-                    job.settled = given_up(ErrorKind::Conflict, why);
+                    job.settled = given_up(Code::MessageTooOld, Code::MessageTooOld.text());
                 }
                 jobs.push(job);
             }

@@ -16,7 +16,7 @@ use super::own;
 use super::settlement::{Outcome, Settlement};
 use crate::domain::Gateway;
 use crate::domain::session::{Session, State, Status, must_be_kept};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::store::Durability;
@@ -37,10 +37,7 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What becomes of a request whose client left before anything was promised to it.
 fn left() -> Error {
-    Error::new(
-        ErrorKind::RequestTimeout,
-        "The client left before anything was sent",
-    )
+    Error::from(Code::ClientLeft)
 }
 
 /// A message that could not even be written.

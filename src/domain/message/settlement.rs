@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::time::Timestamp;
@@ -19,8 +19,8 @@ pub(in crate::domain) enum Settlement {
     Acknowledged,
     /// It was not sent: WhatsApp refused it, or it could not be written, or it was too old to be.
     Refused {
-        /// The kind of the failure.
-        kind: ErrorKind,
+        /// Which failure it was.
+        code: Code,
         /// A sentence about it.
         why: String,
     },
@@ -62,7 +62,7 @@ impl Settlement {
         match code {
             TOO_MANY => Self::RateLimited { why },
             _ => Self::Refused {
-                kind: ErrorKind::Upstream,
+                code: Code::MessageRefused,
                 why,
             },
         }
@@ -71,7 +71,7 @@ impl Settlement {
     /// A message that could not be written.
     pub(super) fn of_error(error: &Error) -> Self {
         Self::Refused {
-            kind: error.kind(),
+            code: error.code(),
             why: error.detail().to_owned(),
         }
     }
@@ -91,18 +91,18 @@ impl Settlement {
     }
 
     /// Why the message was not sent; `None` when it was.
-    pub(super) fn failure(&self, id: &MessageId) -> Option<(ErrorKind, String)> {
+    pub(super) fn failure(&self, id: &MessageId) -> Option<(Code, String)> {
         match self {
             Self::Acknowledged | Self::Received { .. } => None,
-            Self::Refused { kind, why } => Some((*kind, why.clone())),
-            Self::RateLimited { why } => Some((ErrorKind::Upstream, why.clone())),
+            Self::Refused { code, why } => Some((*code, why.clone())),
+            Self::RateLimited { why } => Some((Code::AccountRateLimited, why.clone())),
             Self::Unacknowledged { .. } => Some((
-                ErrorKind::UpstreamTimeout,
+                Code::MessageUnacknowledged,
                 format!("WhatsApp did not acknowledge message {id} in time; it may still arrive"),
             )),
             Self::LoggedOut => Some((
-                ErrorKind::Conflict,
-                "the session was logged out before it was sent".to_owned(),
+                Code::SessionLoggedOut,
+                Code::SessionLoggedOut.text().to_owned(),
             )),
         }
     }
@@ -118,9 +118,12 @@ pub struct Outcome {
     pub id: Option<MessageId>,
     /// Why it was not sent; `None` when WhatsApp acknowledged it.
     pub failure: Option<String>,
-    /// What kind of failure that was, when it is known.
+    /// What kind of failure that was, when it is known: the code's.
     #[serde(default)]
     pub reason: Option<ErrorKind>,
+    /// Which failure that was, when it is known: older versions stored none.
+    #[serde(default, deserialize_with = "Code::known")]
+    pub code: Option<Code>,
     /// What the client should know although it was sent.
     #[serde(default)]
     pub note: Option<String>,
@@ -134,6 +137,7 @@ impl Outcome {
             id: None,
             failure: Some(error.detail().to_owned()),
             reason: Some(error.kind()),
+            code: Some(error.code()),
             note: None,
         }
     }
@@ -145,12 +149,13 @@ impl Outcome {
         id: MessageId,
         note: Option<String>,
     ) -> Self {
-        let (reason, failure) = settlement.failure(&id).unzip();
+        let (code, failure) = settlement.failure(&id).unzip();
         Self {
             to,
             id: Some(id),
             failure,
-            reason,
+            reason: code.map(Code::kind),
+            code,
             note,
         }
     }
@@ -164,33 +169,34 @@ mod tests {
     fn a_settlement_tells_the_client_and_the_rows_the_same() {
         let id = MessageId::parse("3EB0AA").expect("an id");
         let to = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
-        let refused = |kind, why: &str| Settlement::Refused {
-            kind,
+        let refused = |code, why: &str| Settlement::Refused {
+            code,
             why: why.to_owned(),
         };
         let unheard = Settlement::Unacknowledged { unheard: true };
-        for (settlement, progress, reason) in [
+        for (settlement, progress, code) in [
             (Settlement::Acknowledged, Progress::Sent, None),
             (
-                refused(ErrorKind::Conflict, "too old"),
+                refused(Code::MessageTooOld, "too old"),
                 Progress::Failed,
-                Some(ErrorKind::Conflict),
+                Some(Code::MessageTooOld),
             ),
             (
                 Settlement::of_code("429"),
                 Progress::Failed,
-                Some(ErrorKind::Upstream),
+                Some(Code::AccountRateLimited),
             ),
-            (unheard, Progress::Failed, Some(ErrorKind::UpstreamTimeout)),
+            (unheard, Progress::Failed, Some(Code::MessageUnacknowledged)),
             (
                 Settlement::LoggedOut,
                 Progress::Failed,
-                Some(ErrorKind::Conflict),
+                Some(Code::SessionLoggedOut),
             ),
         ] {
             let outcome = Outcome::of(&settlement, to.clone(), id.clone(), None);
             assert_eq!(settlement.progress(), progress);
-            assert_eq!(outcome.reason, reason);
+            assert_eq!(outcome.code, code);
+            assert_eq!(outcome.reason, code.map(Code::kind));
             assert_eq!(
                 outcome.failure,
                 settlement.failure(&id).map(|(_, why)| why),
@@ -206,7 +212,7 @@ mod tests {
         for code in ["463", "479", "401", "403", "404", "500", ""] {
             let refused = Settlement::of_code(code);
             assert!(
-                matches!(&refused, Settlement::Refused { kind: ErrorKind::Upstream, why }
+                matches!(&refused, Settlement::Refused { code: Code::MessageRefused, why }
                     if why.ends_with(&format!("(code {code})"))),
                 "{refused:?}"
             );
@@ -218,5 +224,23 @@ mod tests {
         let stored = r#"{"to":"6281234567890@s.whatsapp.net","id":"3EB0AA","failure":null}"#;
         let outcome: Outcome = serde_json::from_str(stored).expect("an outcome");
         assert_eq!((outcome.reason, outcome.note), (None, None));
+        let stored = r#"{"to":"6281234567890@s.whatsapp.net","id":null,"failure":"no","reason":"NotConnected"}"#;
+        let outcome: Outcome = serde_json::from_str(stored).expect("an outcome");
+        assert_eq!(outcome.reason, Some(ErrorKind::NotConnected));
+        assert_eq!(outcome.code, None);
+    }
+
+    #[test]
+    fn an_outcome_comes_back_and_a_code_of_a_newer_version_is_passed_over() {
+        let to = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
+        let outcome = Outcome::unmade(to, &Code::SessionNotConnected.into());
+        let stored = serde_json::to_string(&outcome).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<Outcome>(&stored).expect("an outcome"),
+            outcome
+        );
+        let newer = stored.replace("session_not_connected", "of_tomorrow");
+        let read: Outcome = serde_json::from_str(&newer).expect("an outcome");
+        assert_eq!((read.code, read.reason), (None, outcome.reason));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Settings, State, Status};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
 use crate::time::Timestamp;
 use crate::wa::link::Link;
@@ -180,7 +180,7 @@ impl Session {
     /// The error for a session that cannot send now.
     pub(in crate::domain) fn not_connected(&self) -> Error {
         Error::new(
-            ErrorKind::NotConnected,
+            Code::SessionNotConnected,
             format!("Session {} not found or not connected.", self.id),
         )
     }

@@ -11,7 +11,7 @@ use super::token::token_purpose;
 use super::{Session, Settings, State, Status};
 use crate::domain::message::{self, outbox};
 use crate::domain::{Gateway, doomed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::store::Durability;
 use crate::wa::backend::Backend;
@@ -107,9 +107,10 @@ impl Gateway {
         }
         if self.sessions.count() >= self.config.max_sessions {
             let max = self.config.max_sessions;
-            return Err(Error::invalid(format!(
-                "Maximum active session limit reached ({max})"
-            )));
+            return Err(Error::new(
+                Code::SessionLimitReached,
+                format!("Maximum active session limit reached ({max})"),
+            ));
         }
         let token = self.ids.token();
         let now = self.clock.now();
@@ -146,12 +147,7 @@ impl Gateway {
                 .sessions
                 .get(&id)
                 .map(|session| (session, false))
-                .ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Conflict,
-                        "The session is being changed; try again",
-                    )
-                });
+                .ok_or_else(|| Error::from(Code::SessionBusy));
         };
         let status = Status {
             state: State::Created,
@@ -313,10 +309,10 @@ impl Gateway {
         self.soon_connected(session).await;
         let mut slot = session.link.lock().await;
         if self.sessions.by_number(session.number).is_none() {
-            return Err(Error::not_found(format!(
-                "Session {} not found",
-                session.id
-            )));
+            return Err(Error::new(
+                Code::SessionNotFound,
+                format!("Session {} not found", session.id),
+            ));
         }
         session.set_current(None);
         if let Some(link) = slot.take() {

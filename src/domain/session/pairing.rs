@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Session, State, Status};
 use crate::domain::Gateway;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::jid::PhoneNumber;
 use crate::time::Timestamp;
 use crate::wa::backend;
@@ -72,7 +72,7 @@ impl Gateway {
                 )
         };
         if session.is_connected() {
-            return Err(Error::invalid("Session is already connected"));
+            return Err(Code::SessionConnected.into());
         }
         if session.status().qr.is_none() {
             self.start(session).await?;
@@ -81,11 +81,9 @@ impl Gateway {
         let status = session.status();
         match status.qr {
             Some(qr) => Ok(qr),
-            None if status.state == State::Connected => {
-                Err(Error::invalid("Session is already connected"))
-            }
+            None if status.state == State::Connected => Err(Error::from(Code::SessionConnected)),
             None => Err(Error::new(
-                ErrorKind::UpstreamTimeout,
+                Code::QrNotReady,
                 format!("No QR code yet: {}", status.detail),
             )),
         }
@@ -98,14 +96,11 @@ impl Gateway {
         phone: &PhoneNumber,
     ) -> Result<String> {
         if session.is_connected() {
-            return Err(Error::invalid("Session is already connected"));
+            return Err(Code::SessionConnected.into());
         }
         self.qr(session).await?;
         let link = session.link().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Conflict,
-                "The session is being closed; try again",
-            )
+            Error::new(Code::SessionBusy, "The session is being closed; try again")
         })?;
         let code = link.pair_code(phone).await?;
         self.announce(

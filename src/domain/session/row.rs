@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Session, Settings};
 use crate::domain::Gateway;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
@@ -57,7 +57,10 @@ pub(in crate::domain) fn must_be_kept(
     if is_kept(read, id, number)? {
         return Ok(());
     }
-    Err(Error::not_found(format!("Session {id} not found")))
+    Err(Error::new(
+        Code::SessionNotFound,
+        format!("Session {id} not found"),
+    ))
 }
 
 impl Gateway {
@@ -86,7 +89,7 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 must_be_kept(tx, &key, number)?;
                 let row = SESSIONS.get(tx, &key)?;
-                let mut row = row.ok_or_else(|| Error::not_found("Session not found"))?;
+                let mut row = row.ok_or(Code::SessionNotFound)?;
                 change(&mut row);
                 SESSIONS.put(tx, &key, &row)
             })
