@@ -14,7 +14,7 @@ use super::session::{Session, must_be_kept};
 use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, doomed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{RowId, SessionNumber};
 use crate::store::{Durability, Read, Tx, bytes_of, tables};
 use crate::time::Timestamp;
@@ -25,6 +25,30 @@ const WHAT: &str = "recipient lists";
 
 /// How many bytes of recipients are answered at a time, whatever number was asked for.
 const PAGE_BYTES: usize = 4 << 20;
+
+/// How many tags a list may have.
+const MAX_TAGS: usize = 50;
+
+/// The longest of them, in characters.
+const MAX_TAG: usize = 64;
+
+/// Words to find a list by, without the spaces around them; none is empty.
+pub fn tags<'t>(tags: impl ExactSizeIterator<Item = &'t str>) -> Result<Vec<String>> {
+    let wrong = || {
+        let text = format!(
+            "tags must be an array of up to {MAX_TAGS} texts of up to {MAX_TAG} characters"
+        );
+        Error::new(Code::TagsInvalid, text)
+    };
+    if tags.len() > MAX_TAGS {
+        return Err(wrong());
+    }
+    let legal = |tag: &&str| !tag.trim().is_empty() && tag.chars().count() <= MAX_TAG;
+    let tags: Option<Vec<String>> = tags
+        .map(|tag| Some(tag).filter(legal).map(|tag| tag.trim().to_owned()))
+        .collect();
+    tags.ok_or_else(wrong)
+}
 
 /// What can be changed of a list; `None` leaves it.
 #[derive(Debug, Default)]
@@ -461,5 +485,21 @@ pub fn usable(parsed: Parsed, strict: bool) -> Result<Parsed> {
             ),
         )),
         _ => Ok(parsed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_50_tags_without_spaces_around_them() {
+        let taken = |words: &[&str]| tags(words.iter().copied()).map_err(|e| e.code());
+        assert_eq!(taken(&[" vip "]), Ok(vec!["vip".to_owned()]));
+        assert!(taken(&["x"; 50]).is_ok() && taken(&[&"x".repeat(64)]).is_ok());
+        let long = "x".repeat(65);
+        for wrong in [&["x"; 51][..], &[" "], &[long.as_str()]] {
+            assert_eq!(taken(wrong), Err(Code::TagsInvalid), "{wrong:?}");
+        }
     }
 }

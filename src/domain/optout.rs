@@ -1,5 +1,7 @@
 //! The words by which people leave a list, and come back.
 
+use crate::error::{Code, Result};
+
 /// What somebody asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptOut {
@@ -7,6 +9,26 @@ pub enum OptOut {
     Stop,
     /// Campaigns again.
     Start,
+}
+
+/// How many words of its own a session may have on one list.
+pub const MAX_WORDS: usize = 20;
+
+/// The longest of them, in characters.
+pub const MAX_WORD: usize = 50;
+
+/// Words of a session's own, for one list: up to [`MAX_WORDS`], each with a letter or a digit.
+pub fn own_words<'w>(words: impl ExactSizeIterator<Item = &'w str>) -> Result<Vec<String>> {
+    if words.len() > MAX_WORDS {
+        return Err(Code::OptOutWordsInvalid.into());
+    }
+    words
+        .map(|word| {
+            let legal = word.chars().count() <= MAX_WORD && word.chars().any(char::is_alphanumeric);
+            let word = legal.then(|| word.to_owned());
+            Ok(word.ok_or(Code::OptOutWordsInvalid)?)
+        })
+        .collect()
 }
 
 /// The words that a session listens to.
@@ -90,6 +112,17 @@ fn bare(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_has_20_words_of_its_own_that_can_be_told_from_nothing() {
+        let own = |words: &[&str]| own_words(words.iter().copied()).map_err(|e| e.code());
+        assert_eq!(own(&["Cukup!"]), Ok(vec!["Cukup!".to_owned()]));
+        assert!(own(&[]).is_ok() && own(&["x"; 20]).is_ok());
+        let long = "x".repeat(51);
+        for wrong in [&["x"; 21][..], &["!?"], &[""], &[long.as_str()]] {
+            assert_eq!(own(wrong), Err(Code::OptOutWordsInvalid), "{wrong:?}");
+        }
+    }
     use proptest::prelude::*;
 
     #[test]

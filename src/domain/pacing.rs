@@ -10,7 +10,10 @@ use crate::error::{Code, Error, Result};
 use crate::time::Timestamp;
 
 /// The longest delay between two messages.
-pub const MAX_DELAY: Duration = Duration::from_secs(3600);
+const MAX_DELAY: Duration = Duration::from_secs(3600);
+
+/// The highest daily cap.
+const MAX_DAILY_CAP: u64 = 1_000_000;
 
 /// How fast a campaign may send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,39 @@ impl Default for Pacing {
             zone: Zone::utc(),
         }
     }
+}
+
+impl Pacing {
+    /// The least time between two messages: up to an hour, in milliseconds.
+    pub fn set_delay(&mut self, ms: u64) -> Result<()> {
+        let most = MAX_DELAY.as_millis() as u64;
+        self.delay = Duration::from_millis(bounded(ms, most)?);
+        Ok(())
+    }
+
+    /// How much longer the delay may become by chance: up to 100 percent.
+    pub fn set_jitter(&mut self, percent: u64) -> Result<()> {
+        self.jitter = bounded(percent, 100)?;
+        Ok(())
+    }
+
+    /// How many messages go in one day: one to a million.
+    pub fn set_daily_cap(&mut self, many: u64) -> Result<()> {
+        let cap = NonZeroU32::new(bounded(many, MAX_DAILY_CAP)?);
+        let none = || Error::new(Code::NumberOutOfRange, "must be at least 1");
+        self.daily_cap = Some(cap.ok_or_else(none)?);
+        Ok(())
+    }
+}
+
+/// A number from 0 to `most`.
+pub(super) fn bounded<N: TryFrom<u64>>(value: u64, most: u64) -> Result<N> {
+    let within = Some(value).filter(|value| *value <= most);
+    let number = within.and_then(|value| N::try_from(value).ok());
+    number.ok_or_else(|| {
+        let detail = format!("must be a whole number from 0 to {most}");
+        Error::new(Code::NumberOutOfRange, detail)
+    })
 }
 
 /// Hours in which nothing is sent, as the clock on the wall shows them; they may cross midnight.

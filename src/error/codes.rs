@@ -84,6 +84,7 @@ codes! {
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
     SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before it was sent";
+    OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
 
     // Messages.
@@ -103,6 +104,12 @@ codes! {
     MessageUnacknowledged = "message_unacknowledged", UpstreamTimeout, "WhatsApp did not acknowledge the message in time; it may still arrive";
     AccountRateLimited = "account_rate_limited", Upstream, "too many messages; wait before sending more";
     MessageTooOld = "message_too_old", Conflict, "interrupted by a restart and too old to be sent";
+    LocationInvalid = "location_invalid", Invalid, "a place has degrees north from -90 to 90 and degrees east from -180 to 180";
+    PlaceLabelTooLong = "place_label_too_long", Invalid, "the name or the address of a place is too long";
+    ContactsInvalid = "contacts_invalid", Invalid, "a message holds 1 to 50 contacts, each with a name and a number, or with a vCard";
+    PollInvalid = "poll_invalid", Invalid, "a poll has a question of up to 255 characters and 2 to 12 different options of up to 100 characters";
+    EmojiInvalid = "emoji_invalid", Invalid, "a reaction is an emoji, or empty to take it back";
+    AlbumInvalid = "album_invalid", Invalid, "an album has 2 to 30 images, videos or documents";
     MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
     TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
     MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning all works in groups only";
@@ -114,6 +121,10 @@ codes! {
     // Files.
     FileMissing = "file_missing", Invalid, "No file uploaded";
     TooManyFiles = "too_many_files", Invalid, "Only one file may be uploaded at a time";
+    FileSourceMissing = "file_source_missing", Invalid, "A file needs a link, the ID of an upload, or its content in base64";
+    FileSourceAmbiguous = "file_source_ambiguous", Invalid, "Only one of a link, the ID of an upload and a content in base64 may be given";
+    FileNameInvalid = "file_name_invalid", Invalid, "Invalid file name";
+    MimeTypeInvalid = "mime_type_invalid", Invalid, "Invalid MIME type";
     FileEmpty = "file_empty", Invalid, "The file is empty";
     FileNotBase64 = "file_not_base64", Invalid, "The file is not valid base64";
     FileTooLarge = "file_too_large", TooLarge, "File too large";
@@ -167,6 +178,8 @@ codes! {
     RecipientExists = "recipient_exists", Conflict, "Recipient with this number already exists in the list";
     NumberNotSuppressed = "number_not_suppressed", NotFound, "The number is not suppressed";
     SheetInvalid = "sheet_invalid", Invalid, "The sheet cannot be read";
+    NumberOutOfRange = "number_out_of_range", Invalid, "The number is out of bounds";
+    TagsInvalid = "tags_invalid", Invalid, "tags must be an array of texts";
     TimeInvalid = "time_invalid", Invalid, "not a date and time such as 2026-12-31T09:00:00+07:00";
     TimeZoneUnknown = "time_zone_unknown", Invalid, "unknown time zone";
     QuietHoursInvalid = "quiet_hours_invalid", Invalid, "quiet hours must be times such as 21:00";

@@ -8,14 +8,14 @@ use serde::{Deserializer, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings, short_text, usual};
+use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings, short_text};
 use super::campaigns::{brief, person, session_of, shown};
 use super::lists::{self, list_change};
 use super::route;
 use super::rules::{caller, text};
 use crate::domain::Gateway;
 use crate::domain::campaign::create::{Audience, NewCampaign, Restored};
-use crate::domain::campaign::{MediaPart, Stage, State, Status};
+use crate::domain::campaign::{MediaPart, Settings, Stage, State, Status};
 use crate::domain::list::ListChange;
 use crate::domain::media::Source;
 use crate::domain::recipient::{Parsed, Rows};
@@ -467,7 +467,7 @@ fn read_list(fields: Fields) -> Result<ListChange> {
 fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> {
     let (fields, parsed, states) = fields.finish()?;
     let fields = &fields;
-    let settings = settings(fields, usual())?;
+    let settings = settings(fields, Settings::default())?;
     let said = fields.get("message").and_then(Value::as_object);
     let content = said
         .and_then(|said| said.get("content"))
@@ -509,7 +509,7 @@ fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<MediaPart>> {
             kind: media.kind,
             id,
             link: None,
-            file_name: media.file_name,
+            file_name: media.file_name.map(String::from),
         }),
         _ => None,
     }))

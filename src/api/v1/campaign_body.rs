@@ -12,19 +12,17 @@ use crate::domain::Gateway;
 use crate::domain::campaign::Settings;
 use crate::domain::campaign::create::{Audience, NewMedia};
 use crate::domain::list::usable;
-use crate::domain::media::Source;
-use crate::domain::message::draft::{MAX_TEXT, MediaKind};
-use crate::domain::pacing::{MAX_DELAY, Pacing, QuietHours};
+use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
+use crate::domain::pacing::{Pacing, QuietHours};
 use crate::domain::recipient::{Merged, Parsed, People, Rejected, Rows};
 use crate::domain::schedule::parse_when;
 use crate::domain::sheet::Sheet;
 use crate::domain::zone::Zone;
 use crate::error::{Code, Error, Result};
 use crate::http::{Held, Request};
-use crate::ids::{MediaId, RowId};
+use crate::ids::RowId;
 pub(super) use crate::json::Object;
 use crate::json::{Allowance, Bounded, Member, Members, Passed};
-use crate::names;
 use crate::time::Timestamp;
 
 /// The largest request with recipients.
@@ -33,13 +31,18 @@ pub(super) const MAX_BODY: u64 = 32 << 20;
 /// The largest text field of a form.
 const MAX_FIELD: usize = 1 << 20;
 
-/// The most tries that a client may ask for.
-const MAX_RETRIES: u64 = 20;
-
 /// Puts the field's name before what is wrong with it.
 fn about(field: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
         let detail = format!("{field}: {}", error.detail());
+        error.worded(detail)
+    }
+}
+
+/// Puts the field's name before what it must be.
+fn beside(field: String) -> impl FnOnce(Error) -> Error {
+    move |error| {
+        let detail = format!("{field} {}", error.detail());
         error.worded(detail)
     }
 }
@@ -384,24 +387,15 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
         Some(link) => Some(link),
         None => field("link")?,
     };
-    let source = match (id, link) {
-        (Some(id), None) => Source::Stored(
-            MediaId::parse(id)
-                .map_err(|_| Error::new(Code::MediaIdInvalid, "message.mediaId is not valid"))?,
-        ),
-        (None, Some(link)) => {
-            gateway
-                .check_link(link)
-                .map_err(about("message.mediaUrl"))?;
-            Source::Link(link.to_owned())
-        }
-        _ => {
-            return Err(Error::new(
-                Code::MessageInvalid,
-                "message.mediaId or message.mediaUrl is required, one of them",
-            ));
-        }
-    };
+    let source = gateway
+        .source(id, link, None)
+        .map_err(|error| match error.code() {
+            Code::MediaIdInvalid => error.worded("message.mediaId is not valid"),
+            Code::FileSourceMissing | Code::FileSourceAmbiguous => {
+                error.worded("message.mediaId or message.mediaUrl is required, one of them")
+            }
+            _ => about("message.mediaUrl")(error),
+        })?;
     let file_name = match field("fileName")? {
         Some(name) => Some(name),
         None => field("filename")?,
@@ -411,7 +405,7 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
         media: Some(NewMedia {
             kind,
             source,
-            file_name: file_name.and_then(names::of_file),
+            file_name: file_name.and_then(|name| FileName::new(name).ok()),
         }),
     }))
 }
@@ -424,39 +418,29 @@ pub(super) fn settings(body: &Object, base: Settings) -> Result<Settings> {
         Some(_) => return Err(Error::invalid("settings must be an object")),
     };
     let mut settings = base;
-    let pacing = &mut settings.pacing;
-    let number = |name: &str, most: u64| whole_number(given, "settings", name, most);
-    if let Some(ms) = number("delayBetweenMessages", MAX_DELAY.as_millis() as u64)? {
-        pacing.delay = std::time::Duration::from_millis(ms);
+    let named = |name: &'static str| beside(format!("settings.{name}"));
+    if let Some(ms) = number(given, "delayBetweenMessages") {
+        let set = settings.pacing.set_delay(ms);
+        set.map_err(named("delayBetweenMessages"))?;
     }
-    if let Some(percent) = number("jitter", 100)? {
-        pacing.jitter = u8::try_from(percent).unwrap_or(100);
+    if let Some(percent) = number(given, "jitter") {
+        let set = settings.pacing.set_jitter(percent);
+        set.map_err(named("jitter"))?;
     }
-    pace(given, "settings", pacing)?;
+    pace(given, "settings", &mut settings.pacing)?;
     if flag(given, "retryFailedMessages", true)? {
-        if let Some(many) = number("maxRetries", MAX_RETRIES)? {
-            settings.max_retries = u32::try_from(many).unwrap_or(0);
+        if let Some(many) = number(given, "maxRetries") {
+            settings.set_retries(many).map_err(named("maxRetries"))?;
         }
     } else {
         settings.max_retries = 0;
     }
-    if let Some(ms) = number("retryDelay", 3_600_000)? {
-        settings.retry_delay_ms = ms;
+    if let Some(ms) = number(given, "retryDelay") {
+        settings.set_retry_delay(ms).map_err(named("retryDelay"))?;
     }
     settings.check_numbers = flag(given, "checkNumbers", settings.check_numbers)?;
     settings.typing = flag(given, "typing", settings.typing)?;
     Ok(settings)
-}
-
-/// The settings of a campaign that names none.
-pub(super) fn usual() -> Settings {
-    Settings {
-        pacing: Pacing::default(),
-        max_retries: 3,
-        retry_delay_ms: 5000,
-        check_numbers: false,
-        typing: false,
-    }
 }
 
 /// Reads `dailyCap`, `quietHours` and `timezone`, over those that are there. `null` takes away.
@@ -475,15 +459,11 @@ pub(super) fn pace(given: &Object, part: &str, pacing: &mut Pacing) -> Result<()
         None => {}
         Some(Value::Null) => pacing.daily_cap = None,
         Some(_) => {
-            let cap = whole_number(given, part, "dailyCap", 1_000_000)?;
-            let cap = cap.and_then(|cap| u32::try_from(cap).ok());
-            let cap = cap.and_then(std::num::NonZeroU32::new).ok_or_else(|| {
-                Error::new(
-                    Code::SettingInvalid,
-                    format!("{} must be at least 1, or null", name("dailyCap")),
-                )
+            let cap = number(given, "dailyCap").unwrap_or_default();
+            pacing.set_daily_cap(cap).map_err(|error| match cap {
+                0 => error.worded(format!("{} must be at least 1, or null", name("dailyCap"))),
+                _ => beside(name("dailyCap"))(error),
             })?;
-            pacing.daily_cap = Some(cap);
         }
     }
     match given.get("quietHours") {
@@ -549,18 +529,8 @@ pub(super) fn flag(body: &Object, name: &str, usual: bool) -> Result<bool> {
     }
 }
 
-fn whole_number(body: &Object, part: &str, name: &str, most: u64) -> Result<Option<u64>> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_u64()
-            .filter(|number| *number <= most)
-            .map(Some)
-            .ok_or_else(|| {
-                let dot = if part.is_empty() { "" } else { "." };
-                Error::invalid(format!(
-                    "{part}{dot}{name} must be a whole number from 0 to {most}"
-                ))
-            }),
-    }
+/// A number that may be missing. What is no whole number is beyond all bounds.
+fn number(body: &Object, name: &str) -> Option<u64> {
+    let value = body.get(name).filter(|value| !value.is_null())?;
+    Some(value.as_u64().unwrap_or(u64::MAX))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::campaign_body::{
     MAX_BODY, Named, Said, Sent, Told, audience, hours, message, only_sheet, read, scheduled_at,
-    settings, short_text, usual,
+    settings, short_text,
 };
 use super::route;
 use super::rules::{caller, named, object_or_nothing, text};
@@ -18,7 +18,7 @@ use crate::domain::Gateway;
 use crate::domain::campaign::control::CampaignChange;
 use crate::domain::campaign::create::NewCampaign;
 use crate::domain::campaign::report::Row;
-use crate::domain::campaign::{Campaign, Progress, Stage, Statistics, Status};
+use crate::domain::campaign::{Campaign, Progress, Settings, Stage, Statistics, Status};
 use crate::domain::key::Principal;
 use crate::domain::recipient::{Merged, Recipient, Rejected};
 use crate::domain::session::Session;
@@ -158,7 +158,7 @@ fn new_campaign(gateway: &Arc<Gateway>, sent: &mut Sent) -> Result<(NewCampaign,
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
     let Said { content, media } =
         message(gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
-    let settings = settings(body, usual())?;
+    let settings = settings(body, Settings::default())?;
     let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
     let named = audience(sent)?.ok_or(Code::RecipientsMissing)?;
     let new = NewCampaign {

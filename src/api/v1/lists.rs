@@ -14,7 +14,7 @@ use super::route;
 use super::rules::{caller, object, object_or_nothing, text};
 use super::sessions::success;
 use crate::domain::Gateway;
-use crate::domain::list::{List, ListChange, usable};
+use crate::domain::list::{List, ListChange, tags, usable};
 use crate::domain::recipient::{Parsed, People, Recipient, Rejected};
 use crate::domain::session::Session;
 use crate::domain::sheet;
@@ -30,10 +30,6 @@ const SHOWN_AT_MOST: usize = 10_000;
 /// The page that a list is answered with when it was made, and when it was changed.
 const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
 const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
-
-/// How many tags a list may have, and how long each may be.
-const MAX_TAGS: usize = 50;
-const MAX_TAG: usize = 64;
 
 /// The columns of an export; those of the custom fields follow.
 const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
@@ -112,20 +108,11 @@ fn people(sent: &mut Sent) -> Result<Option<(People, Told)>> {
 pub(super) fn list_change(body: &Object, people: Option<People>) -> Result<ListChange> {
     let tags = match body.get("tags") {
         None | Some(Value::Null) => None,
-        Some(Value::Array(tags)) => {
-            let legal = |tag: &&str| !tag.trim().is_empty() && tag.chars().count() <= MAX_TAG;
-            let tags: Option<Vec<String>> = tags
-                .iter()
-                .map(|tag| tag.as_str().filter(legal).map(|tag| tag.trim().to_owned()))
-                .collect();
-            let tags = tags.filter(|tags| tags.len() <= MAX_TAGS);
-            Some(tags.ok_or_else(|| {
-                Error::invalid(format!(
-                    "tags must be an array of up to {MAX_TAGS} texts of up to {MAX_TAG} characters"
-                ))
-            })?)
+        Some(Value::Array(words)) => {
+            let words = words.iter().map(|word| word.as_str().unwrap_or_default());
+            Some(tags(words)?)
         }
-        Some(_) => return Err(Error::invalid("tags must be an array of texts")),
+        Some(_) => return Err(Code::TagsInvalid.into()),
     };
     Ok(ListChange {
         name: short_text(body, "name", 200)?,

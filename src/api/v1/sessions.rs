@@ -13,6 +13,7 @@ use crate::api::pairing;
 use crate::config::Legacy;
 use crate::domain::Gateway;
 use crate::domain::key::Principal;
+use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
 use crate::domain::session::{Limits, Session, Settings, State};
 use crate::error::{Code, Error, Result};
@@ -267,21 +268,17 @@ async fn change_settings(gateway: Arc<Gateway>, mut request: Request) -> Result<
 /// Reads a list of words; `null` brings the usual ones back.
 fn words(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) -> Result<()> {
     let wrong = || {
-        Error::invalid(format!(
-            "{name} must be an array of up to 20 words of up to 50 characters, or null"
-        ))
+        let text = format!(
+            "{name} must be an array of up to {MAX_WORDS} words of up to {MAX_WORD} characters, or null"
+        );
+        Error::new(Code::OptOutWordsInvalid, text)
     };
     match body.get(name) {
         None => {}
         Some(Value::Null) => *into = None,
-        Some(Value::Array(words)) if words.len() <= 20 => {
-            let legal =
-                |word: &&str| word.chars().count() <= 50 && word.chars().any(char::is_alphanumeric);
-            let words: Option<Vec<String>> = words
-                .iter()
-                .map(|word| word.as_str().filter(legal).map(str::to_owned))
-                .collect();
-            *into = Some(words.ok_or_else(wrong)?);
+        Some(Value::Array(words)) => {
+            let words = words.iter().map(|word| word.as_str().unwrap_or_default());
+            *into = Some(own_words(words).map_err(|_| wrong())?);
         }
         Some(_) => return Err(wrong()),
     }

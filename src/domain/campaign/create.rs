@@ -11,6 +11,7 @@ use crate::domain::doomed;
 use crate::domain::list;
 use crate::domain::media::Source;
 use crate::domain::media::files;
+use crate::domain::message::draft::FileName;
 use crate::domain::recipient::Parsed;
 use crate::domain::roster::{self, Encoded, Roster};
 use crate::domain::session::{Session, must_be_kept};
@@ -42,7 +43,7 @@ pub struct NewMedia {
     /// Where it comes from: a stored file or a link.
     pub source: Source,
     /// The name of a document.
-    pub file_name: Option<String>,
+    pub file_name: Option<FileName>,
 }
 
 /// A campaign as a client asks for it.
@@ -237,7 +238,7 @@ impl Gateway {
             kind: media.kind,
             id,
             link,
-            file_name: media.file_name.or(named),
+            file_name: media.file_name.map(String::from).or(named),
         })
     }
 

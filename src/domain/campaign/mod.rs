@@ -20,14 +20,11 @@ pub mod report;
 pub mod rows;
 pub mod run;
 mod sending;
+mod settings;
 pub mod steps;
-
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::pacing::Pacing;
-use super::queues::RETRY_WAIT;
 use super::roster::{Place, Roster};
 use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
@@ -35,6 +32,8 @@ use crate::store::record::Record;
 use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
+
+pub use settings::Settings;
 
 /// Where a campaign stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,29 +100,6 @@ pub struct MediaPart {
     pub link: Option<String>,
     /// The name of a document.
     pub file_name: Option<String>,
-}
-
-/// How a campaign sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// When the next message may go.
-    pub pacing: Pacing,
-    /// How often a failed recipient is tried again.
-    pub max_retries: u32,
-    /// How long the first retry waits; each further one waits four times as long.
-    pub retry_delay_ms: u64,
-    /// Whether numbers are asked for at WhatsApp before they are written to.
-    pub check_numbers: bool,
-    /// Whether the receiver sees that somebody types.
-    pub typing: bool,
-}
-
-impl Settings {
-    /// How long the try after this many waits.
-    fn backoff(&self, tries: u32) -> Duration {
-        let factor = 4u64.saturating_pow(tries.saturating_sub(1));
-        Duration::from_millis(self.retry_delay_ms.saturating_mul(factor)).min(RETRY_WAIT)
-    }
 }
 
 /// A campaign without its recipients.

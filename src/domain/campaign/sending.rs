@@ -9,8 +9,8 @@ use super::create::media_is_kept;
 use super::live::{Live, Work};
 use super::{Campaign, Part, Stage, State, Status, rows, steps};
 use crate::domain::Gateway;
-use crate::domain::media::{Keep, Source};
-use crate::domain::message::draft::{Content, Draft, MAX_TEXT, Media, Sources};
+use crate::domain::media::Source;
+use crate::domain::message::draft::{Content, Draft, FileName, Media, Sources, Text};
 use crate::domain::message::outbox::{Item, Job};
 use crate::domain::pacing::{DayCount, Pacing, Slot};
 use crate::domain::queues::RETRY_WAIT;
@@ -251,18 +251,16 @@ impl Gateway {
             let text = template
                 .render(|name| turn.recipient.field(name), seed)
                 .text;
-            let text = shortened(text);
+            let text = Text::shortened(text);
             let content = match &message.media {
                 None => Content::Text(text),
-                Some(media) => Content::Media(Box::new(Media {
-                    kind: media.kind,
-                    source: Source::Stored(media.id.clone()),
-                    mimetype: None,
-                    file_name: media.file_name.clone(),
-                    caption: Some(text).filter(|text| !text.is_empty()),
-                    keep: Keep::default(),
-                    album: None,
-                })),
+                Some(media) => {
+                    let mut file = Media::new(media.kind, Source::Stored(media.id.clone()));
+                    let named = media.file_name.as_deref().map(FileName::new);
+                    file.file_name = named.and_then(Result::ok);
+                    file.caption = Some(text).filter(|text| !text.is_empty());
+                    Content::Media(Box::new(file))
+                }
             };
             let to = Jid::user(&turn.recipient.number);
             let draft = Draft::new(to.clone(), content);
@@ -418,20 +416,6 @@ fn mark(
     DAY_COUNTS.put(tx, session.number, &counted)?;
     let told = steps::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
     Ok((gone, told))
-}
-
-/// Placeholders may make a text longer than WhatsApp takes.
-fn shortened(text: String) -> String {
-    if text.encode_utf16().count() <= MAX_TEXT {
-        return text;
-    }
-    let mut units = 0;
-    text.chars()
-        .take_while(|c| {
-            units += c.len_utf16();
-            units <= MAX_TEXT
-        })
-        .collect()
 }
 
 /// Whether the campaign can go on by itself after a while.

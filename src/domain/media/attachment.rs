@@ -17,7 +17,7 @@ use super::{decode, film, metadata, picture, sound, sticker};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, must_be_kept};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::store::{Durability, bytes_of};
 use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::campaign::rows::files_in_use;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::store::record::Record;
 use crate::store::{Read, Tx, Typed, tables};

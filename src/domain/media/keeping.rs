@@ -4,15 +4,13 @@ use std::path::Path;
 
 use super::arriving::Room;
 use super::file_type::FileType;
-use super::files::{
-    BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage,
-};
+use super::files::{BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage};
 use super::folder::{self, Arrived, Content};
 use super::source::Found;
 use crate::domain::Gateway;
 use crate::domain::campaign::rows::files_in_use;
 use crate::domain::session::{Session, must_be_kept};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId};
 use crate::store::Durability;
 use crate::time::Timestamp;
@@ -101,7 +99,7 @@ impl Gateway {
         let file = self
             .store
             .read(|read| MEDIA.get(read, (session.number, id)))?;
-        file.ok_or_else(|| Error::not_found("Media not found"))
+        file.ok_or_else(|| Error::from(Code::MediaNotFound))
     }
 
     /// Opens a file of the session.
@@ -140,13 +138,10 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 if !MEDIA.exists(tx, (number, &id))? {
-                    return Err(Error::not_found("Media not found"));
+                    return Err(Code::MediaNotFound.into());
                 }
                 if files_in_use(tx, number)?.contains(&id) {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        "The file is part of a campaign that has not ended",
-                    ));
+                    return Err(Code::MediaInUse.into());
                 }
                 take(tx, number, &id)
             })

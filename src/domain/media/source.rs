@@ -69,8 +69,28 @@ impl Found {
 }
 
 impl Gateway {
+    /// The one place that a client names of where a file is: the id of an upload, a link, or the file
+    /// itself in base64.
+    pub fn source(
+        &self,
+        id: Option<&str>,
+        link: Option<&str>,
+        inline: Option<String>,
+    ) -> Result<Source> {
+        match (id, link, inline) {
+            (Some(id), None, None) => Ok(Source::Stored(MediaId::parse(id)?)),
+            (None, Some(url), None) => {
+                self.check_link(url)?;
+                Ok(Source::Link(url.to_owned()))
+            }
+            (None, None, Some(text)) => Ok(Source::Inline(Arc::new(text))),
+            (None, None, None) => Err(Code::FileSourceMissing.into()),
+            _ => Err(Code::FileSourceAmbiguous.into()),
+        }
+    }
+
     /// Judges a link by its text; its address is judged again when it is fetched.
-    pub fn check_link(&self, url: &str) -> Result<()> {
+    fn check_link(&self, url: &str) -> Result<()> {
         self.link_client.check_url(url).map(|_| ())
     }
 

@@ -1,5 +1,12 @@
 //! What a client asks to be sent, and what becomes of it: references looked up, files uploaded.
 
+mod album;
+mod contacts;
+mod mentions;
+mod place;
+mod poll;
+mod text;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,24 +19,15 @@ use crate::domain::media::{Found, Keep, Source, Uploaded};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
-use crate::jid::{Jid, PhoneNumber};
-pub use crate::wa::message::{Card, Degrees, MediaKind, Place};
+use crate::jid::Jid;
+pub use crate::wa::message::{Card, MediaKind, Place};
 use crate::wa::message::{Context, Enclosed, Outgoing, Quote, Shown};
 
-/// The longest text, in UTF-16 units.
-pub const MAX_TEXT: usize = 4096;
-
-/// Who is mentioned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Mentions {
-    /// Nobody.
-    #[default]
-    None,
-    /// Everybody in the group.
-    All,
-    /// These people.
-    These(Vec<Jid>),
-}
+pub use album::{Album, MAX_ALBUM};
+pub use contacts::{Contacts, MAX_CARDS};
+pub use mentions::Mentions;
+pub use poll::{MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, Poll};
+pub use text::{Emoji, FileName, MAX_TEXT, MimeType, Text};
 
 /// A message as a client asks for it, before what it refers to was looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,35 +46,28 @@ pub struct Draft {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Words.
-    Text(String),
+    Text(Text),
     /// A file.
     Media(Box<Media>),
     /// A place.
     Location(Place),
     /// People's cards.
-    Contacts(Vec<Card>),
+    Contacts(Contacts),
     /// A question with answers to choose from.
-    Poll {
-        /// The question.
-        question: String,
-        /// The answers.
-        options: Vec<String>,
-        /// How many may be chosen; 0 is any number.
-        selectable: u32,
-    },
+    Poll(Poll),
     /// An emoji on a message.
     Reaction {
         /// The message.
         target: MessageId,
         /// The emoji; empty takes it back.
-        emoji: String,
+        emoji: Emoji,
     },
     /// New words for a message of ours.
     Edit {
         /// The message.
         target: MessageId,
         /// The new words.
-        body: String,
+        body: Text,
     },
     /// Takes a message of ours back.
     Revoke {
@@ -92,12 +83,12 @@ pub struct Media {
     pub kind: MediaKind,
     /// Where it comes from.
     pub source: Source,
-    /// Its type, when another than its content shows is to be told.
-    pub mimetype: Option<String>,
+    /// The type of a document, when another than its content shows is to be told.
+    pub mimetype: Option<MimeType>,
     /// The name of a document.
-    pub file_name: Option<String>,
+    pub file_name: Option<FileName>,
     /// The words below it.
-    pub caption: Option<String>,
+    pub caption: Option<Text>,
     /// What of it is left as it came.
     pub keep: Keep,
     /// Which album of the request it belongs to.
@@ -128,46 +119,23 @@ impl Draft {
 
     /// Words, checked.
     pub fn text(to: Jid, body: &str) -> Result<Self> {
-        Ok(Self::new(to, Content::Text(checked_text(body)?)))
+        Ok(Self::new(to, Content::Text(Text::new(body)?)))
     }
 }
 
-impl Card {
-    /// The card of a person with these numbers.
-    pub fn of(name: &str, numbers: &[PhoneNumber]) -> Self {
-        let mut told = String::with_capacity(name.len());
-        for c in name.chars() {
-            match c {
-                ',' | ';' | '\\' => told.extend(['\\', c]),
-                '\n' => told.push_str("\\n"),
-                c if c.is_control() => {}
-                c => told.push(c),
-            }
-        }
-        let mut vcard = format!("BEGIN:VCARD\nVERSION:3.0\nN:;{told};;;\nFN:{told}\n");
-        for number in numbers {
-            // `waid` makes the number a button that opens the chat.
-            vcard.push_str(&format!(
-                "TEL;type=CELL;type=VOICE;waid={number}:+{number}\n"
-            ));
-        }
-        vcard.push_str("END:VCARD");
+impl Media {
+    /// A file as it is, without words below it.
+    pub fn new(kind: MediaKind, source: Source) -> Self {
         Self {
-            name: name.to_owned(),
-            vcard,
+            kind,
+            source,
+            mimetype: None,
+            file_name: None,
+            caption: None,
+            keep: Keep::default(),
+            album: None,
         }
     }
-}
-
-/// Checks a text's length; the text itself is never changed.
-pub fn checked_text(body: &str) -> Result<String> {
-    if body.is_empty() {
-        return Err(Code::MessageEmpty.into());
-    }
-    if body.encode_utf16().count() > MAX_TEXT {
-        return Err(Code::MessageTooLong.into());
-    }
-    Ok(body.to_owned())
 }
 
 /// Files of one request, so that one that several messages show is brought here once.
@@ -240,21 +208,20 @@ impl Gateway {
         };
         Ok(match content {
             Content::Text(body) => Outgoing::Text {
-                body,
+                body: body.into(),
                 mentions: context.mentions,
                 quote: context.quote,
             },
             Content::Media(media) => return self.enclose(session, *media, context, sources).await,
             Content::Location(place) => Outgoing::Location { place, context },
-            Content::Contacts(cards) => Outgoing::Contacts { cards, context },
-            Content::Poll {
-                question,
-                options,
-                selectable,
-            } => Outgoing::Poll {
-                question,
-                options,
-                selectable,
+            Content::Contacts(contacts) => Outgoing::Contacts {
+                cards: contacts.into(),
+                context,
+            },
+            Content::Poll(poll) => Outgoing::Poll {
+                question: poll.question,
+                options: poll.options,
+                selectable: poll.selectable,
                 secret: Bytes64(self.ids.bytes::<32>().to_vec()),
                 context,
             },
@@ -269,7 +236,7 @@ impl Gateway {
                     target,
                     target_from_me: message.sender.is_none(),
                     target_sender: message.sender,
-                    emoji,
+                    emoji: emoji.into(),
                 }
             }
             Content::Edit { target, body } => {
@@ -277,7 +244,7 @@ impl Gateway {
                 Outgoing::Edit {
                     mentions: context.mentions,
                     target,
-                    body,
+                    body: body.into(),
                 }
             }
             Content::Revoke { target } => Outgoing::Revoke { target },
@@ -299,12 +266,17 @@ impl Gateway {
         let what = Outgoing::Media {
             file,
             kind: uploaded.kind,
-            mimetype: media.mimetype,
+            // What is converted has the type that the conversion gives it.
+            mimetype: media
+                .mimetype
+                .filter(|_| media.kind == MediaKind::Document)
+                .map(String::from),
             file_name: media
                 .file_name
+                .map(String::from)
                 .or(found.name)
                 .filter(|_| uploaded.kind == MediaKind::Document),
-            caption: media.caption,
+            caption: media.caption.map(String::from),
             album: None,
             context,
         };
