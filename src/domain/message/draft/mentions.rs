@@ -4,7 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::jid::{Jid, recipient};
 
 /// How many people one message may mention.
-pub const MAX_MENTIONS: usize = 1024;
+const MAX_MENTIONS: usize = 1024;
 
 /// Who is mentioned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Mentions {
 }
 
 impl Mentions {
-    /// Numbers or addresses of people, up to [`MAX_MENTIONS`]; `all` stands for everybody in the
+    /// Numbers or addresses of people, up to 1,024; `all` stands for everybody in the
     /// group. A number without a country has that of the configuration.
     pub fn of<'n>(
         names: impl ExactSizeIterator<Item = &'n str>,
