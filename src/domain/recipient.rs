@@ -766,9 +766,11 @@ fn longer(text: &str, limit: usize) -> bool {
 
 /// A number as its digits.
 mod digits {
-    use super::PhoneNumber;
-    use serde::{Deserialize, Deserializer, Serializer};
     use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::jid::PhoneNumber;
 
     pub(super) fn serialize<S: Serializer>(n: &PhoneNumber, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(n.as_str())

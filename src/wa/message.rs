@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::direct_path::DirectPath;
+pub use super::place::{Degrees, Place};
 use super::special::Special;
 use crate::bytes64::Bytes64;
 use crate::ids::{Hash, MessageId};
@@ -220,38 +221,6 @@ pub struct Look {
     pub seconds: Option<u32>,
     /// Whether a sticker moves.
     pub animated: bool,
-}
-
-/// A place on earth. Degrees are kept as text, so that they come out as they went in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Degrees north.
-    pub latitude: Degrees,
-    /// Degrees east.
-    pub longitude: Degrees,
-    /// What it is called.
-    pub name: Option<String>,
-    /// Where it is.
-    pub address: Option<String>,
-}
-
-/// Degrees on the globe; never NaN, so it can be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Degrees(f64);
-
-impl Eq for Degrees {}
-
-impl Degrees {
-    /// Degrees between `-most` and `most`.
-    pub fn new(value: f64, most: f64) -> Option<Self> {
-        (value.abs() <= most).then_some(Self(value))
-    }
-
-    /// The number.
-    pub fn value(self) -> f64 {
-        self.0
-    }
 }
 
 /// A person's card.

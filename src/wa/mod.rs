@@ -10,6 +10,7 @@ pub mod link;
 pub mod media;
 mod media_hosts;
 pub mod message;
+mod place;
 pub mod special;
 mod transport;
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Degrees;
+use super::place::Degrees;
 use crate::ids::MessageId;
 
 /// A message of a rarer kind.
