@@ -86,8 +86,10 @@ impl Judge {
             },
             tables::DELIVERIES if delivery::is_waiting(tx, key, &row)? => return Ok(false),
             // Somebody waits to hear what becomes of a message that is still to go.
-            tables::MESSAGES if outbox::holds(tx, key)? => return Ok(false),
-            tables::MESSAGES => message::forget(tx, key, row.len())?,
+            tables::MESSAGES => match parts_of(key) {
+                Ok(key) if !outbox::holds(tx, &key)? => message::forget(tx, &key, row.len())?,
+                _ => return Ok(false),
+            },
             table => tx.delete(table, key),
         }
         Ok(true)

@@ -4,9 +4,7 @@ use std::path::Path;
 
 use super::arriving::Room;
 use super::file_type::FileType;
-use super::files::{
-    BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage,
-};
+use super::files::{BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage};
 use super::folder::{self, Arrived, Content};
 use super::source::Found;
 use crate::domain::Gateway;
