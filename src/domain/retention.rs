@@ -12,7 +12,7 @@ use super::message::outbox;
 use super::{Gateway, message};
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::{Durability, Read, Table, Tx, dated, parts_of, tables};
+use crate::store::{Durability, Read, Table, Tx, bytes_of, dated, parts_of, tables};
 use crate::time::Timestamp;
 
 /// How many rows one transaction looks at, so that others are not kept waiting.
@@ -86,8 +86,10 @@ impl Judge {
             },
             tables::DELIVERIES if delivery::is_waiting(tx, key, &row)? => return Ok(false),
             // Somebody waits to hear what becomes of a message that is still to go.
-            tables::MESSAGES if outbox::holds(tx, key)? => return Ok(false),
-            tables::MESSAGES => message::forget(tx, key, row.len())?,
+            tables::MESSAGES => match parts_of(key) {
+                Ok(key) if !outbox::holds(tx, &key)? => message::forget(tx, &key, row.len())?,
+                _ => return Ok(false),
+            },
             table => tx.delete(table, key),
         }
         Ok(true)
@@ -115,8 +117,8 @@ impl Needed {
 /// The time that a run noted last.
 pub fn noted_time(read: &impl Read) -> Result<Option<Timestamp>> {
     let ms = read.get(tables::META, SEEN)?;
-    let ms = ms.and_then(|bytes| bytes.try_into().ok().map(i64::from_be_bytes));
-    Ok(ms.map(Timestamp::from_ms))
+    let ms: Option<u64> = ms.and_then(|bytes| parts_of(&bytes).ok());
+    Ok(ms.map(|ms| Timestamp::from_ms(ms as i64)))
 }
 
 impl Gateway {
@@ -127,7 +129,7 @@ impl Gateway {
         };
         self.store
             .write(Durability::Lazy, move |tx| {
-                tx.put(tables::META, SEEN, now.as_ms().to_be_bytes());
+                tx.put(tables::META, SEEN, bytes_of(now.as_ms() as u64));
                 Ok(())
             })
             .await

@@ -160,6 +160,7 @@ impl<T: TextPart> KeyPart for Option<T> {
 }
 
 fn write_text(key: Key, text: &str, last: bool) -> Key {
+    debug_assert!(last || !text.contains('\0'), "a NUL would end the part");
     let key = key.tail(text);
     if last { key } else { key.u8(0) }
 }
@@ -342,24 +343,18 @@ impl Value for () {
     }
 }
 
-/// Values that are written as they are in keys.
-macro_rules! raw_values {
-    ($($type:ty),*) => { $(
-        impl Value for $type {
-            const VERSION: Option<u8> = None;
+/// Written as it is in keys.
+impl Value for SessionNumber {
+    const VERSION: Option<u8> = None;
 
-            fn encode(&self) -> Result<Vec<u8>> {
-                Ok(bytes_of(self))
-            }
+    fn encode(&self) -> Result<Vec<u8>> {
+        Ok(bytes_of(self))
+    }
 
-            fn decode(bytes: &[u8]) -> Result<Self> {
-                parts_of(bytes)
-            }
-        }
-    )* };
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        parts_of(bytes)
+    }
 }
-
-raw_values!(SessionNumber, u64);
 
 /// A table whose keys are `K` and whose values are `V`.
 pub struct Typed<K, V> {
@@ -677,6 +672,23 @@ mod tests {
             let _ = parts_of::<(u8, u32)>(&bytes);
             let _ = parts_of::<(SessionNumber, Hash, MediaId)>(&bytes);
         }
+    }
+
+    #[test]
+    fn keys_are_the_bytes_that_the_files_of_users_hold() {
+        let (one, jid) = (SessionNumber(1), |text| Jid::parse(text).expect("a JID"));
+        let (chat, sender) = (jid("12036@g.us"), jid("62@lid"));
+        let id = MessageId::parse("3EB0").expect("an id");
+        let ours = bytes_of((one, &id, &chat, None::<Jid>));
+        assert_eq!(ours, b"\0\0\0\x013EB0\x0012036@g.us\0");
+        let theirs = bytes_of((one, &id, &chat, Some(&sender)));
+        assert_eq!(theirs, b"\0\0\0\x013EB0\x0012036@g.us\x0062@lid");
+        assert_eq!(bytes_of((one, &id)), b"\0\0\0\x013EB0");
+        let log = bytes_of((one, 258_u64, "v1"));
+        assert_eq!(log, b"\0\0\0\x01\0\0\0\0\0\0\x01\x02v1");
+        assert_eq!(bytes_of((2_u8, 7_u32)), b"\x02\0\0\0\x07");
+        let upload = bytes_of((one, Hash([9; 32]), "image"));
+        assert_eq!(upload, [b"\0\0\0\x01", &[9; 32][..], b"image"].concat());
     }
 
     #[test]

@@ -90,6 +90,18 @@ fn each_library_and_layer_stays_behind_its_fence() {
         ),
         ("worker/", &["crate::api", "crate::http"]),
     ];
+    // What `store::Typed` does for the domain, and who does it by hand: files have numbers in them too,
+    // and what is old is looked for in all tables alike.
+    let by_hand: &[(&str, &[&str])] = &[
+        ("record::encode", &[]),
+        ("record::decode", &[]),
+        (
+            "_be_bytes",
+            &["domain/media/metadata.rs", "domain/media/reader.rs"],
+        ),
+        (".prefix(", &["domain/retention.rs"]),
+        ("for_each_prefix", &[]),
+    ];
     // What older versions stored was a dialect's JSON.
     let exempt = ["domain/event/upgrade.rs"];
     let mut broken = Vec::new();
@@ -114,6 +126,12 @@ fn each_library_and_layer_stays_behind_its_fence() {
             for (word, homes) in fences {
                 if names(line, word) && !homes.iter().any(|home| name.starts_with(home)) {
                     broken.push(format!("{name}:{}: {word}", number + 1));
+                }
+            }
+            for (word, homes) in by_hand {
+                let here = name.starts_with("domain/") && line.contains(word);
+                if here && !homes.contains(&name.as_str()) {
+                    broken.push(format!("{name}:{}: {word} by hand", number + 1));
                 }
             }
             for (layer, forbidden) in layers {

@@ -2,23 +2,20 @@
 
 use std::collections::HashSet;
 
-use super::{CAMPAIGNS, Campaign, Progress, REFUSED, State, Status};
+use super::{CAMPAIGNS, Campaign, LIVE, Progress, REFUSED, State, Status};
 use crate::domain::doomed;
 use crate::domain::roster::{Place, Roster};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId, SessionNumber};
-use crate::store::{Read, Tx, record, tables};
+use crate::store::{Read, Tx, Typed, bytes_of, tables};
 
-pub(super) fn key(session: SessionNumber, id: &RowId) -> Vec<u8> {
-    [&session.0.to_be_bytes()[..], id.as_str().as_bytes()].concat()
-}
+const PROGRESSES: Typed<Roster, Progress> = Typed::new(tables::CAMPAIGN_PROGRESS);
 
-fn state_key(roster: Roster, place: Place) -> Vec<u8> {
-    [roster.0.to_be_bytes(), place.to_be_bytes()].concat()
-}
+/// What became of those that were begun.
+const STATES: Typed<(Roster, Place), State> = Typed::new(tables::CAMPAIGN_STATES);
 
-pub(super) fn lane(roster: Roster) -> [u8; 4] {
-    roster.0.to_be_bytes()
+pub(super) fn lane(roster: Roster) -> Vec<u8> {
+    bytes_of(roster)
 }
 
 pub(super) fn find(
@@ -26,8 +23,7 @@ pub(super) fn find(
     session: SessionNumber,
     id: &RowId,
 ) -> Result<Option<Campaign>> {
-    let row = read.get(tables::CAMPAIGNS, &key(session, id))?;
-    row.map(|row| record::decode(&row)).transpose()
+    CAMPAIGNS.get(read, (session, id))
 }
 
 pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<Campaign> {
@@ -41,42 +37,28 @@ pub(super) fn put(
     id: &RowId,
     campaign: &Campaign,
 ) -> Result<()> {
-    let key = key(session, id);
     if campaign.status.is_live() {
-        tx.put(tables::LIVE_CAMPAIGNS, key.clone(), []);
+        LIVE.put(tx, (session, id), &())?;
     } else {
-        tx.delete(tables::LIVE_CAMPAIGNS, &key);
+        LIVE.delete(tx, (session, id));
     }
-    tx.put(tables::CAMPAIGNS, key, record::encode(campaign)?);
-    Ok(())
+    CAMPAIGNS.put(tx, (session, id), campaign)
 }
 
 pub(super) fn progress(read: &impl Read, roster: Roster) -> Result<Progress> {
-    let row = read.get(tables::CAMPAIGN_PROGRESS, &lane(roster))?;
-    row.map_or(Ok(Progress::default()), |row| record::decode(&row))
+    Ok(PROGRESSES.get(read, roster)?.unwrap_or_default())
 }
 
 pub(super) fn put_progress(tx: &mut Tx, roster: Roster, progress: &Progress) -> Result<()> {
-    tx.put(
-        tables::CAMPAIGN_PROGRESS,
-        lane(roster),
-        record::encode(progress)?,
-    );
-    Ok(())
+    PROGRESSES.put(tx, roster, progress)
 }
 
 pub(super) fn state(read: &impl Read, roster: Roster, place: Place) -> Result<State> {
-    let row = read.get(tables::CAMPAIGN_STATES, &state_key(roster, place))?;
-    row.map_or(Ok(State::default()), |row| record::decode(&row))
+    Ok(STATES.get(read, (roster, place))?.unwrap_or_default())
 }
 
 pub(super) fn put_state(tx: &mut Tx, roster: Roster, place: Place, state: &State) -> Result<()> {
-    tx.put(
-        tables::CAMPAIGN_STATES,
-        state_key(roster, place),
-        record::encode(state)?,
-    );
-    Ok(())
+    STATES.put(tx, (roster, place), state)
 }
 
 /// State rows from a place on, up to `limit`.
@@ -86,14 +68,7 @@ pub(super) fn states(
     first: Place,
     limit: usize,
 ) -> Result<Vec<(Place, State)>> {
-    let (from, to) = (state_key(roster, first), state_key(roster, Place::MAX));
-    let rows = read.range(tables::CAMPAIGN_STATES, from..=to, limit, false)?;
-    rows.into_iter()
-        .map(|(key, value)| {
-            let place = key.last_chunk::<4>().map_or(0, |n| u32::from_be_bytes(*n));
-            Ok((place, record::decode(&value)?))
-        })
-        .collect()
+    STATES.rows(roster).from(first).page(read, limit)
 }
 
 /// The refused rows of a campaign: they are failed from the beginning.
@@ -104,9 +79,8 @@ pub(super) fn refused(read: &impl Read, roster: Roster, limit: usize) -> Result<
 
 /// Removes a campaign with everything that belongs to it.
 pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId, campaign: &Campaign) {
-    let key = key(session, id);
-    tx.delete(tables::CAMPAIGNS, &key);
-    tx.delete(tables::LIVE_CAMPAIGNS, &key);
+    CAMPAIGNS.delete(tx, (session, id));
+    LIVE.delete(tx, (session, id));
     doomed::of_roster(tx, campaign.roster);
 }
 
@@ -116,13 +90,11 @@ pub(in crate::domain) fn delete_some(
     session: SessionNumber,
     budget: &mut doomed::Budget,
 ) -> Result<()> {
-    let prefix = session.0.to_be_bytes();
+    let prefix = bytes_of(session);
     budget.delete(tx, tables::LIVE_CAMPAIGNS, &prefix)?;
-    for (_, row) in tx.prefix(tables::CAMPAIGNS, &prefix, None, budget.left())? {
-        // A damaged row must not keep the others.
-        if let Ok(campaign) = record::decode::<Campaign>(&row) {
-            doomed::of_roster(tx, campaign.roster);
-        }
+    let campaigns = CAMPAIGNS.rows(session).values(tx, budget.left())?;
+    for campaign in campaigns.into_iter().flatten() {
+        doomed::of_roster(tx, campaign.roster);
     }
     budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }

@@ -320,7 +320,7 @@ impl Gateway {
                 }
                 let (gone, told) = mark(tx, &gateway, &session, &id, &campaign, turns, ids, now)?;
                 for rows in rows_of_jobs {
-                    if !gone.contains(&rows.id) {
+                    if !gone.contains(rows.id()) {
                         rows.put(tx)?;
                     }
                 }

@@ -12,8 +12,8 @@ use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
-use crate::store::Tx;
 use crate::store::queue::{self, Order};
+use crate::store::{Tx, bytes_of};
 use crate::time::Timestamp;
 use crate::wa::message::Progress as Reached;
 
@@ -139,7 +139,7 @@ pub(in crate::domain) fn missed(
         &rows::lane(part.roster),
         Order::ByDue,
         due,
-        &part.place.to_be_bytes(),
+        &bytes_of(part.place),
     )?;
     Ok(true)
 }

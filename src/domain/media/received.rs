@@ -9,14 +9,14 @@ use super::folder::Arrived;
 use super::kind;
 use crate::domain::Gateway;
 use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
-use crate::domain::message::{self, Message};
+use crate::domain::message::{self, MESSAGES, Message};
 use crate::domain::queues::{DOWNLOAD_WAIT, DOWNLOADS};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::ids::{MediaId, MessageId, SessionNumber};
+use crate::ids::{MediaId, MessageId};
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim, Order};
-use crate::store::{Durability, Read, Tx, record, tables};
+use crate::store::{Durability, Tx, bytes_of, parts_of};
 use crate::time::Timestamp;
 use crate::wa::media::{CameIn, Fetched};
 use crate::wa::message::{MediaKind, Outgoing, Pointer};
@@ -41,12 +41,11 @@ struct Wanted {
 /// Has the file of this message fetched, in the transaction that stores the message.
 pub(in crate::domain) fn enqueue(
     tx: &mut Tx,
-    session: SessionNumber,
-    row: &[u8],
+    message: &message::Key,
     now: Timestamp,
 ) -> Result<()> {
-    let lane = session.0.to_be_bytes();
-    queue::enqueue(tx, DOWNLOADS, &lane, Order::ByDue, now, row).map(|_| ())
+    let (lane, message) = (bytes_of(message.0), bytes_of(message));
+    queue::enqueue(tx, DOWNLOADS, &lane, Order::ByDue, now, &message).map(|_| ())
 }
 
 impl Gateway {
@@ -60,18 +59,17 @@ impl Gateway {
 
     /// The file of a message, fetched and opened when it is not here yet.
     pub async fn message_file(&self, session: &Session, id: &MessageId) -> Result<OpenFile> {
-        let (row, message) = self.message_row(session, id)?;
-        self.file_of(session, id, row, &message).await
+        let (key, message) = self.message_row(session, id)?;
+        self.file_of(session, key, &message).await
     }
 
     async fn file_of(
         &self,
         session: &Session,
-        id: &MessageId,
-        row: Vec<u8>,
+        key: message::Key,
         message: &Message,
     ) -> Result<OpenFile> {
-        let lock = self.uploads.of(&row);
+        let lock = self.uploads.of(&bytes_of(&key));
         let _alone = lock.lock().await;
         let wanted = self.wanted(session, message)?;
         if let Some(kept) = &wanted.kept
@@ -80,7 +78,7 @@ impl Gateway {
         {
             return Ok(open);
         }
-        let (arrived, pointer) = self.fetch_file(session, id, message, &wanted).await?;
+        let (arrived, pointer) = self.fetch_file(session, &key.1, message, &wanted).await?;
         let file = File::open(arrived.path()).map_err(Error::internal)?;
         let path = arrived.path().to_owned();
         let found = tokio::task::spawn_blocking(move || kind::sniff(&path))
@@ -94,7 +92,7 @@ impl Gateway {
             Err(error) if error.kind() == ErrorKind::TooLarge => None,
             Err(error) => return Err(error),
         };
-        self.note_kept(row, pointer, kept.clone()).await?;
+        self.note_kept(key, pointer, kept.clone()).await?;
         Ok(OpenFile {
             file,
             size: arrived.size,
@@ -181,17 +179,21 @@ impl Gateway {
     }
 
     /// Writes down where a message's file is now.
-    async fn note_kept(&self, row: Vec<u8>, pointer: Pointer, kept: Option<MediaId>) -> Result<()> {
+    async fn note_kept(
+        &self,
+        key: message::Key,
+        pointer: Pointer,
+        kept: Option<MediaId>,
+    ) -> Result<()> {
         self.store
             .write(Durability::Lazy, move |tx| {
-                let Some(value) = tx.get(tables::MESSAGES, &row)? else {
+                let Some(mut message) = MESSAGES.get(tx, &key)? else {
                     return Ok(());
                 };
-                let mut message: Message = record::decode(&value)?;
                 if let Some(held) = &mut message.enclosed {
                     held.enclosed.file.pointer = pointer;
                     held.kept = kept;
-                    message::put(tx, row, record::encode(&message)?)?;
+                    message::put(tx, &key, &message)?;
                 }
                 Ok(())
             })
@@ -200,18 +202,18 @@ impl Gateway {
 
     /// Makes one download that a session asked for, tells of it, and settles its row.
     pub async fn download_claimed(&self, claim: Claim) -> Result<()> {
-        let number = claim.lane[..].try_into().map(u32::from_be_bytes);
-        let session = number
-            .ok()
-            .and_then(|number| self.sessions.by_number(SessionNumber(number)));
-        let row = claim.payload.to_vec();
-        let stored = self.store.read(|read| read.get(tables::MESSAGES, &row))?;
-        let (Some(session), Some(stored)) = (session, stored) else {
+        let number = parts_of(&claim.lane).ok();
+        let session = number.and_then(|number| self.sessions.by_number(number));
+        let key = parts_of::<message::Key>(&claim.payload);
+        let stored = match &key {
+            Ok(key) => self.store.read(|read| MESSAGES.get(read, key))?,
+            Err(_) => None,
+        };
+        let (Some(session), Ok(key), Some(message)) = (session, key, stored) else {
             return self.settle_download(claim).await;
         };
-        let message: Message = record::decode(&stored)?;
-        let id = message::id_of(&row)?;
-        match self.file_of(&session, &id, row, &message).await {
+        let id = key.1.clone();
+        match self.file_of(&session, key, &message).await {
             Ok(file) => {
                 let outcome = FetchOutcome::Fetched {
                     id: file.kept,

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::settlement::Outcome;
 use crate::error::{Code, Result};
-use crate::ids::{MessageId, SessionNumber};
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::ids::{Hash, MessageId, SessionNumber};
+use crate::store::record::Record;
+use crate::store::{Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
 /// How long an idempotency key is remembered.
@@ -19,7 +19,7 @@ pub const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A client's promise that two requests are one.
 pub struct IdempotencyKey {
-    hash: [u8; 32],
+    hash: Hash,
     request: [u8; 32],
 }
 
@@ -30,7 +30,7 @@ impl IdempotencyKey {
             return Err(Code::IdempotencyKeyInvalid.into());
         }
         Ok(Self {
-            hash: Sha256::digest(key).into(),
+            hash: Hash(Sha256::digest(key).into()),
             request: Sha256::digest(request).into(),
         })
     }
@@ -45,26 +45,21 @@ impl IdempotencyKey {
     }
 
     /// The key of its row.
-    pub(super) fn row(&self, session: SessionNumber) -> Vec<u8> {
-        let mut row = session.0.to_be_bytes().to_vec();
-        row.extend_from_slice(&self.hash);
-        row
+    pub(super) fn row(&self, session: SessionNumber) -> Row {
+        (session, self.hash)
     }
 
     /// What is remembered of it, which lies in this row.
     pub(super) fn remembered(
         &self,
         read: &impl Read,
-        row: &[u8],
+        row: Row,
         now: Timestamp,
     ) -> Result<Option<Remembered>> {
-        let Some(found) = read.get(tables::IDEMPOTENCY, row)? else {
+        let found = IDEMPOTENCY.get(read, row)?;
+        let Some(found) = found.filter(|found| found.ends > now) else {
             return Ok(None);
         };
-        let found: Remembered = record::decode(&found)?;
-        if found.ends <= now {
-            return Ok(None);
-        }
         if found.request != self.request {
             return Err(Code::IdempotencyKeyReused.into());
         }
@@ -84,18 +79,18 @@ impl IdempotencyKey {
 
 /// Idempotency keys whose first request is still being worked on.
 #[derive(Default)]
-pub struct InFlight(Mutex<HashSet<Vec<u8>>>);
+pub struct InFlight(Mutex<HashSet<Row>>);
 
 /// A key that is being worked on, until the value is dropped.
-pub(super) struct Claimed<'a>(&'a InFlight, Vec<u8>);
+pub(super) struct Claimed<'a>(&'a InFlight, Row);
 
 impl InFlight {
-    pub(super) fn claim(&self, key: &[u8]) -> Result<Claimed<'_>> {
+    pub(super) fn claim(&self, key: Row) -> Result<Claimed<'_>> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !keys.insert(key.to_vec()) {
+        if !keys.insert(key) {
             return Err(Code::IdempotencyKeyInUse.into());
         }
-        Ok(Claimed(self, key.to_vec()))
+        Ok(Claimed(self, key))
     }
 }
 
@@ -124,20 +119,23 @@ impl Record for Remembered {
     const VERSION: u8 = 1;
 }
 
+/// The key of its row: session, hash of the idempotency key.
+pub(super) type Row = (SessionNumber, Hash);
+
+const IDEMPOTENCY: Typed<Row, Remembered> = Typed::new(tables::IDEMPOTENCY);
+
 impl Remembered {
     /// Writes it down.
-    pub(super) fn put(&self, tx: &mut Tx, row: Vec<u8>) -> Result<()> {
-        tx.put(tables::IDEMPOTENCY, row, record::encode(self)?);
-        Ok(())
+    pub(super) fn put(&self, tx: &mut Tx, row: Row) -> Result<()> {
+        IDEMPOTENCY.put(tx, row, self)
     }
 }
 
 /// Remembers what became of the messages of a request, or that this is not decided.
-pub(super) fn note(tx: &mut Tx, row: Vec<u8>, outcomes: Option<Vec<Outcome>>) -> Result<()> {
-    let Some(there) = tx.get(tables::IDEMPOTENCY, &row)? else {
+pub(super) fn note(tx: &mut Tx, row: Row, outcomes: Option<Vec<Outcome>>) -> Result<()> {
+    let Some(mut remembered) = IDEMPOTENCY.get(tx, row)? else {
         return Ok(());
     };
-    let mut remembered: Remembered = record::decode(&there)?;
     remembered.outcomes = outcomes;
     remembered.put(tx, row)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Held, Message, chat, poll, reference};
+use super::{Held, MESSAGES, Message, chat, poll, reference};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{self, ContactOptOut, EventData};
@@ -11,8 +11,7 @@ use crate::domain::optout::OptOut;
 use crate::domain::session::{Session, is_kept};
 use crate::domain::suppression;
 use crate::error::Result;
-use crate::store::record;
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::{Durability, Tx};
 use crate::wa::message::{Incoming, Said};
 
 impl Gateway {
@@ -35,10 +34,10 @@ impl Gateway {
                     continue;
                 }
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
-                let key = super::key(session.number, &incoming.id, &incoming.chat, sender);
-                if let Some(row) = tx.get(tables::MESSAGES, &key)?
-                    && !record::decode::<Message>(&row)?.unread
-                {
+                let (id, chat) = (incoming.id.clone(), incoming.chat.clone());
+                let key = (session.number, id, chat, sender.cloned());
+                let there = MESSAGES.get(tx, &key)?;
+                if there.is_some_and(|message| !message.unread) {
                     continue;
                 }
                 let row = Message {
@@ -56,9 +55,9 @@ impl Gateway {
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);
                 chat::note_timer(tx, session.number, incoming)?;
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
-                    received::enqueue(tx, session.number, &key, gateway.clock.now())?;
+                    received::enqueue(tx, &key, gateway.clock.now())?;
                 }
-                super::put(tx, key, record::encode(&row)?)?;
+                super::put(tx, &key, &row)?;
                 if let Some(data) = event_of(tx, &session, incoming)? {
                     let entry = gateway.event(&session, data);
                     newest = publish::append(tx, session.number, &entry)?.or(newest);

@@ -16,18 +16,17 @@ pub mod send;
 pub mod settlement;
 pub mod unread;
 
-use std::ops::ControlFlow;
-
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use super::campaign::Part;
 use super::session::Session;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
 use crate::jid::Jid;
-use crate::store::record::{self, Record};
-use crate::store::{Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::typed::Value as _;
+use crate::store::{self, Read, Tx, Typed, bytes_of, parts_of, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Enclosed, Outgoing, Progress};
 
@@ -73,57 +72,23 @@ pub struct Held {
 }
 
 /// The key of a message: session, id, chat, and the sender unless it is ours.
-pub(in crate::domain) fn key(
-    session: SessionNumber,
-    id: &MessageId,
-    chat: &Jid,
-    sender: Option<&Jid>,
-) -> Vec<u8> {
-    let mut key = id_prefix(session, id);
-    key.extend_from_slice(chat.to_string().as_bytes());
-    key.push(0);
-    if let Some(sender) = sender {
-        key.extend_from_slice(sender.to_string().as_bytes());
-    }
-    key
-}
+pub(in crate::domain) type Key = (SessionNumber, MessageId, Jid, Option<Jid>);
 
-/// What the keys of all messages with this id begin with. An id holds no zero byte.
-fn id_prefix(session: SessionNumber, id: &MessageId) -> Vec<u8> {
-    let mut key = session.0.to_be_bytes().to_vec();
-    key.extend_from_slice(id.as_str().as_bytes());
-    key.push(0);
-    key
-}
-
-/// The id of the message with this key.
-pub(in crate::domain) fn id_of(message: &[u8]) -> Result<MessageId> {
-    let id = session_and_id(message).get(4..).unwrap_or_default();
-    MessageId::parse(&String::from_utf8_lossy(id))
-}
-
-/// All of a message's key before its chat.
-fn session_and_id(message: &[u8]) -> &[u8] {
-    let end = message.iter().skip(4).position(|byte| *byte == 0);
-    &message[..end.map_or(message.len(), |end| end + 4)]
-}
+pub(in crate::domain) const MESSAGES: Typed<Key, Message> = Typed::new(tables::MESSAGES);
 
 /// The message of ours with this id, and its key.
 pub(in crate::domain) fn own(
     read: &impl Read,
     session: SessionNumber,
     id: &MessageId,
-) -> Result<Option<(Vec<u8>, Message)>> {
-    let mut found = None;
+) -> Result<Option<(Key, Message)>> {
     // Strangers choose ids, and may have used ours more than once.
-    read.for_each_prefix(tables::MESSAGES, &id_prefix(session, id), |key, value| {
-        if !key.ends_with(&[0]) {
-            return Ok(ControlFlow::Continue(()));
-        }
-        found = Some((key.to_vec(), record::decode(value)?));
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(found)
+    MESSAGES.rows((session, id)).find(read, |row| {
+        Ok(match row.key()? {
+            (chat, None) => Some(((session, id.clone(), chat, None), row.value()?)),
+            (_, Some(_)) => None,
+        })
+    })
 }
 
 /// Whether a message with this id is stored that this sender wrote, or we on another device.
@@ -133,19 +98,11 @@ pub(in crate::domain) fn is_stored(
     id: &MessageId,
     sender: &Jid,
 ) -> Result<bool> {
-    let sender = sender.to_string();
-    let prefix = id_prefix(session, id);
-    let mut found = false;
-    read.for_each_prefix(tables::MESSAGES, &prefix, |key, _| {
-        let writer = key.rsplit(|byte| *byte == 0).next().unwrap_or_default();
-        found = writer.is_empty() || writer == sender.as_bytes();
-        Ok(if found {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+    let found = MESSAGES.rows((session, id)).find(read, |row| {
+        let (_, writer) = row.key()?;
+        Ok(writer.is_none_or(|writer| writer == *sender).then_some(()))
     })?;
-    Ok(found)
+    Ok(found.is_some())
 }
 
 /// The messages of a session with this id; several people may have used it.
@@ -154,50 +111,52 @@ pub(in crate::domain) fn with_id(
     session: SessionNumber,
     id: &MessageId,
 ) -> Result<Vec<Message>> {
-    let rows = read.prefix(tables::MESSAGES, &id_prefix(session, id), None, usize::MAX)?;
-    rows.iter()
-        .map(|(_, value)| record::decode(value))
-        .collect()
+    let messages = MESSAGES.rows((session, id)).values(read, usize::MAX)?;
+    messages.into_iter().collect()
 }
 
-fn bytes_key(session: SessionNumber) -> Vec<u8> {
-    [b"messages/".as_slice(), &session.0.to_be_bytes()].concat()
+fn bytes_key(session: SessionNumber) -> store::Key {
+    store::Key::new().tail("messages/").u32(session.0)
 }
 
 /// About how many bytes the stored messages of a session take. Those that were stored before they
 /// were counted are missing, until they are forgotten.
 pub(in crate::domain) fn bytes(read: &impl Read, session: SessionNumber) -> Result<u64> {
-    let number = |row: &[u8]| row.try_into().map(u64::from_be_bytes).unwrap_or(0);
+    let number = |row: &[u8]| parts_of(row).unwrap_or(0);
     let row = read.view(tables::META, &bytes_key(session), number)?;
     Ok(row.unwrap_or(0))
 }
 
-/// Counts what the row of a message with this key grew by.
-fn count(tx: &mut Tx, key: &[u8], grown: i64) -> Result<()> {
-    let Some(session) = key.first_chunk::<4>() else {
-        return Err(Error::internal("a message's key without its session"));
-    };
-    let session = SessionNumber(u32::from_be_bytes(*session));
+/// Counts what the row of a message of this session grew by.
+fn count(tx: &mut Tx, session: SessionNumber, grown: i64) -> Result<()> {
     let bytes = bytes(tx, session)?.saturating_add_signed(grown);
-    tx.put(tables::META, bytes_key(session), bytes.to_be_bytes());
+    tx.put(tables::META, bytes_key(session), bytes_of(bytes));
     Ok(())
 }
 
 /// Writes a message's row, and counts by how much it grew.
 ///
 /// Invariant: rows of messages are written and removed here only, or the count drifts.
-pub(in crate::domain) fn put(tx: &mut Tx, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
-    let old = tx.view(tables::MESSAGES, &key, <[u8]>::len)?;
-    let old = old.map_or(0, |value| key.len() + value);
-    count(tx, &key, (key.len() + value.len()) as i64 - old as i64)?;
-    tx.put(tables::MESSAGES, key, value);
+pub(in crate::domain) fn put(tx: &mut Tx, key: &Key, message: &Message) -> Result<()> {
+    put_encoded(tx, key, message.encode()?)
+}
+
+/// The same with a message that was encoded before, where the writer does not wait for it.
+fn put_encoded(tx: &mut Tx, key: &Key, row: Vec<u8>) -> Result<()> {
+    let old = match MESSAGES.view(tx, key, <[u8]>::len)? {
+        Some(value) => value as i64,
+        None => -(bytes_of(key).len() as i64),
+    };
+    count(tx, key.0, row.len() as i64 - old)?;
+    MESSAGES.put_encoded(tx, key, row);
     Ok(())
 }
 
-/// Removes one message's row, which has so many bytes.
-pub(in crate::domain) fn forget(tx: &mut Tx, key: &[u8], value: usize) -> Result<()> {
-    count(tx, key, -((key.len() + value) as i64))?;
-    tx.delete(tables::MESSAGES, key);
+/// Removes one message's row, whose value has so many bytes.
+pub(in crate::domain) fn forget(tx: &mut Tx, key: &Key, value: usize) -> Result<()> {
+    let bytes = bytes_of(key).len() + value;
+    count(tx, key.0, -(bytes as i64))?;
+    MESSAGES.delete(tx, key);
     Ok(())
 }
 
@@ -217,14 +176,14 @@ impl Gateway {
         &self,
         session: &Session,
         id: &MessageId,
-    ) -> Result<(Vec<u8>, Message)> {
+    ) -> Result<(Key, Message)> {
         self.store.read(|read| {
             if let Some(found) = own(read, session.number, id)? {
                 return Ok(found);
             }
-            let rows = read.prefix(tables::MESSAGES, &id_prefix(session.number, id), None, 1)?;
-            let (key, value) = rows.into_iter().next().ok_or(Code::MessageNotFound)?;
-            Ok((key, record::decode(&value)?))
+            let first = MESSAGES.rows((session.number, id)).first(read)?;
+            let ((chat, sender), message) = first.ok_or(Code::MessageNotFound)?;
+            Ok(((session.number, id.clone(), chat, sender), message))
         })
     }
 
@@ -235,11 +194,8 @@ impl Gateway {
         id: &MessageId,
         chat: &Jid,
     ) -> Result<Option<Message>> {
-        let in_chat = key(session.number, id, chat, None);
-        let rows = self
-            .store
-            .read(|read| read.prefix(tables::MESSAGES, &in_chat, None, 1))?;
-        let first = rows.first();
-        first.map(|(_, value)| record::decode(value)).transpose()
+        let in_chat = MESSAGES.rows((session.number, id, chat));
+        let first = self.store.read(|read| in_chat.first(read))?;
+        Ok(first.map(|(_, message)| message))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::draft::Composed;
 use super::idempotency;
 use super::settlement::{Outcome, Settlement};
-use super::{Message, key, own, put, session_and_id};
+use super::{Key, Message, own, put, put_encoded};
 use crate::domain::Gateway;
 use crate::domain::campaign::{Part, steps};
 use crate::domain::event::publish;
@@ -19,7 +19,8 @@ use crate::domain::session::Session;
 use crate::error::{Code, Result};
 use crate::ids::{MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
-use crate::store::{Durability, Read, Tx, record, tables};
+use crate::store::typed::Value;
+use crate::store::{self, Durability, KeyParts, Read, Tx, Typed, bytes_of, tables};
 use crate::time::Timestamp;
 use crate::wa::message::{Outgoing, Progress, Receipt};
 
@@ -29,16 +30,38 @@ const RESEND_WITHIN: Duration = Duration::from_secs(3600);
 /// The note of a message whose outcome could not be stored.
 const UNSTORED: &str = "this result could not be stored, and may be told otherwise later";
 
-/// The key of a message that is being sent: session and id.
-fn outbox_key(session: SessionNumber, id: &MessageId) -> Vec<u8> {
-    let mut key = session.0.to_be_bytes().to_vec();
-    key.extend_from_slice(id.as_str().as_bytes());
-    key
+/// A message that is being sent. Stored.
+struct Asked {
+    /// When that began.
+    at: Timestamp,
+    /// A number that grows with each; older versions wrote none.
+    place: Option<u64>,
 }
 
+impl Value for Asked {
+    const VERSION: Option<u8> = None;
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let began = store::Key::new().u64(self.at.as_ms() as u64);
+        let place = self.place.map_or_else(Vec::new, bytes_of);
+        Ok(began.tail(place).into_bytes())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut parts = KeyParts::new(bytes);
+        let began = parts.u64().unwrap_or_default();
+        Ok(Self {
+            at: Timestamp::from_ms(began as i64),
+            place: parts.u64().ok(),
+        })
+    }
+}
+
+const OUTBOX: Typed<(SessionNumber, MessageId), Asked> = Typed::new(tables::OUTBOX);
+
 /// Whether the message with this key is being sent.
-pub(in crate::domain) fn holds(read: &impl Read, message: &[u8]) -> Result<bool> {
-    read.exists(tables::OUTBOX, session_and_id(message))
+pub(in crate::domain) fn holds(read: &impl Read, (session, id, ..): &Key) -> Result<bool> {
+    OUTBOX.exists(read, (session, id))
 }
 
 /// The messages of a session that are being sent, or were when the last run ended, in the order in
@@ -47,25 +70,10 @@ pub(in crate::domain) fn in_outbox(
     read: &impl Read,
     session: SessionNumber,
 ) -> Result<Vec<MessageId>> {
-    let mut rows = read.prefix(tables::OUTBOX, &session.0.to_be_bytes(), None, usize::MAX)?;
+    let mut rows = OUTBOX.rows(session).all(read)?;
     // By the number alone where there is one: the clock may have been set back in between.
-    rows.sort_by_cached_key(|(_, value)| {
-        let place = value.get(8..).unwrap_or_default().to_vec();
-        let began = value.get(..8).unwrap_or_default().to_vec();
-        let began = if place.is_empty() { began } else { Vec::new() };
-        (place, began)
-    });
-    rows.iter()
-        .map(|(key, _)| MessageId::parse(&String::from_utf8_lossy(&key[4..])))
-        .collect()
-}
-
-/// Writes the outbox row of a message: it is asked for after all that were before.
-fn put_in_outbox(tx: &mut Tx, key: Vec<u8>, now: Timestamp) -> Result<()> {
-    let place = tx.next_seq("outbox")?;
-    let value = [now.as_ms().to_be_bytes(), place.to_be_bytes()].concat();
-    tx.put(tables::OUTBOX, key, value);
-    Ok(())
+    rows.sort_by_key(|(_, asked)| (asked.place, asked.place.is_none().then_some(asked.at)));
+    Ok(rows.into_iter().map(|(id, _)| id).collect())
 }
 
 /// A message on its way.
@@ -120,10 +128,8 @@ impl Job {
             campaign: self.campaign.clone().map(Box::new),
         };
         Ok(JobRows {
-            id: self.id.clone(),
-            key: key(session, &self.id, &self.to, None),
-            outbox: outbox_key(session, &self.id),
-            message: record::encode(&message)?,
+            key: (session, self.id.clone(), self.to.clone(), None),
+            message: message.encode()?,
             at: now,
         })
     }
@@ -163,22 +169,29 @@ impl Item {
 
 /// The rows of a message that is about to be sent.
 pub(in crate::domain) struct JobRows {
-    /// Its id.
-    pub(in crate::domain) id: MessageId,
-    key: Vec<u8>,
-    outbox: Vec<u8>,
+    key: Key,
     message: Vec<u8>,
     at: Timestamp,
 }
 
 impl JobRows {
+    /// The message's id.
+    pub(in crate::domain) fn id(&self) -> &MessageId {
+        &self.key.1
+    }
+
     /// Writes them.
     pub(in crate::domain) fn put(self, tx: &mut Tx) -> Result<()> {
         // What a crash interrupted keeps its place when the client asks for it again.
-        if !tx.exists(tables::OUTBOX, &self.outbox)? {
-            put_in_outbox(tx, self.outbox, self.at)?;
+        let (session, id, ..) = &self.key;
+        if !OUTBOX.exists(tx, (session, id))? {
+            let asked = Asked {
+                at: self.at,
+                place: Some(tx.next_seq("outbox")?),
+            };
+            OUTBOX.put(tx, (session, id), &asked)?;
         }
-        put(tx, self.key, self.message)
+        put_encoded(tx, &self.key, self.message)
     }
 }
 
@@ -192,13 +205,12 @@ fn settle_rows(
 ) -> Result<Option<u64>> {
     let mut newest = None;
     for (id, settlement) in settled {
-        let outbox = outbox_key(session.number, id);
         let failed = settlement.progress() == Progress::Failed;
-        if failed && !tx.exists(tables::OUTBOX, &outbox)? {
+        if failed && !OUTBOX.exists(tx, (session.number, id))? {
             // Somebody else settled it, and may have put it back to be tried again.
             continue;
         }
-        tx.delete(tables::OUTBOX, &outbox);
+        OUTBOX.delete(tx, (session.number, id));
         if failed
             && let Some((_, row)) = own(tx, session.number, id)?
             && let Some(part) = &row.campaign
@@ -230,7 +242,7 @@ fn advance(
     let refusal = settlement.failure(id).map(|(_, why)| why);
     message.progress = Some(progress);
     message.refusal.clone_from(&refusal);
-    put(tx, key, record::encode(&message)?)?;
+    put(tx, &key, &message)?;
     if let Some(part) = &message.campaign {
         steps::moved(
             tx,
@@ -267,7 +279,7 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Arc<Session>,
         items: Vec<Item>,
-        key_row: Option<Vec<u8>>,
+        key_row: Option<idempotency::Row>,
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut settled = Vec::new();
@@ -456,13 +468,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_messages_key_leads_to_its_outbox_row() {
-        let id = MessageId::parse("3EB0AA").expect("an id");
-        let chat = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
-        let number = SessionNumber(7);
-        let message = key(number, &id, &chat, None);
-        assert_eq!(session_and_id(&message), outbox_key(number, &id));
-        assert_eq!(super::super::id_of(&message).expect("an id"), id);
-        assert!(super::super::id_of(b"").is_err());
+    fn when_a_message_was_asked_for_is_read_as_every_version_wrote_it() {
+        let at = Timestamp::from_ms(0x0102_0304);
+        let now = Asked { at, place: Some(5) }.encode().expect("bytes");
+        assert_eq!(now, [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
+        for (bytes, place) in [(&now[..], Some(5)), (&now[..8], None)] {
+            let asked = Asked::decode(bytes).expect("read");
+            assert_eq!((asked.at, asked.place), (at, place));
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::album;
 use super::draft::{Content, Draft, Sources};
-use super::idempotency::{IdempotencyKey, Remembered};
+use super::idempotency::{IdempotencyKey, Remembered, Row};
 use super::outbox::{Item, Job, JobRows};
 use super::own;
 use super::settlement::{Outcome, Settlement};
@@ -62,12 +62,12 @@ impl Gateway {
     ) -> Result<Vec<Outcome>> {
         let key = key.map(|key| (key.row(session.number), key));
         let _first = session.ordinary_send();
-        let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(row));
+        let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(*row));
         let _claim = claim.transpose()?;
         let mut ids = vec![None; drafts.len()];
         if let Some((row, key)) = &key {
             let now = self.clock.seen();
-            match self.store.read(|read| key.remembered(read, row, now))? {
+            match self.store.read(|read| key.remembered(read, *row, now))? {
                 Some(Remembered {
                     outcomes: Some(outcomes),
                     ..
@@ -166,7 +166,7 @@ impl Gateway {
         &self,
         session: &Session,
         items: &[Item],
-        key: Option<&(Vec<u8>, IdempotencyKey)>,
+        key: Option<&(Row, IdempotencyKey)>,
     ) -> Result<()> {
         let now = self.clock.now();
         let (number, id) = (session.number, session.id.clone());
@@ -174,7 +174,7 @@ impl Gateway {
             let asked = items.iter().map(Item::ready);
             let asked = asked.filter(|job| job.is_none_or(|job| job.asked));
             let ids = asked.map(|job| job.map(|job| job.id.clone())).collect();
-            (row.clone(), key.begun(ids, now))
+            (*row, key.begun(ids, now))
         });
         let to_go = items.iter().filter_map(Item::ready);
         let to_go = to_go.filter(|job| job.settled.is_none());

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Message;
+use super::{Key, MESSAGES, Message};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::upgrade;
@@ -16,8 +16,9 @@ use crate::domain::session::{Session, is_kept};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, Order};
-use crate::store::record::{self, Record};
-use crate::store::{Durability, Read, Tx, tables};
+use crate::store::record::Record;
+use crate::store::typed::Value as _;
+use crate::store::{Durability, Tx, bytes_of, parts_of};
 use crate::time::Timestamp;
 use crate::wa::message::{Unread, WhyUnread};
 
@@ -47,11 +48,10 @@ impl Record for Waiting {
 
 impl Waiting {
     /// The key of its message's row.
-    fn row(&self, session: SessionNumber) -> Vec<u8> {
-        let Heading {
-            id, chat, sender, ..
-        } = &self.heading;
-        super::key(session, id, chat, Some(sender))
+    fn row(&self, session: SessionNumber) -> Key {
+        let heading = &self.heading;
+        let (id, chat) = (heading.id.clone(), heading.chat.clone());
+        (session, id, chat, Some(heading.sender.clone()))
     }
 
     /// The event that tells of it.
@@ -96,11 +96,11 @@ impl Gateway {
         let write = || {
             let (waiting, row) = (waiting.clone(), row.clone());
             self.store.write(Durability::Sync, move |tx| {
-                if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
+                if !is_kept(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
                     return Ok(());
                 }
-                let lane = number.0.to_be_bytes();
-                let waiting = record::encode(&waiting)?;
+                let lane = bytes_of(number);
+                let waiting = waiting.encode()?;
                 queue::enqueue(tx, UNREAD, &lane, Order::ByDue, due, &waiting).map(|_| ())
             })
         };
@@ -111,18 +111,17 @@ impl Gateway {
 
     /// Tells of a message that did not come, unless it did.
     pub async fn tell_unread(&self, claim: Claim) -> Result<()> {
-        let Ok(waiting) = record::decode::<Waiting>(&claim.payload) else {
+        let Ok(waiting) = Waiting::decode(&claim.payload) else {
             tracing::error!("a note of a message that could not be read is damaged and left out");
             let done = move |tx: &mut Tx| queue::done(tx, &claim).map(|_| ());
             return self.store.write(Durability::Lazy, done).await;
         };
-        let number = claim.lane[..].try_into().map(u32::from_be_bytes);
-        let number = SessionNumber(number.unwrap_or_default());
+        let number = parts_of(&claim.lane).unwrap_or(SessionNumber(0));
         let now = self.clock.now();
         self.record(Durability::Sync, move |tx| {
             queue::done(tx, &claim)?;
             let row = waiting.row(number);
-            if !is_kept(tx, &waiting.session, number)? || tx.exists(tables::MESSAGES, &row)? {
+            if !is_kept(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
                 return Ok(((), None));
             }
             let message = Message {
@@ -137,7 +136,7 @@ impl Gateway {
                 unread: true,
                 campaign: None,
             };
-            super::put(tx, row, record::encode(&message)?)?;
+            super::put(tx, &row, &message)?;
             let entry = waiting.event(now);
             Ok(((), publish::append(tx, number, &entry)?))
         })
