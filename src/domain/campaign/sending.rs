@@ -154,7 +154,7 @@ impl Gateway {
             return Ok(());
         }
         self.deliver(session, jobs.iter_mut().collect()).await;
-        let jobs = jobs.into_iter().map(Item::Ready).collect();
+        let jobs = jobs.into_iter().map(Item::from).collect();
         self.settle(session, jobs, None).await;
         Ok(())
     }

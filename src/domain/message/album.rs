@@ -50,7 +50,7 @@ pub(super) fn with_heads(items: Vec<Item>) -> Vec<Item> {
                 head.asked = false;
                 // It went before its files did.
                 head.settled = job.settled.is_some().then_some(Settlement::Acknowledged);
-                all.push(Item::Ready(head));
+                all.push(head.into());
             }
         }
         all.push(item);

@@ -144,9 +144,15 @@ impl Job {
 /// One message of a request.
 pub(in crate::domain) enum Item {
     /// It is on its way.
-    Ready(Job),
+    Ready(Box<Job>),
     /// It could not even be made.
     Refused(Outcome),
+}
+
+impl From<Job> for Item {
+    fn from(job: Job) -> Self {
+        Self::Ready(Box::new(job))
+    }
 }
 
 impl Item {
@@ -383,10 +389,10 @@ impl Gateway {
         match self.interrupted_jobs(session, ids) {
             Ok((mut jobs, of_campaigns)) => {
                 // The campaign sends them, if it still runs, when it may, to those who still want it.
-                let of_campaigns = of_campaigns.into_iter().map(Item::Ready).collect();
+                let of_campaigns = of_campaigns.into_iter().map(Item::from).collect();
                 self.settle(session, of_campaigns, None).await;
                 self.deliver(session, jobs.iter_mut().collect()).await;
-                let jobs = jobs.into_iter().map(Item::Ready).collect();
+                let jobs = jobs.into_iter().map(Item::from).collect();
                 self.settle(session, jobs, None).await;
             }
             Err(error) => {

@@ -129,14 +129,14 @@ impl Gateway {
                 && let Some(mut job) = self.stored_job(session, id)
             {
                 job.album = album;
-                return Item::Ready(job);
+                return job.into();
             }
             match self.compose(session, draft, sources).await {
                 Ok(composed) => {
                     let id = id.unwrap_or_else(|| self.ids.message_id());
                     let mut job = Job::new(id, to, composed);
                     job.album = album;
-                    Item::Ready(job)
+                    job.into()
                 }
                 Err(error) => Item::Refused(Outcome::unmade(to, &error)),
             }
