@@ -33,7 +33,6 @@ use whatsapp_rust::wacore::store::traits::{
 pub use self::sealed::seal_rows;
 use super::arriving::{Arriving, Persistence};
 
-use self::sealed::SEALED;
 use crate::error::{Error, ErrorKind, Result as OurResult};
 use crate::seal::Seal;
 use crate::store::tables::{WA, WA_EXPIRY};
@@ -42,6 +41,8 @@ use crate::time::Clock;
 
 /// The version byte of the values that are not JSON.
 const VERSION: u8 = 1;
+/// The version byte of sealed values.
+const SEALED: u8 = 2;
 /// How often a read looks again, where there is no connection, whether the store works.
 const TRIES: u32 = 150;
 /// How long it waits in between.

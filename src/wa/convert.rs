@@ -12,8 +12,9 @@ use whatsapp_rust::wacore_binary as wire;
 use whatsapp_rust::waproto::codec;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use self::kinds::{base, context_of, is_bookkeeping, is_internal, kind_of};
+use self::kinds::{base, context_of, id_in, is_bookkeeping, is_internal, kind_of, target};
 pub(super) use self::media::media_type;
+use self::media::words;
 pub use self::media::{Voting, open_vote};
 pub(super) use self::resent::resent;
 use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Shown, Timer};
@@ -391,31 +392,10 @@ pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
     Some((kind_of(&message), said(base(&message).body)))
 }
 
-/// The id in a key that names another message.
-fn target(key: &MessageField<wa::MessageKey>) -> Option<MessageId> {
-    id_in(key.as_option()?)
-}
-
-fn id_in(key: &wa::MessageKey) -> Option<MessageId> {
-    MessageId::parse(key.id.as_deref()?).ok()
-}
-
 /// Who wrote the message that a key names, when that is said to be somebody else than the key's writer.
 fn author(key: &MessageField<wa::MessageKey>) -> Option<Jid> {
     let key = key.as_option().filter(|key| key.from_me == Some(false))?;
     Jid::parse(key.participant.as_deref().or(key.remote_jid.as_deref())?)
-}
-
-/// The words of a message: itself, or below its file.
-fn words(message: &wa::Message) -> Option<&str> {
-    let body = base(message).body;
-    if let Some(text) = body.conversation.as_deref().filter(|text| !text.is_empty()) {
-        return Some(text);
-    }
-    if let Some(m) = body.extended_text_message.as_option() {
-        return m.text.as_deref();
-    }
-    media::caption(body)
 }
 
 /// What a message says; one that is not understood is still told as [`Said::Other`].

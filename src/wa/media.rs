@@ -3,10 +3,8 @@
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind as IoError, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use whatsapp_rust::download::DownloadParams;
 use whatsapp_rust::error::ErrorChainExt as _;
 use whatsapp_rust::features::{MediaRetryResult, MediaReuploadRequest};
@@ -16,6 +14,7 @@ use whatsapp_rust::wacore::upload::{UploadSource, encrypt_media_streaming};
 use super::convert;
 use super::direct_path::DirectPath;
 use super::link::Link;
+use super::media_places::Place;
 use super::message::{MediaKind, Pointer};
 use crate::bytes64::Bytes64;
 use crate::error::{Code, Error, Result};
@@ -130,45 +129,6 @@ pub struct CameIn<'a> {
     pub sender: Option<&'a Jid>,
 }
 
-/// How many files of all sessions are fetched at once, and how many are left. The library keeps a
-/// thread for blocking work busy for the whole way of a file, slow as the line may be; `main.rs` has
-/// more of them, because reads of the store, uploads over HTTP and pictures need some too.
-static FETCHING: Semaphore = Semaphore::const_new(6);
-static LEAVING: Semaphore = Semaphore::const_new(4);
-
-/// What one connection may have of these: strangers choose how many files it has to fetch, and must
-/// not be able to hold up other sessions, nor what this one sends.
-pub(super) struct Places {
-    fetching: Arc<Semaphore>,
-    leaving: Arc<Semaphore>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self {
-            fetching: Arc::new(Semaphore::new(2)),
-            leaving: Arc::new(Semaphore::new(2)),
-        }
-    }
-}
-
-/// A place for one file.
-struct Place {
-    _own: OwnedSemaphorePermit,
-    _shared: SemaphorePermit<'static>,
-}
-
-impl Place {
-    /// Waits for one of the connection's own first, so that nobody waits with one of all in hand.
-    async fn of(own: &Arc<Semaphore>, shared: &'static Semaphore) -> Result<Self> {
-        let own = own.clone().acquire_owned().await.map_err(Error::internal)?;
-        Ok(Self {
-            _own: own,
-            _shared: shared.acquire().await.map_err(Error::internal)?,
-        })
-    }
-}
-
 impl Link {
     /// Seals a file into `sealed`, which lies at `path`, and uploads it. Memory does not grow with
     /// the file.
@@ -196,7 +156,7 @@ impl Link {
         let source = Sealed {
             path: path.to_owned(),
             length,
-            _place: Place::of(&self.places.leaving, &LEAVING).await?,
+            _place: self.places.to_leave().await?,
         };
         self.learn_media_hosts().await?;
         let response = self
@@ -242,7 +202,7 @@ impl Link {
             pointer.length,
             convert::media_type(kind),
         );
-        let place = Place::of(&self.places.fetching, &FETCHING).await?;
+        let place = self.places.to_fetch().await?;
         self.learn_media_hosts().await?;
         let fetched = self
             .client()

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod link;
 pub mod media;
 mod media_hosts;
+mod media_places;
 pub mod message;
 mod place;
 pub mod special;

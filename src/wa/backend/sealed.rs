@@ -7,14 +7,12 @@
 
 use whatsapp_rust::store::error::Result as StoreResult;
 
-use super::{Backend, Kind, VERSION};
+use super::{Backend, Kind, SEALED, VERSION};
 use crate::error::{Error, Result};
 use crate::seal::Seal;
 use crate::store::tables::WA;
 use crate::store::{Durability, Key, Read as _, Record, Store, decode, encode};
 
-/// The version byte of sealed values.
-pub(super) const SEALED: u8 = 2;
 /// How many rows of an older store are sealed at once.
 const PAGE: usize = 500;
 

@@ -1,6 +1,9 @@
 //! Which kind of message it is: its type's name, what its wrappers hold, what goes with it.
 
+use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
+
+use crate::ids::MessageId;
 
 /// How deep wrappers may lie in each other; WhatsApp's own clients use two.
 const DEEPEST: usize = 8;
@@ -83,6 +86,16 @@ pub(super) fn context_of(body: &wa::Message) -> Option<&wa::ContextInfo> {
         newsletter_follower_invite_message_v2, poll_result_snapshot_message,
     }
     None
+}
+
+/// The id in a key that names another message.
+pub(super) fn target(key: &MessageField<wa::MessageKey>) -> Option<MessageId> {
+    id_in(key.as_option()?)
+}
+
+/// The id in a key.
+pub(super) fn id_in(key: &wa::MessageKey) -> Option<MessageId> {
+    MessageId::parse(key.id.as_deref()?).ok()
 }
 
 /// The first key of the message object, in the spelling that Baileys and so the original use.

@@ -8,7 +8,7 @@ use whatsapp_rust::wacore::poll::{
 };
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::target;
+use super::kinds::{base, target};
 use crate::bytes64::Bytes64;
 use crate::ids::MessageId;
 use crate::jid::Jid;
@@ -398,6 +398,18 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
         ..size(m.width, m.height)
     };
     enclosed!(m, MediaKind::Sticker, "image/webp", &None, look)
+}
+
+/// The words of a message: itself, or below its file.
+pub(super) fn words(message: &wa::Message) -> Option<&str> {
+    let body = base(message).body;
+    if let Some(text) = body.conversation.as_deref().filter(|text| !text.is_empty()) {
+        return Some(text);
+    }
+    if let Some(m) = body.extended_text_message.as_option() {
+        return m.text.as_deref();
+    }
+    caption(body)
 }
 
 /// The words below a file.

@@ -14,8 +14,8 @@ use whatsapp_rust::waproto::whatsapp::message::{
     interactive_response_message, protocol_message, template_message,
 };
 
-use super::media::enclosed;
-use super::target;
+use super::kinds::target;
+use super::media::{enclosed, words as words_of};
 use crate::wa::message::{Degrees, Enclosed, Said};
 use crate::wa::special::{
     Album, Appointment, Choice, Disappearing, Invite, Keep, Live, Menu, Order, Payment, Pin,
@@ -394,8 +394,7 @@ fn trade(body: &wa::Message) -> Option<Said> {
         let product = Special::Product(product.unwrap_or_default());
         return Some(special(m.body.clone().or(title), product));
     }
-    let words =
-        |note: &MessageField<wa::Message>| Some(super::words(note.as_option()?)?.to_owned());
+    let words = |note: &MessageField<wa::Message>| Some(words_of(note.as_option()?)?.to_owned());
     if let Some(m) = body.request_payment_message.as_option() {
         let payment = Payment {
             amount1000: m.amount1000,
