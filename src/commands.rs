@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::terminal_qr;
 use crate::at_rest;
-use crate::config::{Config, Legacy, Loaded};
+use crate::config::{Config, Keys, Legacy, Loaded};
 use crate::domain::media::folder;
 use crate::domain::vault::Vault;
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -310,6 +310,63 @@ pub async fn pair(config: &Config, session: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Makes, lists or revokes keys of the running gateway.
+pub async fn key(config: &Config, what: Keys) -> Result<()> {
+    let running = Running::of(config)?;
+    match what {
+        Keys::Create {
+            name,
+            scopes,
+            session,
+            dialect,
+        } => {
+            let new = json!({
+                "name": name, "scopes": scopes, "sessionId": session, "dialect": dialect,
+            });
+            let made = running.ask(Method::POST, "/admin/keys", Some(new)).await?;
+            let field = |name: &str| made[name].as_str().unwrap_or_default();
+            say(&format!("{} was made; it is shown only now:", field("id")));
+            say(field("key"));
+        }
+        Keys::List => {
+            let answer = running.ask(Method::GET, "/admin/keys", None).await?;
+            let keys = answer["keys"].as_array();
+            keys.into_iter()
+                .flatten()
+                .for_each(|key| say(&line_of(key)));
+        }
+        Keys::Revoke { id } => {
+            // What is no id must not become another path.
+            let id = crate::ids::RowId::parse(&id);
+            let id = id.ok_or(Code::KeyNotFound)?;
+            let path = format!("/admin/keys/{id}");
+            let answer = running.ask(Method::DELETE, &path, None).await?;
+            say(answer["message"].as_str().unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+/// A key as a line of the list.
+fn line_of(key: &Value) -> String {
+    let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
+    let scopes = key["scopes"].as_array().into_iter().flatten();
+    let scopes: Vec<&str> = scopes.filter_map(Value::as_str).collect();
+    let state = match key["revokedAt"].as_str() {
+        Some(at) => format!("revoked {at}"),
+        None => format!("used {} times, last {}", key["usage"], text("lastUsedAt")),
+    };
+    format!(
+        "{}  {}  ...{}  {}  session {}  {state}  {}",
+        text("id"),
+        text("dialect"),
+        text("preview"),
+        scopes.join(","),
+        text("sessionId"),
+        text("name")
+    )
 }
 
 /// The gateway that runs with these settings, asked over HTTP with its master key.

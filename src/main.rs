@@ -54,6 +54,7 @@ async fn run(loaded: Loaded) -> Result<ExitCode> {
             let works = warung::self_check::run(&config, url.as_deref()).await?;
             return Ok(ExitCode::from(u8::from(!works)));
         }
+        Command::Key(what) => commands::key(&config, what).await?,
         Command::Config(Settings::Check) => commands::check_settings(&loaded)?,
         Command::Config(Settings::Show) => commands::say(&loaded.show()?),
         Command::Version { json: false } => commands::say(&version::details()),

@@ -135,6 +135,7 @@ impl Server {
         check_webhook_url(gateway.config(), gateway.webhook_client())?;
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
+        gateway.load_keys()?;
         let metrics = Arc::new(Metrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
@@ -180,6 +181,8 @@ impl Server {
             .spawn(worker::removal::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(worker::verify::run(gateway.clone(), stop.clone()));
+        self.workers
+            .spawn(worker::keys::run(gateway.clone(), stop.clone()));
         let (upgrading, stop) = (gateway.clone(), stop.clone());
         self.workers.spawn(async move {
             if let Err(error) = upgrading.upgrade_events(&stop).await {

@@ -12,14 +12,17 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
+use super::admit::master_only;
+use super::read::{object, text};
+use super::reply::refuse;
 use super::v1::status_word;
-use super::{docs, route, rules};
+use super::{docs, keys, route};
 use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, State};
 use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
-use crate::http::{Method, Metrics, Mount, Reply, Request, StatusCode};
+use crate::http::{Claim, Method, Metrics, Mount, Reply, Request, StatusCode};
 
 /// The content type of what a scrape gets.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,11 +37,13 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<Metrics>) -> Mount {
         route(gateway, Method::GET, "/metrics", metrics),
         route(gateway, Method::POST, "/admin/backup", backup),
     ];
+    routes.extend(keys::routes(gateway));
     routes.extend(docs::routes(gateway));
     Mount {
         prefix: "",
+        claim: Claim::everything(),
         routes,
-        render: rules::refuse,
+        render: refuse,
     }
 }
 
@@ -75,14 +80,6 @@ fn waiting_for_store(gateway: &Arc<Gateway>) -> usize {
         .into_iter()
         .filter_map(|s| s.link());
     links.map(|link| link.waiting_for_store()).sum()
-}
-
-fn master_only(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
-    let key = request.header("x-master-key").or_else(|| request.bearer());
-    if key.is_some_and(|key| gateway.is_master_key(key)) {
-        return Ok(());
-    }
-    Err(Error::from(Code::MasterKeyMissing))
 }
 
 /// Figures in the text format of OpenMetrics, which Prometheus reads; the master key as
@@ -191,8 +188,8 @@ fn resident_bytes() -> u64 {
 /// The client names no path: only a file name of harmless letters is taken.
 async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     master_only(&gateway, &request)?;
-    let body = rules::object(&mut request).await?;
-    let name = rules::text(&body, "name")?.unwrap_or("warung.redb");
+    let body = object(&mut request).await?;
+    let name = text(&body, "name")?.unwrap_or("warung.redb");
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(harmless) {
         return Err(Error::invalid(

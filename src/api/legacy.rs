@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use super::admit::{Caller, Where, claim, is_from_here};
+use super::reply::refuse_in_words;
+use super::route;
 use super::v1::result;
-use super::{route, rules};
 use crate::config::Legacy;
 use crate::domain::Gateway;
+use crate::domain::access::{Dialect, Scope};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::settlement::Outcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{Method, Mount, Refused, Reply, Request, StatusCode};
+use crate::http::{Method, Mount, Reply, Request, StatusCode};
 use crate::jid::recipient;
 
 /// The session that the form send uses when none is named, as documented.
@@ -24,6 +27,7 @@ const MAX_BODY: u64 = 64 * 1024;
 pub fn mount(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/api",
+        claim: claim(gateway, Dialect::V1),
         routes: vec![
             route(gateway, Method::POST, "/send-message", send_json).body_limit(MAX_BODY),
             route(gateway, Method::POST, "/message", send_form).body_limit(MAX_BODY),
@@ -36,8 +40,8 @@ pub fn mount(gateway: &Arc<Gateway>) -> Mount {
 
 /// Renders a refusal in the words of the original program, which knows one sentence for any text and
 /// for any number that it does not take.
-fn refuse(error: &Error, request: &Refused) -> Reply {
-    rules::refuse_in_words(error, words(error), request)
+fn refuse(error: &Error) -> Reply {
+    refuse_in_words(error, words(error))
 }
 
 fn words(error: &Error) -> &str {
@@ -49,7 +53,7 @@ fn words(error: &Error) -> &str {
 }
 
 async fn send_json(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    admit(&gateway, &request)?;
+    let caller = admit(&gateway, &request)?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
     let (Some(id), Some(number), Some(message)) =
@@ -59,38 +63,39 @@ async fn send_json(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply>
             "sessionId, number, and message are required.",
         ));
     };
-    send(&gateway, &request, id, number, message).await
+    let session = session(&gateway, caller, &request, id)?;
+    send(&gateway, &request, &session, number, message).await
 }
 
 async fn send_form(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    admit(&gateway, &request)?;
+    let caller = admit(&gateway, &request)?;
     let fields = request.fields().await?;
     let field = |name| fields.get(name).filter(|v| !v.is_empty());
     let (Some(phone), Some(message)) = (field("phone"), field("message")) else {
         return Err(Error::invalid("phone and message are required."));
     };
     let id = field("sessionId").unwrap_or(DEFAULT_SESSION);
-    send(&gateway, &request, id, phone, message).await
+    let session = session(&gateway, caller, &request, id)?;
+    send(&gateway, &request, &session, phone, message).await
 }
 
 async fn send(
     gateway: &Arc<Gateway>,
     request: &Request,
-    id: &str,
+    session: &Arc<Session>,
     number: &str,
     message: &str,
 ) -> Result<Reply> {
-    let session = session(gateway, request, id)?;
     let country = gateway.country();
     let to = recipient(number, false, country).ok_or(Code::RecipientInvalid)?;
     let draft = Draft::text(to, message)?;
     // A form's boundary differs from try to try: what it says is what makes two requests one.
-    let said = [id, number, message].join("\0");
+    let said = [session.id.as_str(), number, message].join("\0");
     let key = request
         .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::new(key, said.as_bytes()));
     let outcomes = gateway
-        .send(&session, vec![draft], key.transpose()?, &request.hung_up())
+        .send(session, vec![draft], key.transpose()?, &request.hung_up())
         .await?;
     let outcome: &Outcome = outcomes
         .first()
@@ -98,40 +103,39 @@ async fn send(
     Ok(Reply::json(StatusCode::OK, &result(outcome)))
 }
 
-/// Whether this caller may use the legacy sends at all; read before the body is.
-fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<()> {
+/// Whether this caller may use the legacy sends at all; read before the body is. `None` is a caller
+/// without a credential, where none is needed.
+fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<Option<Caller>> {
     let open = match gateway.config().legacy {
         Legacy::Off => {
             return Err(Code::LegacyOff.into());
         }
         Legacy::Open => true,
         Legacy::Token => false,
-        Legacy::Auto => rules::is_from_here(gateway, request),
+        Legacy::Auto => is_from_here(gateway, request),
     };
-    let carries = request.bearer().is_some() || request.header("x-master-key").is_some();
-    if carries {
-        return rules::caller(gateway, request).map(|_| ());
+    match Caller::if_any(gateway, request)? {
+        Some(caller) => caller.requiring(Scope::Send).map(Some),
+        None if open => Ok(None),
+        None => Err(Code::CredentialMissing.into()),
     }
-    if open {
-        return Ok(());
-    }
-    Err(Error::from(Code::CredentialMissing))
 }
 
 /// The session that is named. A caller with a credential is held to it, also where none is needed.
-fn session(gateway: &Arc<Gateway>, request: &Request, id: &str) -> Result<Arc<Session>> {
-    let id =
-        rules::named(&[Some(id), request.query("sessionId")])?.ok_or(Code::SessionIdMissing)?;
-    if request.bearer().is_some() || request.header("x-master-key").is_some() {
-        let who = rules::caller(gateway, request)?;
-        return gateway.authorise(&who, &id);
+fn session(
+    gateway: &Arc<Gateway>,
+    caller: Option<Caller>,
+    request: &Request,
+    id: &str,
+) -> Result<Arc<Session>> {
+    let place = Where::one_of(
+        [Some(id), request.query("sessionId")],
+        "sessionId is required",
+    );
+    match caller {
+        Some(caller) => caller.session(place),
+        None => place.open_to_all(gateway),
     }
-    gateway.sessions().get(&id).ok_or_else(|| {
-        Error::new(
-            Code::SessionNotConnected,
-            format!("Session {id} not found or not connected."),
-        )
-    })
 }
 
 #[cfg(test)]

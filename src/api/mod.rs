@@ -1,11 +1,14 @@
 //! The HTTP APIs: one file or folder per dialect, each a thin adapter to `domain`.
 
 pub mod admin;
+mod admit;
 pub mod docs;
+mod keys;
 pub mod legacy;
 mod pairing;
 pub use pairing::terminal as terminal_qr;
-mod rules;
+mod read;
+mod reply;
 pub mod v1;
 
 use std::future::Future;
@@ -32,7 +35,7 @@ pub fn render(due: &Due, secret: Option<&str>, now: Timestamp) -> Payload {
     v1::event_json::delivery(due, secret, now)
 }
 
-/// A route whose handler gets the gateway.
+/// A route whose handler gets the gateway, and admits its callers itself.
 fn route<F, Out>(gateway: &Arc<Gateway>, method: Method, path: &'static str, handler: F) -> Route
 where
     F: Fn(Arc<Gateway>, Request) -> Out + Clone + Send + Sync + 'static,

@@ -40,6 +40,9 @@ pub enum Command {
         /// A webhook's, say; nothing is sent to it.
         url: Option<String>,
     },
+    /// Make, list or revoke the keys of callers of the running gateway.
+    #[command(subcommand)]
+    Key(Keys),
     /// Check or show the settings.
     #[command(subcommand)]
     Config(Settings),
@@ -69,6 +72,37 @@ pub enum Command {
     /// Print this: a help text.
     #[command(skip)]
     Print(String),
+}
+
+/// What to do with keys.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Keys {
+    /// Make a key and show it, once.
+    Create {
+        /// What people call it.
+        name: String,
+        /// What it may do: admin, send, broadcast, config, ai, media, webhook, read.
+        #[arg(
+            long = "scope",
+            value_name = "SCOPE",
+            required = true,
+            value_delimiter = ','
+        )]
+        scopes: Vec<String>,
+        /// The only session that it opens; without it, every one.
+        #[arg(long)]
+        session: Option<String>,
+        /// The dialect in which it is shown.
+        #[arg(long, default_value = "v1")]
+        dialect: String,
+    },
+    /// List all keys, without themselves.
+    List,
+    /// End a key at once.
+    Revoke {
+        /// As it is listed.
+        id: String,
+    },
 }
 
 /// What to do with the settings.
@@ -196,13 +230,14 @@ fn on_command_line(found: &ArgMatches, name: &str) -> Option<String> {
 
 /// One sentence for a command line that is not understood.
 fn explain(error: &clap::Error) -> Error {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::new(
-            Code::SettingInvalid,
-            "warung config needs check or show; see warung config --help",
-        );
-    }
     let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let needs = match text.contains("warung key") {
+            true => "warung key needs create, list or revoke; see warung key --help",
+            false => "warung config needs check or show; see warung config --help",
+        };
+        return Error::new(Code::SettingInvalid, needs);
+    }
     // Behind it come usage and advice, in paragraphs.
     let problem = text.trim_start_matches("error: ").split("\n\n").next();
     let words: Vec<&str> = problem.unwrap_or_default().split_whitespace().collect();

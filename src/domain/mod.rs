@@ -1,10 +1,10 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
+pub mod access;
 pub mod campaign;
 mod doomed;
 pub mod event;
 pub mod fair;
-pub mod key;
 pub mod list;
 pub mod media;
 pub mod message;
@@ -74,6 +74,7 @@ pub struct Gateway {
     seal: Seal,
     master_key: String,
     sessions: session::Sessions,
+    keys: access::Keys,
     deliveries: Queue,
     /// The number of the newest event; event streams wait on it.
     newest_event: watch::Sender<u64>,
@@ -161,6 +162,7 @@ impl Gateway {
             link_places: Places::new(LINKS_AT_ONCE, LINKS_OF_ONE),
             scan_places: Places::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             sessions: Default::default(),
+            keys: Default::default(),
             in_flight: Default::default(),
             newest_event: watch::Sender::new(setup.newest_event),
             tasks: TaskTracker::new(),

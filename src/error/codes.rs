@@ -69,6 +69,14 @@ codes! {
     MasterKeyMissing = "master_key_missing", Unauthorized, "Master API key required";
     MasterKeyInvalid = "master_key_invalid", Unauthorized, "Invalid master API key";
     TokenInvalid = "token_invalid", Forbidden, "Invalid token";
+    ScopeMissing = "scope_missing", Forbidden, "The key lacks a scope that this needs";
+    KeyOfOtherDialect = "key_of_other_dialect", Forbidden, "This key is one of another dialect";
+    KeyForOneSession = "key_for_one_session", Forbidden, "The key is for one session only";
+    TokenNotForKeys = "token_not_for_keys", Forbidden, "The token of a session is not for keys";
+    CredentialsOfTwoDialects = "credentials_of_two_dialects", Invalid, "The request shows credentials of two dialects";
+    KeyNotFound = "key_not_found", NotFound, "Key not found";
+    KeyLimitReached = "key_limit_reached", Conflict, "There are too many keys already; revoke one first";
+    LastAdminKey = "last_admin_key", Conflict, "This is the last key with the scope admin in its dialect; make another first";
     SessionForbidden = "session_forbidden", Forbidden, "Invalid token for this session";
     LegacyOff = "legacy_off", NotFound, "The legacy API is switched off (setting legacy)";
 

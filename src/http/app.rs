@@ -17,8 +17,8 @@ use super::direct::check_host;
 use super::logins::{self, Logins};
 use super::metrics::Metrics;
 use super::places::{Place, Places};
-use super::route::{Asked, Claim, Handler, Mount, Refused};
-use super::table::{Entry, Found, Render, Table, allow};
+use super::route::{Handler, Mount};
+use super::table::{Entry, Found, Table, allow};
 use super::{Reply, Request};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::net::{Cidr, network};
@@ -45,15 +45,10 @@ enum Holder {
 }
 
 impl App {
-    /// Builds the tables. The longest prefix that has path and method answers; among equal
-    /// prefixes the first one given. Two routes that cannot be told apart are an error.
+    /// Builds the tables. Of the mounts that take a request, the one with the longest prefix that has
+    /// path and method answers; among equal prefixes the first one given. Two routes of a mount that
+    /// cannot be told apart are an error.
     pub fn new(mounts: Vec<Mount>) -> Result<Self> {
-        let everything: Claim = |_| true;
-        Self::choosing(mounts.into_iter().map(|m| (m, everything)).collect())
-    }
-
-    /// Builds the tables of mounts that share paths: each takes only the requests it claims.
-    pub fn choosing(mounts: Vec<(Mount, Claim)>) -> Result<Self> {
         Ok(Self {
             table: Arc::new(Table::new(mounts)?),
             trusted: Arc::from([]),
@@ -208,13 +203,9 @@ impl App {
     /// The reply, and the route that it came from.
     async fn run(&self, mut request: Request, fault: Option<Error>) -> (Reply, Option<&Entry>) {
         let (method, uri) = (request.method().clone(), request.head.uri().clone());
-        let refuse = |render: Render, error: &Error| {
-            let (method, path) = (method.clone(), uri.path().to_owned());
-            render(error, &Refused { method, path })
-        };
-        let found = self.table.find(&Asked::of(&request));
+        let found = self.table.find(&request);
         if let Some(fault) = fault {
-            return (refuse(found.render(), &fault), None);
+            return (found.render()(&fault), None);
         }
         let (entry, render, params) = match found {
             Found::Handler(entry, render, params) => (entry, render, params),
@@ -223,20 +214,20 @@ impl App {
                     Reply::empty(StatusCode::NO_CONTENT)
                 } else {
                     let text = format!("Method {method} not allowed");
-                    refuse(render, &Error::new(Code::MethodNotAllowed, text))
+                    render(&Error::new(Code::MethodNotAllowed, text))
                 };
                 return (reply.header("allow", allow(&methods)), None);
             }
             Found::BadParameter(render) => {
                 let error = Error::invalid("The path is not valid UTF-8");
-                return (refuse(render, &error), None);
+                return (render(&error), None);
             }
             Found::Nothing(_) if method == Method::OPTIONS && uri.path() == "*" => {
                 return (Reply::empty(StatusCode::NO_CONTENT), None);
             }
             Found::Nothing(render) => {
                 let text = format!("Route {method} {} not found", uri.path());
-                return (refuse(render, &Error::not_found(text)), None);
+                return (render(&Error::not_found(text)), None);
             }
         };
         if let Some(limit) = entry.route.body_limit {
@@ -255,9 +246,9 @@ impl App {
         };
         let reply = outcome.unwrap_or_else(|error| match (error.kind(), login) {
             (ErrorKind::Unauthorized | ErrorKind::Forbidden, Some((client, sole))) => {
-                refuse(render, &self.failed_login(error, client, sole.is_some()))
+                render(&self.failed_login(error, client, sole.is_some()))
             }
-            _ => refuse(render, &error),
+            _ => render(&error),
         });
         (reply, Some(entry))
     }

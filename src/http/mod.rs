@@ -59,7 +59,7 @@ pub use multipart::Part;
 pub use places::Places;
 pub use reply::Reply;
 pub use request::Request;
-pub use route::{Mount, Refused, Route};
+pub use route::{Claim, Mount, Route};
 #[cfg(feature = "sandbox")]
 pub use upgrade::{Socket, Upgrade};
 pub use whole::Whole;

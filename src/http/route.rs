@@ -87,57 +87,31 @@ impl Route {
 pub struct Mount {
     /// Where the routes begin: empty, or `/` and segments without a `/` at the end.
     pub prefix: &'static str,
+    /// Which requests below the prefix it takes.
+    pub claim: Claim,
     /// Its routes.
     pub routes: Vec<Route>,
-    /// Words every refusal of a path below the prefix.
-    pub render: fn(&Error, &Refused) -> Reply,
+    /// Words every refusal of a request that it takes.
+    pub render: fn(&Error) -> Reply,
 }
 
-/// The request that is refused, as far as its wording may depend on it.
-#[cfg_attr(
-    not(feature = "sandbox"),
-    expect(dead_code, reason = "no dialect of today asks; the mounts' tests do")
-)]
-#[derive(Debug)]
-pub struct Refused {
-    /// Its method.
-    pub method: Method,
-    /// Its path as it was sent, without the query.
-    pub path: String,
-}
+/// Which requests a mount takes, so that several can share paths: judged by the head, since the body
+/// was not read yet.
+#[derive(Clone)]
+pub struct Claim(Arc<dyn Fn(&Request) -> bool + Send + Sync>);
 
-/// A request's head, as far as it decides whether a mount takes it.
-pub struct Asked<'a>(&'a Request);
-
-#[cfg_attr(
-    not(feature = "sandbox"),
-    expect(dead_code, reason = "no mount of today is chosen by them; tests' are")
-)]
-impl<'a> Asked<'a> {
-    pub(super) fn of(request: &'a Request) -> Self {
-        Self(request)
+impl Claim {
+    /// Takes every request: nobody else has these paths.
+    pub fn everything() -> Self {
+        Self::when(|_| true)
     }
 
-    /// The method.
-    pub fn method(&self) -> &Method {
-        self.0.method()
+    /// Takes the requests of which this is true.
+    pub fn when(takes: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(takes))
     }
 
-    /// The path as it was sent.
-    pub fn path(&self) -> &str {
-        self.0.path()
-    }
-
-    /// A header, if it is there and plain text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.header(name)
-    }
-
-    /// The token of `Authorization: Bearer`.
-    pub fn bearer(&self) -> Option<&str> {
-        self.0.bearer()
+    pub(super) fn takes(&self, request: &Request) -> bool {
+        (self.0)(request)
     }
 }
-
-/// Whether a mount takes a request at all.
-pub(super) type Claim = fn(&Asked<'_>) -> bool;

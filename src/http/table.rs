@@ -6,19 +6,19 @@ use hyper::Method;
 use matchit::Router;
 use percent_encoding::percent_decode_str;
 
-use super::Reply;
-use super::route::{Asked, Claim, Mount, Refused, Route};
+use super::route::{Claim, Mount, Route};
+use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a mount words a refusal.
-pub(super) type Render = fn(&Error, &Refused) -> Reply;
+pub(super) type Render = fn(&Error) -> Reply;
 
 /// All mounts, longest prefix first; among equal ones as they were given.
 pub(super) struct Table(Vec<Mounted>);
 
 struct Mounted {
     prefix: &'static str,
-    claims: Claim,
+    claim: Claim,
     render: Render,
     /// Paths below the prefix, with the place of their methods in `endpoints`.
     paths: Router<usize>,
@@ -57,19 +57,17 @@ impl Found<'_> {
 }
 
 impl Table {
-    pub(super) fn new(mounts: Vec<(Mount, Claim)>) -> Result<Self> {
-        let mut mounts = mounts
-            .into_iter()
-            .map(|(mount, claims)| Mounted::new(mount, claims))
-            .collect::<Result<Vec<_>>>()?;
+    pub(super) fn new(mounts: Vec<Mount>) -> Result<Self> {
+        let mounts = mounts.into_iter().map(Mounted::new);
+        let mut mounts = mounts.collect::<Result<Vec<_>>>()?;
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
         Ok(Self(mounts))
     }
 
-    /// Finds the first mount that has path and method. A refusal is worded by the first one that
-    /// has the path, or else by the first one whose prefix matches.
-    pub(super) fn find(&self, asked: &Asked<'_>) -> Found<'_> {
-        let (method, path) = (asked.method(), asked.path());
+    /// Finds the first mount that has path and method, of those that take the request. A refusal is
+    /// worded by the first one that has the path, or else by the first one whose prefix matches.
+    pub(super) fn find(&self, request: &Request) -> Found<'_> {
+        let (method, path) = (request.method(), request.path());
         // One slash at the end is tolerated; an empty segment elsewhere is no path of ours.
         let path = path.strip_suffix('/').unwrap_or(path);
         let is_doubled = path.contains("//") || path.ends_with('/');
@@ -79,7 +77,7 @@ impl Table {
             let Some(rest) = mount.rest(path) else {
                 continue;
             };
-            if !(mount.claims)(asked) {
+            if !mount.claim.takes(request) {
                 continue;
             }
             own.get_or_insert(mount.render);
@@ -108,14 +106,14 @@ impl Table {
 }
 
 impl Mounted {
-    fn new(mount: Mount, claims: Claim) -> Result<Self> {
+    fn new(mount: Mount) -> Result<Self> {
         let prefix = mount.prefix;
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/')) {
             return Err(defect(format!("{prefix:?} is no prefix of paths")));
         }
         let mut mounted = Self {
             prefix,
-            claims,
+            claim: mount.claim,
             render: mount.render,
             paths: Router::new(),
             endpoints: Vec::new(),
@@ -209,7 +207,7 @@ fn defect(text: String) -> Error {
 }
 
 /// The refusal where no mount has a word for it.
-fn plain(error: &Error, _: &Refused) -> Reply {
+fn plain(error: &Error) -> Reply {
     let status = match error.kind() {
         ErrorKind::Invalid => hyper::StatusCode::BAD_REQUEST,
         ErrorKind::RateLimited => hyper::StatusCode::TOO_MANY_REQUESTS,

@@ -9,7 +9,7 @@ use super::cdn::{Flow, LARGEST_FILE};
 use super::{Download, MediaAnswer, Network, Options, Upload, control, serve_websocket};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{
-    App, Limits, Listen, Method, Mount, Refused, Reply, Request, Route, Server, StatusCode,
+    App, Claim, Limits, Listen, Method, Mount, Reply, Request, Route, Server, StatusCode,
 };
 
 /// Finds the QR code that a session of the gateway shows.
@@ -44,6 +44,7 @@ impl Sandbox {
         routes.extend(media_routes(&network));
         let app = App::new(vec![Mount {
             prefix: "",
+            claim: Claim::everything(),
             routes,
             render: refuse,
         }])?;
@@ -77,6 +78,7 @@ impl Sandbox {
         let routes = control_routes(&self.0.network, &self.0.qr_of);
         vec![Mount {
             prefix: "",
+            claim: Claim::everything(),
             routes,
             render: refuse,
         }]
@@ -304,7 +306,7 @@ async fn qr_for(qr_of: &Mutex<Option<QrOf>>, session: &str) -> Result<String> {
 }
 
 /// Refusals of the control API, in one plain shape.
-fn refuse(error: &Error, _: &Refused) -> Reply {
+fn refuse(error: &Error) -> Reply {
     let status = match error.kind() {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -164,6 +164,8 @@ tables! {
     EVENT_ORDER = "event_orders/1": [U64] => Raw;
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [Session, Fixed(32)] => Dated(1);
+    /// Keys by which callers are admitted. `sid, or 0 where a key is for all sessions; key id` -> record.
+    KEYS = "access_keys/1": [Session, Tail] => Versioned(1);
     /// Lists of recipients. `sid, list id` -> record.
     LISTS = "recipient_lists/1": [Session, Tail] => Versioned(1);
     /// Files of a session. `sid, media id` -> record.

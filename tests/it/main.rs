@@ -19,6 +19,7 @@ mod fences;
 mod files;
 mod golden;
 mod inbound;
+mod keys;
 mod kill;
 mod kinds;
 mod legacy;

@@ -8,12 +8,13 @@ use serde::{Deserializer, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings, short_text};
-use super::campaigns::{brief, person, session_of, shown};
+use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings};
+use super::campaigns::{brief, named_or_own, person, shown};
 use super::lists::{self, list_change};
-use super::route;
-use super::rules::{caller, text};
+use crate::api::admit::{Caller, admitted};
+use crate::api::read::{short_text, text};
 use crate::domain::Gateway;
+use crate::domain::access::Scope;
 use crate::domain::campaign::create::{Audience, NewCampaign, Restored};
 use crate::domain::campaign::{MediaPart, Settings, Stage, State, Status};
 use crate::domain::list::ListChange;
@@ -39,15 +40,17 @@ const PAGE: usize = 1000;
 const MAX_DOCUMENT: u64 = 4 * MAX_BODY;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    let of = Scope::Broadcast;
     vec![
-        route(gateway, Method::GET, "/backup", backup),
-        route(gateway, Method::POST, "/restore", restore).body_limit(MAX_DOCUMENT),
+        admitted(gateway, of, Method::GET, "/backup", backup),
+        admitted(gateway, of, Method::POST, "/restore", restore).body_limit(MAX_DOCUMENT),
     ]
 }
 
 /// The document, written while it is sent: no list is ever whole in memory.
-async fn backup(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request, None)?;
+async fn backup(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(named_or_own(request.query("sessionId"), None))?;
+    let gateway = caller.gateway;
     let name = format!("{}-backup.json", session.id);
     let (feed, pieces) = tokio::sync::mpsc::channel(2);
     gateway.clone().tasks().spawn(async move {
@@ -147,25 +150,25 @@ fn joined<T: Serialize>(rows: &[T], before: usize) -> Result<String> {
 static READING: Semaphore = Semaphore::const_new(1);
 
 /// Makes everything of a document anew, under new ids. All of it is read before anything is made.
-async fn restore(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
+async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let mut spool = gateway.spool()?;
     while let Some(chunk) = request.chunk().await? {
         spool.write(&chunk).await?;
     }
     let spooled = Arc::new(spool.finish().await?);
     let _turn = READING.acquire().await.map_err(Error::internal)?;
-    let judged = look(&gateway, &spooled, None).await?;
-    let session = session_of(&gateway, &request, text(&judged.fields, "sessionId")?)?;
+    let judged = look(gateway, &spooled, None).await?;
+    let body = text(&judged.fields, "sessionId")?;
+    let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let suppressed = judged.finish()?;
     let (sink, made) = mpsc::channel(1);
     // What was read is dropped with its sink, or the other side would wait for more.
-    let reading = async { look(&gateway, &spooled, Some(sink)).await.map(drop) };
-    let ((), ids) = tokio::try_join!(reading, make(&gateway, &session, made))?;
+    let reading = async { look(gateway, &spooled, Some(sink)).await.map(drop) };
+    let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
     let people = suppressed.recipients.iter();
-    let numbers = people
-        .map(|who| Ok(who?.number))
-        .collect::<Result<Vec<_>>>()?;
+    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
+    let numbers = numbers?;
     let count = numbers.len();
     gateway.suppress(&session, numbers).await?;
     crate::memory::give_back();

@@ -7,13 +7,12 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::Value;
 
-use super::rules::text;
+use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
 use crate::domain::campaign::Settings;
 use crate::domain::campaign::create::{Audience, NewMedia};
 use crate::domain::list::usable;
 use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
-use crate::domain::pacing::{Pacing, QuietHours};
 use crate::domain::recipient::{Merged, Parsed, People, Rejected, Rows};
 use crate::domain::schedule::parse_when;
 use crate::domain::sheet::Sheet;
@@ -30,22 +29,6 @@ pub(super) const MAX_BODY: u64 = 32 << 20;
 
 /// The largest text field of a form.
 const MAX_FIELD: usize = 1 << 20;
-
-/// Puts the field's name before what is wrong with it.
-fn about(field: &str) -> impl Fn(Error) -> Error + '_ {
-    move |error| {
-        let detail = format!("{field}: {}", error.detail());
-        error.worded(detail)
-    }
-}
-
-/// Puts the field's name before what it must be.
-fn beside(field: String) -> impl FnOnce(Error) -> Error {
-    move |error| {
-        let detail = format!("{field} {}", error.detail());
-        error.worded(detail)
-    }
-}
 
 /// What a client sent: small fields, and recipients that were read while they came.
 pub(super) struct Sent {
@@ -419,78 +402,28 @@ pub(super) fn settings(body: &Object, base: Settings) -> Result<Settings> {
     };
     let mut settings = base;
     let named = |name: &'static str| beside(format!("settings.{name}"));
-    if let Some(ms) = number(given, "delayBetweenMessages") {
+    if let Some(ms) = whole_number(given, "delayBetweenMessages") {
         let set = settings.pacing.set_delay(ms);
         set.map_err(named("delayBetweenMessages"))?;
     }
-    if let Some(percent) = number(given, "jitter") {
+    if let Some(percent) = whole_number(given, "jitter") {
         let set = settings.pacing.set_jitter(percent);
         set.map_err(named("jitter"))?;
     }
     pace(given, "settings", &mut settings.pacing)?;
     if flag(given, "retryFailedMessages", true)? {
-        if let Some(many) = number(given, "maxRetries") {
+        if let Some(many) = whole_number(given, "maxRetries") {
             settings.set_retries(many).map_err(named("maxRetries"))?;
         }
     } else {
         settings.max_retries = 0;
     }
-    if let Some(ms) = number(given, "retryDelay") {
+    if let Some(ms) = whole_number(given, "retryDelay") {
         settings.set_retry_delay(ms).map_err(named("retryDelay"))?;
     }
     settings.check_numbers = flag(given, "checkNumbers", settings.check_numbers)?;
     settings.typing = flag(given, "typing", settings.typing)?;
     Ok(settings)
-}
-
-/// Reads `dailyCap`, `quietHours` and `timezone`, over those that are there. `null` takes away.
-pub(super) fn pace(given: &Object, part: &str, pacing: &mut Pacing) -> Result<()> {
-    let name = |field: &str| {
-        if part.is_empty() {
-            field.to_owned()
-        } else {
-            format!("{part}.{field}")
-        }
-    };
-    if let Some(zone) = text(given, "timezone").map_err(about(part))? {
-        pacing.zone = Zone::parse(zone).map_err(about(&name("timezone")))?;
-    }
-    match given.get("dailyCap") {
-        None => {}
-        Some(Value::Null) => pacing.daily_cap = None,
-        Some(_) => {
-            let cap = number(given, "dailyCap").unwrap_or_default();
-            pacing.set_daily_cap(cap).map_err(|error| match cap {
-                0 => error.worded(format!("{} must be at least 1, or null", name("dailyCap"))),
-                _ => beside(name("dailyCap"))(error),
-            })?;
-        }
-    }
-    match given.get("quietHours") {
-        None => {}
-        Some(Value::Null) => pacing.quiet = None,
-        Some(hours) => {
-            let wrong = || {
-                Error::new(
-                    Code::QuietHoursInvalid,
-                    format!(
-                        "{} must be {{\"from\":\"21:00\",\"to\":\"08:00\"}}, or null",
-                        name("quietHours")
-                    ),
-                )
-            };
-            let time = |field| hours.get(field).and_then(Value::as_str).ok_or_else(wrong);
-            pacing.quiet =
-                Some(QuietHours::parse(time("from")?, time("to")?).map_err(|_| wrong())?);
-        }
-    }
-    Ok(())
-}
-
-/// Quiet hours as they are written.
-pub(super) fn hours(quiet: QuietHours) -> Value {
-    let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-    serde_json::json!({ "from": clock(quiet.from()), "to": clock(quiet.to()) })
 }
 
 /// Reads `scheduledAt`: `None` when it is not named, `Some(None)` when it is taken away.
@@ -507,30 +440,4 @@ pub(super) fn scheduled_at(body: &Object, zone: &Zone) -> Result<Option<Option<T
             "scheduledAt: not a date and time such as 2026-12-31T09:00:00+07:00",
         )),
     }
-}
-
-/// A name of up to 200 characters; `None` when there is none.
-pub(super) fn short_text(body: &Object, name: &str, most: usize) -> Result<Option<String>> {
-    let value = text(body, name)?.map(str::trim);
-    if value.is_some_and(|value| value.chars().count() > most) {
-        return Err(Error::invalid(format!("{name}: at most {most} characters")));
-    }
-    Ok(value.map(str::to_owned))
-}
-
-pub(super) fn flag(body: &Object, name: &str, usual: bool) -> Result<bool> {
-    match body.get(name) {
-        None | Some(Value::Null) => Ok(usual),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        // Fields of a form are text.
-        Some(Value::String(text)) if text == "true" => Ok(true),
-        Some(Value::String(text)) if text == "false" => Ok(false),
-        Some(_) => Err(Error::invalid(format!("{name} must be true or false"))),
-    }
-}
-
-/// A number that may be missing. What is no whole number is beyond all bounds.
-fn number(body: &Object, name: &str) -> Option<u64> {
-    let value = body.get(name).filter(|value| !value.is_null())?;
-    Some(value.as_u64().unwrap_or(u64::MAX))
 }

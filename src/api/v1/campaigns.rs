@@ -8,18 +8,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::campaign_body::{
-    MAX_BODY, Named, Said, Sent, Told, audience, hours, message, only_sheet, read, scheduled_at,
-    settings, short_text,
+    MAX_BODY, Named, Said, Sent, Told, audience, message, only_sheet, read, scheduled_at, settings,
 };
-use super::route;
-use super::rules::{caller, named, object_or_nothing, text};
-use super::sessions::success;
+use crate::api::admit::{Caller, Where, admitted, only};
+use crate::api::read::{number, object_or_nothing, short_text, text};
+use crate::api::reply::{hours, success};
 use crate::domain::Gateway;
+use crate::domain::access::Scope;
 use crate::domain::campaign::control::CampaignChange;
 use crate::domain::campaign::create::NewCampaign;
+use crate::domain::campaign::preview::Sample;
 use crate::domain::campaign::report::Row;
-use crate::domain::campaign::{Campaign, Progress, Settings, Stage, Statistics, Status};
-use crate::domain::key::Principal;
+use crate::domain::campaign::{Campaign, Progress, Settings, Stage, State, Statistics, Status};
 use crate::domain::recipient::{Merged, Recipient, Rejected};
 use crate::domain::session::Session;
 use crate::domain::sheet;
@@ -36,38 +36,31 @@ const SHOWN_AT_MOST: usize = 10_000;
 const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
-    let post = |path, handler| route(gateway, Method::POST, path, handler);
+    use Method as M;
+    let of = Scope::Broadcast;
+    let one = "/campaigns/{campaignId}";
+    let (status_path, export_path) = (
+        "/campaigns/{campaignId}/status",
+        "/campaigns/{campaignId}/export",
+    );
     vec![
-        route(gateway, Method::POST, "/campaigns", create).body_limit(MAX_BODY),
-        route(gateway, Method::GET, "/campaigns", list),
-        route(gateway, Method::GET, "/campaigns/csv-template", template),
-        route(gateway, Method::GET, "/campaigns/overdue", overdue),
-        route(gateway, Method::POST, "/campaigns/preview", preview).body_limit(MAX_BODY),
-        route(gateway, Method::POST, "/campaigns/preview-csv", preview_csv).body_limit(MAX_BODY),
-        route(gateway, Method::GET, "/campaigns/{campaignId}", show),
-        route(gateway, Method::PUT, "/campaigns/{campaignId}", change).body_limit(MAX_BODY),
-        route(gateway, Method::DELETE, "/campaigns/{campaignId}", delete),
-        route(
-            gateway,
-            Method::GET,
-            "/campaigns/{campaignId}/status",
-            status,
-        ),
-        route(
-            gateway,
-            Method::GET,
-            "/campaigns/{campaignId}/export",
-            export,
-        ),
+        admitted(gateway, of, M::POST, "/campaigns", create).body_limit(MAX_BODY),
+        admitted(gateway, of, M::GET, "/campaigns", list),
+        admitted(gateway, of, M::GET, "/campaigns/csv-template", template),
+        admitted(gateway, of, M::GET, "/campaigns/overdue", overdue),
+        admitted(gateway, of, M::POST, "/campaigns/preview", preview).body_limit(MAX_BODY),
+        admitted(gateway, of, M::POST, "/campaigns/preview-csv", preview_csv).body_limit(MAX_BODY),
+        admitted(gateway, of, M::GET, one, show),
+        admitted(gateway, of, M::PUT, one, change).body_limit(MAX_BODY),
+        admitted(gateway, of, M::DELETE, one, delete),
+        admitted(gateway, of, M::GET, status_path, status),
+        admitted(gateway, of, M::GET, export_path, export),
         post_step(gateway, "/campaigns/{campaignId}/start", Step::Start),
         post_step(gateway, "/campaigns/{campaignId}/send", Step::Start),
         post_step(gateway, "/campaigns/{campaignId}/pause", Step::Pause),
         post_step(gateway, "/campaigns/{campaignId}/resume", Step::Resume),
         post_step(gateway, "/campaigns/{campaignId}/retry", Step::Retry),
-        post(
-            "/campaigns/{campaignId}/clone",
-            |gateway: Arc<Gateway>, request| clone(gateway, request),
-        ),
+        admitted(gateway, of, M::POST, "/campaigns/{campaignId}/clone", clone),
     ]
 }
 
@@ -81,56 +74,21 @@ enum Step {
 }
 
 fn post_step(gateway: &Arc<Gateway>, path: &'static str, what: Step) -> Route {
-    route(
-        gateway,
-        Method::POST,
-        path,
-        move |gateway, request| async move { step(&gateway, &request, what).await },
-    )
+    let step = move |caller, request| step(caller, request, what);
+    admitted(gateway, Scope::Broadcast, Method::POST, path, step)
 }
 
-/// The session that a request names, or the token's own.
-pub(super) fn session_of(
-    gateway: &Arc<Gateway>,
-    request: &Request,
-    body: Option<&str>,
-) -> Result<Arc<Session>> {
-    let who = caller(gateway, request)?;
-    one_session(gateway, &who, &[request.query("sessionId"), body])
-}
-
-/// The session of these names, or the token's own.
-pub(super) fn one_session(
-    gateway: &Arc<Gateway>,
-    who: &Principal,
-    names: &[Option<&str>],
-) -> Result<Arc<Session>> {
-    match (who, named(names)?) {
-        (_, Some(id)) => gateway.authorise(who, &id),
-        (Principal::Session(own), None) => Ok(own.clone()),
-        (Principal::Master, None) => Err(Error::from(Code::SessionIdMissing)),
-    }
-}
-
-/// The sessions whose rows this caller may see.
-pub(super) fn sessions_of(gateway: &Arc<Gateway>, request: &Request) -> Result<Vec<Arc<Session>>> {
-    let who = caller(gateway, request)?;
-    match (&who, named(&[request.query("sessionId")])?) {
-        (_, Some(id)) => Ok(vec![gateway.authorise(&who, &id)?]),
-        (Principal::Session(own), None) => Ok(vec![own.clone()]),
-        (Principal::Master, None) => Ok(gateway.sessions().all()),
-    }
+/// One of these names, or the caller's own session.
+pub(super) fn named_or_own<'a>(query: Option<&'a str>, body: Option<&'a str>) -> Where<'a> {
+    Where::one_of_or_own([query, body], "sessionId is required")
 }
 
 /// The campaign in the path. Another session's is as unknown as none.
-fn found(
-    gateway: &Arc<Gateway>,
-    request: &Request,
-) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
-    let sessions = sessions_of(gateway, request)?;
+fn found(caller: &Caller, request: &Request) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
+    let sessions = caller.sessions(request)?;
     let id = RowId::parse(request.param("campaignId")).ok_or(Code::CampaignIdInvalid)?;
     for session in sessions {
-        match gateway.campaign(&session, &id) {
+        match caller.gateway.campaign(&session, &id) {
             Ok((campaign, progress)) => return Ok((session, id, campaign, progress)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -139,16 +97,16 @@ fn found(
     Err(Error::from(Code::CampaignNotFound))
 }
 
-async fn create(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn create(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let query = request.query("sessionId").map(str::to_owned);
-    let who = caller(&gateway, &request)?;
-    let mut sent = read(&gateway, request).await?;
-    let names = [query.as_deref(), text(&sent.fields, "sessionId")?];
-    let session = one_session(&gateway, &who, &names)?;
-    let (new, told) = new_campaign(&gateway, &mut sent)?;
+    let mut sent = read(gateway, request).await?;
+    let body = text(&sent.fields, "sessionId")?;
+    let session = caller.session(named_or_own(query.as_deref(), body))?;
+    let (new, told) = new_campaign(gateway, &mut sent)?;
     let (address, campaign) = gateway.create_campaign(&session, new).await?;
     let shown = (&address.id, &campaign, StatusCode::CREATED);
-    answered(&gateway, &session, shown, told.into()).await
+    answered(gateway, &session, shown, told.into()).await
 }
 
 /// The campaign that a body describes, and what is told of its rows.
@@ -221,10 +179,10 @@ async fn answered(
     Ok(Reply::json(status, &whole))
 }
 
-async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn list(caller: Caller, request: Request) -> Result<Reply> {
     let mut rows = Vec::new();
-    for session in sessions_of(&gateway, &request)? {
-        for (id, campaign, progress) in gateway.campaigns_of(&session)? {
+    for session in caller.sessions(&request)? {
+        for (id, campaign, progress) in caller.gateway.campaigns_of(&session)? {
             rows.push((
                 campaign.created_at,
                 brief(&session, &id, &campaign, &progress),
@@ -340,30 +298,19 @@ fn full<'a>(
     }
 }
 
-/// A number in the query, within bounds.
-fn number(request: &Request, name: &str, usual: usize, most: usize) -> Result<usize> {
-    match request.query(name) {
-        None => Ok(usual),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|number| *number <= most)
-            .ok_or_else(|| Error::invalid(format!("{name} must be a number up to {most}"))),
-    }
-}
-
-async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, campaign, progress) = found(&gateway, &request)?;
+async fn show(caller: Caller, request: Request) -> Result<Reply> {
+    let (session, id, campaign, progress) = found(&caller, &request)?;
     let after = number(&request, "after", 0, u32::MAX as usize)? as u32;
     let limit = number(&request, "limit", SHOWN, SHOWN_AT_MOST)?;
     let wanted = request.query("status").map(str::to_owned);
-    let (rows, more) = gateway
-        .campaign_rows(&session, &campaign, after, limit, move |state| {
-            wanted
-                .as_deref()
-                .is_none_or(|word| word == state.stage.as_str())
-        })
-        .await?;
+    let is_wanted = move |state: &State| {
+        let wanted = wanted.as_deref();
+        wanted.is_none_or(|word| word == state.stage.as_str())
+    };
+    let rows = caller
+        .gateway
+        .campaign_rows(&session, &campaign, after, limit, is_wanted);
+    let (rows, more) = rows.await?;
     let mut whole = full(&session, &id, &campaign, &progress, &rows);
     if !more {
         whole.next = None;
@@ -371,13 +318,30 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &whole))
 }
 
-async fn change(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, campaign, _) = found(&gateway, &request)?;
-    let mut sent = read(&gateway, request).await?;
-    named(&[Some(session.id.as_str()), text(&sent.fields, "sessionId")?])?;
-    let said = message(&gateway, &sent.fields)?;
-    let settings = settings(&sent.fields, campaign.settings)?;
-    let (audience, told) = audience(&mut sent)?
+async fn change(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, campaign, _) = found(&caller, &request)?;
+    let mut sent = read(gateway, request).await?;
+    only(&session, text(&sent.fields, "sessionId")?)?;
+    let (change, told) = campaign_change(gateway, &mut sent, campaign.settings)?;
+    let campaign = gateway.change_campaign(&session, &id, change).await?;
+    let none = Rows::None {
+        rejected: None,
+        duplicates: None,
+    };
+    let told = told.map_or(none, Rows::Told);
+    answered(gateway, &session, (&id, &campaign, StatusCode::OK), told).await
+}
+
+/// What a body changes of a campaign, and what is told of its rows.
+fn campaign_change(
+    gateway: &Arc<Gateway>,
+    sent: &mut Sent,
+    base: Settings,
+) -> Result<(CampaignChange, Option<Told>)> {
+    let said = message(gateway, &sent.fields)?;
+    let settings = settings(&sent.fields, base)?;
+    let (audience, told) = audience(sent)?
         .map(|named: Named| (named.audience, named.told))
         .unzip();
     let (content, media) = said.map(|said| (said.content, said.media)).unzip();
@@ -389,51 +353,19 @@ async fn change(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         scheduled_at: scheduled_at(&sent.fields, &settings.pacing.zone)?,
         settings: Some(settings),
     };
-    let campaign = gateway.change_campaign(&session, &id, change).await?;
-    let none = Rows::None {
-        rejected: None,
-        duplicates: None,
-    };
-    let told = told.map_or(none, Rows::Told);
-    answered(&gateway, &session, (&id, &campaign, StatusCode::OK), told).await
+    Ok((change, told))
 }
 
-async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, ..) = found(&gateway, &request)?;
-    gateway.delete_campaign(&session, &id).await?;
+async fn delete(caller: Caller, request: Request) -> Result<Reply> {
+    let (session, id, ..) = found(&caller, &request)?;
+    caller.gateway.delete_campaign(&session, &id).await?;
     Ok(success("Campaign deleted"))
 }
 
-async fn step(gateway: &Arc<Gateway>, request: &Request, what: Step) -> Result<Reply> {
-    let (session, id, before, _) = found(gateway, request)?;
-    let (campaign, message, more) = match what {
-        Step::Start => {
-            let campaign = gateway.start_campaign(&session, &id).await?;
-            (
-                campaign,
-                "Campaign started",
-                json!({ "recipientCount": before.total }),
-            )
-        }
-        Step::Pause => {
-            let campaign = gateway.pause_campaign(&session, &id).await?;
-            (campaign, "Campaign paused", json!({}))
-        }
-        Step::Resume => {
-            let campaign = gateway.resume_campaign(&session, &id).await?;
-            (campaign, "Campaign resumed", json!({}))
-        }
-        Step::Retry => {
-            let count = gateway.retry_campaign(&session, &id).await?;
-            let (campaign, _) = gateway.campaign(&session, &id)?;
-            let message = if count == 0 {
-                "No failed messages"
-            } else {
-                "Failed messages are tried again"
-            };
-            (campaign, message, json!({ "retryCount": count }))
-        }
-    };
+async fn step(caller: Caller, request: Request, what: Step) -> Result<Reply> {
+    let (session, id, before, _) = found(&caller, &request)?;
+    let done = stepped(&caller.gateway, &session, (&id, &before), what);
+    let (campaign, message, more) = done.await?;
     let mut answer = json!({
         "status": "success", "message": message, "campaignId": id,
         "campaignStatus": campaign.status.as_str(), "detail": detail(&session, &campaign),
@@ -444,19 +376,53 @@ async fn step(gateway: &Arc<Gateway>, request: &Request, what: Step) -> Result<R
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn clone(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let (session, id, ..) = found(&gateway, &request)?;
-    let body = object_or_nothing(&mut request).await?;
-    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
-    let (address, campaign) = gateway
-        .clone_campaign(&session, &id, name.filter(|name| !name.is_empty()))
-        .await?;
-    let shown = (&address.id, &campaign, StatusCode::CREATED);
-    answered(&gateway, &session, shown, Rows::Unsaid {}).await
+/// Has a campaign do it; answers what was done, and what is told beside it.
+async fn stepped(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    (id, before): (&RowId, &Campaign),
+    what: Step,
+) -> Result<(Campaign, &'static str, Value)> {
+    Ok(match what {
+        Step::Start => {
+            let campaign = gateway.start_campaign(session, id).await?;
+            let more = json!({ "recipientCount": before.total });
+            (campaign, "Campaign started", more)
+        }
+        Step::Pause => {
+            let campaign = gateway.pause_campaign(session, id).await?;
+            (campaign, "Campaign paused", json!({}))
+        }
+        Step::Resume => {
+            let campaign = gateway.resume_campaign(session, id).await?;
+            (campaign, "Campaign resumed", json!({}))
+        }
+        Step::Retry => {
+            let count = gateway.retry_campaign(session, id).await?;
+            let (campaign, _) = gateway.campaign(session, id)?;
+            let message = if count == 0 {
+                "No failed messages"
+            } else {
+                "Failed messages are tried again"
+            };
+            (campaign, message, json!({ "retryCount": count }))
+        }
+    })
 }
 
-async fn status(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, campaign, progress) = found(&gateway, &request)?;
+async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
+    let (session, id, ..) = found(&caller, &request)?;
+    let body = object_or_nothing(&mut request).await?;
+    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
+    let name = name.filter(|name| !name.is_empty());
+    let cloned = caller.gateway.clone_campaign(&session, &id, name);
+    let (address, campaign) = cloned.await?;
+    let shown = (&address.id, &campaign, StatusCode::CREATED);
+    answered(&caller.gateway, &session, shown, Rows::Unsaid {}).await
+}
+
+async fn status(caller: Caller, request: Request) -> Result<Reply> {
+    let (session, id, campaign, progress) = found(&caller, &request)?;
     let counts = &progress.counts;
     let done = counts.all_sent() + counts.failed;
     let percent = (u64::from(done) * 100)
@@ -477,30 +443,44 @@ async fn status(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 }
 
 /// The recipients as a sheet, made while it is sent.
-async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, _, campaign, _) = found(&gateway, &request)?;
+async fn export(caller: Caller, request: Request) -> Result<Reply> {
+    let (session, _, campaign, _) = found(&caller, &request)?;
     let name = format!("{}.csv", campaign.name);
     let head = sheet::lines([sheet::EXPORT_HEADER])?;
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
-        let (gateway, session, campaign) = (gateway.clone(), session.clone(), campaign.clone());
+        let (gateway, session) = (caller.gateway.clone(), session.clone());
+        let campaign = campaign.clone();
         async move {
-            let Some((mut page, from)) = state else {
+            let Some((page, from)) = state else {
                 return Ok(None);
             };
-            let (rows, more) = gateway
-                .campaign_rows(&session, &campaign, from, EXPORT_PAGE, |_| true)
-                .await?;
-            let lines: Vec<_> = rows.iter().map(export_row).collect();
-            let cells = lines.iter().map(|line| line.iter().map(|cell| &**cell));
-            page.extend(sheet::lines(cells)?);
-            let next = rows
-                .last()
-                .filter(|_| more)
-                .map(|last| (Vec::new(), last.place + 1));
-            Ok::<_, Error>(Some((page.into(), next)))
+            export_page(&gateway, &session, &campaign, page, from)
+                .await
+                .map(Some)
         }
     });
     Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
+}
+
+/// What is written next: so far, and from which place on. `None` at the end.
+type Next = Option<(Vec<u8>, u32)>;
+
+/// A page of the sheet, after what is written already, and what comes next.
+async fn export_page(
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    campaign: &Campaign,
+    mut page: Vec<u8>,
+    from: u32,
+) -> Result<(bytes::Bytes, Next)> {
+    let rows = gateway.campaign_rows(session, campaign, from, EXPORT_PAGE, |_| true);
+    let (rows, more) = rows.await?;
+    let lines: Vec<_> = rows.iter().map(export_row).collect();
+    let cells = lines.iter().map(|line| line.iter().map(|cell| &**cell));
+    page.extend(sheet::lines(cells)?);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|last| (Vec::new(), last.place + 1));
+    Ok((page.into(), next))
 }
 
 fn export_row(row: &Row) -> [Cow<'_, str>; 7] {
@@ -518,18 +498,17 @@ fn export_row(row: &Row) -> [Cow<'_, str>; 7] {
     ]
 }
 
-async fn template(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
+async fn template(_: Caller, _: Request) -> Result<Reply> {
     let reply = Reply::bytes("text/csv; charset=utf-8", sheet::TEMPLATE);
     Ok(reply.attachment("recipients.csv"))
 }
 
 /// Campaigns whose time has come and that did not start: there are none unless something is wrong.
-async fn overdue(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let now = gateway.clock().now();
+async fn overdue(caller: Caller, request: Request) -> Result<Reply> {
+    let now = caller.gateway.clock().now();
     let (mut all, mut late) = (0, Vec::new());
-    for session in sessions_of(&gateway, &request)? {
-        for (id, campaign, progress) in gateway.campaigns_of(&session)? {
+    for session in caller.sessions(&request)? {
+        for (id, campaign, progress) in caller.gateway.campaigns_of(&session)? {
             all += 1;
             let due = campaign.scheduled_at.is_some_and(|at| at < now);
             if campaign.status == Status::Ready && due {
@@ -543,37 +522,30 @@ async fn overdue(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 }
 
 /// What the first recipients would read.
-async fn preview(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let who = caller(&gateway, &request)?;
+async fn preview(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let query = request.query("sessionId").map(str::to_owned);
-    let mut sent = read(&gateway, request).await?;
-    let body = &sent.fields;
-    let names = [query.as_deref(), text(body, "sessionId")?];
-    let session = one_session(&gateway, &who, &names)?;
+    let mut sent = read(gateway, request).await?;
+    let body = text(&sent.fields, "sessionId")?;
+    let session = caller.session(named_or_own(query.as_deref(), body))?;
     let Said { content, .. } =
-        message(&gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
-    let limit = body
-        .get("limit")
-        .and_then(Value::as_u64)
-        .unwrap_or(5)
-        .min(50) as usize;
+        message(gateway, &sent.fields)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let limit = sent.fields.get("limit").and_then(Value::as_u64);
+    let limit = limit.unwrap_or(5).min(50) as usize;
     let named = audience(&mut sent)?.ok_or(Code::RecipientsMissing)?;
     let samples = gateway.preview(&session, &content, named.audience, limit)?;
-    let missing: BTreeSet<&String> = samples.iter().flat_map(|sample| &sample.missing).collect();
-    let shown: Vec<Value> = samples
-        .iter()
-        .map(|s| {
-            let (number, name) = (s.recipient.number.as_str(), &s.recipient.name);
-            json!({ "number": number, "name": name, "text": s.text, "missing": s.missing })
-        })
-        .collect();
     let answer = Previews {
         status: "success",
-        previews: shown,
-        missing,
+        previews: samples.iter().map(sample).collect(),
+        missing: samples.iter().flat_map(|sample| &sample.missing).collect(),
         told: named.told,
     };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+fn sample(sample: &Sample) -> Value {
+    let (number, name) = (sample.recipient.number.as_str(), &sample.recipient.name);
+    json!({ "number": number, "name": name, "text": sample.text, "missing": sample.missing })
 }
 
 /// What the first recipients would read, and what is told of the rows.
@@ -587,9 +559,8 @@ struct Previews<'a> {
 }
 
 /// What a sheet would bring: its recipients, and every row that would be refused.
-async fn preview_csv(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
-    let (sheet, _held) = only_sheet(&gateway, request).await?;
+async fn preview_csv(caller: Caller, request: Request) -> Result<Reply> {
+    let (sheet, _held) = only_sheet(&caller.gateway, request).await?;
     let parsed = sheet.parsed;
     let first = parsed.recipients.iter().take(SHOWN);
     let first = first.collect::<Result<Vec<_>>>()?;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::event_json::body;
-use super::route;
-use super::rules::{caller, named};
+use crate::api::admit::{Caller, Where, admitted};
 use crate::domain::Gateway;
-use crate::domain::key::Principal;
+use crate::domain::access::{Principal, Scope};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Places, Reply, Request, Route, sse};
-use crate::ids::SessionNumber;
+use crate::ids::{RowId, SessionNumber};
 
 /// How many events are read from the log at a time.
 const PAGE: usize = 100;
@@ -20,22 +19,37 @@ const PAGE: usize = 100;
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     let open = gateway.config().max_connections;
     let places = Places::new((open * 3 / 8).max(2), (open / 8).max(2));
-    let stream = move |gateway, request| stream(gateway, request, places.clone());
-    vec![route(gateway, Method::GET, "/events", stream)]
+    let stream = move |caller, request| stream(caller, request, places.clone());
+    let read = Scope::Read;
+    vec![admitted(gateway, read, Method::GET, "/events", stream)]
 }
 
-/// Open streams by credential: a session's number, or the master key. Each holds a connection for as
-/// long as it likes, so that they may not take all of them.
-type Open = Places<Option<SessionNumber>>;
+/// Whose stream it is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    Master,
+    Session(SessionNumber),
+    Key(RowId),
+}
+
+impl Holder {
+    fn of(principal: &Principal) -> Self {
+        match principal {
+            Principal::Master => Self::Master,
+            Principal::Session(own) => Self::Session(own.number),
+            Principal::Key(key) => Self::Key(key.id.clone()),
+        }
+    }
+}
+
+/// Open streams by credential. Each holds a connection for as long as it likes, so that they may not
+/// take all of them.
+type Open = Places<Holder>;
 
 /// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
-async fn stream(gateway: Arc<Gateway>, request: Request, open: Arc<Open>) -> Result<Reply> {
-    let who = caller(&gateway, &request)?;
-    let only = match (&who, named(&[request.query("sessionId")])?) {
-        (_, Some(id)) => Some(gateway.authorise(&who, &id)?),
-        (Principal::Session(own), None) => Some(own.clone()),
-        (Principal::Master, None) => None,
-    };
+async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Reply> {
+    let only = of_one(&caller, &request)?;
+    let gateway = caller.gateway;
     let after = match request
         .header("last-event-id")
         .or_else(|| request.query("lastEventId"))
@@ -45,39 +59,64 @@ async fn stream(gateway: Arc<Gateway>, request: Request, open: Arc<Open>) -> Res
             .parse()
             .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
     };
-    let holder = match &who {
-        Principal::Session(own) => Some(own.number),
-        Principal::Master => None,
-    };
-    let place = open.take(holder).ok_or_else(|| {
+    let place = open.take(Holder::of(&caller.principal)).ok_or_else(|| {
         let text = "Too many event streams are open; one can carry all events of a session";
         Error::new(Code::TooManyStreams, text)
     })?;
     let (sender, receiver) = mpsc::channel(PAGE);
-    let token = match who {
-        Principal::Session(_) => request.bearer().map(str::to_owned),
-        Principal::Master => None,
-    };
-    // Ends when the client hangs up, the session or its token goes, or the program stops.
+    let secret = request.bearer().map(str::to_owned);
+    // Ends when the client hangs up, the session or its credential goes, or the program stops.
     gateway.clone().tasks().spawn(async move {
         let _place = place;
-        let _ = feed(&gateway, only, token, after, sender).await;
+        let credential = Credential(caller.principal, secret);
+        let _ = feed(&gateway, only, credential, after, sender).await;
     });
     Ok(sse::reply(receiver))
+}
+
+/// The session whose events are wanted; `None` for those of all.
+fn of_one(caller: &Caller, request: &Request) -> Result<Option<Arc<Session>>> {
+    let name = request.query("sessionId");
+    if name.is_none() && caller.principal.only_session().is_none() {
+        return Ok(None);
+    }
+    let place = Where::one_of_or_own([name, None], "sessionId is required");
+    caller.session(place).map(Some)
+}
+
+/// What a stream was opened with: who that was, and the token or key that was shown.
+struct Credential(Principal, Option<String>);
+
+impl Credential {
+    /// Whether it would open the stream again.
+    fn is_good(&self, gateway: &Gateway) -> bool {
+        let shown = self.1.as_deref().unwrap_or_default();
+        match &self.0 {
+            Principal::Master => true,
+            Principal::Session(_) => gateway.session_by_token(shown).is_some(),
+            Principal::Key(_) => gateway.key_by_secret(shown).is_some(),
+        }
+    }
 }
 
 /// Reads the log whenever it grows and passes it on, until nobody listens.
 async fn feed(
     gateway: &Arc<Gateway>,
     only: Option<Arc<Session>>,
-    token: Option<String>,
+    credential: Credential,
     mut after: u64,
     sender: mpsc::Sender<sse::Event>,
 ) -> Option<()> {
-    let mut newest = gateway.newest_event();
+    let (mut newest, mut ended) = (gateway.newest_event(), gateway.ended_keys());
     let mut session = only.as_ref().map(|session| session.watch());
     loop {
         newest.borrow_and_update();
+        let gone = only
+            .as_ref()
+            .is_some_and(|s| gateway.sessions().by_number(s.number).is_none());
+        if gone || !credential.is_good(gateway) {
+            return None;
+        }
         loop {
             let page = gateway.events_after(only.as_deref(), after, PAGE);
             let page = page.inspect_err(|error| {
@@ -105,16 +144,8 @@ async fn feed(
         tokio::select! {
             changed = newest.changed() => changed.ok()?,
             () = changed(&mut session) => {}
+            ended = ended.changed() => ended.ok()?,
             () = sender.closed() => return None,
-        }
-        let gone = only
-            .as_ref()
-            .is_some_and(|s| gateway.sessions().by_number(s.number).is_none());
-        let revoked = token
-            .as_ref()
-            .is_some_and(|token| gateway.session_by_token(token).is_none());
-        if gone || revoked {
-            return None;
         }
     }
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::campaign_body::{
-    MAX_BODY, Object, Sent, Told, flag, parted, read, read_numbers, short_text,
-};
-use super::campaigns::{Person, one_session, person, session_of, sessions_of};
-use super::route;
-use super::rules::{caller, object, object_or_nothing, text};
-use super::sessions::success;
+use super::campaign_body::{MAX_BODY, Object, Sent, Told, parted, read, read_numbers};
+use super::campaigns::{Person, named_or_own, person};
+use crate::api::admit::{Caller, admitted};
+use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
+use crate::api::reply::success;
 use crate::domain::Gateway;
+use crate::domain::access::Scope;
 use crate::domain::list::{List, ListChange, tags, usable};
 use crate::domain::recipient::{Parsed, People, Recipient, Rejected};
 use crate::domain::session::Session;
@@ -39,53 +38,59 @@ const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
+    let of = Scope::Broadcast;
+    let one = "/recipient-lists/{listId}";
+    let (used_path, import_path) = (
+        "/recipient-lists/{listId}/mark-used",
+        "/recipient-lists/{listId}/import",
+    );
+    let people = "/recipient-lists/{listId}/recipients";
+    let person = "/recipient-lists/{listId}/recipients/{number}";
     vec![
-        route(gateway, M::POST, "/recipient-lists", create).body_limit(MAX_BODY),
-        route(gateway, M::GET, "/recipient-lists", list),
-        route(gateway, M::GET, "/recipient-lists-stats", stats),
-        route(gateway, M::GET, "/recipient-lists/search/{words}", search),
-        route(gateway, M::GET, "/recipient-lists/{listId}", show),
-        route(gateway, M::PUT, "/recipient-lists/{listId}", change).body_limit(MAX_BODY),
-        route(gateway, M::DELETE, "/recipient-lists/{listId}", delete),
-        route(gateway, M::POST, "/recipient-lists/{listId}/clone", clone),
-        route(
+        admitted(gateway, of, M::POST, "/recipient-lists", create).body_limit(MAX_BODY),
+        admitted(gateway, of, M::GET, "/recipient-lists", list),
+        admitted(gateway, of, M::GET, "/recipient-lists-stats", stats),
+        admitted(
             gateway,
+            of,
+            M::GET,
+            "/recipient-lists/search/{words}",
+            search,
+        ),
+        admitted(gateway, of, M::GET, one, show),
+        admitted(gateway, of, M::PUT, one, change).body_limit(MAX_BODY),
+        admitted(gateway, of, M::DELETE, one, delete),
+        admitted(
+            gateway,
+            of,
             M::POST,
-            "/recipient-lists/{listId}/mark-used",
-            mark_used,
+            "/recipient-lists/{listId}/clone",
+            clone,
         ),
-        route(gateway, M::POST, "/recipient-lists/{listId}/import", import).body_limit(MAX_BODY),
-        route(gateway, M::GET, "/recipient-lists/{listId}/export", export),
-        route(
+        admitted(gateway, of, M::POST, used_path, mark_used),
+        admitted(gateway, of, M::POST, import_path, import).body_limit(MAX_BODY),
+        admitted(
             gateway,
-            M::POST,
-            "/recipient-lists/{listId}/recipients",
-            add,
+            of,
+            M::GET,
+            "/recipient-lists/{listId}/export",
+            export,
         ),
-        route(
-            gateway,
-            M::PUT,
-            "/recipient-lists/{listId}/recipients/{number}",
-            change_one,
-        ),
-        route(
-            gateway,
-            M::DELETE,
-            "/recipient-lists/{listId}/recipients/{number}",
-            remove_one,
-        ),
-        route(gateway, M::GET, "/suppressions", suppressed),
-        route(gateway, M::POST, "/suppressions", suppress),
-        route(gateway, M::DELETE, "/suppressions/{number}", unsuppress),
+        admitted(gateway, of, M::POST, people, add),
+        admitted(gateway, of, M::PUT, person, change_one),
+        admitted(gateway, of, M::DELETE, person, remove_one),
+        admitted(gateway, of, M::GET, "/suppressions", suppressed),
+        admitted(gateway, of, M::POST, "/suppressions", suppress),
+        admitted(gateway, of, M::DELETE, "/suppressions/{number}", unsuppress),
     ]
 }
 
 /// The list in the path. Another session's is as unknown as none.
-fn found(gateway: &Arc<Gateway>, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
-    let sessions = sessions_of(gateway, request)?;
+fn found(caller: &Caller, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
+    let sessions = caller.sessions(request)?;
     let id = RowId::parse(request.param("listId")).ok_or(Code::ListIdInvalid)?;
     for session in sessions {
-        match gateway.list(&session, &id) {
+        match caller.gateway.list(&session, &id) {
             Ok(list) => return Ok((session, id, list)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -161,23 +166,24 @@ async fn answered(
     Ok(Reply::json(status, &answer))
 }
 
-async fn create(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn create(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let query = request.query("sessionId").map(str::to_owned);
-    let who = caller(&gateway, &request)?;
-    let mut sent = read(&gateway, request).await?;
-    let names = [query.as_deref(), text(&sent.fields, "sessionId")?];
-    let session = one_session(&gateway, &who, &names)?;
+    let mut sent = read(gateway, request).await?;
+    let body = text(&sent.fields, "sessionId")?;
+    let session = caller.session(named_or_own(query.as_deref(), body))?;
     let (people, told) = people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let (id, list) = gateway.create_list(&session, change).await?;
-    answered(&gateway, &session, (&id, &list), told, MADE).await
+    answered(gateway, &session, (&id, &list), told, MADE).await
 }
 
-async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn list(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let words = request.query("search").map(str::to_lowercase);
     let tag = request.query("tag");
     let mut rows = Vec::new();
-    for session in sessions_of(&gateway, &request)? {
+    for session in caller.sessions(&request)? {
         for (id, list) in gateway.lists(&session)? {
             let said = |words: &String| {
                 let holds = |text: &str| text.to_lowercase().contains(words);
@@ -192,9 +198,10 @@ async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &rows))
 }
 
-async fn stats(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn stats(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let mut lists = Vec::new();
-    for session in sessions_of(&gateway, &request)? {
+    for session in caller.sessions(&request)? {
         lists.extend(gateway.lists(&session)?);
     }
     let people: u64 = lists.iter().map(|(_, list)| u64::from(list.count)).sum();
@@ -207,10 +214,11 @@ async fn stats(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn search(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
+async fn search(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
     let words = request.param("words").to_owned();
     let mut rows = Vec::new();
-    for session in sessions_of(&gateway, &request)? {
+    for session in caller.sessions(&request)? {
         let left = SHOWN - rows.len();
         for (id, name, who) in gateway.search_recipients(&session, &words, left).await? {
             let mut row = json!(person(&who));
@@ -222,61 +230,56 @@ async fn search(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &rows))
 }
 
-async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, list) = found(&gateway, &request)?;
-    let number = |name: &str, usual, most| {
-        let wrong = || Error::invalid(format!("{name} must be a number up to {most}"));
-        match request.query(name) {
-            None => Ok(usual),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|n: &usize| *n <= most)
-                .ok_or_else(wrong),
-        }
-    };
+async fn show(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, list) = found(&caller, &request)?;
     let page = (
-        number("offset", 0, usize::MAX)?,
-        number("limit", SHOWN, SHOWN_AT_MOST)?,
+        number(&request, "offset", 0, usize::MAX)?,
+        number(&request, "limit", SHOWN, SHOWN_AT_MOST)?,
     );
     let how = (page, StatusCode::OK);
-    answered(&gateway, &session, (&id, &list), None, how).await
+    answered(gateway, &session, (&id, &list), None, how).await
 }
 
-async fn change(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
-    let mut sent = read(&gateway, request).await?;
+async fn change(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
+    let mut sent = read(gateway, request).await?;
     let (people, told) = people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let list = gateway.change_list(&session, &id, change).await?;
-    answered(&gateway, &session, (&id, &list), told, CHANGED).await
+    answered(gateway, &session, (&id, &list), told, CHANGED).await
 }
 
-async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
+async fn delete(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
     gateway.delete_list(&session, &id).await?;
     Ok(success("Recipient list deleted"))
 }
 
-async fn clone(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
+async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
     let name = name.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
-    answered(&gateway, &session, (&id, &list), None, MADE).await
+    answered(gateway, &session, (&id, &list), None, MADE).await
 }
 
-async fn mark_used(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
+async fn mark_used(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
     gateway.mark_list_used(&session, &id).await?;
     Ok(success("List marked as used"))
 }
 
 /// Adds the people of a sheet, or of `recipients`, to those that are there.
-async fn import(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
-    let mut sent = read(&gateway, request).await?;
+async fn import(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
+    let mut sent = read(gateway, request).await?;
     let none = || Error::from(Code::FileMissing);
     let (people, told) = people(&mut sent)?.ok_or_else(none)?;
     let count = people.len();
@@ -304,33 +307,37 @@ struct Imported {
 }
 
 /// The recipients as a sheet that can be imported again, made while it is sent.
-async fn export(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, _, list) = found(&gateway, &request)?;
+async fn export(caller: Caller, request: Request) -> Result<Reply> {
+    let (session, _, list) = found(&caller, &request)?;
     let name = format!("{}.csv", list.name);
-    let fields = gateway.custom_fields(&session, &list).await?;
+    let fields = caller.gateway.custom_fields(&session, &list).await?;
     let fields: Arc<[String]> = fields.into_iter().collect();
     let names = fields.iter().map(String::as_str);
     let head = sheet::lines([EXPORT_HEADER.into_iter().chain(names)])?;
     let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
-        let (gateway, session, list) = (gateway.clone(), session.clone(), list.clone());
-        let fields = fields.clone();
+        let (gateway, session) = (caller.gateway.clone(), session.clone());
+        let (list, fields) = (list.clone(), fields.clone());
         async move {
             let Some((mut page, skip)) = state else {
                 return Ok(None);
             };
             let asked = gateway.list_recipients(&session, &list, skip, EXPORT_PAGE);
             let (people, more) = asked.await?;
-            page.extend(sheet::lines(people.iter().map(|who| {
-                let known = [who.number.as_str(), &who.name, &who.job_title, &who.company];
-                let custom = fields.iter().map(|field| who.fields.get(field));
-                let custom = custom.map(|value| value.map_or("", String::as_str));
-                known.into_iter().chain(custom)
-            }))?);
+            page.extend(export_lines(&people, &fields)?);
             let next = more.then(|| (Vec::new(), skip + people.len()));
             Ok::<_, Error>(Some((page.into(), next)))
         }
     });
     Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
+}
+
+fn export_lines(people: &[Recipient], fields: &[String]) -> Result<Vec<u8>> {
+    sheet::lines(people.iter().map(|who| {
+        let known = [who.number.as_str(), &who.name, &who.job_title, &who.company];
+        let custom = fields.iter().map(|field| who.fields.get(field));
+        let custom = custom.map(|value| value.map_or("", String::as_str));
+        known.into_iter().chain(custom)
+    }))
 }
 
 /// One person from a body.
@@ -350,11 +357,12 @@ fn one(gateway: &Arc<Gateway>, body: Object) -> Result<Recipient> {
     }
 }
 
-async fn add(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
-    let recipient = one(&gateway, object(&mut request).await?)?;
+async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
+    let recipient = one(gateway, object(&mut request).await?)?;
     let list = gateway.add_recipient(&session, &id, recipient).await?;
-    answered(&gateway, &session, (&id, &list), None, MADE).await
+    answered(gateway, &session, (&id, &list), None, MADE).await
 }
 
 fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
@@ -363,13 +371,14 @@ fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumb
         .ok_or_else(|| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
 }
 
-async fn change_one(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
-    let number = number_in_path(&gateway, &request)?;
+async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
+    let number = number_in_path(gateway, &request)?;
     let mut body = object(&mut request).await?;
     // What is not named stays: a client that changes the name need not repeat the number.
     body.entry("number").or_insert(json!(number.as_str()));
-    let new = one(&gateway, body)?;
+    let new = one(gateway, body)?;
     let list = gateway
         .change_recipient(&session, &id, number.to_string(), move |old| {
             let mut changed = new;
@@ -379,21 +388,23 @@ async fn change_one(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply
             Some(changed)
         })
         .await?;
-    answered(&gateway, &session, (&id, &list), None, CHANGED).await
+    answered(gateway, &session, (&id, &list), None, CHANGED).await
 }
 
-async fn remove_one(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let (session, id, _) = found(&gateway, &request)?;
-    let number = number_in_path(&gateway, &request)?;
+async fn remove_one(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let (session, id, _) = found(&caller, &request)?;
+    let number = number_in_path(gateway, &request)?;
     let list = gateway
         .change_recipient(&session, &id, number.to_string(), |_| None)
         .await?;
-    answered(&gateway, &session, (&id, &list), None, CHANGED).await
+    answered(gateway, &session, (&id, &list), None, CHANGED).await
 }
 
 /// Numbers that want no campaigns, 1,000 at a time.
-async fn suppressed(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request, None)?;
+async fn suppressed(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let session = caller.session(named_or_own(request.query("sessionId"), None))?;
     let rows = gateway.suppressed(&session, request.query("after"), SHOWN)?;
     let next = rows.last().filter(|_| rows.len() == SHOWN);
     let shown: Vec<Value> = rows
@@ -409,10 +420,11 @@ async fn suppressed(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn suppress(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
-    let mut sent = read_numbers(&gateway, &mut request).await?;
-    let session = session_of(&gateway, &request, text(&sent.fields, "sessionId")?)?;
+async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let mut sent = read_numbers(gateway, &mut request).await?;
+    let body = text(&sent.fields, "sessionId")?;
+    let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let none = || Error::invalid("numbers is required");
     let parsed = sent.numbers()?.ok_or_else(none)?;
     let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
@@ -436,9 +448,10 @@ struct Suppressed {
     rejected: Vec<Rejected>,
 }
 
-async fn unsuppress(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request, None)?;
-    let number = number_in_path(&gateway, &request)?;
+async fn unsuppress(caller: Caller, request: Request) -> Result<Reply> {
+    let gateway = &caller.gateway;
+    let session = caller.session(named_or_own(request.query("sessionId"), None))?;
+    let number = number_in_path(gateway, &request)?;
     gateway.unsuppress(&session, &number).await?;
     Ok(success("The number gets campaigns again"))
 }

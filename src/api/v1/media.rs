@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::route;
-use super::rules::{caller, named};
-use super::sessions::success;
+use crate::api::admit::{Caller, Where, admitted, claim, only};
+use crate::api::reply::{refuse, success};
 use crate::domain::Gateway;
-use crate::domain::key::Principal;
+use crate::domain::access::{Dialect, Scope};
 use crate::domain::media::files::{MediaFile, OpenFile};
 use crate::domain::media::upload::{MAX_UPLOAD, Upload};
 use crate::domain::session::Session;
@@ -23,38 +22,49 @@ const FORM: u64 = 64 * 1024;
 const PAGE: usize = 100;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    use Method as M;
+    let (of_one, scope) = ("/media/{mediaId}", Scope::Media);
     vec![
-        route(gateway, Method::POST, "/media", upload).body_limit(MAX_UPLOAD + FORM),
-        route(gateway, Method::GET, "/media", list),
-        route(gateway, Method::GET, "/media/{mediaId}", fetch),
-        route(gateway, Method::DELETE, "/media/{mediaId}", delete),
+        admitted(gateway, scope, M::POST, "/media", upload).body_limit(MAX_UPLOAD + FORM),
+        admitted(gateway, scope, M::GET, "/media", list),
+        admitted(gateway, scope, M::GET, of_one, fetch),
+        admitted(gateway, scope, M::DELETE, of_one, delete),
     ]
 }
 
 /// The address that an upload is answered with, outside of `/api/v1`.
 pub(super) fn files(gateway: &Arc<Gateway>) -> Mount {
+    let scope = Scope::Media;
     Mount {
         prefix: "/media",
-        routes: vec![route(gateway, Method::GET, "/{mediaId}", fetch)],
-        render: super::rules::refuse,
+        claim: claim(gateway, Dialect::V1),
+        routes: vec![admitted(gateway, scope, Method::GET, "/{mediaId}", fetch)],
+        render: refuse,
     }
 }
 
-/// The session whose files are meant: the token's own, or the one that the master key names.
-fn session_of(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
-    let who = caller(gateway, request)?;
-    match (&who, named(&[request.query("sessionId")])?) {
-        (_, Some(id)) => gateway.authorise(&who, &id),
-        (Principal::Session(own), None) => Ok(own.clone()),
-        (Principal::Master, None) => Err(Error::new(
-            Code::SessionIdMissing,
-            "sessionId query parameter is required",
-        )),
-    }
+/// The session whose files are meant: the caller's own, or the one that the query names.
+fn in_query(request: &Request) -> Where<'_> {
+    let names = [request.query("sessionId"), None];
+    Where::one_of_or_own(names, "sessionId query parameter is required")
 }
 
-async fn upload(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request)?;
+async fn upload(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
+    let upload = uploaded(&caller.gateway, &session, request).await?;
+    let (id, file) = caller.gateway.finish_upload(&session, upload).await?;
+    let mut answer = described(&id, &file);
+    answer["status"] = json!("success");
+    answer["message"] = json!("File uploaded successfully.");
+    Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+/// The one file of a form.
+async fn uploaded(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    request: Request,
+) -> Result<Upload> {
     let none = || {
         Error::new(
             Code::FileMissing,
@@ -74,21 +84,13 @@ async fn upload(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
             (Some("file"), _) if uploaded.is_some() => {
                 return Err(Code::TooManyFiles.into());
             }
-            (Some("file"), _) => uploaded = Some(receive(&gateway, &session, part).await?),
+            (Some("file"), _) => uploaded = Some(receive(gateway, session, part).await?),
             (_, Some(_)) => return Err(Error::invalid("Unexpected file field")),
-            (Some("sessionId"), None) => {
-                let text = part.text(1024).await?;
-                named(&[Some(session.id.as_str()), Some(text.trim())])?;
-            }
+            (Some("sessionId"), None) => only(session, Some(part.text(1024).await?.trim()))?,
             _ => {}
         }
     }
-    let upload = uploaded.ok_or_else(none)?;
-    let (id, file) = gateway.finish_upload(&session, upload).await?;
-    let mut answer = described(&id, &file);
-    answer["status"] = json!("success");
-    answer["message"] = json!("File uploaded successfully.");
-    Ok(Reply::json(StatusCode::CREATED, &answer))
+    uploaded.ok_or_else(none)
 }
 
 /// Writes a part to disk as it arrives.
@@ -113,24 +115,25 @@ fn described(id: &MediaId, file: &MediaFile) -> Value {
 }
 
 /// A page of the session's files, and how much all of them take.
-async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request)?;
+async fn list(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let after = request.query("after").map(MediaId::parse).transpose()?;
-    let (files, used) = gateway.media_files(&session, after.as_ref(), PAGE)?;
+    let (files, used) = caller.gateway.media_files(&session, after.as_ref(), PAGE)?;
     let next = files.last().filter(|_| files.len() == PAGE);
+    let quota = caller.gateway.config().media_quota;
     let answer = json!({
         "status": "success",
         "files": files.iter().map(|(id, file)| described(id, file)).collect::<Vec<_>>(),
         "next": next.map(|(id, _)| id),
-        "usage": { "files": used.files, "bytes": used.bytes, "quota": gateway.config().media_quota },
+        "usage": { "files": used.files, "bytes": used.bytes, "quota": quota },
     });
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn fetch(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request)?;
+async fn fetch(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let id = MediaId::parse(request.param("mediaId")).map_err(|_| Code::MediaNotFound)?;
-    served(&request, gateway.open_media(&session, &id)?)
+    served(&request, caller.gateway.open_media(&session, &id)?)
 }
 
 /// A file, or the part of it that the request asks for.
@@ -147,9 +150,9 @@ pub(super) fn served(request: &Request, file: OpenFile) -> Result<Reply> {
     )
 }
 
-async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_of(&gateway, &request)?;
+async fn delete(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let id = MediaId::parse(request.param("mediaId")).map_err(|_| Code::MediaNotFound)?;
-    gateway.delete_media(&session, &id).await?;
+    caller.gateway.delete_media(&session, &id).await?;
     Ok(success(&format!("Media {id} deleted.")))
 }

@@ -8,9 +8,11 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::elements::{self, Element};
-use super::route;
-use super::rules::{caller, named, object, status_of, text};
+use crate::api::admit::{Caller, Where, admitted, only};
+use crate::api::read::{object, text};
+use crate::api::reply::{status_of, success};
 use crate::domain::Gateway;
+use crate::domain::access::Scope;
 use crate::domain::message::draft::{Content, Draft};
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::send::MAX_BATCH;
@@ -23,55 +25,53 @@ use crate::jid::recipient;
 use crate::json::{Members, Passed};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    use {Method as M, Scope as S};
+    let file_path = "/messages/{messageId}/media";
     vec![
-        route(gateway, Method::POST, "/messages", send).body_limit(MAX_BODY),
-        route(gateway, Method::GET, "/messages/{messageId}", show),
+        admitted(gateway, S::Send, M::POST, "/messages", send).body_limit(MAX_BODY),
+        admitted(gateway, S::Read, M::GET, "/messages/{messageId}", show),
         // It may fetch the file, which a client that hangs up must not cut in half.
-        route(gateway, Method::GET, "/messages/{messageId}/media", file).detached(),
-        route(gateway, Method::DELETE, "/message", revoke),
+        admitted(gateway, S::Read, M::GET, file_path, file).detached(),
+        admitted(gateway, S::Send, M::DELETE, "/message", revoke),
     ]
 }
 
 /// The largest request: files in base64 are meant to be small, larger ones are uploaded or linked.
 const MAX_BODY: u64 = 16 << 20;
 
-/// The session that the query names; the body does not count here, but may not name another.
-pub(super) fn session_in_query(gateway: &Arc<Gateway>, request: &Request) -> Result<Arc<Session>> {
-    let who = caller(gateway, request)?;
-    let id = named(&[request.query("sessionId")])?.ok_or_else(|| {
-        Error::new(
-            Code::SessionIdMissing,
-            "sessionId query parameter is required",
-        )
-    })?;
-    gateway.authorise(&who, &id)
+/// The query; the body does not count here, but may not name another.
+fn in_query(request: &Request) -> Where<'_> {
+    let names = [request.query("sessionId"), None];
+    Where::one_of(names, "sessionId query parameter is required")
 }
 
-async fn send(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let session = session_in_query(&gateway, &request)?;
+async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let body = request.whole().await?;
     let key = request
         .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::of_pieces(key, body.pieces()))
         .transpose()?;
-    let batch = Batch::new(&gateway, &session);
+    let batch = Batch::new(&caller.gateway, &session);
     let (read, mut held) = body.json(batch).await?;
     let (drafts, places) = read?;
     held.shrink_to(drafts.iter().map(Draft::inline_bytes).sum());
     let hung_up = request.hung_up();
     // What was read is not kept for as long as WhatsApp takes.
     drop(request);
-    let sent = gateway.send(&session, drafts, key, &hung_up);
-    let mut outcomes = sent.await?.into_iter();
-    let rows: Vec<Value> = places
-        .into_iter()
-        .map(|place| match place {
-            Place::Refused(error) => refused(error.kind(), error.detail()),
-            Place::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
-            Place::Messages(count) => album_result(outcomes.by_ref().take(count)),
-        })
-        .collect();
-    Ok(Reply::json(StatusCode::OK, &rows))
+    let sent = caller.gateway.send(&session, drafts, key, &hung_up);
+    Ok(Reply::json(StatusCode::OK, &rows(places, sent.await?)))
+}
+
+/// The results in the order of the elements.
+fn rows(places: Vec<Place>, outcomes: Vec<Outcome>) -> Vec<Value> {
+    let mut outcomes = outcomes.into_iter();
+    let row = |place| match place {
+        Place::Refused(error) => refused(error.kind(), error.detail()),
+        Place::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
+        Place::Messages(count) => album_result(outcomes.by_ref().take(count)),
+    };
+    places.into_iter().map(row).collect()
 }
 
 /// What became of an element when it was read.
@@ -114,10 +114,7 @@ impl Batch {
     fn add(&mut self, element: Element) {
         let number = self.count;
         self.count += 1;
-        let own = Some(self.session.id.as_str());
-        if let Some(name) = element.text("sessionId")
-            && let Err(error) = named(&[own, Some(name)])
-        {
+        if let Err(error) = only(&self.session, element.text("sessionId")) {
             self.wrong = Some(error);
             return;
         }
@@ -262,10 +259,10 @@ pub(in crate::api) fn result(outcome: &Outcome) -> Value {
 }
 
 /// How far a message has come.
-async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_query(&gateway, &request)?;
+async fn show(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let id = MessageId::parse(request.param("messageId"))?;
-    let message = gateway.message(&session, &id)?;
+    let message = caller.gateway.message(&session, &id)?;
     let mut answer = json!({
         "status": "success",
         "messageId": id,
@@ -276,7 +273,7 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         "error": message.refusal,
         "timestamp": message.at.to_string(),
     });
-    if let Some(tallies) = gateway.poll_votes(&session, &id)? {
+    if let Some(tallies) = caller.gateway.poll_votes(&session, &id)? {
         let options: Vec<Value> = tallies
             .iter()
             .map(|t| json!({ "name": t.option, "votes": t.voters.len(), "voters": t.voters }))
@@ -287,46 +284,34 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
 }
 
 /// The file of a message, fetched from WhatsApp when it is not here yet.
-async fn file(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_query(&gateway, &request)?;
+async fn file(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let id = MessageId::parse(request.param("messageId"))?;
-    let file = gateway.message_file(&session, &id).await?;
+    let file = caller.gateway.message_file(&session, &id).await?;
     super::media::served(&request, file)
 }
 
-async fn revoke(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let who = caller(&gateway, &request)?;
+async fn revoke(caller: Caller, mut request: Request) -> Result<Reply> {
+    const NEEDED: &str = "sessionId, messageId, and remoteJid are required.";
     let body = object(&mut request).await?;
-    let needed = || Error::invalid("sessionId, messageId, and remoteJid are required.");
     let field = |name| text(&body, name).map(|value| value.filter(|v| !v.is_empty()));
-    let id = named(&[request.query("sessionId"), field("sessionId")?])?.ok_or_else(needed)?;
+    let names = [request.query("sessionId"), field("sessionId")?];
+    let session = caller.session(Where::one_of(names, NEEDED))?;
+    let needed = || Error::invalid(NEEDED);
     let target = MessageId::parse(field("messageId")?.ok_or_else(needed)?)?;
     let jid = field("remoteJid")?.ok_or_else(needed)?;
-    let session = gateway.authorise(&who, &id)?;
-    let to = recipient(jid, false, gateway.country()).ok_or(Code::RecipientInvalid)?;
-    let outcomes = gateway
-        .send(
-            &session,
-            vec![Draft::new(
-                to,
-                Content::Revoke {
-                    target: target.clone(),
-                },
-            )],
-            None,
-            &request.hung_up(),
-        )
-        .await?;
-    match outcomes
-        .first()
-        .and_then(|outcome| outcome.failure.as_ref())
-    {
+    let country = caller.gateway.country();
+    let to = recipient(jid, false, country).ok_or(Code::RecipientInvalid)?;
+    let done = success(&format!("Attempted to delete message {target}"));
+    let draft = Draft::new(to, Content::Revoke { target });
+    let hung_up = request.hung_up();
+    let sent = caller.gateway.send(&session, vec![draft], None, &hung_up);
+    let sent = sent.await?;
+    match sent.first().and_then(|outcome| outcome.failure.as_ref()) {
         Some(why) => Err(Error::new(
             Code::MessageRefused,
             format!("Failed to delete message. Reason: {why}"),
         )),
-        None => Ok(super::sessions::success(&format!(
-            "Attempted to delete message {target}"
-        ))),
+        None => Ok(done),
     }
 }

@@ -17,9 +17,9 @@ pub(super) use sessions::status_word;
 
 use std::sync::Arc;
 
-use super::{route, rules};
+use super::reply::refuse;
 use crate::domain::Gateway;
-use crate::http::Mount;
+use crate::http::{Claim, Mount};
 
 /// Where uploaded files are served, outside of its prefix.
 pub fn files(gateway: &Arc<Gateway>) -> Mount {
@@ -30,6 +30,7 @@ pub fn files(gateway: &Arc<Gateway>) -> Mount {
 pub fn mount(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/api/v1",
+        claim: Claim::everything(),
         routes: [
             sessions::routes(gateway),
             webhook::routes(gateway),
@@ -43,6 +44,6 @@ pub fn mount(gateway: &Arc<Gateway>) -> Mount {
         .into_iter()
         .flatten()
         .collect(),
-        render: rules::refuse,
+        render: refuse,
     }
 }

@@ -6,13 +6,13 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::campaign_body::{flag, hours, pace};
-use super::route;
-use super::rules::{caller, is_from_here, named, object, session_in_path, text};
-use crate::api::pairing;
+use crate::api::admit::{Caller, Where, admitted, is_from_here, only};
+use crate::api::read::{flag, object, pace, text};
+use crate::api::reply::{hours, success};
+use crate::api::{pairing, route};
 use crate::config::Legacy;
 use crate::domain::Gateway;
-use crate::domain::key::Principal;
+use crate::domain::access::{Principal, Scope};
 use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
 use crate::domain::session::{Limits, Session, Settings, State};
@@ -22,46 +22,41 @@ use crate::ids::SessionId;
 use crate::jid::PhoneNumber;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    use {Method as M, Scope as S};
+    let one = "/sessions/{sessionId}";
+    let chosen = "/sessions/{sessionId}/settings";
+    let (qr_path, code) = (
+        "/sessions/{sessionId}/qr",
+        "/sessions/{sessionId}/pairing-code",
+    );
     vec![
-        route(gateway, Method::POST, "/sessions", create),
+        route(gateway, M::POST, "/sessions", create),
         listing(gateway),
-        route(gateway, Method::GET, "/sessions/{sessionId}", show),
-        route(gateway, Method::DELETE, "/sessions/{sessionId}", delete),
-        route(
-            gateway,
-            Method::GET,
-            "/sessions/{sessionId}/settings",
-            settings,
-        ),
-        route(
-            gateway,
-            Method::PUT,
-            "/sessions/{sessionId}/settings",
-            change_settings,
-        ),
+        admitted(gateway, S::Read, M::GET, one, show),
+        admitted(gateway, S::Admin, M::DELETE, one, delete),
+        admitted(gateway, S::Config, M::GET, chosen, settings),
+        admitted(gateway, S::Config, M::PUT, chosen, change_settings),
         // It may start the session, which a client that hangs up must not cut in half.
-        route(gateway, Method::GET, "/sessions/{sessionId}/qr", qr).detached(),
-        route(
+        admitted(gateway, S::Admin, M::GET, qr_path, qr).detached(),
+        admitted(gateway, S::Admin, M::POST, code, pairing_code),
+        admitted(
             gateway,
-            Method::POST,
-            "/sessions/{sessionId}/pairing-code",
-            pairing_code,
-        ),
-        route(
-            gateway,
-            Method::POST,
+            S::Admin,
+            M::POST,
             "/sessions/{sessionId}/logout",
             logout,
         ),
-        route(
+        admitted(
             gateway,
-            Method::POST,
+            S::Admin,
+            M::POST,
             "/sessions/{sessionId}/reconnect",
             reconnect,
         ),
-        route(
+        admitted(
             gateway,
-            Method::POST,
+            S::Admin,
+            M::POST,
             "/sessions/{sessionId}/token",
             rotate_token,
         ),
@@ -69,15 +64,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
 }
 
 async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    if !request
-        .header("x-master-key")
-        .is_some_and(|key| gateway.is_master_key(key))
-    {
-        return Err(Error::new(
-            Code::MasterKeyMissing,
-            "Master API key required for session creation",
-        ));
-    }
+    let caller = may_create(&gateway, &request)?;
     let body = object(&mut request).await?;
     let id = match body.get("sessionId") {
         None | Some(Value::Null) => return Err(Error::from(Code::SessionIdMissing)),
@@ -91,9 +78,25 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let answer = json!({
         "status": "success",
         "message": format!("Session {} created.", session.id),
-        "token": session.token(),
+        "token": caller.may_see_token(&session).then(|| session.token()),
     });
     Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
+}
+
+/// Whoever may make sessions: the holder of the master key, or of a key that is for all sessions.
+fn may_create(gateway: &Arc<Gateway>, request: &Request) -> Result<Caller> {
+    let refused = || {
+        Error::new(
+            Code::MasterKeyMissing,
+            "Master API key required for session creation",
+        )
+    };
+    let caller = Caller::of(gateway, request).map_err(|_| refused())?;
+    match caller.principal {
+        Principal::Master => Ok(caller),
+        Principal::Session(_) => Err(refused()),
+        Principal::Key(_) => caller.requiring(Scope::Admin)?.of_all_sessions(),
+    }
 }
 
 /// The list as strangers see it, kept until a session changes: it is asked for all the time.
@@ -113,7 +116,7 @@ impl PublicList {
             .sessions()
             .all()
             .iter()
-            .map(|s| row(s, None))
+            .map(|session| row(session, Sight::default()))
             .collect();
         let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
         *kept = Some((version, list.clone()));
@@ -136,22 +139,17 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
 
 /// Public, as documented; tokens and QR codes only for those who may use them.
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
-    let who = match (request.header("x-master-key"), request.bearer()) {
-        (None, None) => {
-            if !is_public(gateway, request) {
-                return Err(Code::CredentialMissing.into());
-            }
-            return Ok(
-                Reply::bytes("application/json; charset=utf-8", public.get(gateway)?).no_store(),
-            );
+    let Some(caller) = Caller::if_any(gateway, request)? else {
+        if !is_public(gateway, request) {
+            return Err(Code::CredentialMissing.into());
         }
-        _ => Some(caller(gateway, request)?),
+        let list = public.get(gateway)?;
+        return Ok(Reply::bytes("application/json; charset=utf-8", list).no_store());
     };
-    let rows: Vec<Value> = gateway
-        .sessions()
-        .all()
+    let all = gateway.sessions().all();
+    let rows: Vec<_> = all
         .iter()
-        .map(|session| Value::Object(row(session, who.as_ref())))
+        .map(|session| row(session, Sight::of(&caller, session)))
         .collect();
     Ok(Reply::json(StatusCode::OK, &rows).no_store())
 }
@@ -165,39 +163,52 @@ fn is_public(gateway: &Arc<Gateway>, request: &Request) -> bool {
         || is_from_here(gateway, request)
 }
 
-/// One row of the list. `token` and `qr` are the session's own secrets, and whose account it is
+/// What somebody is shown of a session. Its token and its QR code are secrets, and whose account it is
 /// does not concern strangers.
-fn row(session: &Arc<Session>, who: Option<&Principal>) -> Map<String, Value> {
-    let entitled = match who {
-        Some(Principal::Master) => true,
-        Some(Principal::Session(own)) => own.number == session.number,
-        None => false,
-    };
+#[derive(Clone, Copy, Default)]
+struct Sight {
+    account: bool,
+    qr: bool,
+    token: bool,
+}
+
+impl Sight {
+    fn of(caller: &Caller, session: &Session) -> Self {
+        let only = caller.principal.only_session();
+        let is_theirs = only.is_none_or(|only| only == session.number);
+        let has = |scope| is_theirs && caller.principal.require_scope(scope).is_ok();
+        Self {
+            account: has(Scope::Read),
+            qr: has(Scope::Admin),
+            token: caller.may_see_token(session),
+        }
+    }
+}
+
+/// One row of the list.
+fn row(session: &Session, sight: Sight) -> Map<String, Value> {
     let status = session.status();
     let mut row = Map::new();
     row.insert("sessionId".into(), json!(session.id));
     row.insert("status".into(), json!(status_word(status.state)));
     let detail = match status.state {
-        State::Connected if !entitled => "Connected",
+        State::Connected if !sight.account => "Connected",
         _ => &status.detail,
     };
     row.insert("detail".into(), json!(detail));
-    row.insert(
-        "qr".into(),
-        json!(status.qr.filter(|_| entitled).map(|(code, _)| code)),
-    );
-    row.insert("token".into(), json!(entitled.then(|| session.token())));
+    let qr = status.qr.filter(|_| sight.qr).map(|(code, _)| code);
+    row.insert("qr".into(), json!(qr));
+    let token = sight.token.then(|| session.token());
+    row.insert("token".into(), json!(token));
     row
 }
 
-async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    let mut shown = row(&session, Some(&Principal::Session(session.clone())));
+async fn show(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    let mut shown = row(&session, Sight::of(&caller, &session));
     let status = session.status();
-    shown.insert(
-        "isConnected".into(),
-        json!(status.state == State::Connected),
-    );
+    let connected = status.state == State::Connected;
+    shown.insert("isConnected".into(), json!(connected));
     shown.insert("loggedOut".into(), json!(status.state == State::LoggedOut));
     shown.insert("number".into(), json!(status.number));
     shown.insert("lid".into(), json!(status.lid));
@@ -206,31 +217,44 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
-async fn delete(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    gateway.delete_session(&session).await?;
+async fn delete(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    caller.gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
 }
 
-async fn settings(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
+async fn settings(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
     Ok(Reply::json(StatusCode::OK, &chosen(&session.settings())))
 }
 
+/// What may be chosen of a session.
+const KNOWN: &[&str] = &[
+    "sessionId",
+    "autoDownload",
+    "dailyCap",
+    "quietHours",
+    "timezone",
+    "optOutWords",
+    "optInWords",
+];
+
 /// Changes the settings that the body names, and leaves the others.
-async fn change_settings(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    const KNOWN: &[&str] = &[
-        "sessionId",
-        "autoDownload",
-        "dailyCap",
-        "quietHours",
-        "timezone",
-        "optOutWords",
-        "optInWords",
-    ];
-    let session = session_in_path(&gateway, &request)?;
+async fn change_settings(caller: Caller, mut request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
     let body = object(&mut request).await?;
-    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
+    only(&session, text(&body, "sessionId")?)?;
+    let new = changed(session.settings(), &body)?;
+    let settings = caller
+        .gateway
+        .change_settings(&session, move |settings| *settings = new)
+        .await?;
+    caller.gateway.wake_campaigns();
+    Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
+}
+
+/// The settings with what the body changes of them.
+fn changed(mut settings: Settings, body: &Map<String, Value>) -> Result<Settings> {
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         let shown: String = unknown
             .chars()
@@ -242,27 +266,22 @@ async fn change_settings(gateway: Arc<Gateway>, mut request: Request) -> Result<
             format!("There is no setting {shown}"),
         ));
     }
-    let mut new = session.settings();
-    new.auto_download = flag(&body, "autoDownload", new.auto_download)?;
+    settings.auto_download = flag(body, "autoDownload", settings.auto_download)?;
     let mut pacing = Pacing {
-        daily_cap: new.limits.daily_cap,
-        quiet: new.limits.quiet,
-        zone: new.limits.zone,
+        daily_cap: settings.limits.daily_cap,
+        quiet: settings.limits.quiet,
+        zone: settings.limits.zone,
         ..Pacing::default()
     };
-    pace(&body, "", &mut pacing)?;
-    new.limits = Limits {
+    pace(body, "", &mut pacing)?;
+    settings.limits = Limits {
         daily_cap: pacing.daily_cap,
         quiet: pacing.quiet,
         zone: pacing.zone,
     };
-    words(&body, "optOutWords", &mut new.opt_out_words)?;
-    words(&body, "optInWords", &mut new.opt_in_words)?;
-    let settings = gateway
-        .change_settings(&session, move |settings| *settings = new)
-        .await?;
-    gateway.wake_campaigns();
-    Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
+    words(body, "optOutWords", &mut settings.opt_out_words)?;
+    words(body, "optInWords", &mut settings.opt_in_words)?;
+    Ok(settings)
 }
 
 /// Reads a list of words; `null` brings the usual ones back.
@@ -296,13 +315,11 @@ fn chosen(settings: &Settings) -> Value {
 }
 
 /// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.
-async fn qr(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    let wanted = request
-        .header("accept")
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let (code, ends) = gateway.qr(&session).await?;
+async fn qr(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    let wanted = request.header("accept").unwrap_or_default();
+    let wanted = wanted.to_ascii_lowercase();
+    let (code, ends) = caller.gateway.qr(&session).await?;
     let reply = if wanted.contains("image/svg") {
         Reply::bytes("image/svg+xml", pairing::svg(&code)?)
     } else if wanted.contains("image/") {
@@ -318,42 +335,38 @@ async fn qr(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(reply.no_store())
 }
 
-async fn pairing_code(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
+async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
     let body = object(&mut request).await?;
-    named(&[Some(session.id.as_str()), text(&body, "sessionId")?])?;
+    only(&session, text(&body, "sessionId")?)?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
-    let phone = PhoneNumber::parse(phone, gateway.country()).ok_or(Code::NumberInvalid)?;
-    let code = gateway.pairing_code(&session, &phone).await?;
+    let country = caller.gateway.country();
+    let phone = PhoneNumber::parse(phone, country).ok_or(Code::NumberInvalid)?;
+    let code = caller.gateway.pairing_code(&session, &phone).await?;
     let answer = json!({ "status": "success", "code": code });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
 }
 
-async fn logout(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    gateway.logout(&session).await?;
+async fn logout(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    caller.gateway.logout(&session).await?;
     Ok(success(&format!("Session {} logged out.", session.id)))
 }
 
-async fn reconnect(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    gateway.reconnect(&session).await?;
+async fn reconnect(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    caller.gateway.reconnect(&session).await?;
     Ok(success(&format!("Session {} is reconnecting.", session.id)))
 }
 
-async fn rotate_token(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session_in_path(&gateway, &request)?;
-    let token = gateway.rotate_token(&session).await?;
+async fn rotate_token(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(Where::path(&request))?;
+    if !caller.may_see_token(&session) {
+        return Err(Code::TokenNotForKeys.into());
+    }
+    let token = caller.gateway.rotate_token(&session).await?;
     let answer = json!({ "status": "success", "token": token });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
-}
-
-/// The envelope of an answer that says only what was done.
-pub(super) fn success(message: &str) -> Reply {
-    Reply::json(
-        StatusCode::OK,
-        &json!({ "status": "success", "message": message }),
-    )
 }
 
 /// The word for a state, as the original program writes it.

@@ -4,60 +4,52 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::route;
-use super::rules::{caller, named, object, object_or_nothing, text};
-use super::sessions::success;
+use crate::api::admit::{Caller, Where, admitted};
+use crate::api::read::{object, object_or_nothing, text};
+use crate::api::reply::success;
 use crate::domain::Gateway;
+use crate::domain::access::Scope;
 use crate::domain::event::EventKind;
-use crate::domain::event::delivery::DeliveryState;
+use crate::domain::event::delivery::{Delivery, DeliveryState};
 use crate::domain::event::webhook::{Registration, V1};
-use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
+    use Method as M;
+    let replay_path = "/webhook/deliveries/{deliveryId}/replay";
+    let scope = Scope::Webhook;
     vec![
-        route(gateway, Method::POST, "/webhook", set),
-        route(gateway, Method::GET, "/webhook", show),
-        route(gateway, Method::DELETE, "/webhook", remove),
-        route(gateway, Method::GET, "/webhook/deliveries", deliveries),
-        route(
-            gateway,
-            Method::POST,
-            "/webhook/deliveries/{deliveryId}/replay",
-            replay,
-        ),
+        admitted(gateway, scope, M::POST, "/webhook", set),
+        admitted(gateway, scope, M::GET, "/webhook", show),
+        admitted(gateway, scope, M::DELETE, "/webhook", remove),
+        admitted(gateway, scope, M::GET, "/webhook/deliveries", deliveries),
+        admitted(gateway, scope, M::POST, replay_path, replay),
     ]
 }
 
-/// The session that body or query name.
-fn session(
-    gateway: &Arc<Gateway>,
-    request: &Request,
-    body: &Map<String, Value>,
-    missing: &'static str,
-) -> Result<Arc<Session>> {
-    let who = caller(gateway, request)?;
-    let id = named(&[request.query("sessionId"), text(body, "sessionId")?])?
-        .ok_or_else(|| Error::invalid(missing))?;
-    gateway.authorise(&who, &id)
+/// The query.
+fn in_query(request: &Request) -> Where<'_> {
+    Where::one_of([request.query("sessionId"), None], "sessionId is required.")
 }
 
-async fn set(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
+async fn set(caller: Caller, mut request: Request) -> Result<Reply> {
+    const NEEDED: &str = "URL and sessionId are required.";
     let body = object(&mut request).await?;
-    let session = session(&gateway, &request, &body, "URL and sessionId are required.")?;
+    let names = [request.query("sessionId"), text(&body, "sessionId")?];
+    let session = caller.session(Where::one_of(names, NEEDED))?;
     let url = text(&body, "url")?.filter(|url| !url.is_empty());
     let registration = Registration {
-        url: url
-            .ok_or_else(|| Error::invalid("URL and sessionId are required."))?
-            .to_owned(),
+        url: url.ok_or_else(|| Error::invalid(NEEDED))?.to_owned(),
         secret: text(&body, "secret")?.map(str::to_owned),
         events: events(&body)?,
         // What the owner writes on the phone is no event in v1, as in the original program.
         own_messages: false,
     };
-    let secret = gateway.set_webhook(&session, V1, V1, registration).await?;
+    let secret = caller
+        .gateway
+        .set_webhook(&session, V1, V1, registration)
+        .await?;
     let mut answer = json!({
         "status": "success",
         "message": format!("Webhook URL for session {} updated", session.id),
@@ -97,9 +89,9 @@ fn event(name: &str) -> Result<EventKind> {
     })
 }
 
-async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
-    let hook = gateway.effective_webhook(session.number, V1)?;
+async fn show(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
+    let hook = caller.gateway.effective_webhook(session.number, V1)?;
     let answer = json!({
         "status": "success",
         "sessionId": session.id,
@@ -109,20 +101,20 @@ async fn show(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn remove(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    caller(&gateway, &request)?;
+async fn remove(caller: Caller, mut request: Request) -> Result<Reply> {
     let wrong = |_| Error::from(Code::MalformedBody);
     let body = object_or_nothing(&mut request).await.map_err(wrong)?;
-    let session = session(&gateway, &request, &body, "sessionId is required.")?;
-    gateway.delete_webhook(&session, V1).await?;
+    let names = [request.query("sessionId"), text(&body, "sessionId")?];
+    let session = caller.session(Where::one_of(names, "sessionId is required."))?;
+    caller.gateway.delete_webhook(&session, V1).await?;
     Ok(success(&format!(
         "Webhook for session {} deleted.",
         session.id
     )))
 }
 
-async fn deliveries(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
+async fn deliveries(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
     let state = match request.query("state").map(DeliveryState::parse) {
         Some(None) => return Err(Error::invalid("state must be pending, delivered or dead")),
         state => state.flatten(),
@@ -132,29 +124,24 @@ async fn deliveries(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
         Some(Ok(limit @ 1..=500)) => limit,
         Some(_) => return Err(Error::invalid("limit must be a number from 1 to 500")),
     };
-    let rows: Vec<Value> = gateway
-        .deliveries(session.number, state, limit)
-        .await?
-        .into_iter()
-        .map(|(id, d)| {
-            json!({
-                "id": id, "eventId": d.event_id, "event": d.event, "status": d.state,
-                "attempts": d.attempts, "httpStatus": d.http_status, "lastError": d.last_error,
-                "lastAttemptAt": d.at.to_string(), "durationMs": d.duration_ms,
-            })
-        })
-        .collect();
+    let rows = caller.gateway.deliveries(session.number, state, limit);
+    let rows: Vec<Value> = rows.await?.iter().map(delivery).collect();
     let answer = json!({ "status": "success", "sessionId": session.id, "deliveries": rows });
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn replay(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    let session = session(&gateway, &request, &Map::new(), "sessionId is required.")?;
-    gateway
-        .replay_delivery(&session, request.param("deliveryId"))
-        .await?;
-    Ok(success(&format!(
-        "Delivery {} will be tried again.",
-        request.param("deliveryId")
-    )))
+/// A row of the delivery log.
+fn delivery((id, row): &(String, Delivery)) -> Value {
+    json!({
+        "id": id, "eventId": row.event_id, "event": row.event, "status": row.state,
+        "attempts": row.attempts, "httpStatus": row.http_status, "lastError": row.last_error,
+        "lastAttemptAt": row.at.to_string(), "durationMs": row.duration_ms,
+    })
+}
+
+async fn replay(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
+    let id = request.param("deliveryId");
+    caller.gateway.replay_delivery(&session, id).await?;
+    Ok(success(&format!("Delivery {id} will be tried again.")))
 }

@@ -332,6 +332,7 @@ impl Gateway {
             })
             .await?;
         self.sessions.remove(session);
+        self.keys.end_of_session(number);
         session.change(|status| {
             status.state = State::LoggedOut;
             status.detail = "Deleted".into();

@@ -72,7 +72,7 @@ async fn json_errors_name_the_place_and_not_the_content() {
             "The JSON does not have the expected form: line 1 column 13",
         ),
     ] {
-        assert_eq!(ask(body).await, format!("[POST /] {text}"), "{body}");
+        assert_eq!(ask(body).await, format!("[refused] {text}"), "{body}");
     }
 }
 
@@ -159,23 +159,23 @@ async fn a_form_that_is_no_plain_form_is_refused() {
         (FORM, "--B\r\nContent-Disp", "Malformed multipart body"),
     ] {
         let answer = fields(content_type, body).await;
-        assert_eq!(answer, format!("[POST /] {text}"), "{content_type} {body}");
+        assert_eq!(answer, format!("[refused] {text}"), "{content_type} {body}");
     }
     let twice = part("name=\"a\"", "1") + &part("name=\"a\"", "2") + "--B--\r\n";
     assert_eq!(
         fields(FORM, &twice).await,
-        "[POST /] The field a is there twice"
+        "[refused] The field a is there twice"
     );
     let file = part("name=\"a\"; filename=\"x.txt\"", "1") + "--B--\r\n";
-    assert_eq!(fields(FORM, &file).await, "[POST /] Unexpected file field");
+    assert_eq!(fields(FORM, &file).await, "[refused] Unexpected file field");
     let cut = part("name=\"a\"", "1");
     assert_eq!(
         fields(FORM, &cut).await,
-        "[POST /] Malformed multipart body"
+        "[refused] Malformed multipart body"
     );
     let many: Vec<String> = (0..300).map(|i| format!("f{i}=1")).collect();
     let answer = fields("application/x-www-form-urlencoded", &many.join("&")).await;
-    assert_eq!(answer, "[POST /] The form has too many fields");
+    assert_eq!(answer, "[refused] The form has too many fields");
     assert!(
         fields("text/plain", "a")
             .await

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Longer than anything here should take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn render(error: &Error, refused: &Refused) -> Reply {
+fn render(error: &Error) -> Reply {
     let status = match error.kind() {
         ErrorKind::Invalid => 400,
         ErrorKind::Unauthorized => 401,
@@ -32,15 +32,13 @@ fn render(error: &Error, refused: &Refused) -> Reply {
         _ => 500,
     };
     let status = StatusCode::from_u16(status).expect("a status");
-    Reply::text(
-        status,
-        format!("[{} {}] {error}", refused.method, refused.path),
-    )
+    Reply::text(status, format!("[refused] {error}"))
 }
 
 pub(crate) fn mount(prefix: &'static str, routes: Vec<Route>) -> Mount {
     Mount {
         prefix,
+        claim: Claim::everything(),
         routes,
         render,
     }

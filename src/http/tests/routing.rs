@@ -54,7 +54,7 @@ async fn refusals_are_worded_by_the_mount() {
     let server = serve(routes, Limits::default()).await;
     let answer = talk(&server, get("/y?secret=1")).await;
     assert!(
-        answer.ends_with("[GET /y] Route GET /y not found"),
+        answer.ends_with("[refused] Route GET /y not found"),
         "{answer}"
     );
     assert_eq!(field(&answer, "x-content-type-options"), Some("nosniff"));
@@ -62,7 +62,7 @@ async fn refusals_are_worded_by_the_mount() {
     let answer = talk(&server, get("/x").replace("GET", "PUT")).await;
     assert_eq!(status(&answer), "405");
     assert!(
-        answer.ends_with("[PUT /x] Method PUT not allowed"),
+        answer.ends_with("[refused] Method PUT not allowed"),
         "{answer}"
     );
     assert_eq!(field(&answer, "allow"), Some("GET, HEAD, OPTIONS, POST"));
@@ -74,7 +74,7 @@ async fn refusals_are_worded_by_the_mount() {
     let answer = talk(&server, get("/p")).await;
     assert_eq!(status(&answer), "500");
     assert!(
-        answer.ends_with("[GET /p] Internal server error"),
+        answer.ends_with("[refused] Internal server error"),
         "{answer}"
     );
     assert_eq!(status(&talk(&server, get("/x")).await), "200");
@@ -91,7 +91,7 @@ async fn head_is_get_without_its_body() {
 
 #[tokio::test]
 async fn the_longest_prefix_that_has_the_route_answers() {
-    fn word(error: &Error, _: &Refused) -> Reply {
+    fn word(error: &Error) -> Reply {
         Reply::text(StatusCode::NOT_FOUND, format!("long: {error}"))
     }
     async fn long(_: Request) -> Result<Reply> {
@@ -100,21 +100,18 @@ async fn the_longest_prefix_that_has_the_route_answers() {
     async fn short(_: Request) -> Result<Reply> {
         Ok(Reply::text(StatusCode::OK, "short"))
     }
-    let keyed: super::super::route::Claim = |asked| asked.header("x-key").is_some();
-    let every: super::super::route::Claim = |_| true;
     let under = vec![Route::get("/a", short), Route::get("/v1/b", short)];
-    let app = App::choosing(vec![
-        (mount("/api", under), every),
-        (mount("", vec![]), every),
-        (
-            Mount {
-                prefix: "/api/v1",
-                routes: vec![Route::get("/a", long)],
-                render: word,
-            },
-            every,
-        ),
-        (mount("/api/v1", vec![Route::get("/b", long)]), keyed),
+    let app = App::new(vec![
+        mount("/api", under),
+        mount("", vec![]),
+        Mount {
+            render: word,
+            ..mount("/api/v1", vec![Route::get("/a", long)])
+        },
+        Mount {
+            claim: Claim::when(|request| request.header("x-key").is_some()),
+            ..mount("/api/v1", vec![Route::get("/b", long)])
+        },
     ])
     .expect("a table");
     let ask = async |path: &str, headers: &[(&str, &str)]| {
@@ -133,11 +130,11 @@ async fn the_longest_prefix_that_has_the_route_answers() {
     );
     assert_eq!(
         ask("/api/v10", &[]).await,
-        "[GET /api/v10] Route GET /api/v10 not found"
+        "[refused] Route GET /api/v10 not found"
     );
     assert_eq!(
         ask("/apis", &[]).await,
-        "[GET /apis] Route GET /apis not found"
+        "[refused] Route GET /apis not found"
     );
 }
 

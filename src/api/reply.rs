@@ -1,0 +1,67 @@
+//! Answers in the envelope that v1, legacy and the admin routes share.
+
+use serde_json::{Value, json};
+
+use crate::domain::pacing::QuietHours;
+use crate::error::{Error, ErrorKind};
+use crate::http::{Reply, StatusCode};
+
+/// Seconds after which a refused client may try again: what is under way ends soon.
+const RETRY_AFTER: &str = "5";
+
+/// The envelope of an answer that says only what was done.
+pub(super) fn success(message: &str) -> Reply {
+    Reply::json(
+        StatusCode::OK,
+        &json!({ "status": "success", "message": message }),
+    )
+}
+
+/// Renders any refusal.
+pub(super) fn refuse(error: &Error) -> Reply {
+    refuse_in_words(error, error.detail())
+}
+
+/// The same for a dialect that words the error itself.
+pub(super) fn refuse_in_words(error: &Error, words: &str) -> Reply {
+    if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unavailable) {
+        tracing::error!(?error, "a request failed");
+    }
+    let reply = Reply::json(
+        status_of(error.kind()),
+        &json!({ "status": "error", "message": words }),
+    );
+    match error.kind() {
+        ErrorKind::RateLimited => reply.header("retry-after", RETRY_AFTER),
+        _ => reply,
+    }
+}
+
+/// The status for a kind of failure.
+pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
+    use ErrorKind as Kind;
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        // The original program answers 404 for a session that is not connected.
+        Kind::NotFound | Kind::NotConnected => StatusCode::NOT_FOUND,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Kind::Upstream => StatusCode::BAD_GATEWAY,
+        Kind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Quiet hours as they are written.
+pub(super) fn hours(quiet: QuietHours) -> Value {
+    let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+    json!({ "from": clock(quiet.from()), "to": clock(quiet.to()) })
+}

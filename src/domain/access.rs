@@ -1,0 +1,684 @@
+//! Who calls, and what they may do. There are three credentials: the master key, the token of a
+//! session, and stored keys, each of one dialect, with scopes, and perhaps for one session only.
+//!
+//! A key is random, so that its SHA-256 is all that is kept of it: whoever reads the store learns no key.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use super::Gateway;
+use super::session::{Session, must_be_kept};
+use super::vault::{same_secret, token_hash};
+use crate::error::{Code, Error, Result};
+use crate::ids::{Hash, RowId, SessionId, SessionNumber};
+use crate::store::{Durability, Read, Record, Tx, Typed, tables};
+use crate::time::Timestamp;
+
+/// How many keys there may be, those that were revoked and are still listed among them.
+const MAX_KEYS: usize = 1000;
+
+/// The longest name of a key, in characters.
+const MAX_NAME: usize = 100;
+
+/// How many characters of a key are shown again.
+const PREVIEW: usize = 6;
+
+/// A dialect that has keys. Hazard: the names are in the files of users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// The v1 API, and its legacy sends.
+    V1,
+    /// OpenWA.
+    OpenWa,
+    /// Kirana.
+    Kirana,
+    /// ServerWA.
+    ServerWa,
+    /// Wafa.
+    Wafa,
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 5] = [
+        Self::V1,
+        Self::OpenWa,
+        Self::Kirana,
+        Self::ServerWa,
+        Self::Wafa,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::OpenWa => "openwa",
+            Self::Kirana => "kirana",
+            Self::ServerWa => "serverwa",
+            Self::Wafa => "wafa",
+        }
+    }
+
+    /// Reads its word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
+    /// What its keys begin with. Those of ServerWA are 64 hex digits and nothing else.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::V1 => "v1_",
+            Self::OpenWa => "owa_",
+            Self::Kirana => "kirana_",
+            Self::ServerWa => "",
+            Self::Wafa => "wafa_",
+        }
+    }
+}
+
+/// Something that a key may be for. Hazard: the names are in the files of users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    /// Make, pair, log out and delete sessions; in dialects that have it, make and revoke keys.
+    Admin,
+    /// Send and revoke messages.
+    Send,
+    /// Campaigns, lists of recipients, suppressed numbers.
+    Broadcast,
+    /// A session's settings.
+    Config,
+    /// Ask the model that answers.
+    Ai,
+    /// Files of a session.
+    Media,
+    /// Webhooks and their deliveries.
+    Webhook,
+    /// See sessions, messages and events.
+    Read,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 8] = [
+        Self::Admin,
+        Self::Send,
+        Self::Broadcast,
+        Self::Config,
+        Self::Ai,
+        Self::Media,
+        Self::Webhook,
+        Self::Read,
+    ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Send => "send",
+            Self::Broadcast => "broadcast",
+            Self::Config => "config",
+            Self::Ai => "ai",
+            Self::Media => "media",
+            Self::Webhook => "webhook",
+            Self::Read => "read",
+        }
+    }
+
+    /// Reads its word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+}
+
+/// Who a request comes from, after its credential was checked.
+#[derive(Clone)]
+pub enum Principal {
+    /// The holder of the master key: every session.
+    Master,
+    /// The holder of one session's token.
+    Session(Arc<Session>),
+    /// The holder of a stored key.
+    Key(Arc<StoredKey>),
+}
+
+impl Principal {
+    /// Refuses a key without this scope. The master key and a session's token have all of them.
+    pub fn require_scope(&self, scope: Scope) -> Result<()> {
+        match self {
+            Self::Key(key) if !key.row.scopes.contains(&scope) => Err(Error::new(
+                Code::ScopeMissing,
+                format!("The key lacks the scope {}", scope.as_str()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The only session that this caller may use; `None` for whoever may use all.
+    pub fn only_session(&self) -> Option<SessionNumber> {
+        match self {
+            Self::Master => None,
+            Self::Session(own) => Some(own.number),
+            Self::Key(key) => key.pinned,
+        }
+    }
+}
+
+/// What is stored of a key. Hazard: the names of its fields are in the files of users.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Row {
+    /// SHA-256 of the key.
+    hash: Hash,
+    /// Its last characters, by which people tell keys apart.
+    preview: String,
+    name: String,
+    dialect: Dialect,
+    scopes: BTreeSet<Scope>,
+    created_at: Timestamp,
+    #[serde(default)]
+    usage: Usage,
+}
+
+impl Record for Row {
+    const VERSION: u8 = 1;
+}
+
+/// What became of a key since it was made. Stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// How many requests it admitted.
+    pub count: u64,
+    /// When the last of them came.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A stored key while the program runs.
+pub struct StoredKey {
+    /// By which it is listed and revoked.
+    pub id: RowId,
+    /// The only session that it opens; every one when `None`.
+    pub pinned: Option<SessionNumber>,
+    /// What was stored when it was made or read; its usage goes on in `usage`.
+    row: Row,
+    usage: Mutex<Usage>,
+    /// Whether it was used since its usage was written.
+    is_used: AtomicBool,
+}
+
+impl StoredKey {
+    /// What its maker called it.
+    pub fn name(&self) -> &str {
+        &self.row.name
+    }
+
+    /// The dialect in which it is shown.
+    pub fn dialect(&self) -> Dialect {
+        self.row.dialect
+    }
+
+    /// What it may do.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.row.scopes.iter().copied()
+    }
+
+    /// Whether it may do this.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.row.scopes.contains(&scope)
+    }
+
+    /// The last characters of the key itself.
+    pub fn preview(&self) -> &str {
+        &self.row.preview
+    }
+
+    /// When it was made.
+    pub fn created_at(&self) -> Timestamp {
+        self.row.created_at
+    }
+
+    /// What became of it since.
+    pub fn usage(&self) -> Usage {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new(id: RowId, pinned: Option<SessionNumber>, row: Row) -> Arc<Self> {
+        let usage = Mutex::new(row.usage);
+        Arc::new(Self {
+            id,
+            pinned,
+            row,
+            usage,
+            is_used: AtomicBool::new(false),
+        })
+    }
+
+    fn key(&self) -> (SessionNumber, RowId) {
+        row_key(self.pinned, &self.id)
+    }
+}
+
+/// All keys.
+///
+/// The rows of keys that are pinned go with their session, as the layout says. Those of the others
+/// have number 0 there, which no session has: they are never removed, and all keys are one table.
+const KEYS: Typed<(SessionNumber, RowId), Row> = Typed::new(tables::KEYS);
+
+fn row_key(pinned: Option<SessionNumber>, id: &RowId) -> (SessionNumber, RowId) {
+    (pinned.unwrap_or(NO_SESSION), id.clone())
+}
+
+/// The numbers of sessions begin with 1.
+const NO_SESSION: SessionNumber = SessionNumber(0);
+
+/// All keys, by id and by hash.
+#[derive(Default)]
+pub(super) struct Keys {
+    registry: RwLock<Registry>,
+    /// Rises when keys end.
+    ended: watch::Sender<u64>,
+    /// Told when a key has admitted a request.
+    used: Notify,
+}
+
+#[derive(Default)]
+struct Registry {
+    by_id: BTreeMap<RowId, Arc<StoredKey>>,
+    /// Those that were not revoked.
+    by_hash: HashMap<[u8; 32], Arc<StoredKey>>,
+}
+
+impl Keys {
+    fn insert(&self, key: Arc<StoredKey>) {
+        let mut registry = self.write();
+        if key.usage().revoked_at.is_none() {
+            registry.by_hash.insert(key.row.hash.0, key.clone());
+        }
+        registry.by_id.insert(key.id.clone(), key);
+    }
+
+    /// Ends the keys of a session that was deleted; its rows go with the session's.
+    pub(super) fn end_of_session(&self, session: SessionNumber) {
+        let mut registry = self.write();
+        let is_other = |key: &Arc<StoredKey>| key.pinned != Some(session);
+        registry.by_id.retain(|_, key| is_other(key));
+        registry.by_hash.retain(|_, key| is_other(key));
+        drop(registry);
+        self.ended.send_modify(|n| *n += 1);
+    }
+
+    fn revoked(&self, key: &StoredKey, at: Timestamp) {
+        key.lock().revoked_at = Some(at);
+        self.write().by_hash.remove(&key.row.hash.0);
+        self.ended.send_modify(|n| *n += 1);
+    }
+
+    fn forget(&self, id: &RowId) {
+        self.write().by_id.remove(id);
+    }
+
+    fn all(&self) -> Vec<Arc<StoredKey>> {
+        self.read().by_id.values().cloned().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
+        self.registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A key that is to be made.
+pub struct NewKey {
+    /// What people call it: up to 100 characters.
+    pub name: String,
+    /// Where it is shown.
+    pub dialect: Dialect,
+    /// What it may do, at least one thing.
+    pub scopes: BTreeSet<Scope>,
+    /// The only session that it opens; every one when `None`.
+    pub pinned: Option<Arc<Session>>,
+}
+
+impl NewKey {
+    fn check(&self) -> Result<()> {
+        let count = self.name.chars().count();
+        if count == 0 || count > MAX_NAME || self.name.chars().any(char::is_control) {
+            let text = format!("name must be a text of 1 to {MAX_NAME} characters");
+            return Err(Error::invalid(text));
+        }
+        if self.scopes.is_empty() {
+            return Err(Error::invalid("A key needs at least one scope"));
+        }
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Whether this is the master key.
+    pub fn is_master_key(&self, key: &str) -> bool {
+        same_secret(key, &self.master_key)
+    }
+
+    /// The session whose token this is.
+    pub fn session_by_token(&self, token: &str) -> Option<Arc<Session>> {
+        self.sessions.by_token(&token_hash(token))
+    }
+
+    /// The key that this is, unless it was revoked or its session is gone.
+    pub fn key_by_secret(&self, secret: &str) -> Option<Arc<StoredKey>> {
+        let hash = token_hash(secret);
+        let key = self.keys.read().by_hash.get(&hash).cloned()?;
+        let ended = |session| self.sessions.by_number(session).is_none();
+        (!key.pinned.is_some_and(ended)).then_some(key)
+    }
+
+    /// The dialect of a token or a key. The master key is of none.
+    pub fn dialect_of(&self, secret: &str) -> Option<Dialect> {
+        if self.session_by_token(secret).is_some() {
+            return Some(Dialect::V1);
+        }
+        self.key_by_secret(secret).map(|key| key.dialect())
+    }
+
+    /// Checks the credentials of a request of v1: the master key wins over a token or a key. The use
+    /// of a key is counted.
+    pub fn principal(&self, master: Option<&str>, token: Option<&str>) -> Result<Principal> {
+        if let Some(key) = master {
+            return if self.is_master_key(key) {
+                Ok(Principal::Master)
+            } else {
+                Err(Error::from(Code::MasterKeyInvalid))
+            };
+        }
+        let token = token.ok_or(Code::CredentialMissing)?;
+        if let Some(session) = self.session_by_token(token) {
+            return Ok(Principal::Session(session));
+        }
+        let key = self.key_by_secret(token).ok_or(Code::TokenInvalid)?;
+        if key.dialect() != Dialect::V1 {
+            return Err(Error::new(
+                Code::KeyOfOtherDialect,
+                format!("This key is one of the dialect {}", key.dialect().as_str()),
+            ));
+        }
+        self.note_key_use(&key);
+        Ok(Principal::Key(key))
+    }
+
+    /// The session that the request names, if this caller may use it.
+    ///
+    /// Invariant: the id that is authorised here is the id that is used; handlers get the session
+    /// from nowhere else. Whoever has one session cannot tell a foreign session from none.
+    pub fn authorise(&self, who: &Principal, named: &SessionId) -> Result<Arc<Session>> {
+        let Some(only) = who.only_session() else {
+            return self.sessions.get(named).ok_or_else(|| {
+                Error::new(Code::SessionNotFound, format!("Session {named} not found"))
+            });
+        };
+        let own = self.sessions.by_number(only);
+        own.filter(|own| own.id == *named).ok_or_else(|| {
+            Error::new(
+                Code::SessionForbidden,
+                format!("Invalid token for session {named}"),
+            )
+        })
+    }
+
+    /// The sessions that this caller may use.
+    pub fn sessions_of(&self, who: &Principal) -> Vec<Arc<Session>> {
+        match who.only_session() {
+            Some(only) => self.sessions.by_number(only).into_iter().collect(),
+            None => self.sessions.all(),
+        }
+    }
+
+    /// Reads all keys from the store; the sessions are there already.
+    pub fn load_keys(&self) -> Result<()> {
+        let rows = self.store.read(|read| {
+            let mut rows = Vec::new();
+            KEYS.rows(()).each(read, |row| {
+                rows.push(row.key().and_then(|key| Ok((key, row.value()?))));
+                Ok(())
+            })?;
+            Ok(rows)
+        })?;
+        for row in rows {
+            match row {
+                Ok(((session, id), row)) => {
+                    let pinned = (session != NO_SESSION).then_some(session);
+                    // Of a session whose deletion is not over yet.
+                    let gone = |session| self.sessions.by_number(session).is_none();
+                    if !pinned.is_some_and(gone) {
+                        self.keys.insert(StoredKey::new(id, pinned, row));
+                    }
+                }
+                // One damaged row must not stop the others.
+                Err(error) => tracing::error!(?error, "a key cannot be read and is left out"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a key. The secret is answered here and nowhere again.
+    pub async fn create_key(&self, new: NewKey) -> Result<(Arc<StoredKey>, String)> {
+        new.check()?;
+        let (secret, now) = (
+            format!("{}{}", new.dialect.prefix(), self.ids.secret()),
+            self.clock.now(),
+        );
+        let row = Row {
+            hash: Hash(token_hash(&secret)),
+            preview: secret[secret.len() - PREVIEW..].to_owned(),
+            name: new.name,
+            dialect: new.dialect,
+            scopes: new.scopes,
+            created_at: now,
+            usage: Usage::default(),
+        };
+        let pinned = new.pinned.as_ref().map(|session| session.number);
+        let key = StoredKey::new(self.ids.row_id("key", now), pinned, row);
+        let crowded = self.longest_revoked()?;
+        let (stored, session) = (key.clone(), new.pinned);
+        let forgotten = crowded.as_ref().map(|key| key.key());
+        self.store
+            .write(Durability::Sync, move |tx| {
+                if let Some(session) = session {
+                    must_be_kept(tx, session.id.as_str(), session.number)?;
+                }
+                if let Some(forgotten) = forgotten {
+                    KEYS.delete(tx, &forgotten);
+                }
+                KEYS.put(tx, stored.key(), &stored.row)
+            })
+            .await?;
+        if let Some(forgotten) = crowded {
+            self.keys.forget(&forgotten.id);
+        }
+        self.keys.insert(key.clone());
+        Ok((key, secret))
+    }
+
+    /// The key that makes room for another, when there must be room.
+    fn longest_revoked(&self) -> Result<Option<Arc<StoredKey>>> {
+        let all = self.keys.all();
+        if all.len() < MAX_KEYS {
+            return Ok(None);
+        }
+        let revoked = all.into_iter().filter_map(|key| {
+            let at = key.usage().revoked_at?;
+            Some((at, key))
+        });
+        let longest = revoked.min_by_key(|(at, _)| *at).map(|(_, key)| key);
+        let none = || {
+            let text = format!("There are {MAX_KEYS} keys already; revoke one first");
+            Error::new(Code::KeyLimitReached, text)
+        };
+        longest.map(Some).ok_or_else(none)
+    }
+
+    /// All keys in the order in which they were made, those that were revoked too.
+    pub fn list_keys(&self) -> Vec<Arc<StoredKey>> {
+        self.keys.all()
+    }
+
+    /// Ends a key at once; it stays listed. A second time it does nothing.
+    ///
+    /// # Errors
+    /// There is no such key, or no other key could administer its dialect: whoever has a dialect
+    /// administered by keys would be locked out.
+    pub async fn revoke_key(&self, id: &RowId) -> Result<()> {
+        let key = self.keys.read().by_id.get(id).cloned();
+        let key = key.ok_or(Code::KeyNotFound)?;
+        let (stored, now) = (key.clone(), self.clock.now());
+        let at = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                let mut at = now;
+                change_usage(tx, &stored, |usage| {
+                    at = *usage.revoked_at.get_or_insert(now);
+                })?;
+                must_leave_an_admin(tx, &stored)?;
+                Ok(at)
+            })
+            .await?;
+        self.keys.revoked(&key, at);
+        Ok(())
+    }
+
+    /// Counts a request that a key admitted; it is written by and by.
+    fn note_key_use(&self, key: &StoredKey) {
+        let mut usage = key.lock();
+        usage.count += 1;
+        usage.last_used_at = Some(self.clock.now());
+        drop(usage);
+        key.is_used.store(true, Ordering::SeqCst);
+        self.keys.used.notify_one();
+    }
+
+    /// Waits until a key has admitted a request that was not written yet.
+    pub async fn key_used(&self) {
+        self.keys.used.notified().await;
+    }
+
+    /// Writes how often keys were used. What a crash loses are the requests since the last time.
+    pub async fn write_key_uses(&self) -> Result<()> {
+        let mut keys = self.keys.all();
+        keys.retain(|key| key.is_used.swap(false, Ordering::SeqCst));
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let used = keys.clone();
+        let written = self
+            .store
+            .write(Durability::Lazy, move |tx| {
+                for key in keys {
+                    let now = key.usage();
+                    change_usage(tx, &key, |usage| {
+                        usage.count = now.count;
+                        usage.last_used_at = now.last_used_at;
+                    })?;
+                }
+                Ok(())
+            })
+            .await;
+        if written.is_err() {
+            // Later, then.
+            for key in used {
+                key.is_used.store(true, Ordering::SeqCst);
+            }
+            self.keys.used.notify_one();
+        }
+        written
+    }
+
+    /// Rises when keys end; event streams that were opened with one end then.
+    pub fn ended_keys(&self) -> watch::Receiver<u64> {
+        self.keys.ended.subscribe()
+    }
+}
+
+/// Changes what became of a key, unless its row is gone or says so already.
+fn change_usage(tx: &mut Tx, key: &StoredKey, change: impl FnOnce(&mut Usage)) -> Result<()> {
+    let Some(mut row) = KEYS.get(tx, key.key())? else {
+        return Ok(());
+    };
+    let before = row.usage;
+    change(&mut row.usage);
+    if row.usage != before {
+        KEYS.put(tx, key.key(), &row)?;
+    }
+    Ok(())
+}
+
+/// Refuses what leaves a dialect without a key that administers it, where it had this one. A key that
+/// is pinned administers nothing but its session.
+fn must_leave_an_admin(read: &impl Read, without: &StoredKey) -> Result<()> {
+    if without.pinned.is_some() || !without.has(Scope::Admin) {
+        return Ok(());
+    }
+    let other = KEYS.rows(NO_SESSION).find(read, |row| {
+        let row = row.value()?;
+        let is_live = row.usage.revoked_at.is_none();
+        let is_admin = row.dialect == without.dialect() && row.scopes.contains(&Scope::Admin);
+        Ok((is_live && is_admin).then_some(()))
+    })?;
+    if other.is_some() {
+        return Ok(());
+    }
+    Err(Error::from(Code::LastAdminKey))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record;
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for dialect in Dialect::ALL {
+            assert_eq!(Dialect::parse(dialect.as_str()), Some(dialect));
+        }
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+        }
+        assert_eq!(Dialect::parse("V1"), None);
+        assert_eq!(Scope::parse(""), None);
+    }
+
+    /// A row as the first version wrote it.
+    #[test]
+    fn a_row_of_the_first_version_is_read() {
+        let json = format!(
+            r#"{{"hash":"{}","preview":"abcdef","name":"shop","dialect":"OpenWa","scopes":["Admin","Send"],"created_at":1700000000000}}"#,
+            "ab".repeat(32)
+        );
+        let row: Row = record::decode(&[&[1], json.as_bytes()].concat()).expect("a row");
+        let id = RowId::parse("key_1").expect("an id");
+        let key = StoredKey::new(id, None, row);
+        assert_eq!(key.dialect(), Dialect::OpenWa);
+        assert!(key.has(Scope::Send) && !key.has(Scope::Read));
+        assert_eq!(key.usage(), Usage::default());
+    }
+
+    #[test]
+    fn no_session_is_told_from_every_session_by_its_number() {
+        let id = RowId::parse("key_1").expect("an id");
+        assert_eq!(row_key(None, &id).0, NO_SESSION);
+        let seven = SessionNumber(7);
+        assert_eq!(row_key(Some(seven), &id).0, seven);
+        assert!(tables::KEYS.is_of_session());
+    }
+}
