@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::ids::IdSource;
 use crate::seal::{Seal, file::is_sealed};
 use crate::server::{refuse_lost_key, store_file};
-use crate::store::{Disk, Durability, Options, Read, Store, tables};
+use crate::store::{Disk, Durability, Read, Store, StoreOptions, tables};
 use crate::wa::backend::seal_rows;
 
 /// The row of [`tables::META`] that says that the store is sealed, and under which key.
@@ -45,7 +45,12 @@ pub fn check_key(config: &Config, in_use: &Seal) -> Result<()> {
 }
 
 /// Opens the store, refuses a key that is not its own, and seals what is not sealed yet.
-pub async fn open_store(disk: Disk, options: Options, vault: &Vault, seal: &Seal) -> Result<Store> {
+pub async fn open_store(
+    disk: Disk,
+    options: StoreOptions,
+    vault: &Vault,
+    seal: &Seal,
+) -> Result<Store> {
     let store = Store::open(disk.clone(), options.clone())?;
     if let Some(proof) = store.read(|r| r.get(tables::META, PROOF))? {
         seal.open(PROOF, &proof).map_err(|_| wrong_key())?;
@@ -138,6 +143,6 @@ pub fn restore(config: &Config, backup: &Path) -> Result<()> {
         ));
     }
     let seal = Seal::new(&key_of(config, &IdSource::random())?);
-    crate::domain::media::folder::restore_contents(backup, &config.data, &seal)?;
+    crate::domain::media::blobs::restore_contents(backup, &config.data, &seal)?;
     crate::store::restore(&seal, backup, &store)
 }

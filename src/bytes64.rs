@@ -18,7 +18,7 @@ impl Bytes64 {
     }
 }
 
-/// Shows how many, not which: they may be a key or somebody's picture.
+/// Shows how many, not which: they may be a key or somebody's image.
 impl fmt::Debug for Bytes64 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({} bytes)", self.0.len())

@@ -10,13 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::terminal_qr;
 use crate::at_rest;
-use crate::config::{Config, Keys, Legacy, Loaded};
-use crate::domain::media::folder;
+use crate::config::{Config, KeysCommand, Legacy, Loaded};
+use crate::domain::media::blobs;
 use crate::domain::vault::Vault;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Listen, Method};
 use crate::ids::IdSource;
-use crate::net::client::{Client, Outgoing, Policy};
+use crate::net::client::{Client, OutgoingRequest, Policy};
 use crate::seal::Seal;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
@@ -50,9 +50,12 @@ pub async fn serve(config: Config) -> Result<()> {
 /// Runs the gateway on the simulated network, which keeps its state in the data folder.
 #[cfg(feature = "sandbox")]
 pub async fn sandbox(mut config: Config) -> Result<()> {
-    use crate::sandbox::{Options, Sandbox};
+    use crate::sandbox::{NetworkOptions, Sandbox};
     make_folder(&config.data)?;
-    let network = Sandbox::open(Options::kept_in(&config.data.join("sandbox.journal"))).await?;
+    let network = Sandbox::open(NetworkOptions::kept_in(
+        &config.data.join("sandbox.journal"),
+    ))
+    .await?;
     config.whatsapp_url = Some(network.url());
     config.webhooks_to_loopback = true;
     let deps = Deps {
@@ -73,11 +76,11 @@ pub async fn sandbox(mut config: Config) -> Result<()> {
 /// Runs the simulated network alone, for other clients or several gateways.
 #[cfg(feature = "sandbox")]
 pub async fn network(config: Config) -> Result<()> {
-    use crate::sandbox::{Options, Sandbox};
+    use crate::sandbox::{NetworkOptions, Sandbox};
     make_folder(&config.data)?;
     let network = Sandbox::serve(
         &config.listen,
-        Options::kept_in(&config.data.join("sandbox.journal")),
+        NetworkOptions::kept_in(&config.data.join("sandbox.journal")),
     )
     .await?;
     let mut signals = Signals::catch();
@@ -187,7 +190,7 @@ pub fn check(config: &Config) -> Result<ExitCode> {
     };
     let named = named.into_iter().filter_map(|key| key.try_into().ok());
     let named: Vec<_> = named.map(crate::ids::Hash).collect();
-    problems.extend(folder::check(&config.data.join("media"), &named)?);
+    problems.extend(blobs::check(&config.data.join("media"), &named)?);
     if problems.is_empty() {
         say(&format!("{} is in order", file.display()));
         let space = store::space(&file)?;
@@ -219,15 +222,15 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             format!("cannot write {}: {e}", file.display()),
         )
     };
-    let files = folder::beside(file);
+    let files = blobs::media_folder_of(file);
     match made {
         Some(made) => {
             let copied = std::fs::copy(&made, file)
                 .map_err(cannot)
-                .and_then(|_| folder::copy_contents(&folder::beside(&made), &files));
+                .and_then(|_| blobs::copy_contents(&blobs::media_folder_of(&made), &files));
             // It goes also when there was no room for the copy: it takes that of the data folder.
             let gone = std::fs::remove_file(&made)
-                .and_then(|()| std::fs::remove_dir_all(folder::beside(&made)));
+                .and_then(|()| std::fs::remove_dir_all(blobs::media_folder_of(&made)));
             copied?;
             gone.map_err(cannot)?;
         }
@@ -240,7 +243,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             let room = config.data.clone();
             store.sealed_backup(seal.clone(), room, file).await?;
             store.close().await;
-            folder::seal_contents(&config.data.join("media"), &files, &seal)?;
+            blobs::seal_contents(&config.data.join("media"), &files, &seal)?;
         }
     }
     say(&format!("wrote {} and {}", file.display(), files.display()));
@@ -251,7 +254,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
 pub fn restore(config: &Config, file: &Path) -> Result<()> {
     at_rest::restore(config, file)?;
     say(&format!("{} is restored", store_file(config).display()));
-    let files = folder::beside(file);
+    let files = blobs::media_folder_of(file);
     if !files.exists() {
         say(&format!(
             "{} is not there: the files of messages and campaigns are missing; `warung check` names them",
@@ -313,10 +316,10 @@ pub async fn pair(config: &Config, session: &str) -> Result<()> {
 }
 
 /// Makes, lists or revokes keys of the running gateway.
-pub async fn key(config: &Config, what: Keys) -> Result<()> {
+pub async fn key(config: &Config, what: KeysCommand) -> Result<()> {
     let running = Running::of(config)?;
     match what {
-        Keys::Create {
+        KeysCommand::Create {
             name,
             scopes,
             session,
@@ -330,14 +333,14 @@ pub async fn key(config: &Config, what: Keys) -> Result<()> {
             say(&format!("{} was made; it is shown only now:", field("id")));
             say(field("key"));
         }
-        Keys::List => {
+        KeysCommand::List => {
             let answer = running.ask(Method::GET, "/admin/keys", None).await?;
             let keys = answer["keys"].as_array();
             keys.into_iter()
                 .flatten()
                 .for_each(|key| say(&line_of(key)));
         }
-        Keys::Revoke { id } => {
+        KeysCommand::Revoke { id } => {
             // What is no id must not become another path.
             let id = crate::ids::RowId::parse(&id);
             let id = id.ok_or(Code::KeyNotFound)?;
@@ -432,7 +435,7 @@ impl Running {
         if path != "/health" {
             headers.push(("x-master-key".into(), self.key.clone()));
         }
-        let request = Outgoing {
+        let request = OutgoingRequest {
             method,
             url: format!("{}{path}", self.url),
             headers,

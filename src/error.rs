@@ -34,7 +34,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The content type or the content is of a kind that is not taken here.
     UnsupportedMedia,
-    /// Well-formed, understood and still not possible (a broken picture, say).
+    /// Well-formed, understood and still not possible (a broken image, say).
     Unprocessable,
     /// The client was too slow in sending its request.
     RequestTimeout,

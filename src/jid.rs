@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 
 /// What kind of place an address names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Server {
+pub enum JidServer {
     /// A person by phone number: `628..@s.whatsapp.net`.
     User,
     /// A person by hidden id: `1000..@lid`.
@@ -28,7 +28,7 @@ pub enum Server {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Jid {
     user: String,
-    server: Server,
+    server: JidServer,
     /// The server's name when it is none of ours.
     other: Option<String>,
 }
@@ -38,7 +38,7 @@ impl Jid {
     pub fn user(number: &PhoneNumber) -> Self {
         Self {
             user: number.0.clone(),
-            server: Server::User,
+            server: JidServer::User,
             other: None,
         }
     }
@@ -63,14 +63,14 @@ impl Jid {
             return None;
         }
         let server = match server_name {
-            "s.whatsapp.net" | "c.us" => Server::User,
-            "lid" => Server::Lid,
-            "g.us" => Server::Group,
-            "newsletter" => Server::Newsletter,
-            "broadcast" => Server::Broadcast,
-            _ => Server::Other,
+            "s.whatsapp.net" | "c.us" => JidServer::User,
+            "lid" => JidServer::Lid,
+            "g.us" => JidServer::Group,
+            "newsletter" => JidServer::Newsletter,
+            "broadcast" => JidServer::Broadcast,
+            _ => JidServer::Other,
         };
-        let other = (server == Server::Other).then(|| server_name.to_owned());
+        let other = (server == JidServer::Other).then(|| server_name.to_owned());
         Some(Self {
             user: user.to_owned(),
             server,
@@ -79,7 +79,7 @@ impl Jid {
     }
 
     /// What kind of place it is.
-    pub fn server(&self) -> Server {
+    pub fn server(&self) -> JidServer {
         self.server
     }
 
@@ -90,29 +90,29 @@ impl Jid {
 
     /// Whether it is a group.
     pub fn is_group(&self) -> bool {
-        self.server == Server::Group
+        self.server == JidServer::Group
     }
 
     /// Whether it is one person, by number or by hidden id.
     pub fn is_person(&self) -> bool {
-        matches!(self.server, Server::User | Server::Lid)
+        matches!(self.server, JidServer::User | JidServer::Lid)
     }
 
     /// Whether it is the status feed, where stories are.
     pub fn is_status(&self) -> bool {
-        self.server == Server::Broadcast && self.user == "status"
+        self.server == JidServer::Broadcast && self.user == "status"
     }
 }
 
 impl fmt::Display for Jid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let server = match self.server {
-            Server::User => "s.whatsapp.net",
-            Server::Lid => "lid",
-            Server::Group => "g.us",
-            Server::Newsletter => "newsletter",
-            Server::Broadcast => "broadcast",
-            Server::Other => self.other.as_deref().unwrap_or("unknown"),
+            JidServer::User => "s.whatsapp.net",
+            JidServer::Lid => "lid",
+            JidServer::Group => "g.us",
+            JidServer::Newsletter => "newsletter",
+            JidServer::Broadcast => "broadcast",
+            JidServer::Other => self.other.as_deref().unwrap_or("unknown"),
         };
         write!(f, "{}@{server}", self.user)
     }
@@ -189,12 +189,12 @@ pub fn recipient(text: &str, group: bool, country_code: Option<&str>) -> Option<
         let jid = Jid::parse(text)?;
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         return match jid.server() {
-            Server::User => PhoneNumber::parse(&jid.user, None).map(|n| Jid::user(&n)),
-            Server::Lid | Server::Newsletter => {
+            JidServer::User => PhoneNumber::parse(&jid.user, None).map(|n| Jid::user(&n)),
+            JidServer::Lid | JidServer::Newsletter => {
                 (digits(&jid.user) && jid.user.len() <= 20).then_some(jid)
             }
-            Server::Group => is_group_id(&jid.user).then_some(jid),
-            Server::Broadcast | Server::Other => None,
+            JidServer::Group => is_group_id(&jid.user).then_some(jid),
+            JidServer::Broadcast | JidServer::Other => None,
         };
     }
     let long = text.len() > 15 && text.bytes().all(|b| b.is_ascii_digit());

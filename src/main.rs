@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use warung::config::{self, Command, Loaded, Settings};
+use warung::config::{self, Command, ConfigCommand, Loaded};
 use warung::error::Result;
 use warung::{commands, logging, version};
 
@@ -55,8 +55,8 @@ async fn run(loaded: Loaded) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!works)));
         }
         Command::Key(what) => commands::key(&config, what).await?,
-        Command::Config(Settings::Check) => commands::check_settings(&loaded)?,
-        Command::Config(Settings::Show) => commands::say(&loaded.show()?),
+        Command::Config(ConfigCommand::Check) => commands::check_settings(&loaded)?,
+        Command::Config(ConfigCommand::Show) => commands::say(&loaded.show()?),
         Command::Version { json: false } => commands::say(&version::details()),
         Command::Version { json: true } => commands::say(&version::json().to_string()),
         Command::Licenses => {

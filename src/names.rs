@@ -1,6 +1,6 @@
 //! Names that strangers give, to files and to themselves, without what has no place in a name:
 //! characters that control a terminal or a header, and those that turn the direction of writing, by
-//! which `x<U+202E>gpj.exe` looks like a picture.
+//! which `x<U+202E>gpj.exe` looks like an image.
 
 /// The most characters of a file's name.
 const FILE: usize = 200;

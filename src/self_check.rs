@@ -14,7 +14,7 @@ use crate::commands;
 use crate::config::{Config, Legacy};
 use crate::error::{Error, Result};
 use crate::http::{Listen, Method};
-use crate::net::client::{Client, Dialer, OutBody, Outgoing};
+use crate::net::client::{Client, Dialer, OutBody, OutgoingRequest};
 use crate::server::{Policies, refuse_lost_key, store_file};
 use crate::store;
 use crate::time::{Clock, Timestamp};
@@ -302,7 +302,7 @@ async fn whatsapp(config: &Config, policies: &Policies) -> Finding {
 }
 
 async fn date_of(host: &str, policies: &Policies) -> Result<Option<Timestamp>> {
-    let request = Outgoing {
+    let request = OutgoingRequest {
         method: Method::GET,
         url: format!("https://{host}/"),
         headers: Vec::new(),

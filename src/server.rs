@@ -18,13 +18,13 @@ use crate::domain::campaign;
 use crate::domain::vault::{Vault, private_folder, secret_file};
 use crate::domain::{Gateway, Setup, event, retention};
 use crate::error::{Code, Error, Result};
-use crate::http::{App, BodyBudget, Limits, Listen, Metrics, Mount, Server as Listener};
+use crate::http::{App, BodyBudget, HttpMetrics, HttpServer as Listener, Limits, Listen, Mount};
 use crate::ids::IdSource;
 #[cfg(feature = "sandbox")]
 use crate::ids::SessionId;
-use crate::net::client::{Client, Dialer, Patience, Policy};
+use crate::net::client::{Client, Dialer, Policy, Timeouts};
 use crate::seal::Seal;
-use crate::store::{Disk, Durability, Options, Read, Store, tables};
+use crate::store::{Disk, Durability, Read, Store, StoreOptions, tables};
 use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
 use crate::{api, at_rest, worker};
@@ -33,7 +33,7 @@ use crate::{api, at_rest, worker};
 const STEP: Duration = Duration::from_secs(10);
 
 /// How long a receiver of webhooks may take: a slow one must not hold up those of other sessions.
-const WEBHOOK_PATIENCE: Patience = Patience {
+const WEBHOOK_PATIENCE: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
     head: Duration::from_secs(10),
     idle: Duration::from_secs(5),
@@ -41,7 +41,7 @@ const WEBHOOK_PATIENCE: Patience = Patience {
 };
 
 /// How long the file of a link may take. It is wanted by a client who waits, and holds a place.
-const LINK_PATIENCE: Patience = Patience {
+const LINK_PATIENCE: Timeouts = Timeouts {
     connect: Duration::from_secs(10),
     head: Duration::from_secs(30),
     idle: Duration::from_secs(20),
@@ -95,9 +95,9 @@ impl Server {
             None => secret_file(&config.data.join("master.key"), &deps.ids)?,
         };
         let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
-        let options = Options {
+        let options = StoreOptions {
             cache_bytes: config.store_cache,
-            ..Options::default()
+            ..StoreOptions::default()
         };
         let store = at_rest::open_store(disk, options, &vault, &seal).await?;
         deps.clock.resume(last_known_time(&store)?);
@@ -136,7 +136,7 @@ impl Server {
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
         gateway.load_keys()?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
         let most = limits.max_connections;
@@ -172,7 +172,7 @@ impl Server {
         self.workers
             .spawn(worker::download::run(gateway.clone(), stop.clone()));
         self.workers
-            .spawn(worker::unread::run(gateway.clone(), stop.clone()));
+            .spawn(worker::unreadable::run(gateway.clone(), stop.clone()));
         self.workers
             .spawn(campaign::run::run(gateway.clone(), stop.clone()));
         self.workers
@@ -277,11 +277,11 @@ impl Policies {
             base = base.with_roots(&pem).map_err(|e| wrong(&e.detail()))?;
         }
         Ok(Self {
-            links: base.clone().with_patience(LINK_PATIENCE),
+            links: base.clone().with_timeouts(LINK_PATIENCE),
             webhooks: base
                 .clone()
                 .with_loopback(config.webhooks_to_loopback)
-                .with_patience(WEBHOOK_PATIENCE),
+                .with_timeouts(WEBHOOK_PATIENCE),
             // Only a sandbox build has such a URL, and only on loopback.
             whatsapp: base.with_loopback(config.whatsapp_url.is_some()),
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::domain::Gateway;
-use crate::domain::session::State;
+use crate::domain::session::SessionState;
 use crate::store::Durability;
 
 /// How often the status line is looked at when systemd wants no sign of life.
@@ -17,12 +17,12 @@ const STATUS_EVERY: Duration = Duration::from_secs(30);
 
 /// Says that requests are served.
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
 /// Says that the gateway stops because it was told to.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
 /// Shows how the sessions are, for ever, and gives signs of life as often as the unit's `WatchdogSec` asks.
@@ -43,11 +43,11 @@ pub async fn watch(gateway: Arc<Gateway>) -> std::convert::Infallible {
         // Its error is an answer too.
         let _ = gateway.store().write(Durability::Lazy, |_| Ok(())).await;
         if watchdog.is_some() {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
         let status = status(&gateway);
         if status != shown {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
             shown = status;
         }
         tokio::time::sleep(every).await;
@@ -59,7 +59,7 @@ fn status(gateway: &Arc<Gateway>) -> String {
     let sessions = gateway.sessions().all();
     let connected = sessions
         .iter()
-        .filter(|s| s.state() == State::Connected)
+        .filter(|s| s.state() == SessionState::Connected)
         .count();
     let degraded = if gateway.store().is_degraded() {
         "; THE STORE CANNOT BE WRITTEN"
@@ -72,7 +72,7 @@ fn status(gateway: &Arc<Gateway>) -> String {
     )
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "systemd was not told");
     }

@@ -19,16 +19,16 @@ use super::v1::status_word;
 use super::{docs, keys, route};
 use crate::at_rest;
 use crate::domain::Gateway;
-use crate::domain::session::{Session, State};
+use crate::domain::session::{Session, SessionState};
 use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
-use crate::http::{Claim, Method, Metrics, Mount, Reply, Request, StatusCode};
+use crate::http::{HttpMetrics, Method, Mount, MountClaim, Reply, Request, StatusCode};
 
 /// The content type of what a scrape gets.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Routes that belong to no dialect, and the docs page.
-pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<Metrics>) -> Mount {
+pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
     let transport = transport.clone();
     let metrics = move |gateway, request| metrics(gateway, request, transport.clone());
     let mut routes = vec![
@@ -41,7 +41,7 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<Metrics>) -> Mount {
     routes.extend(docs::routes(gateway));
     Mount {
         prefix: "",
-        claim: Claim::everything(),
+        claim: MountClaim::everything(),
         routes,
         render: refuse,
     }
@@ -78,7 +78,7 @@ fn waiting_for_store(gateway: &Arc<Gateway>) -> usize {
         .sessions()
         .all()
         .into_iter()
-        .filter_map(|s| s.link());
+        .filter_map(|s| s.connection());
     links.map(|link| link.waiting_for_store()).sum()
 }
 
@@ -87,7 +87,7 @@ fn waiting_for_store(gateway: &Arc<Gateway>) -> usize {
 async fn metrics(
     gateway: Arc<Gateway>,
     request: Request,
-    transport: Arc<Metrics>,
+    transport: Arc<HttpMetrics>,
 ) -> Result<Reply> {
     master_only(&gateway, &request)?;
     let mut registry = Registry::default();
@@ -112,11 +112,11 @@ fn sessions(gateway: &Arc<Gateway>, to: &mut Registry) {
     let by_status = Family::<[(&str, &str); 1], Gauge>::default();
     let all = gateway.sessions().all();
     for state in [
-        State::Created,
-        State::Connecting,
-        State::Pairing,
-        State::Connected,
-        State::Disconnected,
+        SessionState::Created,
+        SessionState::Connecting,
+        SessionState::Pairing,
+        SessionState::Connected,
+        SessionState::Disconnected,
     ] {
         let of = |s: &&Arc<Session>| status_word(s.state()) == status_word(state);
         let count = all.iter().filter(of).count();

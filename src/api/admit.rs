@@ -7,7 +7,7 @@ use crate::domain::Gateway;
 use crate::domain::access::{Dialect, Principal, Scope};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{Claim, Method, Reply, Request, Route};
+use crate::http::{Method, MountClaim, Reply, Request, Route};
 use crate::ids::SessionId;
 
 /// A route whose handler gets its caller, who was admitted and has the scope.
@@ -174,9 +174,9 @@ fn named(names: &[Option<&str>]) -> Result<Option<SessionId>> {
 /// The requests that a dialect takes on paths that others may have too, by the record of the key that is
 /// shown: below its own prefix it takes everything. What shows no stored key is of v1, the only dialect
 /// that has sends without one.
-pub(super) fn claim(gateway: &Arc<Gateway>, dialect: Dialect) -> Claim {
+pub(super) fn claim(gateway: &Arc<Gateway>, dialect: Dialect) -> MountClaim {
     let gateway = gateway.clone();
-    Claim::when(move |request| {
+    MountClaim::when(move |request| {
         let keys = KEY_HEADERS.iter().filter_map(|name| request.header(name));
         let mut shown = request.bearer().into_iter().chain(keys);
         let recorded = shown.find_map(|secret| gateway.dialect_of(secret));

@@ -11,7 +11,7 @@ use crate::domain::Gateway;
 use crate::domain::access::{Dialect, Scope};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::idempotency::IdempotencyKey;
-use crate::domain::message::settlement::Outcome;
+use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Mount, Reply, Request, StatusCode};
@@ -97,7 +97,7 @@ async fn send(
     let outcomes = gateway
         .send(session, vec![draft], key.transpose()?, &request.hung_up())
         .await?;
-    let outcome: &Outcome = outcomes
+    let outcome: &SendOutcome = outcomes
         .first()
         .ok_or_else(|| Error::internal("a send without an outcome"))?;
     Ok(Reply::json(StatusCode::OK, &result(outcome)))

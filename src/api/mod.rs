@@ -15,13 +15,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::Gateway;
-use crate::domain::event::delivery::{Due, Payload};
+use crate::domain::event::delivery::{DueDelivery, Payload};
 use crate::error::Result;
-use crate::http::{Method, Metrics, Mount, Reply, Request, Route};
+use crate::http::{HttpMetrics, Method, Mount, Reply, Request, Route};
 use crate::time::Timestamp;
 
 /// All dialects and pages, as the listener serves them.
-pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<Metrics>) -> Vec<Mount> {
+pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<HttpMetrics>) -> Vec<Mount> {
     vec![
         v1::mount(gateway),
         v1::files(gateway),
@@ -31,7 +31,7 @@ pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<Metrics>) -> Vec<Mount> {
 }
 
 /// What a webhook gets for an event, in the dialect that made it.
-pub fn render(due: &Due, secret: Option<&str>, now: Timestamp) -> Payload {
+pub fn render(due: &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload {
     v1::event_json::delivery(due, secret, now)
 }
 

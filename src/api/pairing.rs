@@ -1,4 +1,4 @@
-//! QR codes as pictures and text.
+//! QR codes as images and text.
 
 use std::io::Cursor;
 
@@ -15,7 +15,7 @@ fn code(text: &str) -> Result<QrCode> {
     QrCode::with_error_correction_level(text, EcLevel::L).map_err(Error::internal)
 }
 
-/// A PNG picture.
+/// A PNG image.
 pub(super) fn png(text: &str) -> Result<Vec<u8>> {
     let picture = code(text)?
         .render::<Luma<u8>>()
@@ -28,7 +28,7 @@ pub(super) fn png(text: &str) -> Result<Vec<u8>> {
     Ok(out.into_inner())
 }
 
-/// An SVG picture.
+/// An SVG image.
 pub(super) fn svg(text: &str) -> Result<String> {
     Ok(code(text)?
         .render::<svg::Color<'_>>()

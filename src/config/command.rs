@@ -42,10 +42,10 @@ pub enum Command {
     },
     /// Make, list or revoke the keys of callers of the running gateway.
     #[command(subcommand)]
-    Key(Keys),
+    Key(KeysCommand),
     /// Check or show the settings.
     #[command(subcommand)]
-    Config(Settings),
+    Config(ConfigCommand),
     /// Tell what this program is and what it was built of.
     Version {
         /// As one JSON object.
@@ -76,7 +76,7 @@ pub enum Command {
 
 /// What to do with keys.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Keys {
+pub enum KeysCommand {
     /// Make a key and show it, once.
     Create {
         /// What people call it.
@@ -107,7 +107,7 @@ pub enum Keys {
 
 /// What to do with the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum Settings {
+pub enum ConfigCommand {
     /// Exit 0 when the gateway would start with these settings, 1 and why when it would not.
     Check,
     /// Print the settings as they hold now, as TOML, and where each comes from.

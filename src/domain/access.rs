@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use super::Gateway;
-use super::session::{Session, must_be_kept};
+use super::session::{Session, ensure_session_exists};
 use super::vault::{same_secret, token_hash};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, RowId, SessionId, SessionNumber};
@@ -169,7 +169,7 @@ impl Principal {
 
 /// What is stored of a key. Hazard: the names of its fields are in the files of users.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Row {
+struct AccessKeyRow {
     /// SHA-256 of the key.
     hash: Hash,
     /// Its last characters, by which people tell keys apart.
@@ -179,16 +179,16 @@ struct Row {
     scopes: BTreeSet<Scope>,
     created_at: Timestamp,
     #[serde(default)]
-    usage: Usage,
+    usage: KeyUsage,
 }
 
-impl Record for Row {
+impl Record for AccessKeyRow {
     const VERSION: u8 = 1;
 }
 
 /// What became of a key since it was made. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct KeyUsage {
     /// How many requests it admitted.
     pub count: u64,
     /// When the last of them came.
@@ -204,8 +204,8 @@ pub struct StoredKey {
     /// The only session that it opens; every one when `None`.
     pub pinned: Option<SessionNumber>,
     /// What was stored when it was made or read; its usage goes on in `usage`.
-    row: Row,
-    usage: Mutex<Usage>,
+    row: AccessKeyRow,
+    usage: Mutex<KeyUsage>,
     /// Whether it was used since its usage was written.
     is_used: AtomicBool,
 }
@@ -242,15 +242,15 @@ impl StoredKey {
     }
 
     /// What became of it since.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> KeyUsage {
         *self.lock()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Usage> {
+    fn lock(&self) -> MutexGuard<'_, KeyUsage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn new(id: RowId, pinned: Option<SessionNumber>, row: Row) -> Arc<Self> {
+    fn new(id: RowId, pinned: Option<SessionNumber>, row: AccessKeyRow) -> Arc<Self> {
         let usage = Mutex::new(row.usage);
         Arc::new(Self {
             id,
@@ -270,7 +270,7 @@ impl StoredKey {
 ///
 /// The rows of keys that are pinned go with their session, as the layout says. Those of the others
 /// have number 0 there, which no session has: they are never removed, and all keys are one table.
-const KEYS: Typed<(SessionNumber, RowId), Row> = Typed::new(tables::KEYS);
+const KEYS: Typed<(SessionNumber, RowId), AccessKeyRow> = Typed::new(tables::KEYS);
 
 fn row_key(pinned: Option<SessionNumber>, id: &RowId) -> (SessionNumber, RowId) {
     (pinned.unwrap_or(NO_SESSION), id.clone())
@@ -282,7 +282,7 @@ const NO_SESSION: SessionNumber = SessionNumber(0);
 /// All keys, by id and by hash.
 #[derive(Default)]
 pub(super) struct Keys {
-    registry: RwLock<Registry>,
+    registry: RwLock<KeyRegistry>,
     /// Rises when keys end.
     ended: watch::Sender<u64>,
     /// Told when a key has admitted a request.
@@ -290,7 +290,7 @@ pub(super) struct Keys {
 }
 
 #[derive(Default)]
-struct Registry {
+struct KeyRegistry {
     by_id: BTreeMap<RowId, Arc<StoredKey>>,
     /// Those that were not revoked.
     by_hash: HashMap<[u8; 32], Arc<StoredKey>>,
@@ -329,11 +329,11 @@ impl Keys {
         self.read().by_id.values().cloned().collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, KeyRegistry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, KeyRegistry> {
         self.registry
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -479,14 +479,14 @@ impl Gateway {
             format!("{}{}", new.dialect.prefix(), self.ids.secret()),
             self.clock.now(),
         );
-        let row = Row {
+        let row = AccessKeyRow {
             hash: Hash(token_hash(&secret)),
             preview: secret[secret.len() - PREVIEW..].to_owned(),
             name: new.name,
             dialect: new.dialect,
             scopes: new.scopes,
             created_at: now,
-            usage: Usage::default(),
+            usage: KeyUsage::default(),
         };
         let pinned = new.pinned.as_ref().map(|session| session.number);
         let key = StoredKey::new(self.ids.row_id("key", now), pinned, row);
@@ -496,7 +496,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 if let Some(session) = session {
-                    must_be_kept(tx, session.id.as_str(), session.number)?;
+                    ensure_session_exists(tx, session.id.as_str(), session.number)?;
                 }
                 if let Some(forgotten) = forgotten {
                     KEYS.delete(tx, &forgotten);
@@ -611,7 +611,7 @@ impl Gateway {
 }
 
 /// Changes what became of a key, unless its row is gone or says so already.
-fn change_usage(tx: &mut Tx, key: &StoredKey, change: impl FnOnce(&mut Usage)) -> Result<()> {
+fn change_usage(tx: &mut Tx, key: &StoredKey, change: impl FnOnce(&mut KeyUsage)) -> Result<()> {
     let Some(mut row) = KEYS.get(tx, key.key())? else {
         return Ok(());
     };
@@ -665,12 +665,12 @@ mod tests {
             r#"{{"hash":"{}","preview":"abcdef","name":"shop","dialect":"OpenWa","scopes":["Admin","Send"],"created_at":1700000000000}}"#,
             "ab".repeat(32)
         );
-        let row: Row = record::decode(&[&[1], json.as_bytes()].concat()).expect("a row");
+        let row: AccessKeyRow = record::decode(&[&[1], json.as_bytes()].concat()).expect("a row");
         let id = RowId::parse("key_1").expect("an id");
         let key = StoredKey::new(id, None, row);
         assert_eq!(key.dialect(), Dialect::OpenWa);
         assert!(key.has(Scope::Send) && !key.has(Scope::Read));
-        assert_eq!(key.usage(), Usage::default());
+        assert_eq!(key.usage(), KeyUsage::default());
     }
 
     #[test]

@@ -10,19 +10,19 @@ use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 
 /// Places of one kind.
-pub struct Places {
+pub struct SessionSlots {
     all: Arc<Semaphore>,
     each: usize,
     sessions: Mutex<HashMap<SessionNumber, Weak<Semaphore>>>,
 }
 
 /// A place that is taken, until it is dropped.
-pub struct Place {
+pub struct SessionSlot {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl SessionSlots {
     /// `all` at once, `each` of them for one session.
     pub fn new(all: usize, each: usize) -> Self {
         Self {
@@ -33,12 +33,12 @@ impl Places {
     }
 
     /// Waits for a place: first among those of the session, which hold up nobody else.
-    pub async fn take(&self, session: SessionNumber) -> Result<Place> {
+    pub async fn take(&self, session: SessionNumber) -> Result<SessionSlot> {
         let own = self.of(session).acquire_owned();
         let own = own.await.map_err(Error::internal)?;
         let all = self.all.clone().acquire_owned();
         let all = all.await.map_err(Error::internal)?;
-        Ok(Place {
+        Ok(SessionSlot {
             _all: all,
             _own: own,
         })
@@ -63,7 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_waits_for_itself_and_not_for_others() {
-        let places = Places::new(3, 2);
+        let places = SessionSlots::new(3, 2);
         let (one, two) = (SessionNumber(1), SessionNumber(2));
         let first = places.take(one).await.expect("a place");
         let _second = places.take(one).await.expect("a place");

@@ -8,12 +8,12 @@ pub use row::List;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::recipient::{MAX_RECIPIENTS, Parsed, People, Recipient, too_many};
+use super::recipient::{EncodedRecipients, MAX_RECIPIENTS, Recipient, RecipientRows, too_many};
 use super::roster::{self, Roster};
-use super::session::{Session, must_be_kept};
+use super::session::{Session, ensure_session_exists};
 use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
-use super::{Gateway, doomed};
+use super::{Gateway, pending_removal};
 use crate::error::{Code, Error, Result};
 use crate::ids::{RowId, SessionNumber};
 use crate::store::{Durability, Read, Tx, bytes_of, tables};
@@ -60,7 +60,7 @@ pub struct ListChange {
     /// Words to find it by.
     pub tags: Option<Vec<String>>,
     /// Its recipients, which replace those that are there.
-    pub recipients: Option<People>,
+    pub recipients: Option<EncodedRecipients>,
 }
 
 fn not_found() -> Error {
@@ -88,11 +88,11 @@ pub(super) fn note_use(
 pub(super) fn delete_some(
     tx: &mut Tx,
     session: SessionNumber,
-    budget: &mut doomed::Budget,
+    budget: &mut pending_removal::RemovalBudget,
 ) -> Result<()> {
-    let lists = LISTS.rows(session).values(tx, budget.left())?;
+    let lists = LISTS.rows(session).values(tx, budget.client_left())?;
     for list in lists.into_iter().flatten() {
-        doomed::of_roster(tx, list.roster);
+        pending_removal::of_roster(tx, list.roster);
     }
     budget.delete(tx, tables::LISTS, &bytes_of(session))
 }
@@ -127,7 +127,7 @@ impl Gateway {
         let list = self
             .store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, name.as_str(), number)?;
+                ensure_session_exists(tx, name.as_str(), number)?;
                 refuse_more_than(tx, &LISTS.rows(number), MAX_LISTS, WHAT)?;
                 refuse_beyond(tx, number, rows.bytes(), quota)?;
                 list.roster = roster::number(tx)?;
@@ -238,7 +238,7 @@ impl Gateway {
                     let before = roster::bytes(tx, list.roster)?;
                     refuse_beyond(tx, number, rows.bytes().saturating_sub(before), quota)?;
                     list.bytes = Some(rows.bytes());
-                    doomed::of_roster(tx, list.roster);
+                    pending_removal::of_roster(tx, list.roster);
                     list.roster = roster::number(tx)?;
                     roster::write(tx, list.roster, rows);
                     list.count = count;
@@ -256,7 +256,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let list = get(tx, number, &id)?;
-                doomed::of_roster(tx, list.roster);
+                pending_removal::of_roster(tx, list.roster);
                 LISTS.delete(tx, (number, &id));
                 Ok(())
             })
@@ -343,7 +343,7 @@ impl Gateway {
         &self,
         session: &Session,
         id: &RowId,
-        people: People,
+        people: EncodedRecipients,
     ) -> Result<(List, Vec<String>)> {
         let now = self.clock.now();
         let (id, number, quota) = (id.clone(), session.number, self.config.store_quota);
@@ -445,14 +445,18 @@ fn matches(recipient: &Recipient, words: &str) -> bool {
 }
 
 /// The people who are not in the roster yet, and the numbers of those who are.
-fn strangers(read: &impl Read, roster: Roster, people: &People) -> Result<(People, Vec<String>)> {
+fn strangers(
+    read: &impl Read,
+    roster: Roster,
+    people: &EncodedRecipients,
+) -> Result<(EncodedRecipients, Vec<String>)> {
     let digits = |who: &Recipient| who.number.as_str().parse::<u64>();
     let mut there = std::collections::HashSet::new();
     roster::visit(read, roster, 0, |_, recipient| {
         there.extend(digits(&recipient));
         Ok(ControlFlow::Continue(()))
     })?;
-    let (mut new, mut known) = (People::default(), Vec::new());
+    let (mut new, mut known) = (EncodedRecipients::default(), Vec::new());
     for who in people.iter() {
         let who = who?;
         if digits(&who).is_ok_and(|number| there.contains(&number)) {
@@ -468,7 +472,7 @@ fn strangers(read: &impl Read, roster: Roster, people: &People) -> Result<(Peopl
 ///
 /// Clients of the original expect that one bad number does not keep the others away; with `strict`
 /// it does, and so does a text without a single good one.
-pub fn usable(parsed: Parsed, strict: bool) -> Result<Parsed> {
+pub fn usable(parsed: RecipientRows, strict: bool) -> Result<RecipientRows> {
     let refused = parsed.rejected.first();
     match refused {
         Some(first) if strict || parsed.recipients.is_empty() => Err(Error::new(

@@ -13,14 +13,14 @@ const SECONDS: [f64; 12] = [
 
 /// Measurements of one run. Nothing of it is stored.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct DomainMetrics {
     /// The number that the first event of this run comes after.
     before: u64,
     send: Histogram,
     webhook: Histogram,
 }
 
-impl Metrics {
+impl DomainMetrics {
     /// Begins after the newest event's number: a start leaves a gap in the numbers.
     pub fn new(newest_event: u64) -> Self {
         Self {

@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod campaign;
-mod doomed;
 pub mod event;
 pub mod fair;
 pub mod list;
@@ -11,6 +10,7 @@ pub mod message;
 pub mod metrics;
 pub mod optout;
 pub mod pacing;
+mod pending_removal;
 pub mod queues;
 pub mod recipient;
 pub mod removal;
@@ -32,9 +32,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use self::fair::Places;
-use self::media::folder::Folder;
-use self::media::turns::Turns;
+use self::fair::SessionSlots;
+use self::media::blobs::BlobFolder;
+use self::media::turns::ImageTurns;
 use self::vault::Vault;
 use crate::config::Config;
 use crate::error::{ErrorKind, Result};
@@ -42,7 +42,7 @@ use crate::ids::{IdSource, SessionNumber};
 use crate::net::client::{Client, Dialer};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
-use crate::store::{Durability, Reader, Stats, Store, Tx};
+use crate::store::{Durability, Reader, Store, StoreStats, Tx};
 use crate::time::Clock;
 use crate::wa::Endpoint;
 
@@ -80,30 +80,30 @@ pub struct Gateway {
     newest_event: watch::Sender<u64>,
     /// Idempotency keys whose requests are being worked on.
     in_flight: message::idempotency::InFlight,
-    media: Arc<Folder>,
+    media: Arc<BlobFolder>,
     /// Bytes of uploads that are not whole yet.
-    arriving: Arc<media::arriving::Arriving>,
+    arriving: Arc<media::arriving::ArrivingBytes>,
     /// Files that are being uploaded to WhatsApp.
-    uploads: media::uploaded::Uploads,
-    /// Whose picture is worked on next.
-    pictures: Turns,
+    uploads: media::uploaded::WaUploads,
+    /// Whose image is worked on next.
+    pictures: ImageTurns,
     downloads: Queue,
     /// Messages that could not be read and may still come.
     unread: Queue,
     /// Wakes the loops that send campaigns.
-    campaigns: campaign::live::Campaigns,
+    campaigns: campaign::live::CampaignWaker,
     /// Recipients of campaigns that are to be tried again.
     retries: Queue,
     /// Who fetches links that clients name.
-    link_places: Places,
+    link_places: SessionSlots,
     /// Who searches the store.
-    scan_places: Places,
+    scan_places: SessionSlots,
     link_client: Client,
     webhook_client: Arc<Client>,
     media_client: Arc<Client>,
     dialer: Dialer,
     endpoint: Endpoint,
-    metrics: metrics::Metrics,
+    metrics: metrics::DomainMetrics,
     /// Tasks that must end before the store closes.
     tasks: TaskTracker,
 }
@@ -153,14 +153,14 @@ impl Gateway {
                 .at_most_per_lane(queues::DOWNLOADS_AT_ONCE),
             unread: queue(queues::UNREAD, queues::UNREAD_WAIT),
             retries: queue(queues::RETRIES, queues::RETRY_WAIT),
-            metrics: metrics::Metrics::new(setup.newest_event),
-            media: Arc::new(Folder::open(&setup.config.data, setup.ids.clone())?),
+            metrics: metrics::DomainMetrics::new(setup.newest_event),
+            media: Arc::new(BlobFolder::open(&setup.config.data, setup.ids.clone())?),
             arriving: Default::default(),
             uploads: Default::default(),
             campaigns: Default::default(),
-            pictures: Turns::of_machine(),
-            link_places: Places::new(LINKS_AT_ONCE, LINKS_OF_ONE),
-            scan_places: Places::new(SCANS_AT_ONCE, SCANS_OF_ONE),
+            pictures: ImageTurns::of_machine(),
+            link_places: SessionSlots::new(LINKS_AT_ONCE, LINKS_OF_ONE),
+            scan_places: SessionSlots::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             sessions: Default::default(),
             keys: Default::default(),
             in_flight: Default::default(),
@@ -192,7 +192,7 @@ impl Gateway {
     }
 
     /// How the store is doing.
-    pub fn store_stats(&self) -> Stats {
+    pub fn store_stats(&self) -> StoreStats {
         self.store.stats()
     }
 
@@ -236,9 +236,9 @@ impl Gateway {
         &self.unread
     }
 
-    /// Whose picture is worked on next.
+    /// Whose image is worked on next.
     #[cfg(feature = "sandbox")]
-    pub fn picture_turns(&self) -> &Turns {
+    pub fn image_turns(&self) -> &ImageTurns {
         &self.pictures
     }
 
@@ -248,7 +248,7 @@ impl Gateway {
     }
 
     /// What is measured of the work.
-    pub fn metrics(&self) -> &metrics::Metrics {
+    pub fn metrics(&self) -> &metrics::DomainMetrics {
         &self.metrics
     }
 

@@ -33,12 +33,12 @@ pub fn own_words<'w>(words: impl ExactSizeIterator<Item = &'w str>) -> Result<Ve
 
 /// The words that a session listens to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words {
+pub struct OptOutKeywords {
     stop: Vec<String>,
     start: Vec<String>,
 }
 
-impl Default for Words {
+impl Default for OptOutKeywords {
     fn default() -> Self {
         Self::new(
             ["STOP", "BERHENTI", "UNSUBSCRIBE", "KELUAR"],
@@ -47,7 +47,7 @@ impl Default for Words {
     }
 }
 
-impl Words {
+impl OptOutKeywords {
     /// Takes words of one's own; those without a letter or digit do not count.
     pub fn new<'w>(
         stop: impl IntoIterator<Item = &'w str>,
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_word_alone_is_heard_in_any_dress() {
-        let words = Words::default();
+        let words = OptOutKeywords::default();
         for text in [
             "STOP",
             "stop",
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_word_in_a_sentence_is_not_heard() {
-        let words = Words::default();
+        let words = OptOutKeywords::default();
         for text in [
             "",
             "...",
@@ -164,25 +164,25 @@ mod tests {
 
     #[test]
     fn own_words_and_phrases_replace_the_usual_ones() {
-        let words = Words::new(["Stop  Promo", "\u{c7}IK", "-"], ["stop promo", "ya"]);
+        let words = OptOutKeywords::new(["Stop  Promo", "\u{c7}IK", "-"], ["stop promo", "ya"]);
         assert_eq!(words.verdict("STOP\tpromo!"), Some(OptOut::Stop));
         assert_eq!(words.verdict("\u{e7}ik"), Some(OptOut::Stop));
         assert_eq!(words.verdict("YA"), Some(OptOut::Start));
         assert_eq!(words.verdict("STOP"), None);
         assert_eq!(words.verdict("-"), None);
-        assert_eq!(Words::new([], []).verdict("stop"), None);
+        assert_eq!(OptOutKeywords::new([], []).verdict("stop"), None);
     }
 
     proptest! {
         #[test]
         fn any_text_is_judged(text in "\\PC{0,60}") {
-            let _ = Words::default().verdict(&text);
+            let _ = OptOutKeywords::default().verdict(&text);
         }
 
         #[test]
         fn letters_around_a_word_make_it_another(before in "[a-z]{1,3}", after in "[a-z0-9]{0,3}") {
             let text = format!("{before} stop {after}");
-            prop_assert_eq!(Words::default().verdict(&text), None);
+            prop_assert_eq!(OptOutKeywords::default().verdict(&text), None);
         }
     }
 }

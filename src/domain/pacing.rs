@@ -159,16 +159,16 @@ impl DayCount {
 
 /// When a message may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
+pub enum NextSend {
     /// At once.
     Now,
     /// Not before this moment.
-    At(Timestamp, Why),
+    At(Timestamp, WaitReason),
 }
 
 /// What a message waits for; the last one when it waits for several things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum WaitReason {
     /// The delay since the last message.
     Delay,
     /// The end of the quiet hours.
@@ -179,7 +179,7 @@ pub enum Why {
 
 impl Pacing {
     /// When the next message may go. Who waits until the answer and asks again gets
-    /// [`Slot::Now`].
+    /// [`NextSend::Now`].
     ///
     /// `random` must be the same each time the question is asked about the same message (see
     /// [`seed`](super::template::seed)): chosen anew each time, asking often would shorten the wait.
@@ -189,14 +189,14 @@ impl Pacing {
         counted: DayCount,
         now: Timestamp,
         random: u64,
-    ) -> Slot {
-        let mut slot = Slot::Now;
+    ) -> NextSend {
+        let mut slot = NextSend::Now;
         let mut at = now;
         // A clock that went back says nothing of how long ago the last one went.
         if let Some(last) = last_sent.filter(|last| *last <= now) {
             let free = last.after(self.jittered(random));
             if free > now {
-                (at, slot) = (free, Slot::At(free, Why::Delay));
+                (at, slot) = (free, NextSend::At(free, WaitReason::Delay));
             }
         }
         // Each step moves on; a day's cap and its quiet hours can follow each other, and where a
@@ -206,15 +206,15 @@ impl Pacing {
             let full = |cap: NonZeroU32| counted.on(day) >= cap.get();
             let why = if self.daily_cap.is_some_and(full) {
                 at = self.zone.when(day.next(), 0, at);
-                Why::DailyCap
+                WaitReason::DailyCap
             } else if let Some(quiet) = self.quiet.filter(|quiet| quiet.holds(minute)) {
                 let ends = if minute < quiet.to { day } else { day.next() };
                 at = self.zone.when(ends, quiet.to, at);
-                Why::QuietHours
+                WaitReason::QuietHours
             } else {
                 break;
             };
-            slot = Slot::At(at, why);
+            slot = NextSend::At(at, why);
         }
         slot
     }
@@ -281,8 +281,8 @@ mod tests {
     /// When a campaign that has not sent anything may begin.
     fn first(pacing: &Pacing, now: &str) -> String {
         match pacing.next_slot(None, DayCount::default(), at(now), 0) {
-            Slot::Now => "now".to_owned(),
-            Slot::At(moment, why) => format!("{moment} {why:?}"),
+            NextSend::Now => "now".to_owned(),
+            NextSend::At(moment, why) => format!("{moment} {why:?}"),
         }
     }
 
@@ -294,15 +294,15 @@ mod tests {
         };
         let now = at("2026-01-01T10:00:00Z");
         let next = |last, now| pacing.next_slot(last, DayCount::default(), now, u64::MAX);
-        assert_eq!(next(None, now), Slot::Now);
+        assert_eq!(next(None, now), NextSend::Now);
         let due = now.after(Duration::from_secs(3));
-        assert_eq!(next(Some(now), now), Slot::At(due, Why::Delay));
-        assert_eq!(next(Some(now), due), Slot::Now);
+        assert_eq!(next(Some(now), now), NextSend::At(due, WaitReason::Delay));
+        assert_eq!(next(Some(now), due), NextSend::Now);
         let early = now.after(Duration::from_millis(2999));
-        assert_eq!(next(Some(now), early), Slot::At(due, Why::Delay));
+        assert_eq!(next(Some(now), early), NextSend::At(due, WaitReason::Delay));
         // The clock went back by an hour: nobody waits for it to come round again.
         let back = now.before(Duration::from_secs(3600));
-        assert_eq!(next(Some(now), back), Slot::Now);
+        assert_eq!(next(Some(now), back), NextSend::Now);
     }
 
     #[test]
@@ -333,10 +333,16 @@ mod tests {
         let midnight = at("2026-01-01T17:00:00Z");
         let today = pacing.zone.day(evening);
         let next = |sent, now| pacing.next_slot(None, DayCount { day: today, sent }, now, 0);
-        assert_eq!(next(1, evening), Slot::Now);
-        assert_eq!(next(2, evening), Slot::At(midnight, Why::DailyCap));
-        assert_eq!(next(9, evening), Slot::At(midnight, Why::DailyCap));
-        assert_eq!(next(2, midnight), Slot::Now);
+        assert_eq!(next(1, evening), NextSend::Now);
+        assert_eq!(
+            next(2, evening),
+            NextSend::At(midnight, WaitReason::DailyCap)
+        );
+        assert_eq!(
+            next(9, evening),
+            NextSend::At(midnight, WaitReason::DailyCap)
+        );
+        assert_eq!(next(2, midnight), NextSend::Now);
         let count = DayCount {
             day: today,
             sent: 2,
@@ -409,7 +415,7 @@ mod tests {
         };
         assert_eq!(
             pacing.next_slot(None, counted, now, 0),
-            Slot::At(at("2026-01-02T01:00:00Z"), Why::QuietHours)
+            NextSend::At(at("2026-01-02T01:00:00Z"), WaitReason::QuietHours)
         );
     }
 
@@ -456,7 +462,7 @@ mod tests {
                 sent: 1,
             };
             let slot = cap.next_slot(None, counted, now, 0);
-            assert_eq!(slot, Slot::At(at(next_day), Why::DailyCap));
+            assert_eq!(slot, NextSend::At(at(next_day), WaitReason::DailyCap));
         }
     }
 
@@ -557,11 +563,11 @@ mod tests {
             let (mut now, mut last, mut counted) = (start, None, DayCount::default());
             let mut days = std::collections::BTreeMap::new();
             for (random, later) in steps {
-                if let Slot::At(slot, _) = pacing.next_slot(last, counted, now, random) {
+                if let NextSend::At(slot, _) = pacing.next_slot(last, counted, now, random) {
                     prop_assert!(slot > now);
-                    prop_assert_eq!(pacing.next_slot(last, counted, slot, random), Slot::Now);
+                    prop_assert_eq!(pacing.next_slot(last, counted, slot, random), NextSend::Now);
                     let before = slot.before(Duration::from_millis(1));
-                    prop_assert_ne!(pacing.next_slot(last, counted, before, random), Slot::Now);
+                    prop_assert_ne!(pacing.next_slot(last, counted, before, random), NextSend::Now);
                     now = slot;
                 }
                 prop_assert!(last.is_none_or(|last| now.since(last) >= pacing.delay));
@@ -594,8 +600,8 @@ mod tests {
                 expected = Timestamp::from_ms((expected.as_ms() / 60_000 + 1) * 60_000);
             }
             let slot = match pacing.next_slot(Some(last), counted, now, random) {
-                Slot::Now => now,
-                Slot::At(slot, _) => slot,
+                NextSend::Now => now,
+                NextSend::At(slot, _) => slot,
             };
             prop_assert_eq!(slot, expected);
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, Result};
-use crate::jid::{Jid, PhoneNumber, Server};
+use crate::jid::{Jid, JidServer, PhoneNumber};
 use crate::json::{Allowance, Bounded, Object, Passed};
 
 /// How many rows one list or campaign may have.
@@ -64,7 +64,7 @@ impl Recipient {
             let found = exact.or_else(|| self.fields.iter().find(|f| same(f.0)).map(|f| f.1));
             found.map(String::as_str)
         };
-        let value = match Known::of(name) {
+        let value = match KnownField::of(name) {
             Some((known, 0)) => Some(self.known(known))
                 .filter(|value| !value.is_empty())
                 .or_else(custom),
@@ -85,12 +85,12 @@ impl Recipient {
         self.name.len() + self.job_title.len() + self.company.len() + fields.sum::<usize>() + 128
     }
 
-    fn known(&self, known: Known) -> &str {
+    fn known(&self, known: KnownField) -> &str {
         match known {
-            Known::Number => self.number.as_str(),
-            Known::Name => &self.name,
-            Known::JobTitle => &self.job_title,
-            Known::Company => &self.company,
+            KnownField::Number => self.number.as_str(),
+            KnownField::Name => &self.name,
+            KnownField::JobTitle => &self.job_title,
+            KnownField::Company => &self.company,
         }
     }
 
@@ -116,7 +116,7 @@ impl Recipient {
 
 /// A row that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rejected {
+pub struct RejectedRow {
     /// Which row, counted from 1; in a sheet the line.
     pub row: usize,
     /// What stood there, at most 64 characters, without control characters.
@@ -127,7 +127,7 @@ pub struct Rejected {
 
 /// A row whose number an earlier row had already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Merged {
+pub struct MergedRow {
     /// Which row, counted from 1; in a sheet the line.
     pub row: usize,
     /// The earlier row that it went into.
@@ -145,14 +145,14 @@ fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error
 /// Recipients in the form in which they are stored, one after the other: a hundred thousand take
 /// about the room of the request that named them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct People {
+pub struct EncodedRecipients {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     /// Those that later rows filled.
     filled: BTreeMap<usize, Vec<u8>>,
 }
 
-impl People {
+impl EncodedRecipients {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -205,31 +205,31 @@ impl People {
 
 /// What became of all rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parsed {
+pub struct RecipientRows {
     /// The recipients, each number once, in the order of their first rows.
-    pub recipients: People,
+    pub recipients: EncodedRecipients,
     /// The rows that were not taken.
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<RejectedRow>,
     /// The rows that went into earlier ones.
-    pub merged: Vec<Merged>,
+    pub merged: Vec<MergedRow>,
 }
 
-impl Parsed {
-    /// Reads what a client sent as `recipients` from a value that is there; see [`Rows`].
+impl RecipientRows {
+    /// Reads what a client sent as `recipients` from a value that is there; see [`RecipientReader`].
     pub fn from_json(value: &Value, country: Option<&str>) -> Result<Self> {
-        let rows = Rows::new(country, |_: &Object| {});
+        let rows = RecipientReader::new(country, |_: &Object| {});
         rows.deserialize(value).map_err(Error::internal)?
     }
 
     /// Reads numbers separated by newlines, commas or semicolons; the empty ones do not count.
     pub fn from_text(text: &str, country: Option<&str>) -> Result<Self> {
-        let mut gathering = Gathering::new(country, 0);
+        let mut gathering = RowCollector::new(country, 0);
         let parts = text.split(['\n', '\r', ',', ';']).map(str::trim);
         for (at, part) in (1..).zip(parts.filter(|part| !part.is_empty())) {
             if at > MAX_RECIPIENTS {
                 return Err(too_many());
             }
-            gathering.add(at, Row::of_number(part.into()))?;
+            gathering.add(at, RawRow::of_number(part.into()))?;
         }
         Ok(gathering.parsed)
     }
@@ -240,7 +240,7 @@ impl Parsed {
 /// as JSON. `country` stands for a leading 0.
 ///
 /// What is no list, or too long, is passed over to its end, so that the rest of the body is judged too.
-pub struct Rows<F> {
+pub struct RecipientReader<F> {
     country: Option<String>,
     /// The members of an object that count; all, when it is empty.
     only: &'static [&'static str],
@@ -248,7 +248,7 @@ pub struct Rows<F> {
     seen: F,
 }
 
-impl<F: FnMut(&Object)> Rows<F> {
+impl<F: FnMut(&Object)> RecipientReader<F> {
     /// A reader that shows the objects of the rows that were taken to `seen`.
     pub fn new(country: Option<&str>, seen: F) -> Self {
         Self {
@@ -268,7 +268,7 @@ impl<F: FnMut(&Object)> Rows<F> {
     /// One row, which may also be all there is.
     fn row(
         &mut self,
-        gathering: &mut Gathering<'_>,
+        gathering: &mut RowCollector<'_>,
         at: usize,
         row: Value,
         whole: bool,
@@ -277,7 +277,7 @@ impl<F: FnMut(&Object)> Rows<F> {
             _ if !whole => gathering.reject(at, "", "more than 50 custom fields"),
             Value::Object(object) => {
                 let before = gathering.parsed.recipients.len();
-                match Row::from_object(object, self.only) {
+                match RawRow::from_object(object, self.only) {
                     Ok(row) => gathering.add(at, row)?,
                     Err(reason) => gathering.reject(at, &number_in(object), reason)?,
                 }
@@ -287,15 +287,15 @@ impl<F: FnMut(&Object)> Rows<F> {
                 Ok(())
             }
             other => match text_of(other) {
-                Ok(number) => gathering.add(at, Row::of_number(number)),
+                Ok(number) => gathering.add(at, RawRow::of_number(number)),
                 Err(reason) => gathering.reject(at, &brief(other), reason),
             },
         }
     }
 
-    fn alone(mut self, row: Value, whole: bool) -> Result<Parsed> {
+    fn alone(mut self, row: Value, whole: bool) -> Result<RecipientRows> {
         let country = self.country.take();
-        let mut gathering = Gathering::new(country.as_deref(), 1);
+        let mut gathering = RowCollector::new(country.as_deref(), 1);
         self.row(&mut gathering, 1, row, whole)?;
         Ok(gathering.parsed)
     }
@@ -313,16 +313,16 @@ fn no_list() -> Error {
     )
 }
 
-impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Rows<F> {
-    type Value = Result<Parsed>;
+impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for RecipientReader<F> {
+    type Value = Result<RecipientRows>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl<'de, F: FnMut(&Object)> Visitor<'de> for Rows<F> {
-    type Value = Result<Parsed>;
+impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
+    type Value = Result<RecipientRows>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("recipients")
@@ -349,7 +349,7 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Rows<F> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Parsed::from_text(text, self.country.as_deref()))
+        Ok(RecipientRows::from_text(text, self.country.as_deref()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -360,7 +360,7 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Rows<F> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
         let country = self.country.take();
-        let mut gathering = Gathering::new(country.as_deref(), 0);
+        let mut gathering = RowCollector::new(country.as_deref(), 0);
         for at in 1.. {
             let allowance = row_allowance();
             let Some(row) = seq.next_element_seed(Bounded(&allowance))? else {
@@ -392,14 +392,14 @@ pub(super) fn too_many() -> Error {
 
 /// The fields that every recipient has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KnownField {
     Number,
     Name,
     JobTitle,
     Company,
 }
 
-impl Known {
+impl KnownField {
     /// Which known field a key, a column or a placeholder names, and how good the spelling is: when
     /// two keys of a row name the same field, the lower rank wins and the other is a custom field.
     /// Case, spaces, `_`, `-` and `.` do not count.
@@ -441,7 +441,7 @@ impl Known {
 
 /// A row before it is judged.
 #[derive(Default)]
-pub(super) struct Row<'a> {
+pub(super) struct RawRow<'a> {
     pub(super) number: Cow<'a, str>,
     pub(super) name: Cow<'a, str>,
     pub(super) job_title: Cow<'a, str>,
@@ -449,7 +449,7 @@ pub(super) struct Row<'a> {
     pub(super) fields: Vec<(&'a str, Cow<'a, str>)>,
 }
 
-impl<'a> Row<'a> {
+impl<'a> RawRow<'a> {
     fn of_number(number: Cow<'a, str>) -> Self {
         Self {
             number,
@@ -475,7 +475,7 @@ impl<'a> Row<'a> {
                 continue;
             }
             let text = text_of_field(key, value)?;
-            let Some((known, rank)) = Known::of(key) else {
+            let Some((known, rank)) = KnownField::of(key) else {
                 row.custom(key, text);
                 continue;
             };
@@ -498,12 +498,12 @@ impl<'a> Row<'a> {
     }
 
     /// Where a known field goes.
-    pub(super) fn slot(&mut self, known: Known) -> &mut Cow<'a, str> {
+    pub(super) fn slot(&mut self, known: KnownField) -> &mut Cow<'a, str> {
         match known {
-            Known::Number => &mut self.number,
-            Known::Name => &mut self.name,
-            Known::JobTitle => &mut self.job_title,
-            Known::Company => &mut self.company,
+            KnownField::Number => &mut self.number,
+            KnownField::Name => &mut self.name,
+            KnownField::JobTitle => &mut self.job_title,
+            KnownField::Company => &mut self.company,
         }
     }
 
@@ -557,24 +557,24 @@ impl<'a> Row<'a> {
 }
 
 /// Judges rows one after the other and merges those with the same number.
-pub(super) struct Gathering<'c> {
+pub(super) struct RowCollector<'c> {
     country: Option<&'c str>,
     /// Number to index in `parsed.recipients` and its row. A number has at most 15 digits and no
     /// leading 0, so it is its own key.
     seen: HashMap<u64, (u32, u32)>,
-    pub(super) parsed: Parsed,
+    pub(super) parsed: RecipientRows,
 }
 
-impl<'c> Gathering<'c> {
+impl<'c> RowCollector<'c> {
     pub(super) fn new(country: Option<&'c str>, rows: usize) -> Self {
         Self {
             country,
             seen: HashMap::with_capacity(rows),
-            parsed: Parsed::default(),
+            parsed: RecipientRows::default(),
         }
     }
 
-    pub(super) fn add(&mut self, at: usize, row: Row<'_>) -> Result<()> {
+    pub(super) fn add(&mut self, at: usize, row: RawRow<'_>) -> Result<()> {
         let unnumbered = row.number.trim().is_empty();
         let input = if unnumbered { &row.name } else { &row.number }.clone();
         match row.judge(self.country) {
@@ -593,7 +593,7 @@ impl<'c> Gathering<'c> {
         if index == next {
             return self.parsed.recipients.push(&recipient);
         }
-        self.parsed.merged.push(Merged {
+        self.parsed.merged.push(MergedRow {
             row: at,
             into,
             number: key,
@@ -617,7 +617,7 @@ impl<'c> Gathering<'c> {
                 ),
             ));
         }
-        self.parsed.rejected.push(Rejected {
+        self.parsed.rejected.push(RejectedRow {
             row: at,
             input,
             reason,
@@ -651,9 +651,9 @@ pub fn number(
     }
     if text.contains('@') {
         return match Jid::parse(text) {
-            Some(jid) if jid.server() == Server::User => number(jid.user_part(), None),
+            Some(jid) if jid.server() == JidServer::User => number(jid.user_part(), None),
             Some(jid) if jid.is_group() => Err("a group, not a person".into()),
-            Some(jid) if jid.server() == Server::Lid => {
+            Some(jid) if jid.server() == JidServer::Lid => {
                 Err("a hidden id, not a phone number".into())
             }
             _ => Err("not a phone number".into()),
@@ -709,7 +709,7 @@ fn text_of_field<'a>(key: &str, value: &'a Value) -> Result<Cow<'a, str>, String
         Value::Null => Ok("".into()),
         Value::String(text) => Ok(text.as_str().into()),
         Value::Bool(_) => Ok(value.to_string().into()),
-        Value::Number(_) if matches!(Known::of(key), Some((Known::Number, _))) => {
+        Value::Number(_) if matches!(KnownField::of(key), Some((KnownField::Number, _))) => {
             text_of(value).map_err(str::to_owned)
         }
         Value::Number(number) => Ok(number.to_string().into()),
@@ -735,8 +735,8 @@ fn text_of(value: &Value) -> Result<Cow<'_, str>, &'static str> {
 
 /// The number of an object, to show it with a rejection.
 fn number_in(object: &Map<String, Value>) -> String {
-    let rank = |key: &str| match Known::of(key) {
-        Some((Known::Number, rank)) => Some(rank),
+    let rank = |key: &str| match KnownField::of(key) {
+        Some((KnownField::Number, rank)) => Some(rank),
         _ => None,
     };
     let keys = object.iter().filter_map(|(k, v)| Some((rank(k)?, v)));
@@ -790,14 +790,14 @@ mod tests {
 
     /// What was read, with the recipients as they are stored.
     #[derive(Debug, Default, PartialEq)]
-    struct Read {
+    struct ReadRecipients {
         recipients: Vec<Recipient>,
-        rejected: Vec<Rejected>,
-        merged: Vec<Merged>,
+        rejected: Vec<RejectedRow>,
+        merged: Vec<MergedRow>,
     }
 
-    impl From<Parsed> for Read {
-        fn from(parsed: Parsed) -> Self {
+    impl From<RecipientRows> for ReadRecipients {
+        fn from(parsed: RecipientRows) -> Self {
             let recipients = parsed.recipients.iter().collect::<Result<_>>();
             Self {
                 recipients: recipients.expect("recipients"),
@@ -807,11 +807,13 @@ mod tests {
         }
     }
 
-    fn parse(value: &Value) -> Read {
-        Parsed::from_json(value, Some("62")).expect("a list").into()
+    fn parse(value: &Value) -> ReadRecipients {
+        RecipientRows::from_json(value, Some("62"))
+            .expect("a list")
+            .into()
     }
 
-    fn numbers(parsed: &Read) -> Vec<&str> {
+    fn numbers(parsed: &ReadRecipients) -> Vec<&str> {
         parsed
             .recipients
             .iter()
@@ -820,7 +822,7 @@ mod tests {
     }
 
     /// Row and beginning of the reason.
-    fn rejections(parsed: &Read) -> Vec<(usize, &str)> {
+    fn rejections(parsed: &ReadRecipients) -> Vec<(usize, &str)> {
         let pairs = parsed.rejected.iter().map(|r| (r.row, &*r.reason));
         pairs.collect()
     }
@@ -928,7 +930,7 @@ mod tests {
             ["6281234567890", "6281234567891", "6281234567892"]
         );
         assert_eq!(rejections(&parsed), [(4, "not a phone number")]);
-        assert_eq!(parse(&json!("")), Read::default());
+        assert_eq!(parse(&json!("")), ReadRecipients::default());
         assert_eq!(
             numbers(&parse(&json!({"number": "6281234567890"}))).len(),
             1
@@ -1057,16 +1059,16 @@ mod tests {
     #[test]
     fn what_is_no_list_or_too_long_is_refused() {
         for value in [json!(null), json!(true)] {
-            assert!(Parsed::from_json(&value, None).is_err());
+            assert!(RecipientRows::from_json(&value, None).is_err());
         }
         let row = json!(6281234567890_u64);
-        assert!(Parsed::from_json(&Value::Array(vec![row.clone(); 100_000]), None).is_ok());
-        assert!(Parsed::from_json(&Value::Array(vec![row; 100_001]), None).is_err());
+        assert!(RecipientRows::from_json(&Value::Array(vec![row.clone(); 100_000]), None).is_ok());
+        assert!(RecipientRows::from_json(&Value::Array(vec![row; 100_001]), None).is_err());
         let good = "6281234567890,";
-        assert!(Parsed::from_text(&good.repeat(100_000), None).is_ok());
-        assert!(Parsed::from_text(&good.repeat(100_001), None).is_err());
-        assert!(Parsed::from_text(&"1,".repeat(MAX_REJECTED), None).is_ok());
-        assert!(Parsed::from_text(&"1,".repeat(MAX_REJECTED + 1), None).is_err());
+        assert!(RecipientRows::from_text(&good.repeat(100_000), None).is_ok());
+        assert!(RecipientRows::from_text(&good.repeat(100_001), None).is_err());
+        assert!(RecipientRows::from_text(&"1,".repeat(MAX_REJECTED), None).is_ok());
+        assert!(RecipientRows::from_text(&"1,".repeat(MAX_REJECTED + 1), None).is_err());
     }
 
     #[test]
@@ -1108,8 +1110,8 @@ mod tests {
             rows in proptest::collection::vec(value(), 0..12), country in any::<bool>(),
         ) {
             let count = rows.len();
-            let parsed = Parsed::from_json(&Value::Array(rows), country.then_some("62"));
-            let parsed = Read::from(parsed.expect("a list"));
+            let parsed = RecipientRows::from_json(&Value::Array(rows), country.then_some("62"));
+            let parsed = ReadRecipients::from(parsed.expect("a list"));
             prop_assert_eq!(
                 parsed.recipients.len() + parsed.rejected.len() + parsed.merged.len(),
                 count
@@ -1126,7 +1128,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read(text in "\\PC{0,80}") {
-            let _ = Parsed::from_text(&text, Some("62"));
+            let _ = RecipientRows::from_text(&text, Some("62"));
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::doomed::{Budget, Doomed, REMOVALS, SIGNAL};
 use super::media::files;
+use super::pending_removal::{PendingRemoval, REMOVALS, RemovalBudget, SIGNAL};
 use super::roster::Roster;
 use super::{Gateway, campaign, event, list, message, queues};
 use crate::error::{Error, Result};
@@ -29,9 +29,9 @@ const GONE: u8 = 33;
 
 /// Removes a page of a session's rows; its keys and its files went before. Index rows go before what
 /// they name.
-fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
+fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<RemovalBudget> {
     let prefix = bytes_of(session);
-    let mut budget = Budget::of(PAGE);
+    let mut budget = RemovalBudget::of(PAGE);
     budget.delete_lane(tx, queues::DOWNLOADS, &prefix)?;
     budget.delete_lane(tx, queues::UNREAD, &prefix)?;
     for lane in event::webhook::lanes(tx, session)? {
@@ -46,7 +46,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
     for table in Table::all().filter(|table| table.is_of_session()) {
         match table {
             tables::EVENTS => {
-                let events = event::log::delete_some(tx, session, budget.left())?;
+                let events = event::log::delete_some(tx, session, budget.client_left())?;
                 budget.spend(events);
             }
             _ => budget.delete(tx, table, &prefix)?,
@@ -56,9 +56,9 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<Budget> {
 }
 
 /// Removes a page of a roster's rows.
-fn roster_page(tx: &mut Tx, roster: Roster) -> Result<Budget> {
+fn roster_page(tx: &mut Tx, roster: Roster) -> Result<RemovalBudget> {
     let prefix = bytes_of(roster);
-    let mut budget = Budget::of(PAGE);
+    let mut budget = RemovalBudget::of(PAGE);
     budget.delete_lane(tx, queues::RETRIES, &prefix)?;
     for table in Table::all().filter(|table| table.is_of_roster()) {
         budget.delete(tx, table, &prefix)?;
@@ -83,8 +83,8 @@ impl Gateway {
             }
             let mut first_error = Ok(());
             for mark in marks {
-                let removed = match Doomed::of(mark) {
-                    Some(doomed) => self.remove_doomed(doomed, stop).await,
+                let removed = match PendingRemoval::of(mark) {
+                    Some(doomed) => self.run_removals(doomed, stop).await,
                     None => Err(Error::internal("a removal of an unknown kind")),
                 };
                 // What cannot be removed must not keep the rest.
@@ -99,7 +99,10 @@ impl Gateway {
 
     /// Waits until all rows of a deleted session are gone, or `patience` ends.
     pub(super) async fn session_removed(&self, session: SessionNumber, patience: Duration) {
-        let (signal, key) = (self.store.signal(GONE), Doomed::Session(session).key());
+        let (signal, key) = (
+            self.store.signal(GONE),
+            PendingRemoval::Session(session).key(),
+        );
         let gone = async {
             loop {
                 let mut woken = pin!(signal.notified());
@@ -114,8 +117,8 @@ impl Gateway {
         let _ = tokio::time::timeout(patience, gone).await;
     }
 
-    async fn remove_doomed(&self, doomed: Doomed, stop: &CancellationToken) -> Result<()> {
-        if let Doomed::Session(session) = doomed {
+    async fn run_removals(&self, doomed: PendingRemoval, stop: &CancellationToken) -> Result<()> {
+        if let PendingRemoval::Session(session) = doomed {
             // Its keys first: they are worth most to a thief.
             backend::delete_all(&self.store, session.0).await?;
             while !stop.is_cancelled() && !self.remove_files_page(session).await? {}
@@ -125,12 +128,12 @@ impl Gateway {
     }
 
     /// Removes a page; whether that was the last, and the mark with it.
-    async fn remove_page(&self, doomed: Doomed) -> Result<bool> {
+    async fn remove_page(&self, doomed: PendingRemoval) -> Result<bool> {
         self.store
             .write(Durability::Lazy, move |tx| {
                 let budget = match doomed {
-                    Doomed::Session(session) => session_page(tx, session)?,
-                    Doomed::Roster(roster) => roster_page(tx, roster)?,
+                    PendingRemoval::Session(session) => session_page(tx, session)?,
+                    PendingRemoval::Roster(roster) => roster_page(tx, roster)?,
                 };
                 if budget.is_spent() {
                     return Ok(false);

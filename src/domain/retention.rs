@@ -25,7 +25,7 @@ const SEEN: &[u8] = b"seen_time";
 const SLACK: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// What age makes of a row.
-enum Verdict {
+enum AgeDecision {
     /// It stays.
     Keep,
     /// Its time is past.
@@ -36,7 +36,7 @@ enum Verdict {
 
 /// By when rows of a table are judged.
 #[derive(Clone, Copy)]
-struct Judge {
+struct AgeRule {
     table: Table,
     /// What is dated before this is old.
     before: Timestamp,
@@ -46,35 +46,35 @@ struct Judge {
     instead: Timestamp,
 }
 
-impl Judge {
+impl AgeRule {
     /// A damaged row is for `warung check` to tell; it is left.
-    fn verdict(&self, row: &[u8]) -> Verdict {
+    fn verdict(&self, row: &[u8]) -> AgeDecision {
         let Some(at) = dated::date(row) else {
-            return Verdict::Keep;
+            return AgeDecision::Keep;
         };
         let misdated = !at.is_plausible() || self.latest.is_some_and(|latest| at > latest);
         match self.latest {
-            Some(_) if misdated => Verdict::Misdated,
-            _ if at.is_plausible() && at < self.before => Verdict::Old,
-            _ => Verdict::Keep,
+            Some(_) if misdated => AgeDecision::Misdated,
+            _ if at.is_plausible() && at < self.before => AgeDecision::Old,
+            _ => AgeDecision::Keep,
         }
     }
 
     /// Removes the row if it is old and nobody needs it; whether it went.
-    fn apply(&self, tx: &mut Tx, key: &[u8], needed: &mut Needed) -> Result<bool> {
+    fn apply(&self, tx: &mut Tx, key: &[u8], needed: &mut NeededEvents) -> Result<bool> {
         // It may have been written anew since it was read.
         let Some(row) = tx.get(self.table, key)? else {
             return Ok(false);
         };
         match self.verdict(&row) {
-            Verdict::Keep => return Ok(false),
-            Verdict::Misdated => {
+            AgeDecision::Keep => return Ok(false),
+            AgeDecision::Misdated => {
                 if let Some(row) = dated::redated(&row, self.instead) {
                     tx.put(self.table, key, row);
                 }
                 return Ok(false);
             }
-            Verdict::Old => {}
+            AgeDecision::Old => {}
         }
         // Damage is for `warung check` to tell; it is left.
         match self.table {
@@ -98,9 +98,9 @@ impl Judge {
 
 /// Which events deliveries need, looked up once per session and page.
 #[derive(Default)]
-struct Needed(HashMap<SessionNumber, Option<u64>>);
+struct NeededEvents(HashMap<SessionNumber, Option<u64>>);
 
-impl Needed {
+impl NeededEvents {
     fn event(&mut self, tx: &Tx, session: SessionNumber, seq: u64) -> Result<bool> {
         let oldest = match self.0.get(&session) {
             Some(oldest) => *oldest,
@@ -157,7 +157,7 @@ impl Gateway {
                 tables::UPLOADS => (now, LIFE),
                 _ => (kept, Duration::ZERO),
             };
-            let judge = Judge {
+            let judge = AgeRule {
                 table,
                 before,
                 latest: believed.map(|now| now.after(life + SLACK)),
@@ -170,7 +170,7 @@ impl Gateway {
         Ok(gone)
     }
 
-    async fn forget_in(&self, judge: Judge, stop: &CancellationToken) -> Result<usize> {
+    async fn forget_in(&self, judge: AgeRule, stop: &CancellationToken) -> Result<usize> {
         let mut gone = 0;
         let mut after: Option<Vec<u8>> = None;
         while !stop.is_cancelled() {
@@ -182,7 +182,7 @@ impl Gateway {
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             let judged = |(key, value): (Vec<u8>, Vec<u8>)| {
-                (!matches!(judge.verdict(&value), Verdict::Keep)).then_some(key)
+                (!matches!(judge.verdict(&value), AgeDecision::Keep)).then_some(key)
             };
             let old: Vec<_> = page.into_iter().filter_map(judged).collect();
             if old.is_empty() {
@@ -191,7 +191,7 @@ impl Gateway {
             gone += self
                 .store
                 .write(Durability::Lazy, move |tx| {
-                    let (mut gone, mut needed) = (0, Needed::default());
+                    let (mut gone, mut needed) = (0, NeededEvents::default());
                     for key in &old {
                         gone += usize::from(judge.apply(tx, key, &mut needed)?);
                     }

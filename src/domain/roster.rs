@@ -1,14 +1,14 @@
 //! Many recipients in the store: the people of a list or of a campaign, a few dozen to a row, so that
-//! a hundred thousand are written in a moment and each is found by its place.
+//! a hundred thousand are written in a moment and each is found by its position.
 
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::recipient::{People, Recipient};
+use super::recipient::{EncodedRecipients, Recipient};
 use crate::error::Result;
 use crate::store::record::Record;
-use crate::store::tables::{self, Part};
+use crate::store::tables::{self, LayoutPart};
 use crate::store::typed::{KeyPart, ToPart};
 use crate::store::{Key, KeyParts, Read, Tx, Typed};
 
@@ -29,15 +29,15 @@ impl ToPart for Roster {
 }
 
 impl KeyPart for Roster {
-    const PART: Part = Part::Roster;
+    const PART: LayoutPart = LayoutPart::Roster;
 
     fn read(parts: &mut KeyParts<'_>, _: bool) -> Result<Self> {
         parts.u32().map(Self)
     }
 }
 
-/// The place of a recipient in its roster. Places only grow; one that was removed leaves a gap.
-pub(super) type Place = u32;
+/// The position of a recipient in its roster. Positions only grow; one that was removed leaves a gap.
+pub(super) type Position = u32;
 
 /// Some recipients; `None` where one was removed.
 #[derive(Default, Serialize, Deserialize)]
@@ -49,14 +49,14 @@ impl Record for Chunk {
 
 const RECIPIENTS: Typed<(Roster, u32), Chunk> = Typed::new(tables::RECIPIENTS);
 
-fn place(chunk: u32, offset: usize) -> Place {
+fn position(chunk: u32, offset: usize) -> Position {
     chunk * CHUNK as u32 + offset as u32
 }
 
 /// Rows ready to be written: encoding many takes longer than writing them, and the writer is one.
-pub(super) struct Encoded(Vec<Vec<u8>>);
+pub(super) struct EncodedRoster(Vec<Vec<u8>>);
 
-impl Encoded {
+impl EncodedRoster {
     /// How many bytes they take.
     pub(super) fn bytes(&self) -> u64 {
         self.0.iter().map(|row| row.len() as u64).sum()
@@ -64,12 +64,12 @@ impl Encoded {
 }
 
 /// Encodes recipients in their order.
-pub(super) fn encode(people: &People) -> Encoded {
+pub(super) fn encode(people: &EncodedRecipients) -> EncodedRoster {
     encode_from(people, 0)
 }
 
-/// The same from a place in the list on: as [`record::encode`] writes a [`Chunk`].
-fn encode_from(people: &People, first: usize) -> Encoded {
+/// The same from a position in the list on: as [`record::encode`] writes a [`Chunk`].
+fn encode_from(people: &EncodedRecipients, first: usize) -> EncodedRoster {
     let mut rows = Vec::with_capacity(people.len().saturating_sub(first).div_ceil(CHUNK));
     let mut at = first;
     while at < people.len() {
@@ -85,7 +85,7 @@ fn encode_from(people: &People, first: usize) -> Encoded {
         rows.push(row);
         at = end;
     }
-    Encoded(rows)
+    EncodedRoster(rows)
 }
 
 /// A number for a new roster.
@@ -97,13 +97,13 @@ pub(super) fn number(tx: &mut Tx) -> Result<Roster> {
 }
 
 /// Writes recipients into an empty roster.
-pub(super) fn write(tx: &mut Tx, roster: Roster, rows: Encoded) {
+pub(super) fn write(tx: &mut Tx, roster: Roster, rows: EncodedRoster) {
     for (chunk, row) in (0_u32..).zip(rows.0) {
         RECIPIENTS.put_encoded(tx, (roster, chunk), row);
     }
 }
 
-/// Copies all recipients into an empty roster, at the same places.
+/// Copies all recipients into an empty roster, at the same positions.
 pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
     let mut rows = Vec::new();
     RECIPIENTS.rows(from).each(tx, |row| {
@@ -126,49 +126,49 @@ pub(super) fn bytes(read: &impl Read, roster: Roster) -> Result<u64> {
     Ok(bytes)
 }
 
-/// The place after the last.
-pub(super) fn end(read: &impl Read, roster: Roster) -> Result<Place> {
+/// The position after the last.
+pub(super) fn end(read: &impl Read, roster: Roster) -> Result<Position> {
     let last = RECIPIENTS.rows(roster).backwards().first(read)?;
-    Ok(last.map_or(0, |(chunk, people)| place(chunk, people.0.len())))
+    Ok(last.map_or(0, |(chunk, people)| position(chunk, people.0.len())))
 }
 
-/// Up to `limit` recipients from a place on.
+/// Up to `limit` recipients from a position on.
 pub(super) fn from(
     read: &impl Read,
     roster: Roster,
-    first: Place,
+    first: Position,
     limit: usize,
-) -> Result<Vec<(Place, Recipient)>> {
+) -> Result<Vec<(Position, Recipient)>> {
     let mut found = Vec::new();
-    visit(read, roster, first, |place, recipient| {
+    visit(read, roster, first, |position, recipient| {
         if found.len() == limit {
             return Ok(ControlFlow::Break(()));
         }
-        found.push((place, recipient));
+        found.push((position, recipient));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)
 }
 
-/// One recipient by its place.
-pub(super) fn at(read: &impl Read, roster: Roster, at: Place) -> Result<Option<Recipient>> {
+/// One recipient by its position.
+pub(super) fn at(read: &impl Read, roster: Roster, at: Position) -> Result<Option<Recipient>> {
     let (chunk, offset) = (at / CHUNK as u32, at as usize % CHUNK);
     let people = RECIPIENTS.get(read, (roster, chunk))?;
     Ok(people.and_then(|mut people| people.0.get_mut(offset).and_then(Option::take)))
 }
 
-/// Shows every recipient from a place on, until the visitor breaks off.
+/// Shows every recipient from a position on, until the visitor breaks off.
 pub(super) fn visit(
     read: &impl Read,
     roster: Roster,
-    first: Place,
-    mut visitor: impl FnMut(Place, Recipient) -> Result<ControlFlow<()>>,
+    first: Position,
+    mut visitor: impl FnMut(Position, Recipient) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let rows = RECIPIENTS.rows(roster).from(first / CHUNK as u32);
     rows.find(read, |row| {
         let chunk = row.key()?;
         for (offset, recipient) in row.value()?.0.into_iter().enumerate() {
-            let at = place(chunk, offset);
+            let at = position(chunk, offset);
             if let (true, Some(recipient)) = (at >= first, recipient)
                 && visitor(at, recipient)?.is_break()
             {
@@ -185,7 +185,7 @@ pub(super) fn find(
     read: &impl Read,
     roster: Roster,
     number: &str,
-) -> Result<Option<(Place, Recipient)>> {
+) -> Result<Option<(Position, Recipient)>> {
     let needle = format!("\"number\":\"{number}\"");
     RECIPIENTS.rows(roster).find(read, |row| {
         if !holds(row.bytes(), needle.as_bytes()) {
@@ -195,7 +195,7 @@ pub(super) fn find(
         let mut people = row.value()?.0.into_iter().enumerate();
         Ok(people.find_map(|(offset, recipient)| {
             let recipient = recipient.filter(|r| r.number.as_str() == number)?;
-            Some((place(chunk, offset), recipient))
+            Some((position(chunk, offset), recipient))
         }))
     })
 }
@@ -204,8 +204,13 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(bytes, needle).is_some()
 }
 
-/// Adds recipients after the last place.
-pub(super) fn extend(tx: &mut Tx, roster: Roster, first: Place, people: &People) -> Result<()> {
+/// Adds recipients after the last position.
+pub(super) fn extend(
+    tx: &mut Tx,
+    roster: Roster,
+    first: Position,
+    people: &EncodedRecipients,
+) -> Result<()> {
     let (mut at, mut done) = (first, 0);
     // The last row is filled up, then new ones follow.
     for recipient in people.iter() {
@@ -222,11 +227,11 @@ pub(super) fn extend(tx: &mut Tx, roster: Roster, first: Place, people: &People)
     Ok(())
 }
 
-/// Puts a recipient at a place, or removes the one that is there.
+/// Puts a recipient at a position, or removes the one that is there.
 pub(super) fn set(
     tx: &mut Tx,
     roster: Roster,
-    at: Place,
+    at: Position,
     recipient: Option<Recipient>,
 ) -> Result<()> {
     let (chunk, offset) = (at / CHUNK as u32, at as usize % CHUNK);

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use encoding_rs::{CoderResult, Encoding, UTF_8, WINDOWS_1252};
 
-use super::recipient::{Gathering, Known, MAX_RECIPIENTS, Parsed, Row, number, too_many};
+use super::recipient::{
+    KnownField, MAX_RECIPIENTS, RawRow, RecipientRows, RowCollector, number, too_many,
+};
 use crate::error::{Code, Error, Result};
 
 /// The header of a campaign's export.
@@ -50,7 +52,7 @@ pub struct Sheet {
     /// The names of the columns; empty when the sheet has no header.
     pub headers: Vec<String>,
     /// What became of the lines.
-    pub parsed: Parsed,
+    pub parsed: RecipientRows,
 }
 
 impl Sheet {
@@ -78,11 +80,11 @@ impl Sheet {
         let mut record = csv::StringRecord::new();
         let mut sheet = Self::default();
         let mut columns: Option<Vec<Column>> = None;
-        let mut gathering = Gathering::new(country, 0);
+        let mut gathering = RowCollector::new(country, 0);
         let (mut counted, mut rows) = (0, 0);
         while reader.read_record(&mut record).map_err(Error::internal)? {
-            let end = place(reader.position());
-            let begin = place(record.position().unwrap_or(&csv::Position::new()));
+            let end = line_of(reader.position());
+            let begin = line_of(record.position().unwrap_or(&csv::Position::new()));
             let skipped =
                 text[begin..end].len() - text[begin..end].trim_start_matches(['\r', '\n']).len();
             let begin = begin + skipped;
@@ -98,7 +100,10 @@ impl Sheet {
                         sheet.headers = record.iter().map(|c| plain(c.trim()).to_owned()).collect();
                         columns
                     }
-                    None => vec![Column::Known(Known::Number), Column::Known(Known::Name)],
+                    None => vec![
+                        Column::Known(KnownField::Number),
+                        Column::Known(KnownField::Name),
+                    ],
                 });
                 if !sheet.headers.is_empty() {
                     continue;
@@ -128,10 +133,12 @@ impl Sheet {
                     false => unnamed(at),
                 })
                 .collect();
-            let mut row = Row::default();
+            let mut row = RawRow::default();
             for (at, cell) in record.iter().enumerate() {
                 match columns.get(at) {
-                    Some(Column::Known(Known::Number)) => row.number = plain_number(cell).into(),
+                    Some(Column::Known(KnownField::Number)) => {
+                        row.number = plain_number(cell).into()
+                    }
                     Some(Column::Known(known)) => *row.slot(*known) = plain(cell).into(),
                     Some(Column::Custom(key)) => row.custom(key, plain(cell).into()),
                     None => row.custom(&names[at - columns.len()], plain(cell).into()),
@@ -197,7 +204,7 @@ fn plain_number(cell: &str) -> &str {
 }
 
 enum Column {
-    Known(Known),
+    Known(KnownField),
     Custom(String),
 }
 
@@ -208,17 +215,17 @@ fn unnamed(at: usize) -> String {
 
 /// Reads the first line as a header. It is none when it names no known field, or holds a number.
 fn header(record: &csv::StringRecord, country: Option<&str>) -> Result<Option<Vec<Column>>> {
-    let known: Vec<_> = record.iter().map(|c| Known::of(c.trim())).collect();
+    let known: Vec<_> = record.iter().map(|c| KnownField::of(c.trim())).collect();
     let is_number = |cell: &str| number(plain_number(cell), country).is_ok();
     if known.iter().all(Option::is_none) || record.iter().any(is_number) {
         return Ok(None);
     }
-    let best = |field: Known| {
+    let best = |field: KnownField| {
         let ranks = known.iter().enumerate();
         let same = ranks.filter_map(|(at, k)| k.filter(|k| k.0 == field).map(|k| (k.1, at)));
         same.min().map(|(_, at)| at)
     };
-    if best(Known::Number).is_none() {
+    if best(KnownField::Number).is_none() {
         return Err(Error::new(
             Code::SheetInvalid,
             "the header names no column with numbers (number, phone, whatsapp, nomor, no hp, telepon)",
@@ -233,7 +240,7 @@ fn header(record: &csv::StringRecord, country: Option<&str>) -> Result<Option<Ve
 }
 
 /// A place in the text that csv reports.
-fn place(position: &csv::Position) -> usize {
+fn line_of(position: &csv::Position) -> usize {
     usize::try_from(position.byte()).expect("the text is in memory")
 }
 
@@ -362,30 +369,30 @@ fn refuse_endless(text: &str, delimiter: u8, lines_before: usize) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::recipient::{Merged, Recipient, Rejected};
+    use crate::domain::recipient::{MergedRow, Recipient, RejectedRow};
     use crate::error::ErrorKind;
     use proptest::prelude::*;
 
     /// What was read, with the recipients as they are stored.
     #[derive(Debug, Default, PartialEq)]
-    struct Read {
+    struct ReadSheet {
         headers: Vec<String>,
-        parsed: Rows,
+        parsed: SheetRows,
     }
 
     #[derive(Debug, Default, PartialEq)]
-    struct Rows {
+    struct SheetRows {
         recipients: Vec<Recipient>,
-        rejected: Vec<Rejected>,
-        merged: Vec<Merged>,
+        rejected: Vec<RejectedRow>,
+        merged: Vec<MergedRow>,
     }
 
-    impl From<Sheet> for Read {
+    impl From<Sheet> for ReadSheet {
         fn from(sheet: Sheet) -> Self {
             let recipients = sheet.parsed.recipients.iter().collect::<Result<_>>();
             Self {
                 headers: sheet.headers,
-                parsed: Rows {
+                parsed: SheetRows {
                     recipients: recipients.expect("recipients"),
                     rejected: sheet.parsed.rejected,
                     merged: sheet.parsed.merged,
@@ -394,19 +401,19 @@ mod tests {
         }
     }
 
-    fn read(text: &str) -> Read {
+    fn read(text: &str) -> ReadSheet {
         let sheet = Sheet::read(text.as_bytes(), Some("62"));
         sheet.expect("a sheet").into()
     }
 
     /// Number and name of each recipient.
-    fn people(sheet: &Read) -> Vec<(&str, &str)> {
+    fn people(sheet: &ReadSheet) -> Vec<(&str, &str)> {
         let people = sheet.parsed.recipients.iter();
         people.map(|r| (r.number.as_str(), &*r.name)).collect()
     }
 
     /// Line and reason of each refused line.
-    fn refused(sheet: &Read) -> Vec<(usize, &str)> {
+    fn refused(sheet: &ReadSheet) -> Vec<(usize, &str)> {
         let refused = sheet.parsed.rejected.iter();
         refused.map(|r| (r.row, &*r.reason)).collect()
     }
@@ -434,7 +441,8 @@ mod tests {
                         [b"\xff\xfe", &*le].concat(),
                         [b"\xfe\xff", &*be].concat(),
                     ] {
-                        let sheet: Read = Sheet::read(&bytes, Some("62")).expect("a sheet").into();
+                        let sheet: ReadSheet =
+                            Sheet::read(&bytes, Some("62")).expect("a sheet").into();
                         assert_eq!(people(&sheet), TWO, "{bytes:?}");
                         assert_eq!(refused(&sheet), [], "{bytes:?}");
                     }
@@ -445,7 +453,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_utf_8_are_windows_1252() {
-        let sheet: Read = Sheet::read(b"6281234567890,Ren\xe9 \x80\x93", None)
+        let sheet: ReadSheet = Sheet::read(b"6281234567890,Ren\xe9 \x80\x93", None)
             .expect("a sheet")
             .into();
         assert_eq!(
@@ -582,8 +590,8 @@ mod tests {
             people(&read("081234567890,Nama")),
             [("6281234567890", "Nama")]
         );
-        assert_eq!(read(""), Read::default());
-        assert_eq!(read("\n,,\n"), Read::default());
+        assert_eq!(read(""), ReadSheet::default());
+        assert_eq!(read("\n,,\n"), ReadSheet::default());
         let rows = "6281234567890\n".repeat(100_000);
         assert!(Sheet::read(rows.as_bytes(), None).is_ok());
         assert!(Sheet::read(format!("{rows}1").as_bytes(), None).is_err());

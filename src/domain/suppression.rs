@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use super::optout::OptOut;
-use super::session::{Session, must_be_kept};
+use super::session::{Session, ensure_session_exists};
 use crate::error::{Code, Result};
 use crate::ids::SessionNumber;
 use crate::jid::PhoneNumber;
@@ -36,14 +36,14 @@ pub(super) fn is_suppressed(
 }
 
 /// Somebody wrote something: when it is one of the words, it counts. Answers what changed.
-pub(super) fn heed(
+pub(super) fn apply_opt_out(
     tx: &mut Tx,
     session: &Session,
     number: &str,
     text: &str,
     now: Timestamp,
 ) -> Result<Option<OptOut>> {
-    let Some(asked) = session.settings().words().verdict(text) else {
+    let Some(asked) = session.settings().opt_out_keywords().verdict(text) else {
         return Ok(None);
     };
     let key = (session.number, number);
@@ -80,7 +80,7 @@ impl Gateway {
         let (id, number) = (session.id.clone(), session.number);
         self.store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, id.as_str(), number)?;
+                ensure_session_exists(tx, id.as_str(), number)?;
                 let suppressed = Suppressed {
                     at: now,
                     by_message: false,

@@ -13,12 +13,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::concurrency::{ConcurrencyLimit, Permit};
 use super::direct::check_host;
 use super::logins::{self, Logins};
-use super::metrics::Metrics;
-use super::places::{Place, Places};
+use super::metrics::HttpMetrics;
 use super::route::{Handler, Mount};
-use super::table::{Entry, Found, Table, allow};
+use super::table::{RouteEntry, RouteMatch, RouteTable, allow};
 use super::{Reply, Request};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::net::{Cidr, network};
@@ -26,12 +26,12 @@ use crate::net::{Cidr, network};
 /// All mounts, ready to answer.
 #[derive(Clone)]
 pub struct App {
-    table: Arc<Table>,
+    table: Arc<RouteTable>,
     trusted: Arc<[Cidr]>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<HttpMetrics>,
     logins: Arc<Logins>,
-    under_way: Arc<Places<Holder>>,
-    of_clients: Arc<Places<IpAddr>>,
+    under_way: Arc<ConcurrencyLimit<Holder>>,
+    of_clients: Arc<ConcurrencyLimit<IpAddr>>,
     hasher: RandomState,
 }
 
@@ -50,19 +50,19 @@ impl App {
     /// cannot be told apart are an error.
     pub fn new(mounts: Vec<Mount>) -> Result<Self> {
         Ok(Self {
-            table: Arc::new(Table::new(mounts)?),
+            table: Arc::new(RouteTable::new(mounts)?),
             trusted: Arc::from([]),
             metrics: Arc::default(),
             logins: Arc::default(),
-            under_way: Places::new(usize::MAX, usize::MAX),
-            of_clients: Places::new(usize::MAX, usize::MAX),
+            under_way: ConcurrencyLimit::new(usize::MAX, usize::MAX),
+            of_clients: ConcurrencyLimit::new(usize::MAX, usize::MAX),
             hasher: RandomState::new(),
         })
     }
 
     /// Counts into these metrics.
     #[must_use]
-    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+    pub fn counting(mut self, metrics: Arc<HttpMetrics>) -> Self {
         self.metrics = metrics;
         self
     }
@@ -72,8 +72,8 @@ impl App {
     /// kind. They are counted until their work is done, whether the client waits for it or not.
     #[must_use]
     pub fn at_most(mut self, most: usize, each: usize, per_address: usize) -> Self {
-        self.under_way = Places::new(most, each);
-        self.of_clients = Places::new(usize::MAX, per_address);
+        self.under_way = ConcurrencyLimit::new(most, each);
+        self.of_clients = ConcurrencyLimit::new(usize::MAX, per_address);
         self
     }
 
@@ -85,7 +85,7 @@ impl App {
     }
 
     /// What is counted while it answers.
-    pub fn metrics(&self) -> Arc<Metrics> {
+    pub fn metrics(&self) -> Arc<HttpMetrics> {
         self.metrics.clone()
     }
 
@@ -98,9 +98,9 @@ impl App {
     }
 
     /// Tells the log of failed logins that were not told yet.
-    pub(super) fn tell_of_failed_logins(&self) {
-        for (client, failures) in self.logins.untold(Instant::now()) {
-            logins::tell(client, failures);
+    pub(super) fn report_failed_logins(&self) {
+        for (client, failures) in self.logins.unreported(Instant::now()) {
+            logins::log_failures(client, failures);
         }
     }
 
@@ -140,7 +140,7 @@ impl App {
     }
 
     /// A place among the requests with an effect.
-    fn place(&self, request: &Request) -> Result<Place<Holder>> {
+    fn permit(&self, request: &Request) -> Result<Permit<Holder>> {
         let holder = match credential(request) {
             Some(credential) => Holder::Credential(self.hasher.hash_one(credential)),
             None => Holder::Client(request.own_ip().map(network)),
@@ -159,7 +159,7 @@ impl App {
         self.metrics.note_failed_login();
         let failed = self.logins.failed(client, Instant::now());
         if failed.is_first {
-            logins::tell(client, 1);
+            logins::log_failures(client, 1);
         }
         if failed.is_guessing && sole {
             return Code::TooManyLogins.into();
@@ -201,15 +201,19 @@ impl App {
     }
 
     /// The reply, and the route that it came from.
-    async fn run(&self, mut request: Request, fault: Option<Error>) -> (Reply, Option<&Entry>) {
+    async fn run(
+        &self,
+        mut request: Request,
+        fault: Option<Error>,
+    ) -> (Reply, Option<&RouteEntry>) {
         let (method, uri) = (request.method().clone(), request.head.uri().clone());
         let found = self.table.find(&request);
         if let Some(fault) = fault {
             return (found.render()(&fault), None);
         }
         let (entry, render, params) = match found {
-            Found::Handler(entry, render, params) => (entry, render, params),
-            Found::Methods(methods, render) => {
+            RouteMatch::Handler(entry, render, params) => (entry, render, params),
+            RouteMatch::Methods(methods, render) => {
                 let reply = if method == Method::OPTIONS {
                     Reply::empty(StatusCode::NO_CONTENT)
                 } else {
@@ -218,14 +222,14 @@ impl App {
                 };
                 return (reply.header("allow", allow(&methods)), None);
             }
-            Found::BadParameter(render) => {
+            RouteMatch::BadParameter(render) => {
                 let error = Error::invalid("The path is not valid UTF-8");
                 return (render(&error), None);
             }
-            Found::Nothing(_) if method == Method::OPTIONS && uri.path() == "*" => {
+            RouteMatch::Nothing(_) if method == Method::OPTIONS && uri.path() == "*" => {
                 return (Reply::empty(StatusCode::NO_CONTENT), None);
             }
-            Found::Nothing(render) => {
+            RouteMatch::Nothing(render) => {
                 let text = format!("Route {method} {} not found", uri.path());
                 return (render(&Error::not_found(text)), None);
             }
@@ -254,8 +258,8 @@ impl App {
     }
 
     /// Runs a handler in a task of its own, which learns when nobody waits for it any more.
-    async fn run_detached(&self, entry: &Entry, request: Request) -> Result<Reply> {
-        let place = self.place(&request)?;
+    async fn run_detached(&self, entry: &RouteEntry, request: Request) -> Result<Reply> {
+        let place = self.permit(&request)?;
         let handler = entry.route.handler.clone();
         let tasks = request.connection.tasks.clone();
         let waiting = request.hung_up.clone().drop_guard();
@@ -280,7 +284,7 @@ fn credential(request: &Request) -> Option<&str> {
 }
 
 /// Runs a handler; its panic becomes an error, and the process lives.
-async fn caught(handler: Handler, request: Request, metrics: Arc<Metrics>) -> Result<Reply> {
+async fn caught(handler: Handler, request: Request, metrics: Arc<HttpMetrics>) -> Result<Reply> {
     // The panic's text is on standard error already, and not for the client.
     let failed = |_: Box<dyn Any + Send>| {
         metrics.note_panic();

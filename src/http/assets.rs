@@ -74,7 +74,7 @@ fn takes_gzip(accepted: &str) -> bool {
     })
 }
 
-/// Whether a content type stands for text, which packs well; pictures and fonts are packed already.
+/// Whether a content type stands for text, which packs well; images and fonts are packed already.
 fn is_text(media_type: &str) -> bool {
     let (family, kind) = media_type.split_once('/').unwrap_or_default();
     family == "text" || kind.ends_with("xml") || kind.ends_with("json") || kind == "wasm"

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::Connection;
+use super::connection::ClientConnection;
 use crate::error::{Code, Error, Result};
 
 /// A client that keeps sending faster than this, in bytes per second, is never too late: the time
@@ -17,16 +17,16 @@ const STEADY: u64 = 16 * 1024;
 
 /// A body, with the bounds that its reader keeps.
 pub(super) struct Body {
-    source: Source,
+    source: BodySource,
     limit: u64,
     received: u64,
     began: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
     waits_for_continue: bool,
 }
 
-enum Source {
+enum BodySource {
     /// Nothing is left.
     Empty,
     /// A test's body.
@@ -39,23 +39,27 @@ enum Source {
 impl Body {
     pub(super) fn from_wire(
         body: Incoming,
-        connection: Arc<Connection>,
+        connection: Arc<ClientConnection>,
         waits_for_continue: bool,
     ) -> Self {
         let source = if body.is_end_stream() {
-            Source::Empty
+            BodySource::Empty
         } else {
-            Source::Wire(body)
+            BodySource::Wire(body)
         };
         Self::new(source, connection, waits_for_continue)
     }
 
     #[cfg(feature = "sandbox")]
-    pub(super) fn ready(bytes: Bytes, connection: Arc<Connection>) -> Self {
-        Self::new(Source::Ready(bytes), connection, false)
+    pub(super) fn ready(bytes: Bytes, connection: Arc<ClientConnection>) -> Self {
+        Self::new(BodySource::Ready(bytes), connection, false)
     }
 
-    fn new(source: Source, connection: Arc<Connection>, waits_for_continue: bool) -> Self {
+    fn new(
+        source: BodySource,
+        connection: Arc<ClientConnection>,
+        waits_for_continue: bool,
+    ) -> Self {
         Self {
             source,
             limit: connection.limits.max_json,
@@ -74,16 +78,16 @@ impl Body {
     /// Whether the request has no body, or all of it was read.
     pub(super) fn is_over(&self) -> bool {
         match &self.source {
-            Source::Empty => true,
+            BodySource::Empty => true,
             #[cfg(feature = "sandbox")]
-            Source::Ready(bytes) => bytes.is_empty(),
-            Source::Wire(_) => false,
+            BodySource::Ready(bytes) => bytes.is_empty(),
+            BodySource::Wire(_) => false,
         }
     }
 
     /// Takes the body out: this one is empty then.
     pub(super) fn take(&mut self) -> Self {
-        let source = std::mem::replace(&mut self.source, Source::Empty);
+        let source = std::mem::replace(&mut self.source, BodySource::Empty);
         let mut taken = Self::new(
             source,
             self.connection.clone(),
@@ -97,14 +101,14 @@ impl Body {
     /// The next bytes; `None` at the end. After an error there is no more.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let body = match &mut self.source {
-            Source::Empty => return Poll::Ready(None),
+            BodySource::Empty => return Poll::Ready(None),
             #[cfg(feature = "sandbox")]
-            Source::Ready(bytes) => {
+            BodySource::Ready(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.source = Source::Empty;
+                self.source = BodySource::Empty;
                 return Poll::Ready(self.counted(bytes).transpose());
             }
-            Source::Wire(body) => body,
+            BodySource::Wire(body) => body,
         };
         if self.began.is_none() {
             self.began = Some(Instant::now());
@@ -115,7 +119,7 @@ impl Body {
         }
         self.waits_for_continue = false;
         loop {
-            let Source::Wire(body) = &mut self.source else {
+            let BodySource::Wire(body) = &mut self.source else {
                 return Poll::Ready(None);
             };
             let frame = match Pin::new(body).poll_frame(cx) {
@@ -131,11 +135,11 @@ impl Body {
             self.connection.seat.moves();
             match frame {
                 None => {
-                    self.source = Source::Empty;
+                    self.source = BodySource::Empty;
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
-                    self.source = Source::Empty;
+                    self.source = BodySource::Empty;
                     let cut = Error::new(Code::MalformedBody, "The request body breaks off")
                         .because(error);
                     return Poll::Ready(Some(Err(cut)));
@@ -188,7 +192,7 @@ impl Body {
 impl Drop for Body {
     /// Hands an unread body back to the connection, which decides whether it can go on.
     fn drop(&mut self) {
-        if let Source::Wire(body) = std::mem::replace(&mut self.source, Source::Empty) {
+        if let BodySource::Wire(body) = std::mem::replace(&mut self.source, BodySource::Empty) {
             self.connection
                 .leave((!self.waits_for_continue).then_some(body));
         }

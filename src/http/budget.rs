@@ -44,8 +44,8 @@ impl BodyBudget {
     }
 
     /// A share of it, empty as yet.
-    pub(super) fn share(&self) -> Held {
-        Held {
+    pub(super) fn share(&self) -> BudgetShare {
+        BudgetShare {
             budget: self.clone(),
             bytes: 0,
             permit: None,
@@ -61,13 +61,13 @@ impl Default for BodyBudget {
 
 /// A request's share of the room; others have it again when it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct BudgetShare {
     budget: BodyBudget,
     bytes: usize,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Held {
+impl BudgetShare {
     /// Makes it larger, waiting a moment for others that end.
     pub async fn grow(&mut self, by: usize) -> Result<()> {
         let bytes = self.bytes + by;
@@ -126,7 +126,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.left_behind();
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Which bytes of a content a client asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequestedRange {
     /// All of them.
     Whole,
     /// Some of them; never none.
@@ -24,13 +24,13 @@ pub(super) fn is_known(if_none_match: Option<&str>, tag: &str) -> bool {
 }
 
 /// Reads the header `Range`. Of several, or of one that makes no sense, the whole is a legal answer.
-pub fn wanted(range: Option<&str>, length: u64) -> Wanted {
+pub fn wanted(range: Option<&str>, length: u64) -> RequestedRange {
     let Some((first, last)) = range
         .and_then(|range| range.trim().strip_prefix("bytes="))
         .filter(|ranges| !ranges.contains(','))
         .and_then(|range| range.trim().split_once('-'))
     else {
-        return Wanted::Whole;
+        return RequestedRange::Whole;
     };
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -41,12 +41,12 @@ pub fn wanted(range: Option<&str>, length: u64) -> Wanted {
         (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
         (Some(first), None) if last.is_empty() => first..length,
         (None, Some(last)) if first.is_empty() => length.saturating_sub(last)..length,
-        _ => return Wanted::Whole,
+        _ => return RequestedRange::Whole,
     };
     if part.start < part.end {
-        Wanted::Part(part)
+        RequestedRange::Part(part)
     } else {
-        Wanted::Beyond
+        RequestedRange::Beyond
     }
 }
 
@@ -57,25 +57,25 @@ mod tests {
     #[test]
     fn one_range_is_a_part_and_many_or_nonsense_the_whole() {
         for (range, expected) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=2-4", Wanted::Part(2..5)),
-            ("bytes=5-99", Wanted::Part(5..10)),
-            ("bytes=7-", Wanted::Part(7..10)),
-            ("bytes=-3", Wanted::Part(7..10)),
-            ("bytes=-99", Wanted::Part(0..10)),
-            ("bytes=10-", Wanted::Beyond),
-            ("bytes=-0", Wanted::Beyond),
-            ("bytes=99999999999999999999-", Wanted::Beyond),
-            ("bytes=4-2", Wanted::Whole),
-            ("bytes=0-1,3-4", Wanted::Whole),
-            ("bytes=a-b", Wanted::Whole),
-            ("bytes=-", Wanted::Whole),
-            ("lines=1-2", Wanted::Whole),
+            ("bytes=0-0", RequestedRange::Part(0..1)),
+            ("bytes=2-4", RequestedRange::Part(2..5)),
+            ("bytes=5-99", RequestedRange::Part(5..10)),
+            ("bytes=7-", RequestedRange::Part(7..10)),
+            ("bytes=-3", RequestedRange::Part(7..10)),
+            ("bytes=-99", RequestedRange::Part(0..10)),
+            ("bytes=10-", RequestedRange::Beyond),
+            ("bytes=-0", RequestedRange::Beyond),
+            ("bytes=99999999999999999999-", RequestedRange::Beyond),
+            ("bytes=4-2", RequestedRange::Whole),
+            ("bytes=0-1,3-4", RequestedRange::Whole),
+            ("bytes=a-b", RequestedRange::Whole),
+            ("bytes=-", RequestedRange::Whole),
+            ("lines=1-2", RequestedRange::Whole),
         ] {
             assert_eq!(wanted(Some(range), 10), expected, "{range}");
         }
-        assert_eq!(wanted(None, 10), Wanted::Whole);
-        assert_eq!(wanted(Some("bytes=0-"), 0), Wanted::Beyond);
+        assert_eq!(wanted(None, 10), RequestedRange::Whole);
+        assert_eq!(wanted(Some("bytes=0-"), 0), RequestedRange::Beyond);
     }
 
     #[test]

@@ -18,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::limits::Limits;
-use super::metrics::Metrics;
+use super::metrics::HttpMetrics;
 use super::reply::ReplyBody;
-use super::room::{Seat, Taken};
+use super::room::{Seat, TakenSeat};
 use crate::error::Error;
 
 /// How much of an unread body is read away so that the connection can be used again.
@@ -47,7 +47,7 @@ pub struct Peer {
 }
 
 /// What the requests of one connection share.
-pub(super) struct Connection {
+pub(super) struct ClientConnection {
     pub(super) peer: Peer,
     pub(super) limits: Arc<Limits>,
     /// Cancelled when the program stops.
@@ -64,7 +64,7 @@ pub(super) struct Connection {
     spent: AtomicBool,
 }
 
-impl Connection {
+impl ClientConnection {
     pub(super) fn new(
         peer: Peer,
         limits: Arc<Limits>,
@@ -142,11 +142,11 @@ impl Connection {
 /// The body of an answer on its way out: when it ends, its connection waits for another request.
 pub(super) struct Answering {
     body: ReplyBody,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
 }
 
 impl Answering {
-    pub(super) fn new(body: ReplyBody, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(body: ReplyBody, connection: Arc<ClientConnection>) -> Self {
         Self { body, connection }
     }
 }
@@ -178,12 +178,12 @@ impl Drop for Answering {
 }
 
 /// A socket of either kind.
-pub(super) enum Wire {
+pub(super) enum SocketStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Wire {
+impl SocketStream {
     /// Tells a client that it has connections enough, as far as it can be told without waiting.
     pub(super) fn refuse(&self) {
         let answer = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
@@ -198,21 +198,21 @@ impl Wire {
 /// A client's socket: bounds a slow reader, lets the last answer arrive, and holds the
 /// connection's seat for as long as the socket lives, upgraded or not.
 pub(super) struct Guarded {
-    wire: Wire,
-    connection: Arc<Connection>,
-    metrics: Arc<Metrics>,
+    wire: SocketStream,
+    connection: Arc<ClientConnection>,
+    metrics: Arc<HttpMetrics>,
     stuck: Option<Pin<Box<Sleep>>>,
     linger: Option<(Pin<Box<Sleep>>, usize)>,
-    _taken: Taken,
+    _taken: TakenSeat,
     _alive: TaskTrackerToken,
 }
 
 impl Guarded {
     pub(super) fn new(
-        wire: Wire,
-        connection: Arc<Connection>,
-        metrics: Arc<Metrics>,
-        taken: Taken,
+        wire: SocketStream,
+        connection: Arc<ClientConnection>,
+        metrics: Arc<HttpMetrics>,
+        taken: TakenSeat,
         alive: TaskTrackerToken,
     ) -> Self {
         metrics.note_accepted();
@@ -252,8 +252,8 @@ impl Guarded {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.wire {
-            Wire::Tcp(wire) => Pin::new(wire).poll_read(cx, into),
-            Wire::Unix(wire) => Pin::new(wire).poll_read(cx, into),
+            SocketStream::Tcp(wire) => Pin::new(wire).poll_read(cx, into),
+            SocketStream::Unix(wire) => Pin::new(wire).poll_read(cx, into),
         }
     }
 
@@ -303,8 +303,8 @@ impl AsyncWrite for Guarded {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = match &mut self.wire {
-            Wire::Tcp(wire) => Pin::new(wire).poll_write(cx, bytes),
-            Wire::Unix(wire) => Pin::new(wire).poll_write(cx, bytes),
+            SocketStream::Tcp(wire) => Pin::new(wire).poll_write(cx, bytes),
+            SocketStream::Unix(wire) => Pin::new(wire).poll_write(cx, bytes),
         };
         self.bounded(cx, wrote)
     }
@@ -315,8 +315,8 @@ impl AsyncWrite for Guarded {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = match &mut self.wire {
-            Wire::Tcp(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
-            Wire::Unix(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
+            SocketStream::Tcp(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
+            SocketStream::Unix(wire) => Pin::new(wire).poll_write_vectored(cx, parts),
         };
         self.bounded(cx, wrote)
     }
@@ -333,8 +333,8 @@ impl AsyncWrite for Guarded {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.linger.is_none() {
             let shut = match &mut self.wire {
-                Wire::Tcp(wire) => Pin::new(wire).poll_shutdown(cx),
-                Wire::Unix(wire) => Pin::new(wire).poll_shutdown(cx),
+                SocketStream::Tcp(wire) => Pin::new(wire).poll_shutdown(cx),
+                SocketStream::Unix(wire) => Pin::new(wire).poll_shutdown(cx),
             };
             ready!(shut)?;
         }

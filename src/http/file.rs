@@ -8,7 +8,7 @@ use futures_util::TryStreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use super::conditions::{Wanted, is_known, wanted};
+use super::conditions::{RequestedRange, is_known, wanted};
 use super::{Reply, Request, StatusCode};
 use crate::error::{Error, Result};
 
@@ -41,10 +41,10 @@ impl Reply {
             Self::empty(StatusCode::NOT_MODIFIED)
         } else {
             match wanted(range, length) {
-                Wanted::Beyond => Self::empty(StatusCode::RANGE_NOT_SATISFIABLE)
+                RequestedRange::Beyond => Self::empty(StatusCode::RANGE_NOT_SATISFIABLE)
                     .header("content-range", format!("bytes */{length}")),
-                Wanted::Whole => chunks(file.file, 0..length, file.content_type)?,
-                Wanted::Part(part) => {
+                RequestedRange::Whole => chunks(file.file, 0..length, file.content_type)?,
+                RequestedRange::Part(part) => {
                     let range = format!("bytes {}-{}/{length}", part.start, part.end - 1);
                     chunks(file.file, part, file.content_type)?
                         .with_status(StatusCode::PARTIAL_CONTENT)

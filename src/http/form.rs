@@ -18,9 +18,9 @@ const MAX_FIELDS: usize = 256;
 
 /// Text fields, each name once.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Fields(Vec<(String, String)>);
+pub struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     /// A field's text.
     pub fn get(&self, name: &str) -> Option<&str> {
         query::first(&self.0, name)
@@ -95,18 +95,18 @@ fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
 }
 
 /// The kinds of body that hold fields.
-enum Kind {
+enum FormKind {
     Json,
     Encoded,
     Multipart(String),
 }
 
-fn kind(content_type: &str) -> Result<Kind> {
+fn kind(content_type: &str) -> Result<FormKind> {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     match essence.to_ascii_lowercase().as_str() {
-        "application/json" => Ok(Kind::Json),
-        "application/x-www-form-urlencoded" => Ok(Kind::Encoded),
-        "multipart/form-data" => Ok(Kind::Multipart(boundary(content_type)?)),
+        "application/json" => Ok(FormKind::Json),
+        "application/x-www-form-urlencoded" => Ok(FormKind::Encoded),
+        "multipart/form-data" => Ok(FormKind::Multipart(boundary(content_type)?)),
         _ => Err(Error::from(Code::ContentTypeUnsupported)),
     }
 }
@@ -125,29 +125,29 @@ pub(super) fn boundary(content_type: &str) -> Result<String> {
 }
 
 /// Reads the text fields of a body.
-pub(super) async fn fields(bytes: Bytes, content_type: Option<&str>) -> Result<Fields> {
+pub(super) async fn fields(bytes: Bytes, content_type: Option<&str>) -> Result<FormFields> {
     if bytes.is_empty() {
-        return Ok(Fields::default());
+        return Ok(FormFields::default());
     }
     match kind(content_type.unwrap_or_default())? {
-        Kind::Json => from_json(&bytes),
-        Kind::Encoded => {
-            let mut fields = Fields::default();
+        FormKind::Json => from_json(&bytes),
+        FormKind::Encoded => {
+            let mut fields = FormFields::default();
             for (name, value) in query::pairs(&bytes) {
                 fields.push(name, value)?;
             }
             Ok(fields)
         }
-        Kind::Multipart(boundary) => from_parts(Multipart::of_bytes(bytes, boundary)).await,
+        FormKind::Multipart(boundary) => from_parts(Multipart::of_bytes(bytes, boundary)).await,
     }
 }
 
-fn from_json(bytes: &[u8]) -> Result<Fields> {
+fn from_json(bytes: &[u8]) -> Result<FormFields> {
     read(bytes, Flat)?
 }
 
-async fn from_parts(mut parts: Multipart) -> Result<Fields> {
-    let mut fields = Fields::default();
+async fn from_parts(mut parts: Multipart) -> Result<FormFields> {
+    let mut fields = FormFields::default();
     while let Some(mut part) = parts.next().await? {
         if part.filename().is_some() {
             return Err(Error::invalid("Unexpected file field"));
@@ -168,7 +168,7 @@ async fn from_parts(mut parts: Multipart) -> Result<Fields> {
 struct Flat;
 
 impl<'de> DeserializeSeed<'de> for Flat {
-    type Value = Result<Fields>;
+    type Value = Result<FormFields>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_map(self)
@@ -176,14 +176,14 @@ impl<'de> DeserializeSeed<'de> for Flat {
 }
 
 impl<'de> Visitor<'de> for Flat {
-    type Value = Result<Fields>;
+    type Value = Result<FormFields>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Ok(Fields::default());
+        let mut fields = Ok(FormFields::default());
         while let Some(name) = map.next_key_seed(Name)? {
             let one = Allowance::new(1);
             let value = map.next_value_seed(Bounded(&one))?;
@@ -194,7 +194,12 @@ impl<'de> Visitor<'de> for Flat {
 }
 
 /// Adds a member of a JSON object; one that holds others was not read.
-fn with(mut fields: Fields, name: String, value: Value, holds_others: bool) -> Result<Fields> {
+fn with(
+    mut fields: FormFields,
+    name: String,
+    value: Value,
+    holds_others: bool,
+) -> Result<FormFields> {
     let value = match value {
         Value::Null if !holds_others => return Ok(fields),
         Value::String(text) => text,

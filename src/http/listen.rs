@@ -24,11 +24,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 #[cfg(feature = "sandbox")]
-use super::Metrics;
+use super::HttpMetrics;
 use super::body::Body;
-use super::connection::{Answering, Connection, Guarded, Wire};
+use super::connection::{Answering, ClientConnection, Guarded, SocketStream};
 use super::logins::ASKED_EVERY;
-use super::room::{Room, Taken};
+use super::room::{Room, TakenSeat};
 use super::{App, Limits, Peer, Request, StatusCode};
 use crate::error::{Code, Error, Result};
 use crate::net::network;
@@ -85,7 +85,7 @@ impl FromStr for Listen {
 impl Listen {
     /// Tries whether it can be listened on, and leaves it free.
     pub fn try_bind(&self) -> Result<()> {
-        Socket::bind(self).map(drop)
+        BoundSocket::bind(self).map(drop)
     }
 
     /// Whether only this machine reaches it.
@@ -113,11 +113,11 @@ impl fmt::Display for Listen {
 }
 
 /// A running listener. Dropping it stops it without waiting for anything.
-pub struct Server {
+pub struct HttpServer {
     listen: Listen,
     limits: Arc<Limits>,
     #[cfg(feature = "sandbox")]
-    metrics: Arc<Metrics>,
+    metrics: Arc<HttpMetrics>,
     stop: CancellationToken,
     cut: CancellationToken,
     accepting: JoinHandle<()>,
@@ -127,16 +127,16 @@ pub struct Server {
     _cut: DropGuard,
 }
 
-impl Server {
+impl HttpServer {
     /// Binds the address and begins to serve.
     pub async fn bind(listen: &Listen, app: App, limits: Limits) -> Result<Self> {
-        let (socket, listen) = Socket::bind(listen)?;
+        let (socket, listen) = BoundSocket::bind(listen)?;
         let limits = Arc::new(limits);
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (connections, requests) = (TaskTracker::new(), TaskTracker::new());
         #[cfg(feature = "sandbox")]
         let metrics = app.metrics();
-        tokio::spawn(tell_of_failed_logins(app.clone(), stop.clone()));
+        tokio::spawn(report_failed_logins(app.clone(), stop.clone()));
         let acceptor = Acceptor {
             socket,
             app,
@@ -181,7 +181,7 @@ impl Server {
 
     /// What is counted.
     #[cfg(feature = "sandbox")]
-    pub fn metrics(&self) -> Arc<Metrics> {
+    pub fn metrics(&self) -> Arc<HttpMetrics> {
         self.metrics.clone()
     }
 
@@ -209,12 +209,12 @@ impl Server {
 }
 
 /// The bound socket of either kind.
-enum Socket {
+enum BoundSocket {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
-impl Socket {
+impl BoundSocket {
     fn bind(listen: &Listen) -> Result<(Self, Listen)> {
         let failed = |error: io::Error| {
             let why = match error.kind() {
@@ -248,7 +248,7 @@ impl Socket {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Wire, Peer)> {
+    async fn accept(&self) -> io::Result<(SocketStream, Peer)> {
         let listener_loopback = self.is_private();
         match self {
             Self::Tcp(listener) => {
@@ -261,7 +261,7 @@ impl Socket {
                     unix: false,
                     listener_loopback,
                 };
-                Ok((Wire::Tcp(wire), peer))
+                Ok((SocketStream::Tcp(wire), peer))
             }
             Self::Unix(listener, _) => {
                 let (wire, _) = listener.accept().await?;
@@ -270,13 +270,13 @@ impl Socket {
                     unix: true,
                     listener_loopback,
                 };
-                Ok((Wire::Unix(wire), peer))
+                Ok((SocketStream::Unix(wire), peer))
             }
         }
     }
 }
 
-impl Drop for Socket {
+impl Drop for BoundSocket {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
             // If it is gone already, somebody tidied up.
@@ -320,7 +320,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
 
 /// Accepts until it is told to stop.
 struct Acceptor {
-    socket: Socket,
+    socket: BoundSocket,
     app: App,
     limits: Arc<Limits>,
     room: Arc<Room>,
@@ -375,10 +375,10 @@ impl Acceptor {
     }
 
     /// Serves a connection in a task of its own.
-    fn serve(&self, http: &http1::Builder, wire: Wire, peer: Peer, taken: Taken) {
+    fn serve(&self, http: &http1::Builder, wire: SocketStream, peer: Peer, taken: TakenSeat) {
         // A child per connection, so that connections do not share one lock.
         let stop = self.stop.child_token();
-        let connection = Arc::new(Connection::new(
+        let connection = Arc::new(ClientConnection::new(
             peer,
             self.limits.clone(),
             stop.clone(),
@@ -439,16 +439,16 @@ impl Acceptor {
 }
 
 /// Tells the log of failed logins that were not told yet, for as long as it is listened.
-async fn tell_of_failed_logins(app: App, stop: CancellationToken) {
+async fn report_failed_logins(app: App, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(ASKED_EVERY)).await.is_some() {
-        app.tell_of_failed_logins();
+        app.report_failed_logins();
     }
 }
 
 fn from_hyper(
     request: hyper::Request<Incoming>,
     app: &App,
-    connection: &Arc<Connection>,
+    connection: &Arc<ClientConnection>,
 ) -> Request {
     let (head, body) = request.into_parts();
     let waits = head.headers.contains_key(header::EXPECT);

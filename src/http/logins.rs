@@ -67,7 +67,7 @@ impl Logins {
     }
 
     /// What is to be told now, by client: of each that goes on, once a minute.
-    pub(super) fn untold(&self, now: Instant) -> Vec<(Option<IpAddr>, u64)> {
+    pub(super) fn unreported(&self, now: Instant) -> Vec<(Option<IpAddr>, u64)> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
         known.retain(|client, failures| {
@@ -86,14 +86,14 @@ impl Logins {
 }
 
 /// Tells the log of failures.
-pub(super) fn tell(client: Option<IpAddr>, failures: u64) {
+pub(super) fn log_failures(client: Option<IpAddr>, failures: u64) {
     match client {
         Some(client) => tracing::warn!(%client, failures, "wrong credentials were sent"),
         None => tracing::warn!(failures, "wrong credentials were sent"),
     }
 }
 
-/// How often [`Logins::untold`] is asked.
+/// How often [`Logins::unreported`] is asked.
 pub(super) const ASKED_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -109,12 +109,12 @@ mod tests {
         for _ in 0..500 {
             assert!(!logins.failed(Some(client), now).is_first);
         }
-        assert_eq!(logins.untold(now), [], "it was told of at once");
+        assert_eq!(logins.unreported(now), [], "it was told of at once");
         let later = now + MINUTE;
-        assert_eq!(logins.untold(later), [(Some(client), 500)]);
-        assert_eq!(logins.untold(later), []);
+        assert_eq!(logins.unreported(later), [(Some(client), 500)]);
+        assert_eq!(logins.unreported(later), []);
         // It is told anew when it comes back after a silence.
-        assert_eq!(logins.untold(later + MINUTE), []);
+        assert_eq!(logins.unreported(later + MINUTE), []);
         assert!(logins.failed(Some(client), later + MINUTE).is_first);
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let known = logins.0.lock().expect("no panic").len();
         assert_eq!(known, REMEMBERED + 1);
         let rest: u64 = logins
-            .untold(now + MINUTE)
+            .unreported(now + MINUTE)
             .iter()
             .map(|(_, count)| count)
             .sum();

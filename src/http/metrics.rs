@@ -13,7 +13,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Counters of one listener since its start. Reading them never waits.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub struct HttpMetrics {
     accepted: Counter,
     open: Gauge<u64, AtomicU64>,
     in_flight: Gauge<u64, AtomicU64>,
@@ -24,7 +24,7 @@ pub struct Metrics {
     by_class: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
-impl Metrics {
+impl HttpMetrics {
     /// Names the counters in a registry, which goes on to show what they count.
     pub fn register(&self, to: &mut Registry) {
         // A class that had no answer yet is 0, not unknown.
@@ -110,15 +110,15 @@ impl Metrics {
     }
 
     /// Counts a request until the guard is dropped, also when its client hangs up.
-    pub(super) fn under_way(&self) -> UnderWay<'_> {
+    pub(super) fn under_way(&self) -> RequestInProgress<'_> {
         self.in_flight.inc();
-        UnderWay(self)
+        RequestInProgress(self)
     }
 }
 
 /// What tests look at.
 #[cfg(test)]
-impl Metrics {
+impl HttpMetrics {
     /// Connections accepted since the start.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.get()
@@ -151,9 +151,9 @@ impl Metrics {
 }
 
 /// One request that is being answered.
-pub(super) struct UnderWay<'a>(&'a Metrics);
+pub(super) struct RequestInProgress<'a>(&'a HttpMetrics);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestInProgress<'_> {
     fn drop(&mut self) {
         self.0.in_flight.dec();
     }

@@ -19,7 +19,7 @@ const MAX_PARTS: usize = 256;
 pub struct Multipart(multra::Multipart<'static>);
 
 /// One part. The next one comes when this one is dropped.
-pub struct Part<'a> {
+pub struct FormPart<'a> {
     field: Field<'static>,
     form: PhantomData<&'a mut Multipart>,
 }
@@ -42,16 +42,16 @@ impl Multipart {
     }
 
     /// The next part. What was not read of the one before is passed over.
-    pub async fn next(&mut self) -> Result<Option<Part<'_>>> {
+    pub async fn next(&mut self) -> Result<Option<FormPart<'_>>> {
         let field = self.0.next_field().await.map_err(refused)?;
-        Ok(field.map(|field| Part {
+        Ok(field.map(|field| FormPart {
             field,
             form: PhantomData,
         }))
     }
 }
 
-impl Part<'_> {
+impl FormPart<'_> {
     /// The field's name.
     pub fn name(&self) -> Option<&str> {
         self.field.name()

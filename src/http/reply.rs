@@ -62,7 +62,7 @@ impl Reply {
         length: Option<u64>,
         stream: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Self {
-        let body = ReplyBody::Stream(Flow::new(stream, length));
+        let body = ReplyBody::Stream(StreamedBody::new(stream, length));
         Self::with(StatusCode::OK, body).typed_as(legal(content_type))
     }
 
@@ -162,7 +162,7 @@ impl Reply {
         content_type: &'static str,
         stream: impl Stream<Item = Bytes> + Send + 'static,
     ) -> Self {
-        let mut flow = Flow::new(Sure(Box::pin(stream)), None);
+        let mut flow = StreamedBody::new(Sure(Box::pin(stream)), None);
         flow.endless = true;
         Self::with(StatusCode::OK, ReplyBody::Stream(flow))
             .typed_as(HeaderValue::from_static(content_type))
@@ -224,11 +224,11 @@ fn legal(text: &str) -> HeaderValue {
 pub(super) enum ReplyBody {
     Empty,
     Whole(Bytes),
-    Stream(Flow),
+    Stream(StreamedBody),
 }
 
 /// A body that is made while it is sent.
-pub(super) struct Flow {
+pub(super) struct StreamedBody {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
     /// How many bytes are left, where that is known.
     length: Option<u64>,
@@ -236,7 +236,7 @@ pub(super) struct Flow {
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl Flow {
+impl StreamedBody {
     fn new(
         stream: impl Stream<Item = Result<Bytes>> + Send + 'static,
         length: Option<u64>,

@@ -10,9 +10,9 @@ use serde::de::DeserializeSeed;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
-use super::budget::Held;
-use super::connection::{Connection, Peer};
-use super::form::{self, Fields};
+use super::budget::BudgetShare;
+use super::connection::{ClientConnection, Peer};
+use super::form::{self, FormFields};
 use super::multipart::Multipart;
 use super::query;
 use super::whole::Whole;
@@ -22,7 +22,7 @@ use crate::net::Cidr;
 /// Method, path, headers, and a body that is read when it is asked for.
 pub struct Request {
     pub(super) head: hyper::Request<()>,
-    pub(super) connection: Arc<Connection>,
+    pub(super) connection: Arc<ClientConnection>,
     pub(super) trusted: Arc<[Cidr]>,
     pub(super) body: Body,
     query: OnceLock<Vec<(String, String)>>,
@@ -35,7 +35,7 @@ impl Request {
     pub(super) fn new(
         head: hyper::Request<()>,
         body: Body,
-        connection: Arc<Connection>,
+        connection: Arc<ClientConnection>,
         trusted: Arc<[Cidr]>,
     ) -> Self {
         Self {
@@ -176,7 +176,7 @@ impl Request {
 
     /// The body as JSON that a reader of its own takes. What is large is in memory for as long as
     /// the share lives.
-    pub async fn json_by<S, T>(&mut self, seed: S) -> Result<(T, Held)>
+    pub async fn json_by<S, T>(&mut self, seed: S) -> Result<(T, BudgetShare)>
     where
         S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
         T: Send + 'static,
@@ -190,12 +190,12 @@ impl Request {
     }
 
     /// A share of the room for bodies, for what is read of the parts of a form.
-    pub fn share(&self) -> Held {
+    pub fn share(&self) -> BudgetShare {
         self.connection.limits.body_budget.share()
     }
 
     /// The body's text fields: a multipart or encoded form, or a JSON object. No body has none.
-    pub async fn fields(&mut self) -> Result<Fields> {
+    pub async fn fields(&mut self) -> Result<FormFields> {
         let content_type = self.header("content-type").map(str::to_owned);
         let (bytes, _held) = self.whole().await?.into_bytes();
         form::fields(bytes, content_type.as_deref()).await
@@ -308,7 +308,7 @@ mod of_tests {
                 unix: false,
                 listener_loopback: true,
             };
-            let connection = Arc::new(Connection::new(
+            let connection = Arc::new(ClientConnection::new(
                 peer,
                 Arc::new(Limits::default()),
                 CancellationToken::new(),

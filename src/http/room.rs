@@ -134,7 +134,7 @@ impl Seat {
 }
 
 /// A seat that is taken for as long as this lives.
-pub(super) struct Taken {
+pub(super) struct TakenSeat {
     room: Arc<Room>,
     number: u64,
     pub(super) seat: Arc<Seat>,
@@ -154,7 +154,7 @@ impl Room {
 
     /// Takes a seat as soon as there is one. `None` when the address has as many as it may, and
     /// all of them are busy. No `address` means that many people may stand behind it.
-    pub(super) async fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Taken> {
+    pub(super) async fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<TakenSeat> {
         loop {
             {
                 let mut seats = self.seats();
@@ -177,7 +177,7 @@ impl Room {
         self.make_room(&self.seats(), None);
     }
 
-    fn seated(self: &Arc<Self>, seats: &mut Seats, address: Option<IpAddr>) -> Taken {
+    fn seated(self: &Arc<Self>, seats: &mut Seats, address: Option<IpAddr>) -> TakenSeat {
         let number = seats.next;
         seats.next += 1;
         let seat = Arc::new(Seat::new(self.began, address));
@@ -185,7 +185,7 @@ impl Room {
         if let Some(ip) = address {
             *seats.by_address.entry(ip).or_default() += 1;
         }
-        Taken {
+        TakenSeat {
             room: self.clone(),
             number,
             seat,
@@ -225,7 +225,7 @@ impl Room {
     }
 }
 
-impl Drop for Taken {
+impl Drop for TakenSeat {
     fn drop(&mut self) {
         let mut seats = self.room.seats();
         seats.taken.remove(&self.number);
@@ -257,7 +257,7 @@ mod tests {
         room
     }
 
-    fn idle_since(taken: &Taken, ms: u64) {
+    fn idle_since(taken: &TakenSeat, ms: u64) {
         taken.seat.idle.store(ms, Ordering::Relaxed);
     }
 

@@ -10,10 +10,10 @@ use super::{Reply, Request};
 use crate::error::{Error, Result};
 
 /// The answer of a handler, boxed so that handlers of any type share a table.
-type Answer = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
+type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
 
 /// A handler as the table holds it.
-pub(super) type Handler = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
+pub(super) type Handler = Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>;
 
 /// One method of one path, and what runs.
 pub struct Route {
@@ -88,7 +88,7 @@ pub struct Mount {
     /// Where the routes begin: empty, or `/` and segments without a `/` at the end.
     pub prefix: &'static str,
     /// Which requests below the prefix it takes.
-    pub claim: Claim,
+    pub claim: MountClaim,
     /// Its routes.
     pub routes: Vec<Route>,
     /// Words every refusal of a request that it takes.
@@ -98,9 +98,9 @@ pub struct Mount {
 /// Which requests a mount takes, so that several can share paths: judged by the head, since the body
 /// was not read yet.
 #[derive(Clone)]
-pub struct Claim(Arc<dyn Fn(&Request) -> bool + Send + Sync>);
+pub struct MountClaim(Arc<dyn Fn(&Request) -> bool + Send + Sync>);
 
-impl Claim {
+impl MountClaim {
     /// Takes every request: nobody else has these paths.
     pub fn everything() -> Self {
         Self::when(|_| true)

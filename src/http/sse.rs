@@ -17,7 +17,7 @@ const PING: Duration = Duration::from_secs(15);
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct SseEvent {
     /// What the client gives back as `Last-Event-ID`; none when empty.
     pub id: String,
     /// Its type; `message` when empty.
@@ -27,11 +27,11 @@ pub struct Event {
 }
 
 /// Sends events as they come, until the sender, the client or the program ends.
-pub fn reply(events: Receiver<Event>) -> Reply {
+pub fn reply(events: Receiver<SseEvent>) -> Reply {
     with_pings(events, PING)
 }
 
-fn with_pings(events: Receiver<Event>, every: Duration) -> Reply {
+fn with_pings(events: Receiver<SseEvent>, every: Duration) -> Reply {
     let mut pings = interval_at(Instant::now() + every, every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stream = Events {
@@ -46,7 +46,7 @@ fn with_pings(events: Receiver<Event>, every: Duration) -> Reply {
 }
 
 struct Events {
-    events: Receiver<Event>,
+    events: Receiver<SseEvent>,
     pings: Interval,
     greeted: bool,
 }
@@ -71,7 +71,7 @@ impl Stream for Events {
 }
 
 /// The event as its standard writes it. No line break in `id` or `name` begins a line.
-fn written(event: &Event) -> String {
+fn written(event: &SseEvent) -> String {
     let mut text = String::with_capacity(event.data.len() + 64);
     for (field, value) in [("id", &event.id), ("event", &event.name)] {
         if !value.is_empty() {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_line_break_cannot_forge_a_field() {
-        let event = Event {
+        let event = SseEvent {
             id: "7\ndata: x".into(),
             name: "a\rb".into(),
             data: "one\r\ntwo\rthree\n".into(),

@@ -6,47 +6,47 @@ use hyper::Method;
 use matchit::Router;
 use percent_encoding::percent_decode_str;
 
-use super::route::{Claim, Mount, Route};
+use super::route::{Mount, MountClaim, Route};
 use super::{Reply, Request};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a mount words a refusal.
-pub(super) type Render = fn(&Error) -> Reply;
+pub(super) type RenderError = fn(&Error) -> Reply;
 
 /// All mounts, longest prefix first; among equal ones as they were given.
-pub(super) struct Table(Vec<Mounted>);
+pub(super) struct RouteTable(Vec<Mounted>);
 
 struct Mounted {
     prefix: &'static str,
-    claim: Claim,
-    render: Render,
+    claim: MountClaim,
+    render: RenderError,
     /// Paths below the prefix, with the place of their methods in `endpoints`.
     paths: Router<usize>,
-    endpoints: Vec<Vec<Entry>>,
+    endpoints: Vec<Vec<RouteEntry>>,
 }
 
 /// One method of a path.
-pub(super) struct Entry {
+pub(super) struct RouteEntry {
     pub(super) prefix: &'static str,
     pub(super) route: Route,
     pub(super) param_names: Arc<[String]>,
 }
 
 /// What a request leads to.
-pub(super) enum Found<'a> {
+pub(super) enum RouteMatch<'a> {
     /// A handler, and the values of the path's parameters.
-    Handler(&'a Entry, Render, Vec<String>),
+    Handler(&'a RouteEntry, RenderError, Vec<String>),
     /// The path is there with these methods, the request's is not among them.
-    Methods(Vec<&'a Method>, Render),
+    Methods(Vec<&'a Method>, RenderError),
     /// A parameter is no UTF-8.
-    BadParameter(Render),
+    BadParameter(RenderError),
     /// No such path.
-    Nothing(Render),
+    Nothing(RenderError),
 }
 
-impl Found<'_> {
+impl RouteMatch<'_> {
     /// Who words a refusal.
-    pub(super) fn render(&self) -> Render {
+    pub(super) fn render(&self) -> RenderError {
         match self {
             Self::Handler(_, render, _)
             | Self::Methods(_, render)
@@ -56,7 +56,7 @@ impl Found<'_> {
     }
 }
 
-impl Table {
+impl RouteTable {
     pub(super) fn new(mounts: Vec<Mount>) -> Result<Self> {
         let mounts = mounts.into_iter().map(Mounted::new);
         let mut mounts = mounts.collect::<Result<Vec<_>>>()?;
@@ -66,13 +66,13 @@ impl Table {
 
     /// Finds the first mount that has path and method, of those that take the request. A refusal is
     /// worded by the first one that has the path, or else by the first one whose prefix matches.
-    pub(super) fn find(&self, request: &Request) -> Found<'_> {
+    pub(super) fn find(&self, request: &Request) -> RouteMatch<'_> {
         let (method, path) = (request.method(), request.path());
         // One slash at the end is tolerated; an empty segment elsewhere is no path of ours.
         let path = path.strip_suffix('/').unwrap_or(path);
         let is_doubled = path.contains("//") || path.ends_with('/');
-        let mut own: Option<Render> = None;
-        let mut others: Option<(Vec<&Method>, Render)> = None;
+        let mut own: Option<RenderError> = None;
+        let mut others: Option<(Vec<&Method>, RenderError)> = None;
         for mount in &self.0 {
             let Some(rest) = mount.rest(path) else {
                 continue;
@@ -91,16 +91,16 @@ impl Table {
             if let Some(entry) = entry_for(entries, method) {
                 let values = matched.params.iter().map(|(_, value)| value);
                 return match decoded(values) {
-                    Some(values) => Found::Handler(entry, mount.render, values),
-                    None => Found::BadParameter(mount.render),
+                    Some(values) => RouteMatch::Handler(entry, mount.render, values),
+                    None => RouteMatch::BadParameter(mount.render),
                 };
             }
             let (methods, _) = others.get_or_insert_with(|| (Vec::new(), mount.render));
             methods.extend(entries.iter().map(|entry| &entry.route.method));
         }
         match others {
-            Some((methods, render)) => Found::Methods(methods, render),
-            None => Found::Nothing(own.unwrap_or(plain)),
+            Some((methods, render)) => RouteMatch::Methods(methods, render),
+            None => RouteMatch::Nothing(own.unwrap_or(plain)),
         }
     }
 }
@@ -139,7 +139,7 @@ impl Mounted {
                 let (method, path) = (&route.method, route.path);
                 return Err(defect(format!("{method} {prefix}{path} is there twice")));
             }
-            entries.push(Entry {
+            entries.push(RouteEntry {
                 prefix,
                 route,
                 param_names: names.into(),
@@ -160,7 +160,7 @@ impl Mounted {
     }
 }
 
-fn entry_for<'a>(entries: &'a [Entry], method: &Method) -> Option<&'a Entry> {
+fn entry_for<'a>(entries: &'a [RouteEntry], method: &Method) -> Option<&'a RouteEntry> {
     let of = |wanted: &Method| entries.iter().find(|e| e.route.method == *wanted);
     match of(method) {
         None if method == Method::HEAD => of(&Method::GET),

@@ -74,12 +74,12 @@ pub struct Upgrade {
 
 impl Upgrade {
     /// The socket, once the reply was sent.
-    pub async fn socket(self) -> Result<Socket> {
+    pub async fn socket(self) -> Result<UpgradedSocket> {
         let io = self.switching.await.map_err(|error| {
             let text = "The client left before the protocol was switched";
             Error::new(Code::ClientLeft, text).because(error)
         })?;
-        Ok(Socket {
+        Ok(UpgradedSocket {
             io: TokioIo::new(io),
             stop: Box::pin(self.stop.cancelled_owned()),
         })
@@ -88,12 +88,12 @@ impl Upgrade {
 
 /// The bytes of an upgraded connection. It keeps its slot among the listener's connections, and
 /// reads its end when the program stops.
-pub struct Socket {
+pub struct UpgradedSocket {
     io: TokioIo<Upgraded>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for UpgradedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,7 +107,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for UpgradedSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

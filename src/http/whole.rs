@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::{DeserializeSeed, MapAccess};
 
 use super::body::Body;
-use super::budget::{BodyBudget, Held};
+use super::budget::{BodyBudget, BudgetShare};
 use super::form;
 use crate::error::{Code, Error, Result};
 use crate::json::{Allowance, Bounded, Member, Members, Object};
@@ -23,7 +23,7 @@ const QUICK: usize = 64 * 1024;
 pub struct Whole {
     pieces: VecDeque<Bytes>,
     length: usize,
-    held: Held,
+    held: BudgetShare,
 }
 
 impl Whole {
@@ -64,7 +64,7 @@ impl Whole {
     }
 
     /// All bytes in one.
-    pub fn into_bytes(mut self) -> (Bytes, Held) {
+    pub fn into_bytes(mut self) -> (Bytes, BudgetShare) {
         if self.pieces.len() == 1 {
             return (self.pieces.pop_front().unwrap_or_default(), self.held);
         }
@@ -89,7 +89,7 @@ impl Whole {
     }
 
     /// Reads it as JSON, and lets go of it meanwhile. The share is for what was made of it.
-    pub async fn json<S, T>(self, seed: S) -> Result<(T, Held)>
+    pub async fn json<S, T>(self, seed: S) -> Result<(T, BudgetShare)>
     where
         S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
         T: Send + 'static,

@@ -17,13 +17,13 @@ use tokio::time::{Instant, timeout_at};
 
 pub use super::outbody::OutBody;
 use super::outbody::{Moved, Sending};
-use super::pool::{Key, Pool, Sender};
+use super::pool::{Pool, PoolKey, Sender};
 use crate::error::{Code, Error, ErrorKind, Result};
 
 pub use super::dial::Dialer;
-pub use super::policy::{Patience, Policy};
-use super::target::Place;
-pub use super::target::Target;
+pub use super::policy::{Policy, Timeouts};
+pub use super::target::CheckedUrl;
+use super::target::HostPart;
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
@@ -38,7 +38,7 @@ const UNANNOUNCED: u64 = 16 << 20;
 
 /// A request to somebody else's server.
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct OutgoingRequest {
     /// Its method.
     pub method: Method,
     /// Where it goes: `http` or `https`, without credentials.
@@ -77,21 +77,21 @@ impl Client {
     }
 
     /// Judges a URL by its text: what needs no name server.
-    pub fn check_url(&self, url: &str) -> Result<Target> {
-        Target::parse(url, &self.dialer.policy)
+    pub fn check_url(&self, url: &str) -> Result<CheckedUrl> {
+        CheckedUrl::parse(url, &self.dialer.policy)
     }
 
     /// Whether the configuration opens the target, as opposed to its being public. A local name
     /// counts: it is only ever connected to opened addresses.
-    pub fn is_opened(&self, target: &Target) -> bool {
+    pub fn is_opened(&self, target: &CheckedUrl) -> bool {
         match &target.host {
-            Place::Address(ip) => self.dialer.policy.opens(*ip),
-            host @ Place::Name(_) => host.is_local_name() && self.dialer.policy.opens_anything(),
+            HostPart::Address(ip) => self.dialer.policy.opens(*ip),
+            host @ HostPart::Name(_) => host.is_local_name() && self.dialer.policy.opens_anything(),
         }
     }
 
     /// Resolves the target's name and judges every address. A name without an address is refused.
-    pub async fn check_resolved(&self, target: &Target) -> Result<()> {
+    pub async fn check_resolved(&self, target: &CheckedUrl) -> Result<()> {
         match self.dialer.addresses(&target.host, target.port).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Invalid => Err(error),
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Sends a request and answers the response's head; its body follows. No redirect is followed.
-    pub async fn send(&self, request: Outgoing) -> Result<Response> {
+    pub async fn send(&self, request: OutgoingRequest) -> Result<Response> {
         let target = self.check_url(&request.url)?;
         let headers = headers(&request.headers)?;
         self.exchange(&target, request.method, headers, request.body)
@@ -128,7 +128,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        target: &Target,
+        target: &CheckedUrl,
         method: Method,
         mut headers: HeaderMap,
         body: OutBody,
@@ -151,7 +151,7 @@ impl Client {
         *request.uri_mut() = path_of(target)?;
         *request.headers_mut() = headers;
 
-        let key = Key::of(target);
+        let key = PoolKey::of(target);
         loop {
             let kept = self.pool.take(&key).await;
             let is_kept = kept.is_some();
@@ -186,7 +186,7 @@ impl Client {
         }
     }
 
-    async fn open(&self, target: &Target) -> Result<Sender> {
+    async fn open(&self, target: &CheckedUrl) -> Result<Sender> {
         let io = self
             .dialer
             .connect_to(&target.host, target.port, target.is_https())
@@ -212,13 +212,13 @@ pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
     body: Incoming,
-    patience: Patience,
+    patience: Timeouts,
     deadline: Instant,
     began: Instant,
     taken: u64,
     most: u64,
     /// Where the connection goes when the body was read to its end.
-    reuse: Option<(Arc<Pool>, Key, Sender)>,
+    reuse: Option<(Arc<Pool>, PoolKey, Sender)>,
 }
 
 impl Response {
@@ -359,7 +359,7 @@ fn headers(pairs: &[(String, String)]) -> Result<HeaderMap> {
 }
 
 /// Host and port as the URL writes them: the port only if it is not the scheme's own.
-fn host_header(target: &Target) -> HeaderValue {
+fn host_header(target: &CheckedUrl) -> HeaderValue {
     let host = target.url.host_str().unwrap_or_default();
     let text = match target.url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -368,7 +368,7 @@ fn host_header(target: &Target) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn path_of(target: &Target) -> Result<hyper::Uri> {
+fn path_of(target: &CheckedUrl) -> Result<hyper::Uri> {
     let path = target.url.path();
     let text = match target.url.query() {
         Some(query) => format!("{path}?{query}"),

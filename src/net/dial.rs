@@ -19,7 +19,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::policy::Policy;
 use super::resolver::Resolver;
-use super::target::{Place, Target};
+use super::target::{CheckedUrl, HostPart};
 use crate::error::{Code, Error, Result};
 
 /// How long the next address waits for the one before.
@@ -64,11 +64,11 @@ impl Dialer {
 
     /// Connects to a host by name or address, with TLS for that host or without.
     pub async fn connect(&self, host: &str, port: u16, tls: bool) -> Result<Box<dyn Stream>> {
-        self.connect_to(&Place::parse(host)?, port, tls).await
+        self.connect_to(&HostPart::parse(host)?, port, tls).await
     }
 
     /// Tries whether a URL's server can be reached, with TLS when it says `https`; sends nothing.
-    pub async fn reach(&self, target: &Target) -> Result<()> {
+    pub async fn reach(&self, target: &CheckedUrl) -> Result<()> {
         let tls = target.is_https();
         self.connect_to(&target.host, target.port, tls)
             .await
@@ -77,7 +77,7 @@ impl Dialer {
 
     pub(super) async fn connect_to(
         &self,
-        host: &Place,
+        host: &HostPart,
         port: u16,
         tls: bool,
     ) -> Result<Box<dyn Stream>> {
@@ -93,8 +93,8 @@ impl Dialer {
             return Ok(Box::new(stream));
         }
         let name = match host {
-            Place::Address(ip) => ServerName::from(*ip),
-            Place::Name(name) => {
+            HostPart::Address(ip) => ServerName::from(*ip),
+            HostPart::Name(name) => {
                 ServerName::try_from(name.clone()).map_err(|_| Code::UrlInvalid)?
             }
         };
@@ -113,7 +113,7 @@ impl Dialer {
     ///
     /// Invariant: one address that is not permitted, or not on this port, refuses the host. A local name stands only for
     /// addresses that the configuration opens: what answers for it in public means nothing.
-    pub(super) async fn addresses(&self, host: &Place, port: u16) -> Result<Vec<IpAddr>> {
+    pub(super) async fn addresses(&self, host: &HostPart, port: u16) -> Result<Vec<IpAddr>> {
         let addresses = self.addresses_of(host).await?;
         let closed = |ip: &IpAddr| !self.policy.permits_port(*ip, port);
         if addresses.iter().any(closed) {
@@ -122,7 +122,7 @@ impl Dialer {
         Ok(addresses)
     }
 
-    async fn addresses_of(&self, host: &Place) -> Result<Vec<IpAddr>> {
+    async fn addresses_of(&self, host: &HostPart) -> Result<Vec<IpAddr>> {
         let refused = || {
             Error::new(
                 Code::UrlRefused,
@@ -130,12 +130,12 @@ impl Dialer {
             )
         };
         let name = match host {
-            Place::Address(ip) if self.policy.permits(*ip) => return Ok(vec![*ip]),
-            Place::Address(_) => {
+            HostPart::Address(ip) if self.policy.permits(*ip) => return Ok(vec![*ip]),
+            HostPart::Address(_) => {
                 let text = "URL must not point to a private or reserved address";
                 return Err(Error::invalid(text));
             }
-            Place::Name(name) => name,
+            HostPart::Name(name) => name,
         };
         let local = || Error::new(Code::UrlRefused, "URL must not point to a local address");
         if host.is_localhost() {

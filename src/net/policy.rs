@@ -22,12 +22,12 @@ pub struct Policy {
     ports: Arc<[u16]>,
     pub(super) dns_servers: Arc<[IpAddr]>,
     pub(super) roots: Vec<CertificateDer<'static>>,
-    pub(super) patience: Patience,
+    pub(super) patience: Timeouts,
 }
 
 /// How long each step of an outgoing request may take.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub struct Timeouts {
     /// To look up a name, to connect, and for the TLS handshake: each.
     pub connect: Duration,
     /// Until the answer's head.
@@ -38,7 +38,7 @@ pub struct Patience {
     pub total: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -62,7 +62,7 @@ impl Policy {
             ports: WEB_PORTS.into(),
             dns_servers: dns_servers.into(),
             roots: Vec::new(),
-            patience: Patience::default(),
+            patience: Timeouts::default(),
         })
     }
 
@@ -94,7 +94,7 @@ impl Policy {
 
     /// Takes other times.
     #[must_use]
-    pub fn with_patience(mut self, patience: Patience) -> Self {
+    pub fn with_timeouts(mut self, patience: Timeouts) -> Self {
         self.patience = patience;
         self
     }

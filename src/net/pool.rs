@@ -8,7 +8,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::outbody::Sending;
-use super::target::{Place, Target};
+use super::target::{CheckedUrl, HostPart};
 
 /// How long a connection waits. Most servers close theirs after 5 to 75 seconds.
 const MAX_IDLE: Duration = Duration::from_secs(30);
@@ -23,14 +23,14 @@ pub(super) type Sender = SendRequest<Sending>;
 
 /// The place a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct PoolKey {
     https: bool,
-    host: Place,
+    host: HostPart,
     port: u16,
 }
 
-impl Key {
-    pub(super) fn of(target: &Target) -> Self {
+impl PoolKey {
+    pub(super) fn of(target: &CheckedUrl) -> Self {
         Self {
             https: target.is_https(),
             host: target.host.clone(),
@@ -41,18 +41,18 @@ impl Key {
 
 /// Idle connections by place.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Waiting>);
+pub(super) struct Pool(Mutex<PoolWaiter>);
 
 #[derive(Default)]
-struct Waiting {
-    places: HashMap<Key, Vec<(Instant, Sender)>>,
+struct PoolWaiter {
+    places: HashMap<PoolKey, Vec<(Instant, Sender)>>,
     /// A task will close what waits too long.
     is_swept: bool,
 }
 
 impl Pool {
     /// A connection that is open and ready.
-    pub(super) async fn take(&self, key: &Key) -> Option<Sender> {
+    pub(super) async fn take(&self, key: &PoolKey) -> Option<Sender> {
         loop {
             let mut sender = self.newest(key)?;
             if let Ok(Ok(())) = timeout(SETTLE, sender.ready()).await {
@@ -61,7 +61,7 @@ impl Pool {
         }
     }
 
-    fn newest(&self, key: &Key) -> Option<Sender> {
+    fn newest(&self, key: &PoolKey) -> Option<Sender> {
         let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = pool.places.get_mut(key)?;
         while let Some((since, sender)) = waiting.pop() {
@@ -74,7 +74,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, if there is room.
-    pub(super) fn keep(self: &Arc<Self>, key: Key, sender: Sender) {
+    pub(super) fn keep(self: &Arc<Self>, key: PoolKey, sender: Sender) {
         let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = pool.places.values().map(Vec::len).sum();
         let waiting = pool.places.entry(key).or_default();

@@ -143,7 +143,7 @@ fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
 /// What a `resolv.conf` says (resolv.conf(5)), and a resolver for each server that it names.
 struct Configured {
     text: Vec<u8>,
-    servers: Vec<Server>,
+    servers: Vec<DnsServer>,
     domains: Vec<String>,
     /// A name without a dot is asked for as it is before it is looked for in the domains.
     alone_first: bool,
@@ -166,7 +166,7 @@ impl Configured {
             servers: servers
                 .into_iter()
                 .flatten()
-                .map(|ip| Server::new(*ip, port, patience, config.edns0))
+                .map(|ip| DnsServer::new(*ip, port, patience, config.edns0))
                 .collect::<Result<_, _>>()?,
             domains: config
                 .get_last_search_or_domain()
@@ -230,7 +230,7 @@ impl Configured {
 }
 
 /// What a server says about one family of addresses.
-enum Answer {
+enum DnsAnswer {
     Addresses(Vec<IpAddr>),
     /// There is no such name, in either family (RFC 8020).
     Unknown,
@@ -240,7 +240,7 @@ enum Answer {
 }
 
 /// One name server.
-struct Server {
+struct DnsServer {
     ip: IpAddr,
     patience: Duration,
     /// Asks by UDP in random capitals that must come back; by TCP where they do not.
@@ -251,7 +251,7 @@ struct Server {
     silent: Mutex<Option<Instant>>,
 }
 
-impl Server {
+impl DnsServer {
     fn new(ip: IpAddr, port: u16, patience: Duration, edns0: bool) -> Result<Self, NetError> {
         let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
         (udp.port, tcp.port) = (port, port);
@@ -294,15 +294,15 @@ impl Server {
             self.ask_for(name, RecordType::A),
             self.ask_for(name, RecordType::AAAA)
         );
-        if matches!((&v4, &v6), (Answer::Silent, Answer::Silent)) {
+        if matches!((&v4, &v6), (DnsAnswer::Silent, DnsAnswer::Silent)) {
             *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         let (mut addresses, mut is_unknown, mut is_complete) = (Vec::new(), false, true);
         for answer in [v4, v6] {
             match answer {
-                Answer::Addresses(found) => addresses.extend(found),
-                Answer::Unknown => is_unknown = true,
-                Answer::Failed | Answer::Silent => is_complete = false,
+                DnsAnswer::Addresses(found) => addresses.extend(found),
+                DnsAnswer::Unknown => is_unknown = true,
+                DnsAnswer::Failed | DnsAnswer::Silent => is_complete = false,
             }
         }
         if addresses.is_empty() {
@@ -312,7 +312,7 @@ impl Server {
         Some(Ok(addresses))
     }
 
-    async fn ask_for(&self, name: &Name, family: RecordType) -> Answer {
+    async fn ask_for(&self, name: &Name, family: RecordType) -> DnsAnswer {
         let asking = async {
             match self.careful.lookup(name.clone(), family).await {
                 Ok(lookup) => Ok(lookup),
@@ -323,17 +323,17 @@ impl Server {
         let answer = timeout(self.patience, asking).await;
         match answer.unwrap_or(Err(NetError::Timeout)) {
             Ok(lookup) => {
-                addresses(&lookup, name, family).map_or(Answer::Failed, Answer::Addresses)
+                addresses(&lookup, name, family).map_or(DnsAnswer::Failed, DnsAnswer::Addresses)
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
-                ResponseCode::NXDomain => Answer::Unknown,
-                _ => Answer::Addresses(Vec::new()),
+                ResponseCode::NXDomain => DnsAnswer::Unknown,
+                _ => DnsAnswer::Addresses(Vec::new()),
             },
             Err(error) => {
                 tracing::debug!(server = %self.ip, %error, "a name server did not answer");
                 match error {
-                    NetError::Timeout => Answer::Silent,
-                    _ => Answer::Failed,
+                    NetError::Timeout => DnsAnswer::Silent,
+                    _ => DnsAnswer::Failed,
                 }
             }
         }

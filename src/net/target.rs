@@ -15,21 +15,21 @@ const LOCAL_ENDINGS: &[&str] = &[".localhost", ".local", ".internal", ".lan", ".
 
 /// A URL that was found acceptable as far as its text says.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct CheckedUrl {
     pub(super) url: Url,
-    pub(super) host: Place,
+    pub(super) host: HostPart,
     pub(super) port: u16,
 }
 
 /// What stands for a machine in a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Place {
+pub(super) enum HostPart {
     Address(IpAddr),
     /// A name in lower case, without a dot at the end.
     Name(String),
 }
 
-impl Place {
+impl HostPart {
     /// Reads a host as it stands in a URL, or an address without brackets.
     pub(super) fn parse(host: &str) -> Result<Self> {
         let wrong = || Error::from(Code::UrlInvalid);
@@ -55,7 +55,7 @@ impl Place {
     }
 }
 
-impl<S: AsRef<str>> From<Host<S>> for Place {
+impl<S: AsRef<str>> From<Host<S>> for HostPart {
     fn from(host: Host<S>) -> Self {
         match host {
             Host::Ipv4(address) => Self::Address(address.into()),
@@ -68,12 +68,12 @@ impl<S: AsRef<str>> From<Host<S>> for Place {
     }
 }
 
-impl Target {
+impl CheckedUrl {
     /// Host and port, as one word for whom a request goes to.
     pub fn authority(&self) -> String {
         match &self.host {
-            Place::Address(address) => format!("{address} {}", self.port),
-            Place::Name(name) => format!("{name} {}", self.port),
+            HostPart::Address(address) => format!("{address} {}", self.port),
+            HostPart::Name(name) => format!("{name} {}", self.port),
         }
     }
 
@@ -113,19 +113,19 @@ impl Target {
             return Err(Error::new(Code::UrlWithPassword, text));
         }
         url.set_fragment(None);
-        let host = Place::from(url.host().ok_or_else(wrong)?);
+        let host = HostPart::from(url.host().ok_or_else(wrong)?);
         let port = url.port_or_known_default().ok_or_else(wrong)?;
         let target = Self { url, host, port };
         match &target.host {
-            Place::Address(ip) if !policy.permits(*ip) => Err(Error::from(Code::UrlRefused)),
-            Place::Name(name) if name.is_empty() => Err(wrong()),
+            HostPart::Address(ip) if !policy.permits(*ip) => Err(Error::from(Code::UrlRefused)),
+            HostPart::Name(name) if name.is_empty() => Err(wrong()),
             host if host.is_local_name() && !policy.opens_anything() => Err(Error::new(
                 Code::UrlRefused,
                 "URL must not point to a local address",
             )),
-            Place::Address(ip) if policy.opens(*ip) => Ok(target),
+            HostPart::Address(ip) if policy.opens(*ip) => Ok(target),
             // The name may stand for an address that the configuration opens, with all its ports.
-            Place::Name(_) if policy.opens_anything() => Ok(target),
+            HostPart::Name(_) if policy.opens_anything() => Ok(target),
             _ => policy.public_port(port).map(|()| target),
         }
     }
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn international_names_are_taken_in_both_their_forms() {
         let policy = Policy::new(&[], &[]).expect("a policy");
-        let host = |url: &str| Target::parse(url, &policy).expect("taken").host;
-        let ascii = Place::Name("xn--mnchen-3ya.example.com".into());
+        let host = |url: &str| CheckedUrl::parse(url, &policy).expect("taken").host;
+        let ascii = HostPart::Name("xn--mnchen-3ya.example.com".into());
         assert_eq!(host("https://xn--mnchen-3ya.example.com/hook"), ascii);
         assert_eq!(host("https://M\u{fc}nchen.example.com./hook"), ascii);
     }

@@ -8,9 +8,9 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::waproto::whatsapp::{ADVKeyIndexList, ADVSignedKeyIndexList};
 
 use super::connection::Socket;
-use super::journal::{Changes, Key};
+use super::journal::{JournalChanges, JournalKey};
 use super::keys::PhoneKeys;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::outbox::{Class, Outbox};
 
 /// What the signature over a list of key indexes begins with.
@@ -21,7 +21,7 @@ const KEY_INDEX_PREFIX: [u8; 2] = [6, 2];
 /// Invariant: whoever holds a phone's lock may take an account's, never the other way round.
 pub(super) struct Account {
     pub(super) number: Number,
-    changes: Arc<Changes>,
+    changes: Arc<JournalChanges>,
     state: Mutex<AccountState>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct SignedKey {
 }
 
 impl Account {
-    pub(super) fn new(number: Number, changes: Arc<Changes>) -> Self {
+    pub(super) fn new(number: Number, changes: Arc<JournalChanges>) -> Self {
         let state = AccountState {
             companions: BTreeMap::new(),
             next_device: 1,
@@ -106,7 +106,7 @@ impl Account {
             && let Some(place) = companion.outbox.confirm(class, id)
         {
             self.changes
-                .touch(|| Key::Waiting(Address::new(self.number, device), place));
+                .touch(|| JournalKey::Waiting(DeviceAddress::new(self.number, device), place));
         }
     }
 
@@ -120,7 +120,7 @@ impl Account {
         if let Some(companion) = self.lock().companions.get_mut(&device) {
             let place = companion.outbox.push(class, id, node.clone());
             self.changes
-                .touch(|| Key::Waiting(Address::new(self.number, device), place));
+                .touch(|| JournalKey::Waiting(DeviceAddress::new(self.number, device), place));
             if companion.active
                 && let Some(socket) = &companion.socket
             {

@@ -15,17 +15,17 @@ use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message};
 
 use super::chat::Chat;
 use super::content::{describe, unwrapped};
+use super::image_info::ImageInfo;
 use super::inbox::ReceivedMessage;
 use super::network::Network;
 use super::phone::Phone;
-use super::picture::Decoded;
-use super::{base64, particulars, picture};
+use super::{base64, image_info, message_details};
 use crate::error::{Error, Result};
 
 /// A file that a phone's user sends.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Attachment {
+pub struct PhoneAttachment {
     /// The file in base64.
     pub data: String,
     /// Its type.
@@ -56,7 +56,7 @@ impl Network {
     pub(super) fn attach(
         &self,
         kind: MediaType,
-        file: &Attachment,
+        file: &PhoneAttachment,
         context: Option<ContextInfo>,
     ) -> Result<Message> {
         let plain = base64::decode(&file.data)
@@ -69,7 +69,7 @@ impl Network {
         let mimetype =
             |usual: &str| Some(file.mimetype.clone().unwrap_or_else(|| usual.to_owned()));
         let seen = match kind {
-            MediaType::Image | MediaType::Sticker => picture::look(&plain),
+            MediaType::Image | MediaType::Sticker => image_info::inspect(&plain),
             _ => None,
         };
         let width = file.width.or(seen.as_ref().map(|seen| seen.width));
@@ -79,7 +79,7 @@ impl Network {
                 base64::decode(data)
                     .ok_or_else(|| Error::invalid("a thumbnail is written in base64"))?,
             ),
-            (None, MediaType::Image) => picture::small(&plain),
+            (None, MediaType::Image) => image_info::small(&plain),
             (None, _) => None,
         };
         let context_info = MessageField::from(context);
@@ -223,7 +223,7 @@ impl Network {
         let Ok(message) = Message::decode_from_slice(body) else {
             return;
         };
-        particulars::add_to(view, &message);
+        message_details::add_to(view, &message);
         if pointer(&message).is_none() {
             return;
         }
@@ -237,7 +237,7 @@ impl Network {
     }
 
     /// What is to be seen in the file of a message; `None` if it cannot be opened.
-    fn finding(&self, message: &Message, fetched: bool) -> Option<Finding> {
+    fn finding(&self, message: &Message, fetched: bool) -> Option<FileFinding> {
         let file = pointer(message)?;
         let there = match fetched {
             true => self.media.copy(file.direct_path()?).is_some(),
@@ -261,10 +261,10 @@ impl Network {
         }
         let plain = self.opened(message, fetched)?;
         let sum: [u8; 32] = Sha256::digest(&plain).into();
-        let found = Finding {
+        let found = FileFinding {
             size: plain.len() as u64,
             sha256: hex::encode(sum),
-            decoded: picture::look(&plain),
+            decoded: image_info::inspect(&plain),
         };
         let mut findings = self.findings.lock();
         if findings.len() == KEPT_FINDINGS {
@@ -280,18 +280,18 @@ const KEPT_FINDINGS: usize = 10_000;
 
 /// What a phone saw in a file that it opened.
 #[derive(Clone)]
-struct Finding {
+struct FileFinding {
     size: u64,
     sha256: String,
-    decoded: Option<Decoded>,
+    decoded: Option<ImageInfo>,
 }
 
 /// What phones saw in files, so that a large one is not opened each time that somebody asks.
 #[derive(Default)]
-pub(super) struct Findings(Mutex<HashMap<[u8; 32], Finding>>);
+pub(super) struct FileFindings(Mutex<HashMap<[u8; 32], FileFinding>>);
 
-impl Findings {
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Finding>> {
+impl FileFindings {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], FileFinding>> {
         self.0
             .lock()
             .expect("Invariant: nothing panics under this lock")

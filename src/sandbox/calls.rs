@@ -7,7 +7,7 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::connection::Socket;
 use super::network::Network;
-use super::number::{Address, Form};
+use super::number::{DeviceAddress, Form};
 use super::outbox::Class;
 use super::random;
 use super::routing::ack;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 impl Network {
     /// Takes what a companion does with a call.
-    pub(super) fn take_call(&self, socket: &Arc<Socket>, from: Address, node: &NodeRef<'_>) {
+    pub(super) fn take_call(&self, socket: &Arc<Socket>, from: DeviceAddress, node: &NodeRef<'_>) {
         let mut answer = ack(node, "call", self.now().as_secs());
         let action = node.children().and_then(|all| all.first());
         if let Some(action) = action {
@@ -25,7 +25,7 @@ impl Network {
         }
         socket.send(Arc::new(answer.build()));
         let to = jid(node, "to");
-        let target = to.as_ref().and_then(Address::from_jid);
+        let target = to.as_ref().and_then(DeviceAddress::from_jid);
         let (Some(action), Some(target), Some(to)) = (action, target, to) else {
             return;
         };
@@ -53,7 +53,7 @@ impl Network {
 
     /// The user of a phone calls somebody; answers the id of the call.
     pub fn call(&self, phone: &str, to: &str, video: bool) -> Result<String> {
-        let from = Address::phone(self.number(phone)?);
+        let from = DeviceAddress::phone(self.number(phone)?);
         let call = hex::encode_upper(random::bytes::<16>());
         let mut offer = NodeBuilder::new("offer")
             .attr("call-id", call.as_str())
@@ -71,14 +71,14 @@ impl Network {
 
     /// The user of a phone hangs up.
     pub fn hang_up(&self, phone: &str, to: &str, call: &str) -> Result<()> {
-        let from = Address::phone(self.number(phone)?);
+        let from = DeviceAddress::phone(self.number(phone)?);
         let terminate = NodeBuilder::new("terminate")
             .attr("call-id", call)
             .attr("call-creator", from.jid(self.form));
         self.ring(from, to, terminate)
     }
 
-    fn ring(&self, from: Address, to: &str, action: NodeBuilder) -> Result<()> {
+    fn ring(&self, from: DeviceAddress, to: &str, action: NodeBuilder) -> Result<()> {
         let to = self.number(to)?;
         let account = self
             .directory

@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Sleep, sleep};
 
 use super::base64;
-use super::faults::Trouble;
-use super::media::{Content, Stored};
+use super::faults::TransferFault;
+use super::media::{FileContent, StoredMedia};
 use super::network::Network;
 use super::stats::{add, add_many};
 use crate::error::{Code, Error, Result};
-use crate::http::{Wanted, wanted};
+use crate::http::{RequestedRange, wanted};
 
 /// The largest file that can be left, sealed; WhatsApp's own bound for most kinds is near it.
 pub(super) const LARGEST_FILE: u64 = (100 << 20) + 1024;
@@ -56,7 +56,7 @@ impl MediaKey {
 
 /// A file that is left, or a question about one.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Upload<'a> {
+pub struct CdnUpload<'a> {
     /// `image`, `video`, ...
     pub kind: &'a str,
     /// The SHA-256 of the sealed file in base64.
@@ -71,7 +71,7 @@ pub struct Upload<'a> {
 
 /// A file that is fetched.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Download<'a> {
+pub struct CdnDownload<'a> {
     /// The direct path, with or without a query.
     pub path: &'a str,
     /// The key that the client got with the names of the media hosts; it may do without.
@@ -88,7 +88,7 @@ pub struct MediaAnswer {
     /// As in HTTP.
     pub status: u16,
     /// JSON for an upload, the file or a part of it for a download.
-    pub(super) body: Body,
+    pub(super) body: TransferBody,
     /// Which part of the file this is.
     pub content_range: Option<String>,
     /// After so many bytes of the body the connection breaks.
@@ -99,26 +99,26 @@ pub struct MediaAnswer {
 
 /// What an answer carries: bytes, or a part of a file that is read while it is sent.
 #[derive(Debug, Clone)]
-pub(super) struct Body {
-    content: Content,
+pub(super) struct TransferBody {
+    content: FileContent,
     part: Range<usize>,
 }
 
-impl Default for Body {
+impl Default for TransferBody {
     fn default() -> Self {
         Bytes::new().into()
     }
 }
 
-impl From<Bytes> for Body {
+impl From<Bytes> for TransferBody {
     fn from(bytes: Bytes) -> Self {
         let part = 0..bytes.len();
-        let content = Content::Memory(bytes);
+        let content = FileContent::Memory(bytes);
         Self { content, part }
     }
 }
 
-impl Body {
+impl TransferBody {
     pub(super) fn len(&self) -> usize {
         self.part.len()
     }
@@ -126,9 +126,11 @@ impl Body {
     /// The whole body, if it is short or in memory anyway.
     pub(super) fn at_hand(&self) -> Option<Bytes> {
         match &self.content {
-            Content::Memory(bytes) => Some(bytes.slice(self.part.clone())),
-            Content::File(..) if self.len() <= CHUNK => self.content.part(self.part.clone()).ok(),
-            Content::File(..) => None,
+            FileContent::Memory(bytes) => Some(bytes.slice(self.part.clone())),
+            FileContent::File(..) if self.len() <= CHUNK => {
+                self.content.part(self.part.clone()).ok()
+            }
+            FileContent::File(..) => None,
         }
     }
 }
@@ -186,7 +188,12 @@ impl MediaAnswer {
 
 impl Network {
     /// Keeps a file in the host, unless it is there; whether it is new.
-    pub(super) fn leave_file(&self, kind: &str, sum: &[u8], file: Bytes) -> Result<(Stored, bool)> {
+    pub(super) fn leave_file(
+        &self,
+        kind: &str,
+        sum: &[u8],
+        file: Bytes,
+    ) -> Result<(StoredMedia, bool)> {
         let (life, now) = (self.faults.media_life(), self.now());
         if let Some(path) = self.media.find(kind, sum, life, now) {
             return Ok((self.stored(&path), false));
@@ -196,7 +203,7 @@ impl Network {
     }
 
     /// Answers a client that leaves a file, or asks how much of it is there.
-    pub fn take_upload(&self, upload: &Upload<'_>, body: Bytes) -> Result<MediaAnswer> {
+    pub fn take_upload(&self, upload: &CdnUpload<'_>, body: Bytes) -> Result<MediaAnswer> {
         if self.faults.media_is_cut() {
             return Ok(MediaAnswer::status(503));
         }
@@ -259,7 +266,7 @@ impl Network {
     }
 
     /// The body, behind what was there before.
-    fn whole(&self, upload: &Upload<'_>, sum: &[u8], body: Bytes) -> Result<Bytes> {
+    fn whole(&self, upload: &CdnUpload<'_>, sum: &[u8], body: Bytes) -> Result<Bytes> {
         let offset = upload.offset.unwrap_or(0);
         if offset == 0 {
             return Ok(body);
@@ -273,7 +280,7 @@ impl Network {
     }
 
     /// Answers a client that fetches a file.
-    pub fn take_download(&self, download: &Download<'_>) -> MediaAnswer {
+    pub fn take_download(&self, download: &CdnDownload<'_>) -> MediaAnswer {
         if self.faults.media_is_cut() {
             return MediaAnswer::status(503);
         }
@@ -284,7 +291,7 @@ impl Network {
             return MediaAnswer::status(status);
         }
         let trouble = match download.head {
-            true => Trouble::default(),
+            true => TransferFault::default(),
             false => self.faults.on_download(),
         };
         let life = self.faults.media_life();
@@ -302,9 +309,9 @@ impl Network {
         };
         let length = file.len();
         let (status, part) = match wanted(download.range, length as u64) {
-            Wanted::Whole => (200, 0..length),
-            Wanted::Part(part) => (206, part.start as usize..part.end as usize),
-            Wanted::Beyond => {
+            RequestedRange::Whole => (200, 0..length),
+            RequestedRange::Part(part) => (206, part.start as usize..part.end as usize),
+            RequestedRange::Beyond => {
                 let mut answer = MediaAnswer::status(416);
                 answer.content_range = Some(format!("bytes */{length}"));
                 return answer;
@@ -314,7 +321,7 @@ impl Network {
         let mut answer = MediaAnswer {
             status,
             content_range: (status == 206).then(said),
-            body: Body {
+            body: TransferBody {
                 content: file,
                 part,
             },
@@ -344,8 +351,8 @@ impl Network {
 }
 
 /// A body that comes slowly, or breaks off.
-pub(super) struct Flow {
-    content: Content,
+pub(super) struct ThrottledBody {
+    content: FileContent,
     rest: Range<usize>,
     pace: Pace,
     breaks: bool,
@@ -353,7 +360,7 @@ pub(super) struct Flow {
     waits: Option<Pin<Box<Sleep>>>,
 }
 
-impl Flow {
+impl ThrottledBody {
     pub(super) fn new(answer: &MediaAnswer) -> Self {
         let length = answer.cut.unwrap_or(answer.body.len());
         let start = answer.body.part.start;
@@ -373,7 +380,7 @@ impl Flow {
     }
 }
 
-impl Stream for Flow {
+impl Stream for ThrottledBody {
     type Item = Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use whatsapp_rust::{Jid, Server};
 
-use super::journal::Key;
-use super::mex::{Answer, Failure};
+use super::journal::JournalKey;
+use super::mex::{MexError, MexResult};
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::posts::Post;
 use super::random;
 
@@ -37,7 +37,7 @@ pub(super) struct Channel {
     pub(super) posts: BTreeMap<u64, Post>,
     /// Who is told at once what becomes of posts, and until which second.
     #[serde(skip)]
-    pub(super) watchers: BTreeMap<Address, i64>,
+    pub(super) watchers: BTreeMap<DeviceAddress, i64>,
 }
 
 /// A name or description, and when it was given, in seconds.
@@ -64,7 +64,7 @@ impl Channels {
 }
 
 impl Wording {
-    fn told(&self) -> Value {
+    fn to_json(&self) -> Value {
         let micros = (self.at * 1_000_000).to_string();
         json!({ "id": micros, "text": self.text, "update_time": micros })
     }
@@ -88,16 +88,16 @@ impl Channel {
     }
 
     /// The channel as it is told to somebody.
-    fn told(&self, id: &str, viewer: Number) -> Value {
+    fn to_json(&self, id: &str, viewer: Number) -> Value {
         json!({
             "id": address(id),
             "state": { "type": "ACTIVE" },
             "thread_metadata": {
                 "creation_time": self.created_at.to_string(),
-                "description": self.description.told(),
+                "description": self.description.to_json(),
                 "handle": null,
                 "invite": self.invite,
-                "name": self.name.told(),
+                "name": self.name.to_json(),
                 "picture": null,
                 "preview": null,
                 "settings": { "reaction_codes": { "value": "ALL" } },
@@ -126,12 +126,12 @@ impl Channel {
 
 impl Network {
     /// `xwa2_newsletter_create`.
-    pub(super) fn create_channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn create_channel(&self, by: Number, variables: &Value) -> MexResult {
         let input = &variables["input"];
         let name = input["name"].as_str().filter(|name| !name.is_empty());
-        let name = name.ok_or(Failure::MALFORMED)?;
+        let name = name.ok_or(MexError::MALFORMED)?;
         if !input["picture"].is_null() {
-            return Err(Failure::UNKNOWN);
+            return Err(MexError::UNKNOWN);
         }
         let now = self.now().as_secs();
         let wording = |text: &str| Wording {
@@ -149,20 +149,20 @@ impl Network {
         };
         let random = u64::from_be_bytes(random::bytes()) % 10_000_000_000_000;
         let id: Box<str> = format!("12036{random:013}").into();
-        let told = channel.told(&id, by);
+        let told = channel.to_json(&id, by);
         self.channels.lock().insert(id.clone(), channel);
-        self.changes.touch(|| Key::Channel(id));
+        self.changes.touch(|| JournalKey::Channel(id));
         Ok(json!({ "xwa2_newsletter_create": told }))
     }
 
     /// `xwa2_newsletter_subscribed`: the channels that somebody follows.
-    pub(super) fn followed_channels(&self, by: Number) -> Answer {
+    pub(super) fn followed_channels(&self, by: Number) -> MexResult {
         let channels = self.channels.lock();
         let followed = channels
             .iter()
             .filter(|(_, channel)| channel.followers.contains_key(&by));
         let told = followed.map(|(id, channel)| {
-            let mut told = channel.told(id, by);
+            let mut told = channel.to_json(id, by);
             // WhatsApp counts the followers only where one channel is asked for.
             if let Some(thread) = told["thread_metadata"].as_object_mut() {
                 thread.remove("subscribers_count");
@@ -173,17 +173,17 @@ impl Network {
     }
 
     /// `xwa2_newsletter`: one channel, by its address or by its invite.
-    pub(super) fn channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn channel(&self, by: Number, variables: &Value) -> MexResult {
         let input = &variables["input"];
-        let key = input["key"].as_str().ok_or(Failure::MALFORMED)?;
+        let key = input["key"].as_str().ok_or(MexError::MALFORMED)?;
         let channels = self.channels.lock();
         let found = match input["type"].as_str() {
             Some("JID") => id_of(key).and_then(|id| channels.get_key_value(id.as_str())),
             Some("INVITE") => channels.iter().find(|(_, channel)| channel.invite == key),
-            _ => return Err(Failure::MALFORMED),
+            _ => return Err(MexError::MALFORMED),
         };
         let mut told = match found {
-            Some((id, channel)) => channel.told(id, by),
+            Some((id, channel)) => channel.to_json(id, by),
             // As WhatsApp says it: no error, but a channel that does not exist.
             None => json!({
                 "id": null,
@@ -199,17 +199,17 @@ impl Network {
     }
 
     /// `xwa2_newsletter_join_v2`.
-    pub(super) fn follow_channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn follow_channel(&self, by: Number, variables: &Value) -> MexResult {
         let told = self.change_channel(variables, |id, channel| {
             let follower = || Follower::new(false);
             channel.followers.entry(by).or_insert_with(follower);
-            Ok(channel.told(id, by))
+            Ok(channel.to_json(id, by))
         })?;
         Ok(json!({ "xwa2_newsletter_join_v2": told }))
     }
 
     /// `xwa2_newsletter_leave_v2`.
-    pub(super) fn leave_channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn leave_channel(&self, by: Number, variables: &Value) -> MexResult {
         let told = self.change_channel(variables, |id, channel| {
             channel.followers.remove(&by);
             channel.watchers.retain(|watcher, _| watcher.number != by);
@@ -219,19 +219,19 @@ impl Network {
     }
 
     /// `xwa2_newsletter_update`.
-    pub(super) fn update_channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn update_channel(&self, by: Number, variables: &Value) -> MexResult {
         let updates = &variables["updates"];
         if !updates["picture"].is_null() || !updates["settings"].is_null() {
-            return Err(Failure::UNKNOWN);
+            return Err(MexError::UNKNOWN);
         }
         let now = self.now().as_secs();
         let told = self.change_channel(variables, |id, channel| {
             if !channel.is_owner(by) {
-                return Err(Failure::FORBIDDEN);
+                return Err(MexError::FORBIDDEN);
             }
             let name = updates["name"].as_str();
             if name.is_some_and(str::is_empty) {
-                return Err(Failure::MALFORMED);
+                return Err(MexError::MALFORMED);
             }
             let description = updates["description"].as_str();
             for (wording, text) in [
@@ -245,20 +245,20 @@ impl Network {
                     };
                 }
             }
-            Ok(channel.told(id, by))
+            Ok(channel.to_json(id, by))
         })?;
         Ok(json!({ "xwa2_newsletter_update": told }))
     }
 
     /// `xwa2_newsletter_update_user_setting`: what a follower hears of a channel.
-    pub(super) fn set_for_follower(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn set_for_follower(&self, by: Number, variables: &Value) -> MexResult {
         let input = &variables["input"];
         let (Some(name), Some(value)) = (input["type"].as_str(), input["value"].as_str()) else {
-            return Err(Failure::MALFORMED);
+            return Err(MexError::MALFORMED);
         };
         let told = self.change_channel(input, |id, channel| {
-            let follower = channel.followers.get_mut(&by).ok_or(Failure::FORBIDDEN)?;
-            let setting = follower.settings.get_mut(name).ok_or(Failure::MALFORMED)?;
+            let follower = channel.followers.get_mut(&by).ok_or(MexError::FORBIDDEN)?;
+            let setting = follower.settings.get_mut(name).ok_or(MexError::MALFORMED)?;
             value.clone_into(setting);
             Ok(stated(id, "ACTIVE"))
         })?;
@@ -266,12 +266,12 @@ impl Network {
     }
 
     /// `xwa2_newsletter_delete_v2`.
-    pub(super) fn delete_channel(&self, by: Number, variables: &Value) -> Answer {
+    pub(super) fn delete_channel(&self, by: Number, variables: &Value) -> MexResult {
         let id = named(variables)?;
         let mut channels = self.channels.lock();
-        let channel = channels.get(id.as_str()).ok_or(Failure::NOT_FOUND)?;
+        let channel = channels.get(id.as_str()).ok_or(MexError::NOT_FOUND)?;
         if !channel.is_owner(by) {
-            return Err(Failure::FORBIDDEN);
+            return Err(MexError::FORBIDDEN);
         }
         let gone = channels.remove(id.as_str());
         drop(channels);
@@ -280,9 +280,9 @@ impl Network {
             .into_iter()
             .flat_map(|channel| channel.posts.into_keys())
         {
-            self.changes.touch(|| Key::Post(id.clone(), number));
+            self.changes.touch(|| JournalKey::Post(id.clone(), number));
         }
-        self.changes.touch(|| Key::Channel(id.clone()));
+        self.changes.touch(|| JournalKey::Channel(id.clone()));
         Ok(json!({ "xwa2_newsletter_delete_v2": stated(&id, "DELETED") }))
     }
 
@@ -290,14 +290,14 @@ impl Network {
     fn change_channel(
         &self,
         variables: &Value,
-        change: impl FnOnce(&str, &mut Channel) -> Answer,
-    ) -> Answer {
+        change: impl FnOnce(&str, &mut Channel) -> MexResult,
+    ) -> MexResult {
         let id = named(variables)?;
         let mut channels = self.channels.lock();
-        let channel = channels.get_mut(id.as_str()).ok_or(Failure::NOT_FOUND)?;
+        let channel = channels.get_mut(id.as_str()).ok_or(MexError::NOT_FOUND)?;
         let told = change(&id, channel)?;
         drop(channels);
-        self.changes.touch(|| Key::Channel(id.into()));
+        self.changes.touch(|| JournalKey::Channel(id.into()));
         Ok(told)
     }
 }
@@ -314,9 +314,9 @@ fn id_of(address: &str) -> Option<String> {
 }
 
 /// The channel that a document is about.
-fn named(variables: &Value) -> Result<String, Failure> {
+fn named(variables: &Value) -> Result<String, MexError> {
     let address = variables["newsletter_id"].as_str();
-    address.and_then(id_of).ok_or(Failure::MALFORMED)
+    address.and_then(id_of).ok_or(MexError::MALFORMED)
 }
 
 fn stated(id: &str, state: &str) -> Value {

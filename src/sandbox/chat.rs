@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::JidExt as _;
 use whatsapp_rust::{Jid, Server};
 
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 
 /// A conversation with a person, a group, or the status list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl Chat {
         match jid.server {
             Server::Group => Some(Self::Group(jid.user.as_str().into())),
             Server::Broadcast if jid.is_status_broadcast() => Some(Self::Status),
-            _ => Address::from_jid(jid).map(|address| Self::Person(address.number)),
+            _ => DeviceAddress::from_jid(jid).map(|address| Self::Person(address.number)),
         }
     }
 
@@ -36,7 +36,7 @@ impl Chat {
 
     pub(super) fn jid(&self, form: Form) -> Jid {
         match self {
-            Self::Person(number) => Address::phone(*number).jid(form),
+            Self::Person(number) => DeviceAddress::phone(*number).jid(form),
             Self::Group(id) => Jid::group(id.as_ref()),
             Self::Status => Jid::status_broadcast(),
         }

@@ -10,12 +10,12 @@ use whatsapp_rust::Jid;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
-use super::groups::{Group, Role, member_node};
-use super::iq::Request;
-use super::journal::Key;
-use super::mex::{self, Failure};
+use super::groups::{Group, MemberRole, member_node};
+use super::iq::IqRequest;
+use super::journal::JournalKey;
+use super::mex::{self, MexError};
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::stanza::{jid, text};
 use super::usync::word;
 
@@ -26,7 +26,7 @@ const OPEN_TO_MEMBERS: &str = "allow_non_admin_sub_group_creation";
 
 /// Where a group stands among communities.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Place {
+pub(super) enum CommunityPlace {
     /// In none.
     #[default]
     Alone,
@@ -36,12 +36,15 @@ pub(super) enum Place {
         closed: bool,
     },
     /// In the one with this id.
-    Below { community: Box<str>, kind: Kind },
+    Below {
+        community: Box<str>,
+        kind: SubgroupKind,
+    },
 }
 
 /// What a group of a community is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum SubgroupKind {
     Usual,
     /// Everybody is in it, and only admins write.
     Announcements,
@@ -53,12 +56,12 @@ type All = BTreeMap<Box<str>, Group>;
 /// People who came to groups, or left them.
 type Moves = Vec<(Box<str>, Vec<Number>)>;
 
-impl Place {
+impl CommunityPlace {
     pub(super) fn is_community(&self) -> bool {
         matches!(self, Self::Community { .. })
     }
 
-    fn kind_below(&self, id: &str) -> Option<Kind> {
+    fn kind_below(&self, id: &str) -> Option<SubgroupKind> {
         match self {
             Self::Below { community, kind } if **community == *id => Some(*kind),
             _ => None,
@@ -80,9 +83,9 @@ impl Place {
             Self::Below { community, kind } => {
                 let above = NodeBuilder::new("linked_parent").attr("jid", Jid::group(&**community));
                 let mark = match kind {
-                    Kind::Usual => None,
-                    Kind::Announcements => Some("default_sub_group"),
-                    Kind::General => Some("general_chat"),
+                    SubgroupKind::Usual => None,
+                    SubgroupKind::Announcements => Some("default_sub_group"),
+                    SubgroupKind::General => Some("general_chat"),
                 };
                 let mark = mark.map(|tag| NodeBuilder::new(tag).build());
                 std::iter::once(above.build()).chain(mark).collect()
@@ -93,7 +96,11 @@ impl Place {
 
 impl Network {
     /// Where a new group is to stand; the code of the refusal if it may not.
-    pub(super) fn place_of_new(&self, create: &NodeRef<'_>, by: Number) -> Result<Place, u16> {
+    pub(super) fn place_of_new(
+        &self,
+        create: &NodeRef<'_>,
+        by: Number,
+    ) -> Result<CommunityPlace, u16> {
         if let Some(parent) = create.get_optional_child("linked_parent") {
             let above = jid(parent, "jid").ok_or(400_u16)?;
             let groups = self.groups.lock();
@@ -106,19 +113,19 @@ impl Network {
             if !may {
                 return Err(403);
             }
-            let (community, kind) = (id.clone(), Kind::Usual);
-            return Ok(Place::Below { community, kind });
+            let (community, kind) = (id.clone(), SubgroupKind::Usual);
+            return Ok(CommunityPlace::Below { community, kind });
         }
         Ok(match create.get_optional_child("parent") {
-            Some(parent) => Place::Community {
+            Some(parent) => CommunityPlace::Community {
                 closed: text(parent, "default_membership_approval_mode").is_some(),
             },
-            None => Place::Alone,
+            None => CommunityPlace::Alone,
         })
     }
 
     /// Makes the groups that come with a community: for announcements, and a general one.
-    pub(super) fn furnish(&self, id: &str, by: Address, create: &NodeRef<'_>) {
+    pub(super) fn furnish(&self, id: &str, by: DeviceAddress, create: &NodeRef<'_>) {
         let found = self.groups.lock().get(id).map(|community| {
             let members: Vec<_> = community.members.keys().copied().collect();
             (community.subject.clone(), members, community.form)
@@ -127,15 +134,15 @@ impl Network {
             return;
         };
         let general = create.get_optional_child("create_general_chat");
-        let general = general.map(|_| (GENERAL, Kind::General));
-        for (subject, kind) in [(subject.as_str(), Kind::Announcements)]
+        let general = general.map(|_| (GENERAL, SubgroupKind::General));
+        for (subject, kind) in [(subject.as_str(), SubgroupKind::Announcements)]
             .into_iter()
             .chain(general)
         {
             self.new_group(subject, by, &members, form, |group| {
-                group.announcement = kind == Kind::Announcements;
+                group.announcement = kind == SubgroupKind::Announcements;
                 let community = id.into();
-                group.place = Place::Below { community, kind };
+                group.place = CommunityPlace::Below { community, kind };
             });
         }
     }
@@ -143,7 +150,7 @@ impl Network {
     /// Does what somebody wants of a community; `None` for what nobody knows.
     pub(super) fn change_community(
         &self,
-        request: &Request<'_, '_>,
+        request: &IqRequest<'_, '_>,
         id: &str,
         child: &NodeRef<'_>,
     ) -> Option<Node> {
@@ -158,7 +165,7 @@ impl Network {
 
     fn link_groups(
         &self,
-        request: &Request<'_, '_>,
+        request: &IqRequest<'_, '_>,
         id: &str,
         asked: &NodeRef<'_>,
     ) -> Option<Node> {
@@ -190,7 +197,7 @@ impl Network {
 
     fn unlink_groups(
         &self,
-        request: &Request<'_, '_>,
+        request: &IqRequest<'_, '_>,
         id: &str,
         asked: &NodeRef<'_>,
     ) -> Option<Node> {
@@ -227,20 +234,20 @@ impl Network {
     }
 
     /// The community ends with its group for announcements; the other groups go on alone.
-    fn end_community(&self, request: &Request<'_, '_>, id: &str) -> Option<Node> {
+    fn end_community(&self, request: &IqRequest<'_, '_>, id: &str) -> Option<Node> {
         let me = request.from.number;
         let mut groups = self.groups.lock();
         let community = groups.get(id)?;
-        if community.members.get(&me) != Some(&Role::Superadmin) {
+        if community.members.get(&me) != Some(&MemberRole::Superadmin) {
             return request.refuse(403, "forbidden");
         }
         let mut ended = vec![(Box::from(id), members(community))];
         let mut freed = Vec::new();
         for (below, group) in groups.iter_mut() {
             match group.place.kind_below(id) {
-                Some(Kind::Announcements) => ended.push((below.clone(), members(group))),
+                Some(SubgroupKind::Announcements) => ended.push((below.clone(), members(group))),
                 Some(_) => {
-                    group.place = Place::Alone;
+                    group.place = CommunityPlace::Alone;
                     freed.push(below.to_string());
                 }
                 None => {}
@@ -254,12 +261,17 @@ impl Network {
             let delete = NodeBuilder::new("delete").build();
             self.announce(&group, request.from, &told, Some(request.from), delete);
             self.groups.lock().remove(&group);
-            self.changes.touch(|| Key::Group(group.clone()));
+            self.changes.touch(|| JournalKey::Group(group.clone()));
         }
         request.done()
     }
 
-    fn join_below(&self, request: &Request<'_, '_>, id: &str, asked: &NodeRef<'_>) -> Option<Node> {
+    fn join_below(
+        &self,
+        request: &IqRequest<'_, '_>,
+        id: &str,
+        asked: &NodeRef<'_>,
+    ) -> Option<Node> {
         let me = request.from.number;
         let below = jid(asked, "jid")?;
         let mut groups = self.groups.lock();
@@ -269,18 +281,18 @@ impl Network {
         if group.approval && !group.members.contains_key(&me) {
             group.waiting.insert(me, self.now().as_secs());
             self.changes
-                .touch(|| Key::Group(below.user.as_str().into()));
+                .touch(|| JournalKey::Group(below.user.as_str().into()));
             let pending = NodeBuilder::new("membership_approval_request").attr("jid", below);
             return request.answer([pending.build()]);
         }
-        let newcomer = group.members.insert(me, Role::Member);
+        let newcomer = group.members.insert(me, MemberRole::Member);
         // A member keeps what he may do.
         let fresh = newcomer.is_none();
         if let Some(role) = newcomer {
             group.members.insert(me, role);
         }
         let (node, told) = (group.node(&below.user), members(group));
-        let member = member_node(me, Role::Member, group.form);
+        let member = member_node(me, MemberRole::Member, group.form);
         drop(groups);
         if fresh {
             let add = NodeBuilder::new("add").attr("reason", "linked_group_join");
@@ -292,7 +304,7 @@ impl Network {
     }
 
     /// Tells both sides that a group came into a community, or left it.
-    fn tell_link(&self, by: Address, community: &str, below: &str, verb: &'static str) {
+    fn tell_link(&self, by: DeviceAddress, community: &str, below: &str, verb: &'static str) {
         let (above, under) = {
             let groups = self.groups.lock();
             let side = |id: &str| {
@@ -328,12 +340,12 @@ impl Network {
     }
 
     /// Tells the members of groups who came or left because he came to the community or left it.
-    fn tell_moves(&self, by: Address, verb: &'static str, moves: Moves) {
+    fn tell_moves(&self, by: DeviceAddress, verb: &'static str, moves: Moves) {
         for (id, people) in moves {
             let found = self.groups.lock().get(&id).map(|group| {
                 let rows = people
                     .iter()
-                    .map(|number| member_node(*number, Role::Member, group.form));
+                    .map(|number| member_node(*number, MemberRole::Member, group.form));
                 let rows: Vec<_> = rows.collect();
                 (members(group), rows)
             });
@@ -348,11 +360,11 @@ impl Network {
     }
 
     /// People were added to a community, or to a group of one.
-    pub(super) fn came_to(&self, by: Address, id: &str, people: &[Number]) {
+    pub(super) fn came_to(&self, by: DeviceAddress, id: &str, people: &[Number]) {
         let mut groups = self.groups.lock();
         let community = match groups.get(id).map(|group| &group.place) {
-            Some(Place::Community { .. }) => Box::from(id),
-            Some(Place::Below { community, .. }) => community.clone(),
+            Some(CommunityPlace::Community { .. }) => Box::from(id),
+            Some(CommunityPlace::Below { community, .. }) => community.clone(),
             _ => return,
         };
         let moves = welcome(&mut groups, &community, people);
@@ -361,7 +373,7 @@ impl Network {
     }
 
     /// People are no longer in a community: they lose its announcements, or all of its groups.
-    pub(super) fn gone_from(&self, by: Address, id: &str, people: &[Number], from_all: bool) {
+    pub(super) fn gone_from(&self, by: DeviceAddress, id: &str, people: &[Number], from_all: bool) {
         let mut groups = self.groups.lock();
         if groups
             .get(id)
@@ -378,33 +390,33 @@ impl Network {
                     .is_some_and(|group| group.members.is_empty())
                 {
                     groups.remove(&group);
-                    self.changes.touch(|| Key::Group(group.clone()));
+                    self.changes.touch(|| JournalKey::Group(group.clone()));
                 }
             }
         }
     }
 
     /// The groups of a community, for who asks for them, or for their sizes, in GraphQL.
-    pub(super) fn subgroups(&self, by: Number, variables: &Value) -> mex::Answer {
+    pub(super) fn subgroups(&self, by: Number, variables: &Value) -> mex::MexResult {
         let asked = [&variables["group_id"], &variables["input"]["group_jid"]];
         let asked = asked.iter().find_map(|id| id.as_str());
         let asked: Jid = asked
             .and_then(|id| id.parse().ok())
-            .ok_or(Failure::MALFORMED)?;
+            .ok_or(MexError::MALFORMED)?;
         let id = asked.user.as_str();
         let groups = self.groups.lock();
-        let community = groups.get(id).ok_or(Failure::NOT_FOUND)?;
+        let community = groups.get(id).ok_or(MexError::NOT_FOUND)?;
         if !community.members.contains_key(&by) {
-            return Err(Failure::FORBIDDEN);
+            return Err(MexError::FORBIDDEN);
         }
-        let shown = |below: &str, group: &Group, kind: Kind| {
+        let shown = |below: &str, group: &Group, kind: SubgroupKind| {
             json!({
                 "id": Jid::group(below).to_string(),
                 "subject": { "value": group.subject, "creation_time": group.subject_at },
                 "creation_time": group.created_at,
                 "total_participants_count": group.members.len(),
                 "properties": {
-                    "general_chat": kind == Kind::General,
+                    "general_chat": kind == SubgroupKind::General,
                     "membership_approval_mode_enabled": group.approval,
                 },
             })
@@ -414,7 +426,7 @@ impl Network {
         for (below, group, kind) in groups_below(&groups, id) {
             let node = shown(below, group, kind);
             match kind {
-                Kind::Announcements => first = node,
+                SubgroupKind::Announcements => first = node,
                 _ => edges.push(json!({ "node": node })),
             }
         }
@@ -429,7 +441,7 @@ impl Network {
 }
 
 /// Answers what a member asks about his community.
-pub(super) fn ask(request: &Request<'_, '_>, groups: &All, id: &str) -> Option<Node> {
+pub(super) fn ask(request: &IqRequest<'_, '_>, groups: &All, id: &str) -> Option<Node> {
     if request.child("linked_groups_participants").is_some() {
         let form = groups.get(id)?.form;
         let people: BTreeSet<_> = groups_below(groups, id)
@@ -437,7 +449,7 @@ pub(super) fn ask(request: &Request<'_, '_>, groups: &All, id: &str) -> Option<N
             .collect();
         let rows = people
             .into_iter()
-            .map(|number| member_node(number, Role::Member, form));
+            .map(|number| member_node(number, MemberRole::Member, form));
         let list = NodeBuilder::new("linked_groups_participants").children(rows);
         return request.answer([list.build()]);
     }
@@ -483,7 +495,7 @@ fn short_node(id: &str, group: &Group) -> Node {
         .attr("subject", group.subject.as_str())
         .attr("s_t", group.subject_at)
         .attr("creation", group.created_at)
-        .attr("creator", Address::phone(group.creator).jid(Form::Pn))
+        .attr("creator", DeviceAddress::phone(group.creator).jid(Form::Pn))
         .attr("size", group.members.len())
         .children(group.place.nodes())
         .build()
@@ -496,7 +508,7 @@ fn members(group: &Group) -> Vec<Number> {
 fn groups_below<'a>(
     groups: &'a All,
     id: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a Group, Kind)> {
+) -> impl Iterator<Item = (&'a str, &'a Group, SubgroupKind)> {
     groups.iter().filter_map(move |(below, group)| {
         let kind = group.place.kind_below(id)?;
         Some((&**below, group, kind))
@@ -519,11 +531,11 @@ fn link(groups: &mut All, id: &str, below: &str, by: Number) -> Result<Moves, u1
     if !admin || !group.is_admin(by) {
         return Err(403);
     }
-    if group.place != Place::Alone {
+    if group.place != CommunityPlace::Alone {
         return Err(409);
     }
-    let (community, kind) = (id.into(), Kind::Usual);
-    group.place = Place::Below { community, kind };
+    let (community, kind) = (id.into(), SubgroupKind::Usual);
+    group.place = CommunityPlace::Below { community, kind };
     let newcomers = members(group);
     Ok(welcome(groups, id, &newcomers))
 }
@@ -536,17 +548,17 @@ fn unlink(groups: &mut All, id: &str, below: &str, by: Number) -> Result<Vec<Num
         return Err(403);
     }
     // A community is nothing without its announcements.
-    if group.place.kind_below(id) == Some(Kind::Announcements) {
+    if group.place.kind_below(id) == Some(SubgroupKind::Announcements) {
         return Err(406);
     }
-    group.place = Place::Alone;
+    group.place = CommunityPlace::Alone;
     Ok(members(group))
 }
 
 /// Who of these people has no other group in the community, and no rights in it.
 fn only_there(groups: &All, id: &str, mut people: Vec<Number>) -> Vec<Number> {
     let elsewhere: BTreeSet<_> = groups_below(groups, id)
-        .filter(|(_, _, kind)| *kind == Kind::Usual)
+        .filter(|(_, _, kind)| *kind == SubgroupKind::Usual)
         .flat_map(|(_, group, _)| group.members.keys().copied())
         .collect();
     let admin = |number: Number| groups.get(id).is_some_and(|group| group.is_admin(number));
@@ -558,7 +570,7 @@ fn only_there(groups: &All, id: &str, mut people: Vec<Number>) -> Vec<Number> {
 fn welcome(groups: &mut All, id: &str, people: &[Number]) -> Moves {
     let mut moves = Moves::new();
     for (each, group) in groups.iter_mut() {
-        let announced = group.place.kind_below(id) == Some(Kind::Announcements);
+        let announced = group.place.kind_below(id) == Some(SubgroupKind::Announcements);
         if **each != *id && !announced {
             continue;
         }
@@ -567,7 +579,7 @@ fn welcome(groups: &mut All, id: &str, people: &[Number]) -> Moves {
             .filter(|number| !group.members.contains_key(number))
             .collect();
         for number in &fresh {
-            group.members.insert(*number, Role::Member);
+            group.members.insert(*number, MemberRole::Member);
         }
         if !fresh.is_empty() {
             moves.push((each.clone(), fresh));
@@ -583,7 +595,7 @@ fn see_off(groups: &mut All, id: &str, people: &[Number], from_all: bool, leavin
     for (each, group) in groups.iter_mut() {
         let kind = group.place.kind_below(id);
         let concerned = match kind {
-            Some(Kind::Announcements) => true,
+            Some(SubgroupKind::Announcements) => true,
             Some(_) => from_all,
             None => **each == *id,
         };
@@ -591,7 +603,7 @@ fn see_off(groups: &mut All, id: &str, people: &[Number], from_all: bool, leavin
         gone.retain(|number| {
             // Whoever made a group cannot be taken out of it.
             let role = group.members.get(number);
-            concerned && role.is_some_and(|role| leaving || *role != Role::Superadmin)
+            concerned && role.is_some_and(|role| leaving || *role != MemberRole::Superadmin)
         });
         for number in &gone {
             group.members.remove(number);

@@ -16,10 +16,10 @@ use whatsapp_rust::wacore_binary::{Node, marshal_auto};
 
 use super::network::Network;
 use super::noise::{self, Hello, Pattern, Secured};
-use super::number::Address;
+use super::number::DeviceAddress;
 use super::pairing::Candidate;
 use super::stats::{add, subtract};
-use super::wire::{self, Reader, Writer};
+use super::wire::{self, FrameReader, FrameWriter};
 use crate::error::{Error, Result};
 
 /// The largest WebSocket message that is read.
@@ -61,10 +61,10 @@ impl Socket {
 }
 
 /// Who is at the other end of a socket.
-pub(super) enum Peer {
+pub(super) enum SocketPeer {
     /// A client that wants to be linked.
     Candidate(Arc<Candidate>),
-    Companion(Address),
+    Companion(DeviceAddress),
 }
 
 /// Serves WhatsApp on a stream whose HTTP upgrade is done, until either side ends it.
@@ -102,8 +102,8 @@ where
 
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     network: &Network,
-    reader: &mut Reader<S>,
-    writer: &mut Writer<S>,
+    reader: &mut FrameReader<S>,
+    writer: &mut FrameWriter<S>,
 ) -> Result<Secured> {
     let gone = || Error::invalid("the client left during the handshake");
     let first = reader.frame().await.ok_or_else(gone)?;
@@ -123,8 +123,8 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 async fn converse<S>(
     network: &Arc<Network>,
     secured: Secured,
-    mut reader: Reader<S>,
-    writer: Writer<S>,
+    mut reader: FrameReader<S>,
+    writer: FrameWriter<S>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -139,7 +139,7 @@ async fn converse<S>(
         out,
         turn: tokio::sync::Mutex::default(),
     });
-    let kept = Kept {
+    let kept = PersistedBatch {
         network: network.clone(),
         socket: socket.clone(),
     };
@@ -168,7 +168,7 @@ async fn converse<S>(
         };
         let Some(peer) = &peer else { continue };
         add(&network.counters.stanzas);
-        if let Peer::Companion(address) = peer
+        if let SocketPeer::Companion(address) = peer
             && network.faults.ends_with_frame(*address)
         {
             socket.sever();
@@ -178,8 +178,8 @@ async fn converse<S>(
         network.take(&socket, peer, &node);
     }
     match peer {
-        Some(Peer::Companion(address)) => network.left(address, &socket),
-        Some(Peer::Candidate(candidate)) => network.candidate_left(&candidate),
+        Some(SocketPeer::Companion(address)) => network.left(address, &socket),
+        Some(SocketPeer::Candidate(candidate)) => network.candidate_left(&candidate),
         None => {}
     }
     socket.close();
@@ -202,11 +202,11 @@ fn greet(
     socket: &Arc<Socket>,
     client: &[u8; 32],
     payload: &whatsapp_rust::waproto::whatsapp::ClientPayload,
-) -> Option<Peer> {
+) -> Option<SocketPeer> {
     if let Some(registration) = payload.device_pairing_data.as_option() {
         let name = payload.push_name.as_deref();
         let candidate = network.offer_pairing(socket, client, registration, name)?;
-        return Some(Peer::Candidate(candidate));
+        return Some(SocketPeer::Candidate(candidate));
     }
     let Some(address) = network.directory.login(client) else {
         fail(socket, 401);
@@ -226,7 +226,7 @@ fn greet(
         .attr("companion_enc_static", COMPANION_KEY)
         .build();
     socket.send(Arc::new(success));
-    Some(Peer::Companion(address))
+    Some(SocketPeer::Companion(address))
 }
 
 /// A key for telling the server secrets, which nobody does.
@@ -261,12 +261,12 @@ fn open(cipher: &NoiseCipher, counter: &mut u32, mut frame: BytesMut) -> Result<
 }
 
 /// Knows when what a batch acknowledges is kept.
-struct Kept {
+struct PersistedBatch {
     network: Arc<Network>,
     socket: Arc<Socket>,
 }
 
-impl Kept {
+impl PersistedBatch {
     /// Waits until everything that was done for what is about to go out is in the state file.
     async fn wait(&self) {
         drop(self.socket.turn.lock().await);
@@ -278,10 +278,10 @@ impl Kept {
 ///
 /// Invariant: nothing is acknowledged that a kill of the network would undo.
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
-    kept: Kept,
+    kept: PersistedBatch,
     mut queue: mpsc::UnboundedReceiver<Out>,
     cipher: NoiseCipher,
-    mut writer: Writer<S>,
+    mut writer: FrameWriter<S>,
 ) -> bool {
     let mut counter = 0;
     let mut batch = Vec::with_capacity(BATCH);

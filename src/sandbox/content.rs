@@ -8,7 +8,7 @@ use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 
 /// A message as a reader sees it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Content {
+pub(super) struct MessageContent {
     /// `text`, `image`, `video`, `audio`, `document`, `sticker`, `location`, ...
     pub(super) kind: &'static str,
     pub(super) text: Option<String>,
@@ -92,17 +92,17 @@ pub(super) fn act(message: &Message) -> Act<'_> {
 const UNKNOWN: &str = "unknown";
 
 /// Puts a message into words.
-pub(super) fn describe(message: &Message) -> Content {
+pub(super) fn describe(message: &Message) -> MessageContent {
     let message = unwrapped(message);
     if let Some(text) = &message.conversation {
-        return Content {
+        return MessageContent {
             kind: "text",
             text: Some(text.clone()),
             ..Default::default()
         };
     }
     if let Some(m) = message.extended_text_message.as_option() {
-        return Content {
+        return MessageContent {
             kind: "text",
             text: m.text.clone(),
             ..Default::default()
@@ -138,7 +138,7 @@ pub(super) fn describe(message: &Message) -> Content {
         return file("sticker", &m.mimetype, m.file_length, &m.file_sha256)
             .within(m.context_info.as_option());
     }
-    let said = |kind, text: Option<String>| Content {
+    let said = |kind, text: Option<String>| MessageContent {
         kind,
         text,
         ..Default::default()
@@ -243,8 +243,8 @@ fn file(
     mimetype: &Option<String>,
     size: Option<u64>,
     sha256: &Option<Vec<u8>>,
-) -> Content {
-    Content {
+) -> MessageContent {
+    MessageContent {
         kind,
         mimetype: mimetype.clone(),
         size,
@@ -253,7 +253,7 @@ fn file(
     }
 }
 
-impl Content {
+impl MessageContent {
     fn captioned(mut self, caption: &Option<String>) -> Self {
         self.caption = caption.clone().filter(|caption| !caption.is_empty());
         self

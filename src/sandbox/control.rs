@@ -55,14 +55,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::actions::Typing;
 use super::base64;
 use super::claims::Claims;
-use super::deeds::Aim;
-use super::drafts::Draft;
+use super::drafts::PhoneDraft;
+use super::message_actions::TargetMessage;
 use super::network::Network;
 use super::number::Form;
 use super::profile::Profile;
+use super::user_actions::Typing;
 use crate::error::{Code, Error, Result};
 
 /// Every call: its method and path, with the phone's number as a parameter.
@@ -99,7 +99,7 @@ pub const ROUTES: &[(&str, &str)] = &[
 ];
 
 /// The answer to a call: a status code and a body.
-pub type Answer = (u16, Value);
+pub type ControlResponse = (u16, Value);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,7 +109,7 @@ struct Scan {
 }
 
 #[derive(Deserialize)]
-struct Look {
+struct LookRequest {
     qr: String,
 }
 
@@ -134,7 +134,7 @@ struct OfMessage {
 /// What is done to an earlier message; a hostile phone may name any, in any chat.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Deed {
+struct MessageAction {
     id: String,
     /// The sign of a reaction is written as `emoji`, too.
     #[serde(alias = "emoji")]
@@ -143,9 +143,9 @@ struct Deed {
     raw: Claims,
 }
 
-impl Deed {
-    fn aim(&self) -> Aim<'_> {
-        Aim {
+impl MessageAction {
+    fn target(&self) -> TargetMessage<'_> {
+        TargetMessage {
             id: &self.id,
             to: self.to.as_deref(),
             claims: &self.raw,
@@ -155,14 +155,14 @@ impl Deed {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Vote {
+struct VoteRequest {
     #[serde(alias = "id")]
     message_id: String,
     options: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Types {
+struct TypingRequest {
     to: String,
     #[serde(default = "composing")]
     state: Typing,
@@ -173,7 +173,7 @@ fn composing() -> Typing {
 }
 
 #[derive(Deserialize)]
-struct Call {
+struct CallRequest {
     to: String,
     #[serde(default)]
     video: bool,
@@ -182,7 +182,7 @@ struct Call {
 }
 
 #[derive(Deserialize)]
-struct Contact {
+struct ContactRequest {
     phone: String,
     name: String,
 }
@@ -222,7 +222,7 @@ pub async fn handle(
     method: &str,
     path: &str,
     body: &Value,
-) -> Result<Answer> {
+) -> Result<ControlResponse> {
     let path = path.trim_matches('/');
     let path = path.strip_prefix("sandbox").unwrap_or(path);
     let path: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -234,7 +234,7 @@ pub async fn handle(
             shown(&network.scan(&qr, phone.as_deref()).await?)
         }
         ("POST", ["look"]) => {
-            let Look { qr } = read(body)?;
+            let LookRequest { qr } = read(body)?;
             shown(&network.look(&qr)?)
         }
         ("POST", ["pair-code"]) => {
@@ -274,12 +274,17 @@ pub async fn handle(
                 json!({ "mimetype": kind, "size": file.len(), "data": data }),
             ))
         }
-        (method, ["phones", phone, what]) => deed(network, method, phone, what, body),
+        (method, ["phones", phone, what]) => message_action(network, method, phone, what, body),
         _ => Err(Error::not_found("no such call")),
     }
 }
 
-fn profile(network: &Arc<Network>, method: &str, phone: &str, body: &Value) -> Result<Answer> {
+fn profile(
+    network: &Arc<Network>,
+    method: &str,
+    phone: &str,
+    body: &Value,
+) -> Result<ControlResponse> {
     match method {
         "GET" => shown(&network.phone(phone)?),
         "PUT" => {
@@ -298,13 +303,13 @@ fn profile(network: &Arc<Network>, method: &str, phone: &str, body: &Value) -> R
     }
 }
 
-fn deed(
+fn message_action(
     network: &Arc<Network>,
     method: &str,
     phone: &str,
     what: &str,
     body: &Value,
-) -> Result<Answer> {
+) -> Result<ControlResponse> {
     let done = || Ok((200, json!({})));
     let named = |id: String| Ok((200, json!({ "id": id })));
     match (method, what) {
@@ -314,7 +319,7 @@ fn deed(
         ("GET", "notices") => shown(&network.notices(phone)?),
         ("POST", "messages") => {
             let Send { to, draft } = read(body)?;
-            let draft: Draft = read(&draft)?;
+            let draft: PhoneDraft = read(&draft)?;
             named(network.send(phone, &to, &draft)?)
         }
         ("POST", "read") => {
@@ -322,31 +327,31 @@ fn deed(
             done()
         }
         ("POST", "typing") => {
-            let Types { to, state } = read(body)?;
+            let TypingRequest { to, state } = read(body)?;
             network.typing(phone, &to, state)?;
             done()
         }
         ("POST", "react") => {
-            let deed: Deed = read(body)?;
-            named(network.react_at(phone, &deed.aim(), &deed.text)?)
+            let deed: MessageAction = read(body)?;
+            named(network.react_at(phone, &deed.target(), &deed.text)?)
         }
         ("POST", "vote") => {
-            let Vote {
+            let VoteRequest {
                 message_id,
                 options,
             } = read(body)?;
             named(network.vote(phone, &message_id, &options)?)
         }
         ("POST", "edit") => {
-            let deed: Deed = read(body)?;
-            named(network.edit_at(phone, &deed.aim(), &deed.text)?)
+            let deed: MessageAction = read(body)?;
+            named(network.edit_at(phone, &deed.target(), &deed.text)?)
         }
         ("POST", "revoke") => {
-            let deed: Deed = read(body)?;
-            named(network.revoke_at(phone, &deed.aim())?)
+            let deed: MessageAction = read(body)?;
+            named(network.revoke_at(phone, &deed.target())?)
         }
         ("POST", "call") => {
-            let Call { to, video, id } = read(body)?;
+            let CallRequest { to, video, id } = read(body)?;
             match id {
                 Some(id) => {
                     network.hang_up(phone, &to, &id)?;
@@ -365,7 +370,7 @@ fn deed(
             done()
         }
         ("POST", "contacts") => {
-            let Contact {
+            let ContactRequest {
                 phone: contact,
                 name,
             } = read(body)?;
@@ -392,6 +397,6 @@ fn read<T: DeserializeOwned>(body: &Value) -> Result<T> {
     T::deserialize(body).map_err(|error| Error::invalid(error.to_string()))
 }
 
-fn shown<T: serde::Serialize>(value: &T) -> Result<Answer> {
+fn shown<T: serde::Serialize>(value: &T) -> Result<ControlResponse> {
     Ok((200, serde_json::to_value(value).map_err(Error::internal)?))
 }

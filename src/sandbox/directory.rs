@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::account::Account;
-use super::journal::Changes;
-use super::number::{Address, Number};
+use super::journal::JournalChanges;
+use super::number::{DeviceAddress, Number};
 use super::phone::Phone;
 
 /// The registers.
 pub(super) struct Directory {
-    changes: Arc<Changes>,
+    changes: Arc<JournalChanges>,
     phones: RwLock<HashMap<Number, Arc<Phone>>>,
     accounts: RwLock<HashMap<Number, Arc<Account>>>,
-    logins: RwLock<HashMap<[u8; 32], Address>>,
+    logins: RwLock<HashMap<[u8; 32], DeviceAddress>>,
     /// Who has asked for whose devices, and is told when they change.
     acquaintances: RwLock<HashMap<Number, Vec<Number>>>,
 }
@@ -29,7 +29,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Directory {
-    pub(super) fn new(changes: Arc<Changes>) -> Self {
+    pub(super) fn new(changes: Arc<JournalChanges>) -> Self {
         Self {
             changes,
             phones: RwLock::default(),
@@ -119,11 +119,11 @@ impl Directory {
             .unwrap_or_default()
     }
 
-    pub(super) fn login(&self, noise: &[u8; 32]) -> Option<Address> {
+    pub(super) fn login(&self, noise: &[u8; 32]) -> Option<DeviceAddress> {
         read(&self.logins).get(noise).copied()
     }
 
-    pub(super) fn add_login(&self, noise: [u8; 32], address: Address) {
+    pub(super) fn add_login(&self, noise: [u8; 32], address: DeviceAddress) {
         write(&self.logins).insert(noise, address);
     }
 

@@ -15,38 +15,38 @@ use whatsapp_rust::waproto::whatsapp::{
     ContextInfo, Message, MessageAssociation, MessageContextInfo, MessageKey,
 };
 
-use super::attachments::Attachment;
+use super::attachments::PhoneAttachment;
 use super::base64;
 use super::chat::Chat;
 use super::claims::Claims;
+use super::message_details::LocationView;
 use super::network::Network;
-use super::number::{Address, Number};
-use super::particulars::Place;
-use super::sending::Manner;
+use super::number::{DeviceAddress, Number};
+use super::sending::SendMode;
 use crate::error::{Error, Result};
 
 /// A message that a phone's user writes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Draft {
+pub struct PhoneDraft {
     /// The text.
     pub text: Option<String>,
     /// A picture.
-    pub image: Option<Attachment>,
+    pub image: Option<PhoneAttachment>,
     /// A film.
-    pub video: Option<Attachment>,
+    pub video: Option<PhoneAttachment>,
     /// A sound.
-    pub audio: Option<Attachment>,
+    pub audio: Option<PhoneAttachment>,
     /// Any file.
-    pub document: Option<Attachment>,
+    pub document: Option<PhoneAttachment>,
     /// A sticker.
-    pub sticker: Option<Attachment>,
+    pub sticker: Option<PhoneAttachment>,
     /// A place: latitude and longitude, or more about it.
     pub location: Option<Where>,
     /// Somebody's card.
-    pub contact: Option<Contact>,
+    pub contact: Option<DraftContact>,
     /// Several cards.
-    pub contacts: Vec<Contact>,
+    pub contacts: Vec<DraftContact>,
     /// A poll.
     pub poll: Option<NewPoll>,
     /// An album, of which pictures and films that name its id are parts.
@@ -76,13 +76,13 @@ pub enum Where {
     /// Latitude and longitude.
     Point(f64, f64),
     /// With a name and an address.
-    Place(Place),
+    Place(LocationView),
 }
 
 /// Somebody whose card is sent: the card itself, or the number to write on it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Contact {
+pub struct DraftContact {
     /// How he is called.
     pub name: String,
     /// His number.
@@ -116,7 +116,7 @@ pub struct NewAlbum {
 
 impl Network {
     /// The user of a phone writes to a person or group; answers the message's id.
-    pub fn send(self: &Arc<Self>, phone: &str, to: &str, draft: &Draft) -> Result<String> {
+    pub fn send(self: &Arc<Self>, phone: &str, to: &str, draft: &PhoneDraft) -> Result<String> {
         let number = self.number(phone)?;
         let chat = self.chat(to)?;
         if let Some(bytes) = &draft.protobuf {
@@ -142,15 +142,15 @@ impl Network {
             };
         }
         let readers: Result<Vec<_>> = draft.readers.iter().map(|one| self.number(one)).collect();
-        let manner = Manner {
+        let manner = SendMode {
             edit: None,
             readers: &readers?,
             claims: Some(&draft.raw),
         };
-        self.send_in_manner(number, &chat, message, &manner)
+        self.send_as(number, &chat, message, &manner)
     }
 
-    fn compose(&self, draft: &Draft, context: Option<ContextInfo>) -> Result<Message> {
+    fn compose(&self, draft: &PhoneDraft, context: Option<ContextInfo>) -> Result<Message> {
         let files = [
             (MediaType::Image, &draft.image),
             (MediaType::Video, &draft.video),
@@ -167,7 +167,7 @@ impl Network {
             return Ok(place.message(context));
         }
         if let Some(contact) = &draft.contact {
-            let contact = self.card(contact, context)?;
+            let contact = self.contact_card(contact, context)?;
             return Ok(Message {
                 contact_message: MessageField::some(contact),
                 ..Default::default()
@@ -175,7 +175,9 @@ impl Network {
         }
         if !draft.contacts.is_empty() {
             let cards = draft.contacts.iter();
-            let cards: Result<Vec<_>> = cards.map(|contact| self.card(contact, None)).collect();
+            let cards: Result<Vec<_>> = cards
+                .map(|contact| self.contact_card(contact, None))
+                .collect();
             let cards = ContactsArrayMessage {
                 display_name: Some(format!("{} contacts", draft.contacts.len())),
                 contacts: cards?,
@@ -222,7 +224,12 @@ impl Network {
     }
 
     /// What a message refers to, if it refers to anything.
-    fn context(&self, from: Number, chat: &Chat, draft: &Draft) -> Result<Option<ContextInfo>> {
+    fn context(
+        &self,
+        from: Number,
+        chat: &Chat,
+        draft: &PhoneDraft,
+    ) -> Result<Option<ContextInfo>> {
         if draft.quoted_id.is_none() && draft.mentions.is_empty() && draft.ephemeral.is_none() {
             return Ok(None);
         }
@@ -231,7 +238,7 @@ impl Network {
             ..Default::default()
         };
         for mentioned in &draft.mentions {
-            let who = Address::phone(self.number(mentioned)?).jid(self.form);
+            let who = DeviceAddress::phone(self.number(mentioned)?).jid(self.form);
             context.mentioned_jid.push(who.to_string());
         }
         if let Some(id) = &draft.quoted_id {
@@ -240,7 +247,7 @@ impl Network {
                 .quotable(chat, id)
                 .ok_or_else(|| Error::not_found("the phone has no such message"))?;
             context.stanza_id = Some(id.clone());
-            context.participant = Some(Address::phone(author).jid(self.form).to_string());
+            context.participant = Some(DeviceAddress::phone(author).jid(self.form).to_string());
             context.quoted_message = Message::decode_from_slice(&body).ok().into();
         }
         Ok(Some(context))
@@ -248,7 +255,7 @@ impl Network {
 
     fn in_album(&self, from: Number, chat: &Chat, album: &str) -> Option<MessageContextInfo> {
         let in_list = !matches!(chat, Chat::Person(_));
-        let author = Address::phone(from).jid(self.form);
+        let author = DeviceAddress::phone(from).jid(self.form);
         let key = MessageKey {
             remote_jid: Some(chat.jid(self.form).to_string()),
             from_me: Some(true),
@@ -266,7 +273,11 @@ impl Network {
         })
     }
 
-    fn card(&self, contact: &Contact, context: Option<ContextInfo>) -> Result<ContactMessage> {
+    fn contact_card(
+        &self,
+        contact: &DraftContact,
+        context: Option<ContextInfo>,
+    ) -> Result<ContactMessage> {
         let vcard = match (&contact.vcard, &contact.phone) {
             (Some(card), _) => card.clone(),
             (None, Some(phone)) => {
@@ -291,10 +302,10 @@ impl Network {
 impl Where {
     fn message(&self, context: Option<ContextInfo>) -> Message {
         let place = match self {
-            Self::Point(latitude, longitude) => Place {
+            Self::Point(latitude, longitude) => LocationView {
                 latitude: *latitude,
                 longitude: *longitude,
-                ..Place::default()
+                ..LocationView::default()
             },
             Self::Place(place) => place.clone(),
         };

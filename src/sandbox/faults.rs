@@ -13,7 +13,7 @@ use super::chat::Chat;
 use super::connection::{Socket, stream_error};
 use super::media::GONE;
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use crate::error::{Error, Result};
 
 /// A misfortune as it is ordered. Without `count` it lasts until it is taken back.
@@ -231,7 +231,7 @@ struct Active {
 
 /// What happens to a message.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fate {
+pub(super) struct MessageFault {
     pub(super) refuse: Option<u16>,
     pub(super) lose_ack: bool,
     pub(super) delay: Option<Duration>,
@@ -240,7 +240,7 @@ pub(super) struct Fate {
 
 /// What happens to a file on its way.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Trouble {
+pub(super) struct TransferFault {
     pub(super) status: Option<u16>,
     pub(super) cut_after: Option<usize>,
     pub(super) pace: Option<Pace>,
@@ -272,7 +272,7 @@ impl Fault {
 }
 
 impl Active {
-    fn concerns(&self, who: Address) -> bool {
+    fn concerns(&self, who: DeviceAddress) -> bool {
         self.phone.is_none_or(|phone| phone == who.number)
             && self
                 .shown
@@ -342,8 +342,13 @@ impl Faults {
     }
 
     /// What happens to a message from a companion; a channel is no chat.
-    pub(super) fn fate(&self, from: Address, to: Option<&Chat>, second: i64) -> Fate {
-        let mut fate = Fate::default();
+    pub(super) fn message_fault(
+        &self,
+        from: DeviceAddress,
+        to: Option<&Chat>,
+        second: i64,
+    ) -> MessageFault {
+        let mut fate = MessageFault::default();
         if self.quiet() {
             return fate;
         }
@@ -382,7 +387,7 @@ impl Faults {
     }
 
     /// Whether a receipt of this companion is lost.
-    pub(super) fn loses_receipt(&self, from: Address) -> bool {
+    pub(super) fn loses_receipt(&self, from: DeviceAddress) -> bool {
         !self.quiet()
             && self.with(|active| {
                 active
@@ -393,7 +398,7 @@ impl Faults {
     }
 
     /// Whether the connection ends with this stanza.
-    pub(super) fn ends_with_frame(&self, from: Address) -> bool {
+    pub(super) fn ends_with_frame(&self, from: DeviceAddress) -> bool {
         if self.quiet() {
             return false;
         }
@@ -431,20 +436,20 @@ impl Faults {
     }
 
     /// What happens to a file that is left.
-    pub(super) fn on_upload(&self) -> Trouble {
+    pub(super) fn on_upload(&self) -> TransferFault {
         self.on_transfer(|fault| (&fault.fail_uploads, &fault.cut_uploads))
     }
 
     /// What happens to a file that is fetched.
-    pub(super) fn on_download(&self) -> Trouble {
+    pub(super) fn on_download(&self) -> TransferFault {
         self.on_transfer(|fault| (&fault.fail_downloads, &fault.cut_downloads))
     }
 
     fn on_transfer(
         &self,
         of: impl Fn(&Fault) -> (&Option<FailMedia>, &Option<CutTransfer>),
-    ) -> Trouble {
-        let mut trouble = Trouble::default();
+    ) -> TransferFault {
+        let mut trouble = TransferFault::default();
         if self.quiet() {
             return trouble;
         }
@@ -474,7 +479,7 @@ impl Faults {
     }
 
     /// Whether a message to a companion is garbled.
-    pub(super) fn garbles(&self, to: Address) -> bool {
+    pub(super) fn garbles(&self, to: DeviceAddress) -> bool {
         !self.quiet()
             && self.with(|active| {
                 let mut fitting = active.iter_mut().filter(|one| one.concerns(to));
@@ -483,7 +488,7 @@ impl Faults {
     }
 
     /// Whether a login is turned away, and how.
-    fn at_login(&self, who: Address) -> Option<Turned> {
+    fn at_login(&self, who: DeviceAddress) -> Option<Turned> {
         if self.quiet() {
             return None;
         }
@@ -641,11 +646,11 @@ impl Network {
     }
 
     /// The open sockets of certain companions.
-    fn sockets(&self, wanted: impl Fn(Address) -> bool) -> Vec<std::sync::Arc<Socket>> {
+    fn sockets(&self, wanted: impl Fn(DeviceAddress) -> bool) -> Vec<std::sync::Arc<Socket>> {
         let mut sockets = Vec::new();
         for account in self.directory.accounts() {
             for (device, companion) in &account.lock().companions {
-                if wanted(Address::new(account.number, *device)) {
+                if wanted(DeviceAddress::new(account.number, *device)) {
                     sockets.extend(companion.socket.clone());
                 }
             }
@@ -654,7 +659,7 @@ impl Network {
     }
 
     /// Turns a login away if it has to be.
-    pub(super) fn turns_away(&self, who: Address, socket: &Socket) -> bool {
+    pub(super) fn turns_away(&self, who: DeviceAddress, socket: &Socket) -> bool {
         match self.faults.at_login(who) {
             None => return false,
             Some(Turned::Error(code)) => end_with(socket, code),
@@ -708,8 +713,8 @@ mod tests {
         faults
     }
 
-    fn who() -> Address {
-        Address::new(Number::from_value(6_281_234_567_890), 1)
+    fn who() -> DeviceAddress {
+        DeviceAddress::new(Number::from_value(6_281_234_567_890), 1)
     }
 
     #[test]
@@ -721,7 +726,7 @@ mod tests {
             ..Fault::default()
         });
         let codes: Vec<_> = (0..3)
-            .map(|_| faults.fate(who(), Some(&Chat::Status), 0).refuse)
+            .map(|_| faults.message_fault(who(), Some(&Chat::Status), 0).refuse)
             .collect();
         assert_eq!(codes, [Some(463), Some(463), None]);
         assert!(faults.quiet());
@@ -739,7 +744,7 @@ mod tests {
             ..Fault::default()
         });
         let drops: Vec<_> = (0..7)
-            .map(|_| faults.fate(who(), Some(&Chat::Status), 0).drop)
+            .map(|_| faults.message_fault(who(), Some(&Chat::Status), 0).drop)
             .collect();
         assert_eq!(drops, [false, false, true, false, false, false, false]);
     }
@@ -752,7 +757,11 @@ mod tests {
             ..Fault::default()
         });
         let codes: Vec<_> = [0, 0, 0, 1]
-            .map(|second| faults.fate(who(), Some(&Chat::Status), second).refuse)
+            .map(|second| {
+                faults
+                    .message_fault(who(), Some(&Chat::Status), second)
+                    .refuse
+            })
             .into();
         assert_eq!(codes, [None, None, Some(429), None]);
     }

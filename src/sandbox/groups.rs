@@ -8,10 +8,10 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
-use super::communities::Place;
-use super::journal::Key;
+use super::communities::CommunityPlace;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::outbox::Class;
 use super::random;
 use super::routing::in_list;
@@ -30,7 +30,7 @@ pub(super) struct Group {
     pub(super) creator: Number,
     pub(super) created_at: i64,
     pub(super) description: Option<Description>,
-    pub(super) members: BTreeMap<Number, Role>,
+    pub(super) members: BTreeMap<Number, MemberRole>,
     /// Only admins may change what the group is called.
     pub(super) locked: bool,
     /// Only admins may write.
@@ -50,7 +50,7 @@ pub(super) struct Group {
     pub(super) switches: BTreeMap<String, bool>,
     /// Where it stands among communities.
     #[serde(default)]
-    pub(super) place: Place,
+    pub(super) place: CommunityPlace,
 }
 
 /// What a group is about.
@@ -65,7 +65,7 @@ pub(super) struct Description {
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Role {
+pub(super) enum MemberRole {
     Member,
     Admin,
     Superadmin,
@@ -89,7 +89,7 @@ impl Group {
             creator,
             created_at: now,
             description: None,
-            members: BTreeMap::from([(creator, Role::Superadmin)]),
+            members: BTreeMap::from([(creator, MemberRole::Superadmin)]),
             locked: false,
             announcement: false,
             ephemeral: 0,
@@ -98,14 +98,14 @@ impl Group {
             invite: hex::encode_upper(random::bytes::<11>()),
             waiting: BTreeMap::new(),
             switches: BTreeMap::new(),
-            place: Place::Alone,
+            place: CommunityPlace::Alone,
         }
     }
 
     pub(super) fn is_admin(&self, number: Number) -> bool {
         self.members
             .get(&number)
-            .is_some_and(|role| *role != Role::Member)
+            .is_some_and(|role| *role != MemberRole::Member)
     }
 
     /// Whether somebody may write to the group.
@@ -116,7 +116,7 @@ impl Group {
     /// The group as it is told to its members.
     pub(super) fn node(&self, id: &str) -> Node {
         let form = self.form;
-        let creator = Address::phone(self.creator);
+        let creator = DeviceAddress::phone(self.creator);
         let mut children: Vec<_> = self
             .members
             .iter()
@@ -126,7 +126,10 @@ impl Group {
             children.push(
                 NodeBuilder::new("description")
                     .attr("id", description.id.as_str())
-                    .attr("participant", Address::phone(description.by).jid(form))
+                    .attr(
+                        "participant",
+                        DeviceAddress::phone(description.by).jid(form),
+                    )
                     .attr("t", description.at)
                     .children([NodeBuilder::new("body")
                         .string_content(description.text.as_str())
@@ -159,7 +162,7 @@ impl Group {
         NodeBuilder::new("group")
             .attr("id", id)
             .attr("subject", self.subject.as_str())
-            .attr("s_o", Address::phone(self.subject_by).jid(form))
+            .attr("s_o", DeviceAddress::phone(self.subject_by).jid(form))
             .attr("s_t", self.subject_at)
             .attr("creator", creator.jid(form))
             .attr("creator_pn", creator.pn())
@@ -171,7 +174,7 @@ impl Group {
     }
 }
 
-impl Role {
+impl MemberRole {
     fn name(self) -> Option<&'static str> {
         match self {
             Self::Member => None,
@@ -182,8 +185,8 @@ impl Role {
 }
 
 /// One member, under both names.
-pub(super) fn member_node(number: Number, role: Role, form: Form) -> Node {
-    let who = Address::phone(number);
+pub(super) fn member_node(number: Number, role: MemberRole, form: Form) -> Node {
+    let who = DeviceAddress::phone(number);
     let member = NodeBuilder::new("participant").attr("jid", who.jid(form));
     let mut member = match form {
         Form::Pn => member.attr("lid", who.lid()),
@@ -207,7 +210,7 @@ impl Network {
     pub(super) fn new_group(
         &self,
         subject: &str,
-        creator: Address,
+        creator: DeviceAddress,
         members: &[Number],
         form: Form,
         shape: impl FnOnce(&mut Group),
@@ -215,7 +218,7 @@ impl Network {
         let now = self.now().as_secs();
         let mut group = Group::new(subject.to_owned(), creator.number, form, now);
         for number in members {
-            group.members.entry(*number).or_insert(Role::Member);
+            group.members.entry(*number).or_insert(MemberRole::Member);
         }
         shape(&mut group);
         let random = u64::from_be_bytes(random::bytes()) % 10_000_000_000_000;
@@ -234,12 +237,12 @@ impl Network {
     pub(super) fn announce(
         &self,
         id: &str,
-        by: Address,
+        by: DeviceAddress,
         to: &[Number],
-        except: Option<Address>,
+        except: Option<DeviceAddress>,
         what: Node,
     ) {
-        self.changes.touch(|| Key::Group(id.into()));
+        self.changes.touch(|| JournalKey::Group(id.into()));
         let stanza = random::message_id();
         let notification = NodeBuilder::new("notification")
             .attr("from", whatsapp_rust::Jid::group(id))
@@ -247,7 +250,7 @@ impl Network {
             .attr("id", stanza.as_str())
             .attr("t", self.now().as_secs())
             .attr("notify", self.name_of_device(by));
-        let by = Address::phone(by.number);
+        let by = DeviceAddress::phone(by.number);
         let form = self.list_form(&Chat::Group(id.into()));
         let notification = in_list(notification, by, form).children([what]).build();
         let notification = Arc::new(notification);

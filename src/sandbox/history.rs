@@ -24,14 +24,14 @@ use whatsapp_rust::waproto::whatsapp::{
 
 use super::chat::Chat;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::profile::SaltBy;
 
 /// How many messages of each chat a new companion is shown.
 const SHOWN: usize = 50;
 
 /// A message that a phone got or sent.
-pub(super) struct Remembered {
+pub(super) struct HistoryMessage {
     pub(super) id: Box<str>,
     pub(super) chat: Chat,
     pub(super) from: Number,
@@ -42,9 +42,9 @@ pub(super) struct Remembered {
 
 impl Network {
     /// The phone sends its history to a companion that was just linked.
-    pub(super) fn share_history(self: &Arc<Self>, with: Address) {
-        let phone = Address::phone(with.number);
-        let mut chats: BTreeMap<Chat, Vec<Remembered>> = BTreeMap::new();
+    pub(super) fn share_history(self: &Arc<Self>, with: DeviceAddress) {
+        let phone = DeviceAddress::phone(with.number);
+        let mut chats: BTreeMap<Chat, Vec<HistoryMessage>> = BTreeMap::new();
         for message in self.directory.phone(with.number).remembered() {
             chats.entry(message.chat.clone()).or_default().push(message);
         }
@@ -59,14 +59,14 @@ impl Network {
             progress: Some(100),
             pushnames: names
                 .map(|number| Pushname {
-                    id: Some(Address::phone(number).pn().to_string()),
+                    id: Some(DeviceAddress::phone(number).pn().to_string()),
                     pushname: Some(self.name_of(number)),
                 })
                 .collect(),
             phone_number_to_lid_mappings: people
                 .map(|number| PhoneNumberToLIDMapping {
-                    pn_jid: Some(Address::phone(number).pn().to_string()),
-                    lid_jid: Some(Address::phone(number).lid().to_string()),
+                    pn_jid: Some(DeviceAddress::phone(number).pn().to_string()),
+                    lid_jid: Some(DeviceAddress::phone(number).lid().to_string()),
                 })
                 .collect(),
             nct_salt: self
@@ -87,7 +87,7 @@ impl Network {
     /// A phone answers what one of its companions wants to know of its messages.
     pub(super) fn recall(
         self: &Arc<Self>,
-        with: Address,
+        with: DeviceAddress,
         asked: &str,
         request: &PeerDataOperationRequestMessage,
     ) {
@@ -128,7 +128,7 @@ impl Network {
     /// The messages of a chat before the one that the companion has.
     fn show_older(
         self: &Arc<Self>,
-        with: Address,
+        with: DeviceAddress,
         asked: &str,
         wanted: &HistorySyncOnDemandRequest,
     ) {
@@ -159,7 +159,7 @@ impl Network {
     fn found(&self, phone: Number, key: &MessageKey) -> Option<WebMessageInfo> {
         let (id, chat) = (key.id.as_deref()?, Chat::parse(key.remote_jid.as_deref()?)?);
         let messages = self.directory.phone(phone).remembered();
-        let wanted = |message: &&Remembered| &*message.id == id && message.chat == chat;
+        let wanted = |message: &&HistoryMessage| &*message.id == id && message.chat == chat;
         messages
             .iter()
             .find(wanted)
@@ -167,7 +167,12 @@ impl Network {
     }
 
     /// A chat with messages, which come oldest first.
-    fn conversation(&self, phone: Number, chat: &Chat, messages: &[Remembered]) -> Conversation {
+    fn conversation(
+        &self,
+        phone: Number,
+        chat: &Chat,
+        messages: &[HistoryMessage],
+    ) -> Conversation {
         let newest = messages.last().and_then(|last| u64::try_from(last.at).ok());
         let (name, token) = match chat {
             Chat::Person(number) => (Some(self.name_of(*number)), self.token_held(phone, *number)),
@@ -200,10 +205,10 @@ impl Network {
         }
     }
 
-    fn as_shown(&self, phone: Number, message: &Remembered) -> WebMessageInfo {
+    fn as_shown(&self, phone: Number, message: &HistoryMessage) -> WebMessageInfo {
         let own = message.from == phone;
         let in_list = !matches!(message.chat, Chat::Person(_));
-        let author = Address::phone(message.from).jid(self.list_form(&message.chat));
+        let author = DeviceAddress::phone(message.from).jid(self.list_form(&message.chat));
         let author = (in_list && !own).then(|| author.to_string());
         WebMessageInfo {
             key: MessageField::some(MessageKey {
@@ -224,7 +229,7 @@ impl Network {
 
     fn send_history(
         self: &Arc<Self>,
-        with: Address,
+        with: DeviceAddress,
         kind: HistorySyncType,
         history: &HistorySync,
         asked: Option<String>,
@@ -245,7 +250,7 @@ impl Network {
         self.send_protocol(with, protocol);
     }
 
-    fn send_protocol(self: &Arc<Self>, with: Address, protocol: ProtocolMessage) {
+    fn send_protocol(self: &Arc<Self>, with: DeviceAddress, protocol: ProtocolMessage) {
         let message = Message {
             protocol_message: MessageField::some(protocol),
             ..Default::default()

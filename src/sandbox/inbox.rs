@@ -9,31 +9,31 @@ use whatsapp_rust::waproto::whatsapp::Message;
 
 use super::chat::Chat;
 use super::content::describe;
-use super::number::{Address, Number};
-use super::particulars::{Album, Card, Place, PollView, Thumbnail};
-use super::picture::Decoded;
+use super::image_info::ImageInfo;
+use super::message_details::{AlbumView, ContactCardView, LocationView, PollView, Thumbnail};
+use super::number::{DeviceAddress, Number};
 use crate::time::Timestamp;
 
 /// The messages of one phone in order of arrival.
 ///
 /// Bodies stay encoded and are put into words when somebody asks, so that many cost little.
 #[derive(Default)]
-pub(super) struct Inbox {
-    entries: Vec<Entry>,
+pub(super) struct PhoneInbox {
+    entries: Vec<InboxEntry>,
     places: HashMap<u64, u32>,
 }
 
 /// A message that has arrived.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct InboxEntry {
     pub(super) id: Box<str>,
-    pub(super) from: Address,
+    pub(super) from: DeviceAddress,
     pub(super) chat: Chat,
     /// In seconds.
     pub(super) timestamp: i64,
     /// Whether it was sent by another device of the same account.
     pub(super) own: bool,
-    pub(super) says: Says,
+    pub(super) says: EntryContent,
     pub(super) edited: bool,
     pub(super) revoked: bool,
     pub(super) reactions: Vec<(Number, Box<str>)>,
@@ -50,23 +50,23 @@ pub(super) type Votes = std::collections::BTreeMap<Number, Vec<String>>;
 
 /// What an entry holds.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Says {
+pub(super) enum EntryContent {
     /// An encoded message.
     Message(#[serde(with = "super::base64::text")] Box<[u8]>),
     /// A sign on the message with this id.
     Reaction { id: Box<str>, sign: Box<str> },
     /// An edit or a revocation of a message that is not here.
-    Stray { kind: Stray, id: Box<str> },
+    Stray { kind: OrphanAction, id: Box<str> },
 }
 
 /// What was done to a message that is not here.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) enum Stray {
+pub(super) enum OrphanAction {
     Edit,
     Revoke,
 }
 
-impl Inbox {
+impl PhoneInbox {
     /// Whether a message of this sender with this id has arrived in that chat.
     pub(super) fn has(&self, chat: &Chat, from: Number, id: &str) -> bool {
         self.find(chat, id)
@@ -74,7 +74,7 @@ impl Inbox {
     }
 
     /// Appends a message; answers its place.
-    pub(super) fn push(&mut self, entry: Entry) -> u32 {
+    pub(super) fn push(&mut self, entry: InboxEntry) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("Invariant: fewer than four billion");
         self.places.insert(place_key(&entry.chat, &entry.id), place);
         self.entries.push(entry);
@@ -85,22 +85,22 @@ impl Inbox {
         self.places.get(&place_key(chat, id)).copied()
     }
 
-    pub(super) fn find(&self, chat: &Chat, id: &str) -> Option<&Entry> {
+    pub(super) fn find(&self, chat: &Chat, id: &str) -> Option<&InboxEntry> {
         let place = *self.places.get(&place_key(chat, id))?;
         self.entries.get(place as usize)
     }
 
-    pub(super) fn find_mut(&mut self, chat: &Chat, id: &str) -> Option<&mut Entry> {
+    pub(super) fn find_mut(&mut self, chat: &Chat, id: &str) -> Option<&mut InboxEntry> {
         let place = *self.places.get(&place_key(chat, id))?;
         self.entries.get_mut(place as usize)
     }
 
     /// The newest message with this id, whatever chat it is in.
-    pub(super) fn find_anywhere(&self, id: &str) -> Option<&Entry> {
+    pub(super) fn find_anywhere(&self, id: &str) -> Option<&InboxEntry> {
         self.entries.iter().rev().find(|entry| *entry.id == *id)
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[InboxEntry] {
         &self.entries
     }
 }
@@ -112,7 +112,7 @@ fn place_key(chat: &Chat, id: &str) -> u64 {
     hasher.finish()
 }
 
-impl Entry {
+impl InboxEntry {
     /// Puts `sign` on the message, in place of an earlier sign of the same person.
     pub(super) fn react(&mut self, from: Number, sign: &str) {
         self.reactions.retain(|(who, _)| *who != from);
@@ -142,7 +142,7 @@ impl Entry {
             ..Default::default()
         };
         match &self.says {
-            Says::Message(body) => {
+            EntryContent::Message(body) => {
                 // Invariant: only what was decoded once is stored.
                 let content = describe(&Message::decode_from_slice(body).unwrap_or_default());
                 view.kind = content.kind;
@@ -157,15 +157,15 @@ impl Entry {
                 view.quoted_type = content.quoted_kind;
                 view.expiration = content.expiration;
             }
-            Says::Reaction { id, sign } => {
+            EntryContent::Reaction { id, sign } => {
                 view.kind = "reaction";
                 view.text = Some(sign.to_string());
                 view.quoted_id = Some(id.to_string());
             }
-            Says::Stray { kind, id } => {
+            EntryContent::Stray { kind, id } => {
                 view.kind = match kind {
-                    Stray::Edit => "edit",
-                    Stray::Revoke => "revoke",
+                    OrphanAction::Edit => "edit",
+                    OrphanAction::Revoke => "revoke",
                 };
                 view.quoted_id = Some(id.to_string());
             }
@@ -227,7 +227,7 @@ pub struct ReceivedMessage {
     pub height: Option<u32>,
     /// What the phone sees when it opens a picture.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decoded: Option<Decoded>,
+    pub decoded: Option<ImageInfo>,
     /// How long a film or sound is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u32>,
@@ -248,16 +248,16 @@ pub struct ReceivedMessage {
     pub view_once: Option<bool>,
     /// A place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub location: Option<Place>,
+    pub location: Option<LocationView>,
     /// People's cards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub contacts: Option<Vec<Card>>,
+    pub contacts: Option<Vec<ContactCardView>>,
     /// A poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll: Option<PollView>,
     /// An album: how much it is to hold.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub album: Option<Album>,
+    pub album: Option<AlbumView>,
     /// The album that the message belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub album_id: Option<String>,

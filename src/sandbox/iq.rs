@@ -8,19 +8,19 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::connection::Socket;
 use super::network::Network;
-use super::number::Address;
+use super::number::DeviceAddress;
 use super::stanza::{refusal, result, text};
 
 /// One request from a companion.
-pub(super) struct Request<'a, 'b> {
-    pub(super) from: Address,
+pub(super) struct IqRequest<'a, 'b> {
+    pub(super) from: DeviceAddress,
     pub(super) id: &'a str,
     pub(super) set: bool,
     pub(super) xmlns: &'a str,
     pub(super) node: &'a NodeRef<'b>,
 }
 
-impl<'a, 'b> Request<'a, 'b> {
+impl<'a, 'b> IqRequest<'a, 'b> {
     pub(super) fn child(&self, tag: &str) -> Option<&'a NodeRef<'b>> {
         self.node.get_optional_child(tag)
     }
@@ -48,7 +48,7 @@ impl Network {
     pub(super) fn take_iq(
         self: &Arc<Self>,
         socket: &Arc<Socket>,
-        from: Address,
+        from: DeviceAddress,
         node: &NodeRef<'_>,
     ) {
         let kind = text(node, "type");
@@ -62,7 +62,7 @@ impl Network {
         };
         let Some(id) = text(node, "id") else { return };
         let xmlns = text(node, "xmlns").unwrap_or_default();
-        let request = Request {
+        let request = IqRequest {
             from,
             id: &id,
             set,
@@ -84,7 +84,7 @@ impl Network {
         self.after(&request, socket);
     }
 
-    fn answer(self: &Arc<Self>, request: &Request<'_, '_>, socket: &Arc<Socket>) -> Option<Node> {
+    fn answer(self: &Arc<Self>, request: &IqRequest<'_, '_>, socket: &Arc<Socket>) -> Option<Node> {
         match request.xmlns {
             "w:p" | "urn:xmpp:ping" => request.done(),
             "passive" => request.done(),
@@ -102,7 +102,7 @@ impl Network {
     }
 
     /// What the server sends by itself after certain answers.
-    fn after(self: &Arc<Self>, request: &Request<'_, '_>, socket: &Arc<Socket>) {
+    fn after(self: &Arc<Self>, request: &IqRequest<'_, '_>, socket: &Arc<Socket>) {
         match request.xmlns {
             "passive" if request.child("active").is_some() => self.activate(request.from, socket),
             "encrypt" if request.set => self.greet_companion(request.from),
@@ -111,7 +111,7 @@ impl Network {
     }
 
     /// The companion wants its messages: first what waited, then whatever comes.
-    fn activate(self: &Arc<Self>, address: Address, socket: &Arc<Socket>) {
+    fn activate(self: &Arc<Self>, address: DeviceAddress, socket: &Arc<Socket>) {
         let account = self.directory.account(address.number);
         let mut state = account.lock();
         let Some(companion) = state.companions.get_mut(&address.device) else {

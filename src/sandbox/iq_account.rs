@@ -6,10 +6,10 @@ use std::sync::Arc;
 use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::Address;
+use super::number::DeviceAddress;
 use super::outbox::Class;
 use super::random;
 use super::stanza::text;
@@ -32,9 +32,10 @@ const PRIVACY: [(&str, &str); 7] = [
 const SWITCHED_ON: [u32; 4] = [10_518, 24_941, 25_189, 25_253];
 
 impl Network {
-    pub(super) fn answer_account(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_account(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         if request.set {
-            self.changes.touch(|| Key::Account(request.from.number));
+            self.changes
+                .touch(|| JournalKey::Account(request.from.number));
         }
         match (request.xmlns, request.set) {
             ("abt", false) => {
@@ -94,7 +95,7 @@ impl Network {
                 let account = self.directory.account(request.from.number);
                 let blocked = account.lock().blocked.clone();
                 let items = blocked.into_iter().map(|number| {
-                    let who = Address::phone(number);
+                    let who = DeviceAddress::phone(number);
                     NodeBuilder::new("item")
                         .attr("jid", who.lid())
                         .attr("pn_jid", who.pn())
@@ -143,11 +144,11 @@ impl Network {
 
     /// Tells everybody who may want to know what somebody writes about himself. Nobody has an address
     /// book here, so it is everybody.
-    fn tell_about(&self, who: Address, words: &str) {
+    fn tell_about(&self, who: DeviceAddress, words: &str) {
         let id = random::message_id();
         let set = NodeBuilder::new("set").string_content(words);
         let notification = NodeBuilder::new("notification")
-            .attr("from", Address::phone(who.number).pn())
+            .attr("from", DeviceAddress::phone(who.number).pn())
             .attr("type", "status")
             .attr("id", id.as_str())
             .attr("t", self.now().as_secs())
@@ -162,7 +163,7 @@ impl Network {
         }
     }
 
-    pub(super) fn answer_media(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_media(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         request.child("media_conn")?;
         let host = NodeBuilder::new("host")
             .attr("hostname", self.media_host())

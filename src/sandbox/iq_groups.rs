@@ -8,11 +8,11 @@ use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
 use super::communities;
-use super::groups::{Description, Group, Role, approval_node, member_node};
-use super::iq::Request;
-use super::journal::Key;
+use super::groups::{Description, Group, MemberRole, approval_node, member_node};
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::stanza::{jid, text};
 use super::usync::{person, word};
 
@@ -28,7 +28,7 @@ const SWITCHES: [(&str, &str); 4] = [
 ];
 
 /// What a request does to a group.
-struct Outcome {
+struct GroupChange {
     /// What the one who asked is told.
     answer: Vec<Node>,
     /// What the members are told.
@@ -37,7 +37,7 @@ struct Outcome {
     also: Vec<Number>,
 }
 
-impl Outcome {
+impl GroupChange {
     fn quiet() -> Self {
         Self {
             answer: Vec::new(),
@@ -55,14 +55,14 @@ impl Outcome {
 }
 
 /// A refusal: code and words.
-type Refused = (u16, &'static str);
-const FORBIDDEN: Refused = (403, "forbidden");
-const NOT_FOUND: Refused = (404, "item-not-found");
+type IqRefusal = (u16, &'static str);
+const FORBIDDEN: IqRefusal = (403, "forbidden");
+const NOT_FOUND: IqRefusal = (404, "item-not-found");
 /// How a member is marked for whom a request was done.
 const DONE: u16 = 200;
 
 impl Network {
-    pub(super) fn answer_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_groups(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let to = jid(request.node, "to").unwrap_or_else(|| Jid::group(""));
         if let Some(Chat::Group(id)) = Chat::from_jid(&to).filter(|_| !to.user.is_empty()) {
             return self.answer_about_group(request, &id);
@@ -74,7 +74,7 @@ impl Network {
         }
     }
 
-    fn ask_about_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+    fn ask_about_groups(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let me = request.from.number;
         if request.child("participating").is_some() {
             let groups = self.groups.lock();
@@ -118,7 +118,7 @@ impl Network {
         None
     }
 
-    fn change_groups(&self, request: &Request<'_, '_>) -> Option<Node> {
+    fn change_groups(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         if let Some(create) = request.child("create") {
             return self.found_group(request, create);
         }
@@ -150,7 +150,7 @@ impl Network {
         None
     }
 
-    fn found_group(&self, request: &Request<'_, '_>, create: &NodeRef<'_>) -> Option<Node> {
+    fn found_group(&self, request: &IqRequest<'_, '_>, create: &NodeRef<'_>) -> Option<Node> {
         let subject = word(create, "subject").unwrap_or_default();
         let members: Vec<_> = create
             .get_children_by_tag("participant")
@@ -182,20 +182,20 @@ impl Network {
         request.answer([node])
     }
 
-    fn join(&self, request: &Request<'_, '_>, id: &str) -> Option<Node> {
+    fn join(&self, request: &IqRequest<'_, '_>, id: &str) -> Option<Node> {
         let me = request.from.number;
         let mut groups = self.groups.lock();
         let group = groups.get_mut(id)?;
         let address = Jid::group(id);
         if group.approval {
             group.waiting.insert(me, self.now().as_secs());
-            self.changes.touch(|| Key::Group(id.into()));
+            self.changes.touch(|| JournalKey::Group(id.into()));
             let pending = NodeBuilder::new("membership_approval_request").attr("jid", address);
             return request.answer([pending.build()]);
         }
-        group.members.entry(me).or_insert(Role::Member);
+        group.members.entry(me).or_insert(MemberRole::Member);
         let everybody: Vec<_> = group.members.keys().copied().collect();
-        let member = member_node(me, Role::Member, group.form);
+        let member = member_node(me, MemberRole::Member, group.form);
         drop(groups);
         let add = NodeBuilder::new("add")
             .attr("reason", "invite")
@@ -207,7 +207,7 @@ impl Network {
     }
 
     /// Somebody leaves a group.
-    pub(super) fn leave(&self, id: &str, who: Address) -> bool {
+    pub(super) fn leave(&self, id: &str, who: DeviceAddress) -> bool {
         let mut groups = self.groups.lock();
         let Some(group) = groups.get_mut(id) else {
             return false;
@@ -217,7 +217,7 @@ impl Network {
             return false;
         }
         let empty = group.members.is_empty();
-        let member = member_node(who.number, Role::Member, group.form);
+        let member = member_node(who.number, MemberRole::Member, group.form);
         drop(groups);
         told.retain(|number| *number != who.number);
         told.push(who.number);
@@ -230,7 +230,7 @@ impl Network {
         true
     }
 
-    fn answer_about_group(&self, request: &Request<'_, '_>, id: &str) -> Option<Node> {
+    fn answer_about_group(&self, request: &IqRequest<'_, '_>, id: &str) -> Option<Node> {
         let me = request.from.number;
         let mut groups = self.groups.lock();
         let Some(group) = groups.get_mut(id) else {
@@ -247,7 +247,7 @@ impl Network {
             return ask(request, group, id).or_else(|| communities::ask(request, &groups, id));
         }
         // Some changes are not told to anybody.
-        self.changes.touch(|| Key::Group(id.into()));
+        self.changes.touch(|| JournalKey::Group(id.into()));
         let child = request.node.children()?.first()?;
         if group.place.is_community() && communities::changes(&child.tag) {
             drop(groups);
@@ -281,7 +281,7 @@ impl Network {
 }
 
 /// Answers what a member asks about his group.
-fn ask(request: &Request<'_, '_>, group: &Group, id: &str) -> Option<Node> {
+fn ask(request: &IqRequest<'_, '_>, group: &Group, id: &str) -> Option<Node> {
     let form = group.form;
     if request.child("query").is_some() {
         return request.answer([group.node(id)]);
@@ -293,7 +293,7 @@ fn ask(request: &Request<'_, '_>, group: &Group, id: &str) -> Option<Node> {
     if request.child("membership_approval_requests").is_some() {
         let waiting = group.waiting.iter().map(|(number, at)| {
             NodeBuilder::new("membership_approval_request")
-                .attr("jid", Address::phone(*number).jid(form))
+                .attr("jid", DeviceAddress::phone(*number).jid(form))
                 .attr("request_time", *at)
                 .build()
         });
@@ -309,10 +309,10 @@ fn add(
     me: Number,
     child: &NodeRef<'_>,
     reachable: impl Fn(Number) -> bool,
-) -> Outcome {
+) -> GroupChange {
     let form = group.form;
     let may = group.is_admin(me) || group.add_mode == "all_member_add";
-    let mut outcome = Outcome::quiet();
+    let mut outcome = GroupChange::quiet();
     let mut fresh = Vec::new();
     let rows = child.get_children_by_tag("participant").map(|row| {
         let who = person(row, "jid");
@@ -324,9 +324,9 @@ fn add(
             _ if !may => Some(403),
             Some(number) if group.members.contains_key(&number) => Some(409),
             Some(number) if reachable(number) => {
-                group.members.insert(number, Role::Member);
+                group.members.insert(number, MemberRole::Member);
                 group.waiting.remove(&number);
-                fresh.push(member_node(number, Role::Member, form));
+                fresh.push(member_node(number, MemberRole::Member, form));
                 None
             }
             _ => Some(404),
@@ -350,7 +350,7 @@ fn change(
     me: Number,
     child: &NodeRef<'_>,
     now: i64,
-) -> Option<Result<Outcome, Refused>> {
+) -> Option<Result<GroupChange, IqRefusal>> {
     let form = group.form;
     let admin = group.is_admin(me);
     let tag = child.tag.as_ref();
@@ -365,11 +365,11 @@ fn change(
             return Some(Err(FORBIDDEN));
         }
         group.switches.insert(name.to_owned(), on);
-        return Some(Ok(Outcome::news(child.to_owned())));
+        return Some(Ok(GroupChange::news(child.to_owned())));
     }
     Some(match tag {
         // Names a member of a group that is being made; they are in it already.
-        "participant" => Ok(Outcome::quiet()),
+        "participant" => Ok(GroupChange::quiet()),
         "remove" | "promote" | "demote" | "revoke" | "cancel_membership_requests" => {
             if !admin && tag != "cancel_membership_requests" {
                 return Some(Err(FORBIDDEN));
@@ -383,49 +383,49 @@ fn change(
             (group.subject_by, group.subject_at) = (me, now);
             let news = NodeBuilder::new("subject")
                 .attr("subject", group.subject.as_str())
-                .attr("s_o", Address::phone(me).jid(form))
+                .attr("s_o", DeviceAddress::phone(me).jid(form))
                 .attr("s_t", now);
-            Ok(Outcome::news(news.build()))
+            Ok(GroupChange::news(news.build()))
         }
         "description" => Ok(describe(group, me, child, now)),
         "locked" | "unlocked" if admin => {
             group.locked = tag == "locked";
-            Ok(Outcome::news(child.to_owned()))
+            Ok(GroupChange::news(child.to_owned()))
         }
         "announcement" | "not_announcement" if admin => {
             group.announcement = tag == "announcement";
-            Ok(Outcome::news(child.to_owned()))
+            Ok(GroupChange::news(child.to_owned()))
         }
         "ephemeral" | "not_ephemeral" => {
             let expiration = text(child, "expiration").and_then(|text| text.parse().ok());
             group.ephemeral = expiration.unwrap_or(0);
-            Ok(Outcome::news(child.to_owned()))
+            Ok(GroupChange::news(child.to_owned()))
         }
         "membership_approval_mode" if admin => {
             let state = child
                 .get_optional_child("group_join")
                 .and_then(|join| word(join, "state"));
             group.approval = state.as_deref() == Some("on");
-            Ok(Outcome::news(approval_node(group.approval)))
+            Ok(GroupChange::news(approval_node(group.approval)))
         }
         "member_add_mode" if admin => {
             group.add_mode = inside();
-            Ok(Outcome::news(child.to_owned()))
+            Ok(GroupChange::news(child.to_owned()))
         }
-        "member_link_mode" if admin => Ok(Outcome::quiet()),
+        "member_link_mode" if admin => Ok(GroupChange::quiet()),
         "invite" if admin => {
             group.invite = hex::encode_upper(super::random::bytes::<11>());
             let code = NodeBuilder::new("invite")
                 .attr("code", group.invite.as_str())
                 .build();
             let news = NodeBuilder::new("revoke").build();
-            Ok(Outcome {
+            Ok(GroupChange {
                 answer: vec![code],
                 news: Some(news),
                 also: Vec::new(),
             })
         }
-        "ack" => Ok(Outcome::quiet()),
+        "ack" => Ok(GroupChange::quiet()),
         "membership_requests_action"
         | "locked"
         | "unlocked"
@@ -450,17 +450,17 @@ fn switch(tag: &str) -> Option<(&'static str, bool)> {
 }
 
 /// Removes, promotes or demotes members; each is answered for on its own.
-fn change_members(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
+fn change_members(group: &mut Group, child: &NodeRef<'_>) -> GroupChange {
     let form = group.form;
     let tag = child.tag.to_string();
-    let mut outcome = Outcome::quiet();
+    let mut outcome = GroupChange::quiet();
     let mut changed = Vec::new();
     let mut rows = Vec::new();
     for row in child.get_children_by_tag("participant") {
         let Some(address) = jid(row, "jid") else {
             continue;
         };
-        let number = Address::from_jid(&address).map(|address| address.number);
+        let number = DeviceAddress::from_jid(&address).map(|address| address.number);
         let role = number.and_then(|number| group.members.get(&number).copied());
         let mut answer = NodeBuilder::new("participant").attr("jid", address);
         match (tag.as_str(), number, role) {
@@ -470,18 +470,20 @@ fn change_members(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
             ("revoke", ..) => {}
             (_, _, None) | (_, None, _) => answer = answer.attr("error", 404),
             // Whoever made the group can neither be removed nor lose his rights.
-            ("remove" | "demote", _, Some(Role::Superadmin)) => answer = answer.attr("error", 406),
+            ("remove" | "demote", _, Some(MemberRole::Superadmin)) => {
+                answer = answer.attr("error", 406)
+            }
             ("remove", Some(number), _) => {
                 group.members.remove(&number);
                 answer = answer.attr("type", DONE);
                 outcome.also.push(number);
-                changed.push(member_node(number, Role::Member, form));
+                changed.push(member_node(number, MemberRole::Member, form));
             }
             (verb, Some(number), _) => {
                 let role = if verb == "promote" {
-                    Role::Admin
+                    MemberRole::Admin
                 } else {
-                    Role::Member
+                    MemberRole::Member
                 };
                 group.members.insert(number, role);
                 answer = answer.attr("type", DONE);
@@ -498,9 +500,9 @@ fn change_members(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
 }
 
 /// Lets people in who asked, or turns them away.
-fn decide(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
+fn decide(group: &mut Group, child: &NodeRef<'_>) -> GroupChange {
     let form = group.form;
-    let mut outcome = Outcome::quiet();
+    let mut outcome = GroupChange::quiet();
     let mut added = Vec::new();
     let mut verdicts = Vec::new();
     for verdict in child.children().unwrap_or_default() {
@@ -509,13 +511,13 @@ fn decide(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
             let Some(address) = jid(row, "jid") else {
                 continue;
             };
-            let number = Address::from_jid(&address).map(|address| address.number);
+            let number = DeviceAddress::from_jid(&address).map(|address| address.number);
             let asked = number.filter(|number| group.waiting.remove(number).is_some());
             let mut answer = NodeBuilder::new("participant").attr("jid", address);
             match asked {
                 Some(number) if verdict.tag == "approve" => {
-                    group.members.insert(number, Role::Member);
-                    added.push(member_node(number, Role::Member, form));
+                    group.members.insert(number, MemberRole::Member);
+                    added.push(member_node(number, MemberRole::Member, form));
                 }
                 Some(_) => {}
                 None => answer = answer.attr("error", 404),
@@ -538,7 +540,7 @@ fn decide(group: &mut Group, child: &NodeRef<'_>) -> Outcome {
     outcome
 }
 
-fn describe(group: &mut Group, me: Number, child: &NodeRef<'_>, now: i64) -> Outcome {
+fn describe(group: &mut Group, me: Number, child: &NodeRef<'_>, now: i64) -> GroupChange {
     let id = word(child, "id").unwrap_or_default();
     let body = child
         .get_optional_child("body")
@@ -558,7 +560,7 @@ fn describe(group: &mut Group, me: Number, child: &NodeRef<'_>, now: i64) -> Out
         by: me,
         at: now,
     });
-    Outcome::news(news)
+    GroupChange::news(news)
 }
 
 /// A group as the control API shows it.
@@ -586,9 +588,9 @@ pub struct GroupView {
 impl GroupView {
     pub(super) fn new(id: &str, group: &Group) -> Self {
         let role = |role| match role {
-            Role::Member => "member".to_owned(),
-            Role::Admin => "admin".to_owned(),
-            Role::Superadmin => "superadmin".to_owned(),
+            MemberRole::Member => "member".to_owned(),
+            MemberRole::Admin => "admin".to_owned(),
+            MemberRole::Superadmin => "superadmin".to_owned(),
         };
         Self {
             id: Jid::group(id).to_string(),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::chat::Chat;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use crate::error::{Code, Error, Result};
 
 /// After so long without a change the disk is asked to keep what was written. A kill of the process
@@ -26,21 +26,21 @@ const TOLERATED: usize = 10_000;
 
 /// What a line of the journal is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) enum Key {
+pub(super) enum JournalKey {
     Seed,
     Account(Number),
-    Companion(Address),
+    Companion(DeviceAddress),
     /// The keys that a companion published.
-    Keys(Address),
+    Keys(DeviceAddress),
     /// A stanza that waits for a companion, by its place in the queue.
-    Waiting(Address, u64),
+    Waiting(DeviceAddress, u64),
     Settings(Number),
     Phone(Number),
     /// A message that waits for a phone to be switched on, by its place.
     Held(Number, u64),
-    Session(Number, Address),
+    Session(Number, DeviceAddress),
     /// The key with which a device writes to a group.
-    GroupSecret(Number, Chat, Address),
+    GroupSecret(Number, Chat, DeviceAddress),
     /// The key with which the phone itself writes to a group.
     OwnGroupSecret(Number, Chat),
     /// A message that a phone received, by its place.
@@ -60,12 +60,12 @@ pub(super) enum Key {
 
 #[derive(Serialize, Deserialize)]
 struct Line {
-    key: Key,
+    key: JournalKey,
     value: Option<Value>,
 }
 
 /// Which parts of the network have changed since they were last written.
-pub(super) struct Changes {
+pub(super) struct JournalChanges {
     /// Whether anything is kept at all.
     kept: bool,
     state: Mutex<Gathered>,
@@ -76,7 +76,7 @@ pub(super) struct Changes {
 
 #[derive(Default)]
 struct Gathered {
-    keys: HashSet<Key>,
+    keys: HashSet<JournalKey>,
     /// How many changes there were.
     count: u64,
     over: bool,
@@ -93,7 +93,7 @@ pub(super) enum Woken {
     Over,
 }
 
-impl Changes {
+impl JournalChanges {
     pub(super) fn new(kept: bool) -> Self {
         Self {
             kept,
@@ -110,7 +110,7 @@ impl Changes {
     }
 
     /// Notes that a part has changed, was made or is gone.
-    pub(super) fn touch(&self, key: impl FnOnce() -> Key) {
+    pub(super) fn touch(&self, key: impl FnOnce() -> JournalKey) {
         if self.kept {
             let mut gathered = self.lock();
             if gathered.keys.is_empty() {
@@ -122,7 +122,7 @@ impl Changes {
     }
 
     /// What has changed since the last call, and how many changes there were in all.
-    pub(super) fn take(&self) -> (HashSet<Key>, u64) {
+    pub(super) fn take(&self) -> (HashSet<JournalKey>, u64) {
         let mut gathered = self.lock();
         (std::mem::take(&mut gathered.keys), gathered.count)
     }
@@ -174,13 +174,13 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     /// Which keys have a value in the file.
-    known: HashSet<Key>,
+    known: HashSet<JournalKey>,
     lines: usize,
 }
 
 impl Journal {
     /// Opens a file, which may be missing; answers what is in it.
-    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<Key, Value>)> {
+    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<JournalKey, Value>)> {
         let broken = |error: std::io::Error| {
             Error::new(
                 Code::StoreUnavailable,
@@ -234,8 +234,8 @@ impl Journal {
     /// Appends the newest values: after that a kill does not take them.
     pub(super) fn append(
         &mut self,
-        keys: HashSet<Key>,
-        value_of: impl Fn(&Key) -> Option<Value>,
+        keys: HashSet<JournalKey>,
+        value_of: impl Fn(&JournalKey) -> Option<Value>,
     ) -> std::io::Result<()> {
         let mut text = Vec::new();
         // In order, so that what a kill tears off is the newest of each phone.
@@ -271,7 +271,7 @@ impl Journal {
     }
 
     /// Writes only what is still true, into a new file that then replaces the old one.
-    fn rewrite(&mut self, value_of: impl Fn(&Key) -> Option<Value>) -> std::io::Result<()> {
+    fn rewrite(&mut self, value_of: impl Fn(&JournalKey) -> Option<Value>) -> std::io::Result<()> {
         let fresh = self.path.with_extension("new");
         let mut file = private(&fresh, true)?;
         let mut text = Vec::new();
@@ -325,8 +325,8 @@ mod tests {
 
     use super::*;
 
-    fn account(value: u64) -> Key {
-        Key::Account(Number::from_value(value))
+    fn account(value: u64) -> JournalKey {
+        JournalKey::Account(Number::from_value(value))
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Changes, Key};
+use super::journal::{JournalChanges, JournalKey};
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
@@ -27,17 +27,17 @@ pub(super) const GONE: u16 = 410;
 const UNKNOWN: u16 = 404;
 
 /// The store of files.
-pub(super) struct Media {
+pub(super) struct MediaStore {
     host: RwLock<Option<String>>,
     shelf: Mutex<Shelf>,
-    changes: Arc<Changes>,
+    changes: Arc<JournalChanges>,
 }
 
 #[derive(Default)]
 struct Shelf {
     /// Where files are kept; without it, in memory.
     folder: Option<PathBuf>,
-    files: HashMap<Box<str>, Kept>,
+    files: HashMap<Box<str>, StoredFile>,
     /// The oldest first.
     order: VecDeque<Box<str>>,
     bytes: u64,
@@ -46,15 +46,15 @@ struct Shelf {
 }
 
 /// A file, or what is known of one that is gone.
-struct Kept {
+struct StoredFile {
     left: Timestamp,
     size: u64,
-    place: Place,
+    place: FileOwner,
     /// How requests are answered since the file expired.
     expired: Option<u16>,
 }
 
-enum Place {
+enum FileOwner {
     Memory(Bytes),
     Folder,
     Gone,
@@ -62,13 +62,13 @@ enum Place {
 
 /// The content of a file, which may be read while the file is dropped.
 #[derive(Debug, Clone)]
-pub(super) enum Content {
+pub(super) enum FileContent {
     Memory(Bytes),
     /// With its length.
     File(Arc<File>, usize),
 }
 
-impl Content {
+impl FileContent {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Memory(file) => file.len(),
@@ -104,15 +104,15 @@ pub(super) struct FileRow {
 
 /// What a client is told about a file that it left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stored {
+pub struct StoredMedia {
     /// Where the file can be fetched.
     pub url: String,
     /// The same without the host.
     pub direct_path: String,
 }
 
-impl Media {
-    pub(super) fn new(folder: Option<PathBuf>, changes: Arc<Changes>) -> Self {
+impl MediaStore {
+    pub(super) fn new(folder: Option<PathBuf>, changes: Arc<JournalChanges>) -> Self {
         let shelf = Shelf {
             folder,
             ..Shelf::default()
@@ -132,7 +132,7 @@ impl Media {
 
     fn touch(&self, path: &str) {
         if kept_beside_state(path) {
-            self.changes.touch(|| Key::File(path.into()));
+            self.changes.touch(|| JournalKey::File(path.into()));
         }
     }
 
@@ -161,7 +161,7 @@ impl Media {
         path: &str,
         life: Option<u64>,
         now: Timestamp,
-    ) -> std::result::Result<Content, u16> {
+    ) -> std::result::Result<FileContent, u16> {
         let shelf = self.lock();
         shelf.is_there(bare(path), life, now)?;
         shelf.open(bare(path)).ok_or(GONE)
@@ -173,7 +173,7 @@ impl Media {
     }
 
     /// A file as somebody has it who fetched it in time: it does not expire for him.
-    pub(super) fn copy(&self, path: &str) -> Option<Content> {
+    pub(super) fn copy(&self, path: &str) -> Option<FileContent> {
         self.lock().open(bare(path))
     }
 
@@ -218,11 +218,11 @@ impl Media {
         let place = match &shelf.folder {
             Some(folder) if kept_beside_state(path) => {
                 write(folder, path, &file).map_err(Error::internal)?;
-                Place::Folder
+                FileOwner::Folder
             }
-            _ => Place::Memory(file),
+            _ => FileOwner::Memory(file),
         };
-        let kept = Kept {
+        let kept = StoredFile {
             left: now,
             size,
             place,
@@ -282,10 +282,14 @@ impl Media {
             let there = file
                 .and_then(|file| std::fs::metadata(file).ok())
                 .is_some_and(|found| found.len() == row.size);
-            let kept = Kept {
+            let kept = StoredFile {
                 left: row.left,
                 size: row.size,
-                place: if there { Place::Folder } else { Place::Gone },
+                place: if there {
+                    FileOwner::Folder
+                } else {
+                    FileOwner::Gone
+                },
                 expired: row.expired,
             };
             shelf.insert(&path, kept);
@@ -306,27 +310,27 @@ impl Shelf {
         }
         let old = |life| now.since(kept.left).as_secs() >= life;
         let old = kept_beside_state(path) && life.is_some_and(old);
-        if old || matches!(kept.place, Place::Gone) {
+        if old || matches!(kept.place, FileOwner::Gone) {
             return Err(GONE);
         }
         Ok(())
     }
 
-    fn open(&self, path: &str) -> Option<Content> {
+    fn open(&self, path: &str) -> Option<FileContent> {
         let kept = self.files.get(path)?;
         match &kept.place {
-            Place::Memory(file) => Some(Content::Memory(file.clone())),
-            Place::Folder => {
+            FileOwner::Memory(file) => Some(FileContent::Memory(file.clone())),
+            FileOwner::Folder => {
                 let file = File::open(name(self.folder.as_ref()?, path)).ok()?;
                 let length = usize::try_from(kept.size).ok()?;
-                Some(Content::File(Arc::new(file), length))
+                Some(FileContent::File(Arc::new(file), length))
             }
-            Place::Gone => None,
+            FileOwner::Gone => None,
         }
     }
 
-    fn insert(&mut self, path: &str, kept: Kept) {
-        if !matches!(kept.place, Place::Gone) {
+    fn insert(&mut self, path: &str, kept: StoredFile) {
+        if !matches!(kept.place, FileOwner::Gone) {
             self.bytes += kept.size;
             self.order.push_back(path.into());
         }
@@ -342,11 +346,11 @@ impl Shelf {
             };
             if let Some(kept) = self.files.get_mut(&oldest) {
                 self.bytes -= kept.size;
-                if let (Place::Folder, Some(folder)) = (&kept.place, &self.folder) {
+                if let (FileOwner::Folder, Some(folder)) = (&kept.place, &self.folder) {
                     // A file that cannot be removed is in nobody's way.
                     let _ = std::fs::remove_file(name(folder, &oldest));
                 }
-                kept.place = Place::Gone;
+                kept.place = FileOwner::Gone;
             }
             gone.push(oldest);
         }
@@ -381,9 +385,9 @@ impl Network {
         host.clone().unwrap_or_else(|| "127.0.0.1:1".to_owned())
     }
 
-    pub(super) fn stored(&self, path: &str) -> Stored {
+    pub(super) fn stored(&self, path: &str) -> StoredMedia {
         let direct_path = format!("{path}?ccb=11-4");
-        Stored {
+        StoredMedia {
             url: format!("https://{}{direct_path}", self.media_host()),
             direct_path,
         }
@@ -467,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_file_that_expired_gets_another_path() {
-        let media = Media::new(None, Arc::new(Changes::new(false)));
+        let media = MediaStore::new(None, Arc::new(JournalChanges::new(false)));
         let put = || media.put_sealed("image", &[1; 32], Bytes::from("a"), at(0));
         let first = put().expect("kept");
         assert_eq!(
@@ -497,7 +501,7 @@ mod tests {
 
     #[test]
     fn the_oldest_give_way() {
-        let media = Media::new(None, Arc::new(Changes::new(false)));
+        let media = MediaStore::new(None, Arc::new(JournalChanges::new(false)));
         let file = Bytes::from(vec![0; (ROOM / 4) as usize]);
         let put = |n| media.put_sealed("video", &[n; 32], file.clone(), at(0));
         let paths: Vec<_> = (0..5).map(|n| put(n).expect("kept")).collect();

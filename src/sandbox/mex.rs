@@ -6,22 +6,22 @@
 use serde_json::{Value, json};
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
-use super::iq::Request;
+use super::iq::IqRequest;
 use super::network::Network;
 use super::number::Number;
 use super::stanza::{bytes, text};
 
 /// What a document gives: the value of `data`, or why there is none.
-pub(super) type Answer = Result<Value, Failure>;
+pub(super) type MexResult = Result<Value, MexError>;
 
 /// Why a document gives nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct MexError {
     code: u16,
     words: &'static str,
 }
 
-impl Failure {
+impl MexError {
     pub(super) const MALFORMED: Self = Self::new(400, "Bad Request");
     pub(super) const FORBIDDEN: Self = Self::new(403, "Forbidden");
     pub(super) const NOT_FOUND: Self = Self::new(404, "Not Found");
@@ -34,7 +34,7 @@ impl Failure {
         Self { code, words }
     }
 
-    fn told(self) -> Value {
+    fn into_json(self) -> Value {
         json!({ "data": null, "errors": [{
             "message": self.words,
             "extensions": {
@@ -48,7 +48,7 @@ impl Failure {
 
 impl Network {
     /// Answers a question in GraphQL; what goes wrong is said in its own way.
-    pub(super) fn answer_mex(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_mex(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let query = request.child("query")?;
         let document = text(query, "query_id")?;
         let answer = match variables(query) {
@@ -56,13 +56,13 @@ impl Network {
                 .answer_document(&document, request.from.number, &variables)
                 .unwrap_or_else(|| {
                     self.counters.unknown(format!("mex {document}"));
-                    Err(Failure::NO_DOCUMENT)
+                    Err(MexError::NO_DOCUMENT)
                 }),
-            None => Err(Failure::MALFORMED),
+            None => Err(MexError::MALFORMED),
         };
         let told = match answer {
             Ok(data) => json!({ "data": data }),
-            Err(failure) => failure.told(),
+            Err(failure) => failure.into_json(),
         };
         request.answer([bytes("result", told.to_string())])
     }
@@ -71,7 +71,7 @@ impl Network {
     ///
     /// Where there are several numbers, WhatsApp has changed the document between the clients that
     /// name it.
-    fn answer_document(&self, document: &str, by: Number, variables: &Value) -> Option<Answer> {
+    fn answer_document(&self, document: &str, by: Number, variables: &Value) -> Option<MexResult> {
         Some(match document {
             "25399611239711790" | "33101596156151910" => self.followed_channels(by),
             "27456920720571478" | "25383075034668475" => self.channel(by, variables),

@@ -6,33 +6,33 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use whatsapp_rust::OwnedNodeRef;
 
-use super::attachments::Findings;
+use super::app_state::AppState;
+use super::attachments::FileFindings;
 use super::cdn::MediaKey;
 use super::certificate::Certificate;
 use super::channels::Channels;
-use super::connection::{Peer, Socket, serve_stream, stream_error};
+use super::connection::{Socket, SocketPeer, serve_stream, stream_error};
 use super::directory::Directory;
 use super::faults::Faults;
 use super::groups::Groups;
-use super::journal::{Changes, Key};
+use super::journal::{JournalChanges, JournalKey};
 use super::keys::Seed;
-use super::media::Media;
-use super::number::{Address, Form, Number};
+use super::media::MediaStore;
+use super::number::{DeviceAddress, Form, Number};
 use super::outbox::Class;
 use super::pair_code::Codes;
 use super::pairing::Pairings;
-use super::pictures::Pictures;
 use super::presence::Watchers;
-use super::restoring::Keeper;
-use super::settings::Settings;
-use super::stats::{Counters, Stats};
+use super::profile_pictures::ProfilePictures;
+use super::state_rows::Keeper;
+use super::stats::{NetworkCounters, NetworkStats};
 use super::{base64, random, stanza};
 use crate::error::{Error, Result};
 use crate::time::{Clock, Timestamp};
 
 /// How a network is set up.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct NetworkOptions {
     /// Where the time comes from.
     pub clock: Clock,
     /// What all keys are derived from; chosen at random if there is none.
@@ -47,7 +47,7 @@ pub struct Options {
     pub state: Option<PathBuf>,
 }
 
-impl Options {
+impl NetworkOptions {
     /// A network whose state is kept in this file.
     pub fn kept_in(file: &std::path::Path) -> Self {
         Self {
@@ -70,46 +70,51 @@ pub struct Network {
     pub(super) groups: Groups,
     pub(super) channels: Channels,
     pub(super) watchers: Watchers,
-    pub(super) media: Media,
+    pub(super) media: MediaStore,
     pub(super) media_key: MediaKey,
-    pub(super) findings: Findings,
-    pub(super) pictures: Pictures,
-    pub(super) settings: Settings,
+    pub(super) findings: FileFindings,
+    pub(super) pictures: ProfilePictures,
+    pub(super) settings: AppState,
     pub(super) faults: Faults,
     /// What has changed since it was last written to the state file.
-    pub(super) changes: Arc<Changes>,
+    pub(super) changes: Arc<JournalChanges>,
     pub(super) keeper: Option<Keeper>,
-    pub(super) counters: Counters,
+    pub(super) counters: NetworkCounters,
 }
 
 impl Network {
     /// Makes a network on which every number is registered and nobody has a companion; nothing of
     /// it is kept.
-    pub fn new(options: Options) -> Arc<Self> {
-        Arc::new(Self::build(options, None, None, Changes::new(false)))
+    pub fn new(options: NetworkOptions) -> Arc<Self> {
+        Arc::new(Self::build(options, None, None, JournalChanges::new(false)))
     }
 
     /// Opens a network as it was left, if its state is kept.
-    pub fn open(mut options: Options) -> Result<Arc<Self>> {
+    pub fn open(mut options: NetworkOptions) -> Result<Arc<Self>> {
         let Some(path) = options.state.take() else {
             return Ok(Self::new(options));
         };
         let (keeper, rows) = Keeper::open(&path)?;
         let media = path.with_extension("media");
-        if let Some(seed) = rows.get(&Key::Seed) {
+        if let Some(seed) = rows.get(&JournalKey::Seed) {
             let seed = seed.as_str().and_then(base64::decode);
             let seed = seed.and_then(|seed| seed.try_into().ok());
             options.seed = Some(seed.ok_or_else(|| Error::internal("the state has no seed"))?);
         }
-        let network = Self::build(options, Some(media), Some(keeper), Changes::new(true));
+        let network = Self::build(
+            options,
+            Some(media),
+            Some(keeper),
+            JournalChanges::new(true),
+        );
         network.restore(rows)?;
         // What was put back is written already, but for files that were left just before a kill.
         let (mut changed, _) = network.changes.take();
-        changed.retain(|key| matches!(key, Key::File(_)));
+        changed.retain(|key| matches!(key, JournalKey::File(_)));
         for key in changed {
             network.changes.touch(|| key);
         }
-        network.changes.touch(|| Key::Seed);
+        network.changes.touch(|| JournalKey::Seed);
         network.save()?;
         let network = Arc::new(network);
         network.keep();
@@ -117,10 +122,10 @@ impl Network {
     }
 
     fn build(
-        options: Options,
+        options: NetworkOptions,
         media: Option<PathBuf>,
         keeper: Option<Keeper>,
-        changes: Changes,
+        changes: JournalChanges,
     ) -> Self {
         let seed = Seed::new(options.seed.unwrap_or_else(random::bytes));
         let changes = Arc::new(changes);
@@ -136,15 +141,15 @@ impl Network {
             groups: Groups::default(),
             channels: Channels::default(),
             watchers: Watchers::default(),
-            media: Media::new(media, changes.clone()),
+            media: MediaStore::new(media, changes.clone()),
             media_key: MediaKey::default(),
-            findings: Findings::default(),
-            pictures: Pictures::default(),
-            settings: Settings::default(),
+            findings: FileFindings::default(),
+            pictures: ProfilePictures::default(),
+            settings: AppState::default(),
             faults: Faults::default(),
             changes,
             keeper,
-            counters: Counters::default(),
+            counters: NetworkCounters::default(),
         }
     }
 
@@ -166,7 +171,7 @@ impl Network {
     }
 
     /// The counters at this moment.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> NetworkStats {
         self.counters.snapshot(self.now())
     }
 
@@ -183,7 +188,7 @@ impl Network {
     }
 
     /// The name that others see on what a device sends: its own, if it has given one.
-    pub(super) fn name_of_device(&self, device: Address) -> String {
+    pub(super) fn name_of_device(&self, device: DeviceAddress) -> String {
         let given = self
             .directory
             .known_account(device.number)
@@ -207,7 +212,7 @@ impl Network {
     }
 
     /// A companion has logged in; an older connection of the same companion ends.
-    pub(super) fn entered(&self, address: Address, socket: &Arc<Socket>) {
+    pub(super) fn entered(&self, address: DeviceAddress, socket: &Arc<Socket>) {
         let account = self.directory.account(address.number);
         let mut state = account.lock();
         if let Some(companion) = state.companions.get_mut(&address.device) {
@@ -220,7 +225,7 @@ impl Network {
     }
 
     /// A companion's connection has ended.
-    pub(super) fn left(&self, address: Address, socket: &Arc<Socket>) {
+    pub(super) fn left(&self, address: DeviceAddress, socket: &Arc<Socket>) {
         let Some(account) = self.directory.known_account(address.number) else {
             return;
         };
@@ -244,11 +249,16 @@ impl Network {
     }
 
     /// Takes one stanza from a client.
-    pub(super) fn take(self: &Arc<Self>, socket: &Arc<Socket>, peer: &Peer, node: &OwnedNodeRef) {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        socket: &Arc<Socket>,
+        peer: &SocketPeer,
+        node: &OwnedNodeRef,
+    ) {
         let node = node.get();
         match peer {
-            Peer::Candidate(candidate) => self.take_from_candidate(socket, candidate, node),
-            Peer::Companion(address) => match node.tag.as_ref() {
+            SocketPeer::Candidate(candidate) => self.take_from_candidate(socket, candidate, node),
+            SocketPeer::Companion(address) => match node.tag.as_ref() {
                 "iq" => self.take_iq(socket, *address, node),
                 "message" => self.take_message(socket, *address, node),
                 "receipt" => self.take_receipt(socket, *address, node),
@@ -263,7 +273,7 @@ impl Network {
         }
     }
 
-    fn take_ack(&self, from: Address, node: &whatsapp_rust::wacore_binary::NodeRef<'_>) {
+    fn take_ack(&self, from: DeviceAddress, node: &whatsapp_rust::wacore_binary::NodeRef<'_>) {
         let class = stanza::text(node, "class").and_then(|name| Class::parse(&name));
         if let (Some(class), Some(id)) = (class, stanza::text(node, "id")) {
             self.confirm(from, class, &id);
@@ -271,7 +281,7 @@ impl Network {
     }
 
     /// A companion has what was sent to it.
-    pub(super) fn confirm(&self, by: Address, class: Class, id: &str) {
+    pub(super) fn confirm(&self, by: DeviceAddress, class: Class, id: &str) {
         if let Some(account) = self.directory.known_account(by.number) {
             account.confirm(by.device, class, id);
         }

@@ -31,14 +31,14 @@ pub(super) struct Secured {
 
 /// What to do after the client's first message.
 pub(super) enum Hello {
-    /// Send this, then pass the client's answer to [`Waiting::finish`].
-    Xx(Vec<u8>, Box<Waiting>),
+    /// Send this, then pass the client's answer to [`PendingHandshake::finish`].
+    Xx(Vec<u8>, Box<PendingHandshake>),
     /// Send this; the handshake is over.
     Ik(Vec<u8>, Box<Secured>),
 }
 
 /// An XX handshake that waits for the client's last message.
-pub(super) struct Waiting {
+pub(super) struct PendingHandshake {
     noise: NoiseHandshake,
     ephemeral: KeyPair,
 }
@@ -73,7 +73,7 @@ fn answer_xx(
     let answer = server_hello(&ours, Some(sealed_static), sealed_chain);
     Ok(Hello::Xx(
         answer,
-        Box::new(Waiting {
+        Box::new(PendingHandshake {
             noise,
             ephemeral: ours,
         }),
@@ -105,7 +105,7 @@ fn answer_ik(
     ))
 }
 
-impl Waiting {
+impl PendingHandshake {
     /// Reads the client's last message.
     pub(super) fn finish(mut self, frame: &BytesMut) -> Result<Secured> {
         let message = HandshakeMessage::decode_from_slice(frame).map_err(Error::internal)?;

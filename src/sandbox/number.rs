@@ -65,12 +65,12 @@ impl fmt::Display for Number {
 
 /// One device of an account; device 0 is the phone itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) struct Address {
+pub(super) struct DeviceAddress {
     pub(super) number: Number,
     pub(super) device: u16,
 }
 
-impl Address {
+impl DeviceAddress {
     pub(super) fn new(number: Number, device: u16) -> Self {
         Self { number, device }
     }

@@ -20,9 +20,9 @@ use whatsapp_rust::waproto::whatsapp::{
 
 use super::account::{Companion, PublishedKeys, SignedKey, raw_id};
 use super::connection::{Socket, stream_error};
-use super::journal::Key;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::outbox::{Class, Outbox};
 use super::stanza::{bytes, child_bytes, refusal, result, server, text};
 use super::{base64, random};
@@ -51,12 +51,12 @@ pub(super) struct Candidate {
     /// The name that it would give its account.
     name: Option<String>,
     refs: Vec<String>,
-    link: Mutex<Option<Link>>,
+    link: Mutex<Option<PendingLink>>,
 }
 
 /// What a client that shows a QR code says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Shown {
+pub struct ClientInfo {
     /// The program, as the phone would list it.
     pub platform: String,
     /// The name that it would give its account.
@@ -64,8 +64,8 @@ pub struct Shown {
 }
 
 /// A link that waits for the client's consent.
-struct Link {
-    address: Address,
+struct PendingLink {
+    address: DeviceAddress,
     request: String,
     done: oneshot::Sender<Result<Linked>>,
 }
@@ -171,9 +171,9 @@ impl Network {
     }
 
     /// What a phone sees of the client that shows a QR code, before it is linked.
-    pub fn look(&self, qr: &str) -> Result<Shown> {
+    pub fn look(&self, qr: &str) -> Result<ClientInfo> {
         let (candidate, _) = self.shows(qr)?;
-        Ok(Shown {
+        Ok(ClientInfo {
             platform: candidate.platform.clone(),
             name: candidate.name.clone(),
         })
@@ -208,11 +208,11 @@ impl Network {
             let account = self.directory.account(number);
             let mut state = account.lock();
             state.next_device += 1;
-            Address::new(number, state.next_device - 1)
+            DeviceAddress::new(number, state.next_device - 1)
         };
         let request = random::message_id();
         let (done, outcome) = oneshot::channel();
-        let link = Link {
+        let link = PendingLink {
             address,
             request: request.clone(),
             done,
@@ -260,7 +260,12 @@ impl Network {
     }
 
     /// The phone's statement that the companion belongs to it.
-    fn sealed_identity(&self, address: Address, companion: &[u8; 32], secret: &[u8]) -> Vec<u8> {
+    fn sealed_identity(
+        &self,
+        address: DeviceAddress,
+        companion: &[u8; 32],
+        secret: &[u8],
+    ) -> Vec<u8> {
         let phone = self.directory.phone(address.number);
         let keys = phone.keys(&self.seed);
         let details = ADVDeviceIdentity {
@@ -365,9 +370,9 @@ impl Network {
             },
         );
         drop(state);
-        self.changes.touch(|| Key::Account(address.number));
-        self.changes.touch(|| Key::Companion(address));
-        self.changes.touch(|| Key::Keys(address));
+        self.changes.touch(|| JournalKey::Account(address.number));
+        self.changes.touch(|| JournalKey::Companion(address));
+        self.changes.touch(|| JournalKey::Keys(address));
         self.directory.add_login(candidate.noise, address);
         self.announce_devices(address, true);
         let socket = candidate.socket.clone();
@@ -383,7 +388,7 @@ impl Network {
     }
 
     /// Tells the other companions that one was linked or unlinked.
-    pub(super) fn announce_devices(&self, about: Address, added: bool) {
+    pub(super) fn announce_devices(&self, about: DeviceAddress, added: bool) {
         let account = self.directory.account(about.number);
         let phone = self.directory.phone(about.number);
         let (changed, list) = account.key_index_list(phone.keys(&self.seed));
@@ -398,8 +403,8 @@ impl Network {
             .build();
         let id = random::message_id();
         let notification = NodeBuilder::new("notification")
-            .attr("from", Address::phone(about.number).pn())
-            .attr("lid", Address::phone(about.number).lid())
+            .attr("from", DeviceAddress::phone(about.number).pn())
+            .attr("lid", DeviceAddress::phone(about.number).lid())
             .attr("type", "devices")
             .attr("id", id.as_str())
             .attr("t", self.now().as_secs())
@@ -446,7 +451,7 @@ fn first_keys(registration: &DevicePairingRegistrationData) -> Option<PublishedK
 }
 
 impl Candidate {
-    fn replace_link(&self, link: Option<Link>) -> Option<Link> {
+    fn replace_link(&self, link: Option<PendingLink>) -> Option<PendingLink> {
         let mut current = self
             .link
             .lock()

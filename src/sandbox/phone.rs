@@ -13,16 +13,16 @@ use whatsapp_rust::waproto::whatsapp::Message;
 use super::chat::Chat;
 use super::content::{Act, act, unwrapped};
 use super::envelope::{Effect, Envelope};
-use super::history::Remembered;
-use super::inbox::{Inbox, Reaction, ReceivedMessage, Says, Votes};
-use super::journal::{Changes, Key};
+use super::history::HistoryMessage;
+use super::inbox::{EntryContent, PhoneInbox, Reaction, ReceivedMessage, Votes};
+use super::journal::{JournalChanges, JournalKey};
 use super::keys::{PhoneKeys, Seed};
-use super::number::{Address, Number};
-use super::particulars::{PollView, poll_view};
+use super::message_details::{PollView, poll_view};
+use super::number::{DeviceAddress, Number};
 use super::profile::Profile;
-use super::reupload::Wanted;
+use super::reupload::ReuploadRequest;
 use super::signal::{self, Owner, Sealed};
-use super::stats::Counters;
+use super::stats::NetworkCounters;
 
 /// How many of its own messages a phone keeps in case somebody asks for one again.
 const KEPT_SENT: usize = 1000;
@@ -39,26 +39,26 @@ pub(super) struct Phone {
 /// What a phone's lock protects.
 pub(super) struct PhoneState {
     pub(super) number: Number,
-    pub(super) changes: Arc<Changes>,
+    pub(super) changes: Arc<JournalChanges>,
     pub(super) profile: Profile,
-    pub(super) sessions: HashMap<Address, Session>,
+    pub(super) sessions: HashMap<DeviceAddress, PackedSession>,
     /// The keys with which others write to groups.
-    pub(super) sender_keys: HashMap<(Chat, Address), SenderKeyRecord>,
+    pub(super) sender_keys: HashMap<(Chat, DeviceAddress), SenderKeyRecord>,
     /// The keys with which this phone writes to groups, and who has them.
     pub(super) own_sender_keys: HashMap<Chat, OwnSenderKey>,
-    pub(super) inbox: Inbox,
-    pub(super) sent: VecDeque<Sent>,
+    pub(super) inbox: PhoneInbox,
+    pub(super) sent: VecDeque<SentRecord>,
     /// How many one-time prekeys the server gave away.
     pub(super) given_prekeys: u32,
     /// What arrived while the phone was off, by its place.
     pub(super) waiting: BTreeMap<u64, Envelope>,
     /// Questions for files that came while the phone was off.
-    pub(super) wanted: Vec<Wanted>,
+    pub(super) wanted: Vec<ReuploadRequest>,
     notices: VecDeque<Notice>,
 }
 
 /// A session, packed while it was used only once: a campaign reaches most phones exactly once.
-pub(super) enum Session {
+pub(super) enum PackedSession {
     Packed(Box<[u8]>),
     Live(Box<SessionRecord>),
 }
@@ -66,12 +66,12 @@ pub(super) enum Session {
 #[derive(Default)]
 pub(super) struct OwnSenderKey {
     pub(super) record: Option<SenderKeyRecord>,
-    pub(super) known_to: BTreeSet<Address>,
+    pub(super) known_to: BTreeSet<DeviceAddress>,
 }
 
 /// A message that this phone sent.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Sent {
+pub(super) struct SentRecord {
     /// Counts the phone's messages.
     pub(super) place: u64,
     pub(super) id: Box<str>,
@@ -90,7 +90,7 @@ pub(super) struct Sent {
 }
 
 /// A message to a group: the message, the writer's key, and the members who do not have it yet.
-pub(super) type SealedForGroup = (Vec<u8>, Vec<u8>, Vec<Address>);
+pub(super) type SealedForGroup = (Vec<u8>, Vec<u8>, Vec<DeviceAddress>);
 
 /// The keys by which a stranger can write to a phone.
 pub(super) struct PhoneBundle {
@@ -102,7 +102,7 @@ pub(super) struct PhoneBundle {
 }
 
 impl Phone {
-    pub(super) fn new(number: Number, changes: Arc<Changes>) -> Self {
+    pub(super) fn new(number: Number, changes: Arc<JournalChanges>) -> Self {
         let state = PhoneState {
             number,
             changes,
@@ -110,7 +110,7 @@ impl Phone {
             sessions: HashMap::new(),
             sender_keys: HashMap::new(),
             own_sender_keys: HashMap::new(),
-            inbox: Inbox::default(),
+            inbox: PhoneInbox::default(),
             sent: VecDeque::new(),
             given_prekeys: 0,
             waiting: BTreeMap::new(),
@@ -135,15 +135,17 @@ impl Phone {
     }
 
     /// Changes the profile; answers what waited for the phone to be switched on.
-    pub(super) fn set_profile(&self, profile: Profile) -> (Vec<Envelope>, Vec<Wanted>) {
+    pub(super) fn set_profile(&self, profile: Profile) -> (Vec<Envelope>, Vec<ReuploadRequest>) {
         let mut state = self.lock();
         let on = profile.online;
         state.profile = profile;
-        state.changes.touch(|| Key::Phone(self.number));
+        state.changes.touch(|| JournalKey::Phone(self.number));
         if on {
             let waiting = std::mem::take(&mut state.waiting);
             for place in waiting.keys() {
-                state.changes.touch(|| Key::Held(self.number, *place));
+                state
+                    .changes
+                    .touch(|| JournalKey::Held(self.number, *place));
             }
             let wanted = std::mem::take(&mut state.wanted);
             (waiting.into_values().collect(), wanted)
@@ -162,7 +164,7 @@ impl Phone {
         let id = {
             let mut state = self.lock();
             state.given_prekeys = state.given_prekeys % 0x00ff_fffe + 1;
-            state.changes.touch(|| Key::Phone(self.number));
+            state.changes.touch(|| JournalKey::Phone(self.number));
             state.given_prekeys
         };
         let keys = self.keys(seed);
@@ -176,7 +178,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn has_session(&self, with: Address) -> bool {
+    pub(super) fn has_session(&self, with: DeviceAddress) -> bool {
         self.lock().sessions.contains_key(&with)
     }
 
@@ -184,7 +186,7 @@ impl Phone {
     pub(super) fn seal(
         &self,
         seed: &Seed,
-        to: Address,
+        to: DeviceAddress,
         plaintext: &[u8],
         bundle: Option<PreKeyBundle>,
     ) -> Result<Sealed, SignalProtocolError> {
@@ -207,27 +209,31 @@ impl Phone {
     }
 
     /// Forgets the session with a device, so that the next message starts a new one.
-    pub(super) fn forget_session(&self, with: Address) {
+    pub(super) fn forget_session(&self, with: DeviceAddress) {
         let mut state = self.lock();
         state.sessions.remove(&with);
-        state.changes.touch(|| Key::Session(self.number, with));
+        state
+            .changes
+            .touch(|| JournalKey::Session(self.number, with));
     }
 
     /// Forgets every session and key of others, as after a new installation from a backup.
     pub(super) fn forget_everybody(&self) {
         let mut state = self.lock();
         for with in std::mem::take(&mut state.sessions).into_keys() {
-            state.changes.touch(|| Key::Session(self.number, with));
+            state
+                .changes
+                .touch(|| JournalKey::Session(self.number, with));
         }
         for (group, of) in std::mem::take(&mut state.sender_keys).into_keys() {
             state
                 .changes
-                .touch(|| Key::GroupSecret(self.number, group, of));
+                .touch(|| JournalKey::GroupSecret(self.number, group, of));
         }
         for group in std::mem::take(&mut state.own_sender_keys).into_keys() {
             state
                 .changes
-                .touch(|| Key::OwnGroupSecret(self.number, group));
+                .touch(|| JournalKey::OwnGroupSecret(self.number, group));
         }
     }
 
@@ -235,13 +241,13 @@ impl Phone {
     pub(super) fn seal_for_group(
         &self,
         group: &Chat,
-        members: &[Address],
+        members: &[DeviceAddress],
         plaintext: &[u8],
     ) -> Result<SealedForGroup, SignalProtocolError> {
         let mut state = self.lock();
         state
             .changes
-            .touch(|| Key::OwnGroupSecret(self.number, group.clone()));
+            .touch(|| JournalKey::OwnGroupSecret(self.number, group.clone()));
         let own = state.own_sender_keys.entry(group.clone()).or_default();
         if own.known_to.iter().any(|known| !members.contains(known)) {
             // Somebody left, who must not read on.
@@ -267,7 +273,7 @@ impl Phone {
     pub(super) fn receive(
         &self,
         seed: &Seed,
-        counters: &Counters,
+        counters: &NetworkCounters,
         envelope: Envelope,
     ) -> Vec<Effect> {
         let owner = Owner {
@@ -282,7 +288,7 @@ impl Phone {
                 .last_key_value()
                 .map_or(0, |(last, _)| last + 1);
             state.waiting.insert(place, envelope);
-            state.changes.touch(|| Key::Held(self.number, place));
+            state.changes.touch(|| JournalKey::Held(self.number, place));
             return Vec::new();
         }
         state.receive(&owner, counters, envelope)
@@ -304,7 +310,7 @@ impl Phone {
             .filter(|entry| entry.own == own);
         let views = entries.map(|entry| {
             let mut view = entry.view();
-            if let Says::Message(body) = &entry.says
+            if let EntryContent::Message(body) = &entry.says
                 && !entry.revoked
             {
                 look(&mut view, body, entry.fetched && state.profile.keeps_media);
@@ -319,7 +325,7 @@ impl Phone {
     pub(super) fn body(&self, id: &str) -> Option<Box<[u8]>> {
         let state = self.lock();
         match &state.inbox.find_anywhere(id)?.says {
-            Says::Message(body) => Some(body.clone()),
+            EntryContent::Message(body) => Some(body.clone()),
             _ => None,
         }
     }
@@ -329,7 +335,7 @@ impl Phone {
         let state = self.lock();
         let entry = state.inbox.find_anywhere(id)?;
         match &entry.says {
-            Says::Message(body) => {
+            EntryContent::Message(body) => {
                 let kept = entry.fetched && state.profile.keeps_media;
                 Some((body.clone(), kept))
             }
@@ -356,7 +362,7 @@ impl Phone {
     }
 
     /// Where a received message came from: who wrote it and in which chat.
-    pub(super) fn origin(&self, id: &str) -> Option<(Address, Chat)> {
+    pub(super) fn origin(&self, id: &str) -> Option<(DeviceAddress, Chat)> {
         let state = self.lock();
         state
             .inbox
@@ -370,11 +376,13 @@ impl Phone {
         if state.sent.len() == KEPT_SENT
             && let Some(oldest) = state.sent.pop_front()
         {
-            state.changes.touch(|| Key::Sent(self.number, oldest.place));
+            state
+                .changes
+                .touch(|| JournalKey::Sent(self.number, oldest.place));
         }
         let place = state.sent.back().map_or(0, |newest| newest.place + 1);
-        state.changes.touch(|| Key::Sent(self.number, place));
-        state.sent.push_back(Sent {
+        state.changes.touch(|| JournalKey::Sent(self.number, place));
+        state.sent.push_back(SentRecord {
             place,
             id: id.into(),
             chat: chat.clone(),
@@ -391,7 +399,7 @@ impl Phone {
     pub(super) fn quotable(&self, chat: &Chat, id: &str) -> Option<(Number, Box<[u8]>)> {
         let state = self.lock();
         if let Some(entry) = state.inbox.find(chat, id)
-            && let Says::Message(body) = &entry.says
+            && let EntryContent::Message(body) = &entry.says
         {
             return Some((entry.from.number, body.clone()));
         }
@@ -400,13 +408,13 @@ impl Phone {
     }
 
     /// What people wrote to this phone and what its account wrote to them, oldest first.
-    pub(super) fn remembered(&self) -> Vec<Remembered> {
+    pub(super) fn remembered(&self) -> Vec<HistoryMessage> {
         let state = self.lock();
         let got = state.inbox.entries().iter().filter_map(|entry| {
-            let Says::Message(body) = &entry.says else {
+            let EntryContent::Message(body) = &entry.says else {
                 return None;
             };
-            (!entry.revoked).then(|| Remembered {
+            (!entry.revoked).then(|| HistoryMessage {
                 id: entry.id.clone(),
                 chat: entry.chat.clone(),
                 from: entry.from.number,
@@ -417,7 +425,7 @@ impl Phone {
         let sent = state.sent.iter().filter_map(|sent| {
             let message = Message::decode_from_slice(&sent.body).ok()?;
             // What phones tell their companions is for nobody to read.
-            matches!(act(&message), Act::Say(_)).then(|| Remembered {
+            matches!(act(&message), Act::Say(_)).then(|| HistoryMessage {
                 id: sent.id.clone(),
                 chat: sent.chat.clone(),
                 from: self.number,
@@ -470,11 +478,15 @@ impl Phone {
     }
 
     /// Looks at one of the phone's own messages, and may change it.
-    pub(super) fn with_sent<T>(&self, id: &str, look: impl FnOnce(&mut Sent) -> T) -> Option<T> {
+    pub(super) fn with_sent<T>(
+        &self,
+        id: &str,
+        look: impl FnOnce(&mut SentRecord) -> T,
+    ) -> Option<T> {
         let mut state = self.lock();
         let sent = state.sent.iter_mut().rev().find(|sent| *sent.id == *id)?;
         let (place, result) = (sent.place, look(sent));
-        state.changes.touch(|| Key::Sent(self.number, place));
+        state.changes.touch(|| JournalKey::Sent(self.number, place));
         Some(result)
     }
 
@@ -550,26 +562,27 @@ pub struct SentMessage {
 }
 
 impl PhoneState {
-    pub(super) fn take_session(&mut self, with: Address) -> Option<SessionRecord> {
+    pub(super) fn take_session(&mut self, with: DeviceAddress) -> Option<SessionRecord> {
         match self.sessions.remove(&with)? {
-            Session::Live(record) => Some(*record),
+            PackedSession::Live(record) => Some(*record),
             // Invariant: what was packed can be unpacked.
-            Session::Packed(bytes) => SessionRecord::deserialize(&bytes).ok(),
+            PackedSession::Packed(bytes) => SessionRecord::deserialize(&bytes).ok(),
         }
     }
 
     pub(super) fn put_session(
         &mut self,
-        with: Address,
+        with: DeviceAddress,
         session: Option<SessionRecord>,
         often: bool,
     ) {
         let Some(record) = session else { return };
         let session = match record.serialize() {
-            Ok(bytes) if !often => Session::Packed(bytes.into()),
-            _ => Session::Live(Box::new(record)),
+            Ok(bytes) if !often => PackedSession::Packed(bytes.into()),
+            _ => PackedSession::Live(Box::new(record)),
         };
         self.sessions.insert(with, session);
-        self.changes.touch(|| Key::Session(self.number, with));
+        self.changes
+            .touch(|| JournalKey::Session(self.number, with));
     }
 }

@@ -12,10 +12,10 @@ use whatsapp_rust::waproto::whatsapp::message::{PollEncValue, PollUpdateMessage}
 
 use super::chat::Chat;
 use super::content::{poll_of, unwrapped};
-use super::inbox::{Says, Votes};
-use super::journal::Key;
+use super::inbox::{EntryContent, Votes};
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::phone::PhoneState;
 use crate::error::{Error, Result};
 
@@ -55,7 +55,7 @@ impl Poll {
             enc_payload,
             enc_iv,
         };
-        let name = |number, form| Address::phone(number).jid(form).to_string();
+        let name = |number, form| DeviceAddress::phone(number).jid(form).to_string();
         let chosen = [Form::Pn, Form::Lid].into_iter().find_map(|form| {
             let (creator, voter) = (name(self.creator, form), name(voter, form));
             decrypt_poll_vote_with_secret(sealed, &self.secret, &self.id, &creator, &voter).ok()
@@ -73,7 +73,7 @@ impl Poll {
             .iter()
             .map(|option| compute_option_hash(option).to_vec())
             .collect();
-        let name = |number| Address::phone(number).jid(form).to_string();
+        let name = |number| DeviceAddress::phone(number).jid(form).to_string();
         let (creator, voter) = (name(self.creator), name(voter));
         let sealed =
             encrypt_poll_vote_with_secret(&hashes, &self.secret, &self.id, &creator, &voter);
@@ -87,20 +87,20 @@ impl Poll {
 
 impl PhoneState {
     /// The poll with this id, and where its votes are kept.
-    fn poll(&mut self, chat: &Chat, id: &str) -> Option<(Poll, &mut Votes, Key)> {
+    fn poll(&mut self, chat: &Chat, id: &str) -> Option<(Poll, &mut Votes, JournalKey)> {
         let me = self.number;
         if let Some(place) = self.inbox.place_of(chat, id) {
             let entry = self.inbox.find_mut(chat, id)?;
-            let Says::Message(body) = &entry.says else {
+            let EntryContent::Message(body) = &entry.says else {
                 return None;
             };
             let poll = Poll::read(id, entry.from.number, body)?;
-            return Some((poll, &mut entry.votes, Key::Message(me, place)));
+            return Some((poll, &mut entry.votes, JournalKey::Message(me, place)));
         }
         let mut sent = self.sent.iter_mut().rev();
         let sent = sent.find(|sent| *sent.id == *id && sent.chat == *chat)?;
         let poll = Poll::read(id, me, &sent.body)?;
-        Some((poll, &mut sent.votes, Key::Sent(me, sent.place)))
+        Some((poll, &mut sent.votes, JournalKey::Sent(me, sent.place)))
     }
 
     /// Notes what somebody chose, in place of what he chose before.

@@ -11,10 +11,10 @@ use whatsapp_rust::{Jid, Server};
 use super::base64;
 use super::channels::Channel;
 use super::connection::Socket;
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::random;
 use super::routing::ack;
 use super::stanza::{jid, text};
@@ -37,7 +37,7 @@ pub(super) struct Post {
     id: Box<str>,
     by: Number,
     at: i64,
-    content: Content,
+    content: PostContent,
     /// What has become of it since: `edit` as it was sent.
     edit: Option<Box<str>>,
     reactions: BTreeMap<Number, String>,
@@ -45,7 +45,7 @@ pub(super) struct Post {
 
 /// What a message says; nobody encrypts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Content {
+struct PostContent {
     kind: String,
     media: Option<String>,
     #[serde(with = "base64::text")]
@@ -55,23 +55,23 @@ struct Content {
 }
 
 /// What a companion does in a channel.
-enum Deed {
-    Publish(Content),
-    Edit(Content),
+enum ChannelAction {
+    Publish(PostContent),
+    Edit(PostContent),
     Revoke,
     /// Reacts to the post with this number, or takes its reaction back.
     React(u64, Option<String>),
 }
 
 /// What a deed has changed.
-enum News {
+enum ChannelChange {
     Post(Box<Post>),
     Reactions(Node),
     /// It was done before.
     Nothing,
 }
 
-impl Content {
+impl PostContent {
     fn read(node: &NodeRef<'_>) -> Option<Self> {
         let plaintext = node.get_optional_child("plaintext")?;
         let meta = node.get_optional_child("meta").into_iter();
@@ -103,7 +103,7 @@ impl Content {
     }
 }
 
-impl Deed {
+impl ChannelAction {
     /// Reads a message to a channel; `None` if it makes no sense.
     fn read(node: &NodeRef<'_>) -> Option<Self> {
         if let Some(reaction) = node.get_optional_child("reaction") {
@@ -112,10 +112,10 @@ impl Deed {
             return Some(Self::React(number, code.map(|code| code.into_owned())));
         }
         match text(node, "edit").as_deref() {
-            None => Content::read(node)
+            None => PostContent::read(node)
                 .filter(|content| !content.words.is_empty())
                 .map(Self::Publish),
-            Some(EDITED) => Content::read(node).map(Self::Edit),
+            Some(EDITED) => PostContent::read(node).map(Self::Edit),
             Some(REVOKED) => Some(Self::Revoke),
             Some(_) => None,
         }
@@ -158,8 +158,14 @@ impl Post {
 
 impl Channel {
     /// Does what a companion asks for; answers the number of the post, or the code of the refusal.
-    fn take(&mut self, by: Number, id: &str, deed: Deed, now: i64) -> Result<(u64, News), u16> {
-        if let Deed::React(number, code) = deed {
+    fn take(
+        &mut self,
+        by: Number,
+        id: &str,
+        deed: ChannelAction,
+        now: i64,
+    ) -> Result<(u64, ChannelChange), u16> {
+        if let ChannelAction::React(number, code) = deed {
             return self.react(by, number, code);
         }
         if !self.is_owner(by) {
@@ -168,10 +174,10 @@ impl Channel {
         let mine = |(_, post): &(&u64, &mut Post)| post.by == by && post.id.as_ref() == id;
         let known = self.posts.iter_mut().rev().find(mine);
         let (edit, content) = match deed {
-            Deed::Publish(content) => {
+            ChannelAction::Publish(content) => {
                 // A client that missed the server's word says the same once more.
                 if let Some((number, _)) = known {
-                    return Ok((*number, News::Nothing));
+                    return Ok((*number, ChannelChange::Nothing));
                 }
                 let number = self.posts.keys().next_back().map_or(FIRST, |last| last + 1);
                 let post = Post {
@@ -183,24 +189,29 @@ impl Channel {
                     reactions: BTreeMap::new(),
                 };
                 self.posts.insert(number, post.clone());
-                return Ok((number, News::Post(Box::new(post))));
+                return Ok((number, ChannelChange::Post(Box::new(post))));
             }
-            Deed::Edit(content) => (EDITED, Some(content)),
-            Deed::Revoke | Deed::React(..) => (REVOKED, None),
+            ChannelAction::Edit(content) => (EDITED, Some(content)),
+            ChannelAction::Revoke | ChannelAction::React(..) => (REVOKED, None),
         };
         let standing = known.filter(|(_, post)| post.edit.as_deref() != Some(REVOKED));
         let (number, post) = standing.ok_or(404u16)?;
         post.edit = Some(edit.into());
-        post.content = content.unwrap_or_else(|| Content {
+        post.content = content.unwrap_or_else(|| PostContent {
             kind: "text".to_owned(),
             media: None,
             words: Vec::new(),
             meta: BTreeMap::new(),
         });
-        Ok((*number, News::Post(Box::new(post.clone()))))
+        Ok((*number, ChannelChange::Post(Box::new(post.clone()))))
     }
 
-    fn react(&mut self, by: Number, number: u64, code: Option<String>) -> Result<(u64, News), u16> {
+    fn react(
+        &mut self,
+        by: Number,
+        number: u64,
+        code: Option<String>,
+    ) -> Result<(u64, ChannelChange), u16> {
         if !self.followers.contains_key(&by) {
             return Err(401);
         }
@@ -211,7 +222,7 @@ impl Channel {
         };
         let message = NodeBuilder::new("message").attr("server_id", number);
         let message = message.children(post.reactions());
-        Ok((number, News::Reactions(message.build())))
+        Ok((number, ChannelChange::Reactions(message.build())))
     }
 
     /// The posts that are asked for, the oldest first.
@@ -238,17 +249,17 @@ impl Network {
     pub(super) fn take_post(
         &self,
         socket: &Arc<Socket>,
-        from: Address,
+        from: DeviceAddress,
         id: &str,
         to: &Jid,
         node: &NodeRef<'_>,
     ) {
         let now = self.now();
-        let fate = self.faults.fate(from, None, now.as_secs());
-        let taken = match (fate.refuse, Deed::read(node)) {
+        let fate = self.faults.message_fault(from, None, now.as_secs());
+        let taken = match (fate.refuse, ChannelAction::read(node)) {
             (Some(code), _) => Err(code),
             (None, None) => Err(479),
-            (None, Some(deed)) => self.take_deed(from.number, id, &to.user, deed, now.as_secs()),
+            (None, Some(deed)) => self.apply_action(from.number, id, &to.user, deed, now.as_secs()),
         };
         let answer = ack(node, "message", now.as_secs());
         let (number, news) = match taken {
@@ -262,32 +273,33 @@ impl Network {
         self.counters.message(now);
         self.answer_message(socket, answer.attr("server_id", number).build(), fate);
         match news {
-            News::Post(post) => self.show_post(from, to, number, &post),
-            News::Reactions(message) => self.tell_channel_watchers(to, message),
-            News::Nothing => {}
+            ChannelChange::Post(post) => self.show_post(from, to, number, &post),
+            ChannelChange::Reactions(message) => self.tell_channel_watchers(to, message),
+            ChannelChange::Nothing => {}
         }
     }
 
-    fn take_deed(
+    fn apply_action(
         &self,
         by: Number,
         id: &str,
         channel: &str,
-        deed: Deed,
+        deed: ChannelAction,
         now: i64,
-    ) -> Result<(u64, News), u16> {
+    ) -> Result<(u64, ChannelChange), u16> {
         let mut channels = self.channels.lock();
         let taken = channels.get_mut(channel).ok_or(404u16)?;
         let (number, news) = taken.take(by, id, deed, now)?;
         drop(channels);
-        if !matches!(news, News::Nothing) {
-            self.changes.touch(|| Key::Post(channel.into(), number));
+        if !matches!(news, ChannelChange::Nothing) {
+            self.changes
+                .touch(|| JournalKey::Post(channel.into(), number));
         }
         Ok((number, news))
     }
 
     /// Shows a post to those who follow the channel and are connected; others read it later.
-    fn show_post(&self, from: Address, channel: &Jid, number: u64, post: &Post) {
+    fn show_post(&self, from: DeviceAddress, channel: &Jid, number: u64, post: &Post) {
         let followers: Vec<_> = match self.channels.lock().get(channel.user.as_str()) {
             Some(channel) => channel.followers.keys().copied().collect(),
             None => return,
@@ -299,7 +311,7 @@ impl Network {
             let message = post.node(number, follower).attr("from", channel.clone());
             let message = Arc::new(message.children(post.content.children()).build());
             for device in account.devices() {
-                if Address::new(follower, device) != from {
+                if DeviceAddress::new(follower, device) != from {
                     account.mention_to(device, &message);
                 }
             }
@@ -340,7 +352,7 @@ impl Network {
     }
 
     /// Answers what is asked of a channel itself.
-    pub(super) fn answer_channel(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_channel(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let asked = request.node.children()?.first()?;
         let mut to = jid(request.node, "to")?;
         if to.server != Server::Newsletter {

@@ -9,11 +9,11 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::account::{PublishedKeys, SignedKey};
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::keys::SIGNED_PREKEY_ID;
 use super::network::Network;
-use super::number::Address;
+use super::number::DeviceAddress;
 use super::outbox::Class;
 use super::random;
 use super::stanza::{bytes, child_array, child_id, id_bytes, jid, server};
@@ -26,7 +26,7 @@ const FEW: usize = 10;
 pub(super) type TakenKeys = ([u8; 32], u32, SignedKey, Option<(u32, [u8; 32])>);
 
 impl Network {
-    pub(super) fn answer_encrypt(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_encrypt(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         if request.set {
             if let Some(rotate) = request.child("rotate") {
                 return self.rotate(request, rotate);
@@ -59,7 +59,11 @@ impl Network {
         None
     }
 
-    fn with_keys<T>(&self, of: Address, look: impl FnOnce(&mut PublishedKeys) -> T) -> Option<T> {
+    fn with_keys<T>(
+        &self,
+        of: DeviceAddress,
+        look: impl FnOnce(&mut PublishedKeys) -> T,
+    ) -> Option<T> {
         let account = self.directory.known_account(of.number)?;
         let mut state = account.lock();
         state
@@ -70,7 +74,7 @@ impl Network {
             .map(look)
     }
 
-    fn publish(&self, request: &Request<'_, '_>) -> Option<Node> {
+    fn publish(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let node = request.node;
         let Some(signed) = node.get_optional_child("skey").and_then(signed_key) else {
             return request.refuse(406, "not-acceptable");
@@ -109,22 +113,22 @@ impl Network {
                 signed,
                 one_time,
             });
-            self.changes.touch(|| Key::Keys(request.from));
-            self.changes.touch(|| Key::Companion(request.from));
+            self.changes.touch(|| JournalKey::Keys(request.from));
+            self.changes.touch(|| JournalKey::Companion(request.from));
         }
         request.done()
     }
 
-    fn rotate(&self, request: &Request<'_, '_>, rotate: &NodeRef<'_>) -> Option<Node> {
+    fn rotate(&self, request: &IqRequest<'_, '_>, rotate: &NodeRef<'_>) -> Option<Node> {
         let Some(signed) = rotate.get_optional_child("skey").and_then(signed_key) else {
             return request.refuse(406, "not-acceptable");
         };
         self.with_keys(request.from, |keys| keys.signed = signed);
-        self.changes.touch(|| Key::Keys(request.from));
+        self.changes.touch(|| JournalKey::Keys(request.from));
         request.done()
     }
 
-    fn digest(&self, request: &Request<'_, '_>) -> Option<Node> {
+    fn digest(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let account = self.directory.account(request.from.number);
         let state = account.lock();
         let companion = state.companions.get(&request.from.device)?;
@@ -158,7 +162,7 @@ impl Network {
     }
 
     /// Takes the keys of a companion; the one-time prekey is gone afterwards.
-    pub(super) fn take_companion_keys(&self, of: Address) -> Option<TakenKeys> {
+    pub(super) fn take_companion_keys(&self, of: DeviceAddress) -> Option<TakenKeys> {
         let account = self.directory.known_account(of.number)?;
         let mut state = account.lock();
         let companion = state.companions.get_mut(&of.device)?;
@@ -180,7 +184,7 @@ impl Network {
             companion.told_prekeys = Some(left);
         }
         drop(state);
-        self.changes.touch(|| Key::Keys(of));
+        self.changes.touch(|| JournalKey::Keys(of));
         if warn {
             let id = random::message_id();
             let notification = NodeBuilder::new("notification")
@@ -197,8 +201,8 @@ impl Network {
 
     fn bundle_node(&self, jid: &Jid) -> Node {
         let user = NodeBuilder::new("user").attr("jid", jid);
-        let known =
-            Address::from_jid(jid).filter(|address| self.directory.is_registered(address.number));
+        let known = DeviceAddress::from_jid(jid)
+            .filter(|address| self.directory.is_registered(address.number));
         let Some(address) = known else {
             return not_found(user);
         };
@@ -241,7 +245,7 @@ impl Network {
 
     fn identity_node(&self, jid: &Jid) -> Node {
         let user = NodeBuilder::new("user").attr("jid", jid);
-        let Some(address) = Address::from_jid(jid) else {
+        let Some(address) = DeviceAddress::from_jid(jid) else {
             return not_found(user);
         };
         let identity = if address.device == 0 {
@@ -271,7 +275,7 @@ impl Network {
         }
     }
 
-    fn device_identity(&self, of: Address) -> Option<Vec<u8>> {
+    fn device_identity(&self, of: DeviceAddress) -> Option<Vec<u8>> {
         let account = self.directory.known_account(of.number)?;
         let state = account.lock();
         state
@@ -281,7 +285,7 @@ impl Network {
     }
 
     /// The phone's first words to a companion that has just published its keys.
-    pub(super) fn greet_companion(self: &Arc<Self>, address: Address) {
+    pub(super) fn greet_companion(self: &Arc<Self>, address: DeviceAddress) {
         let account = self.directory.account(address.number);
         let first = match account.lock().companions.get_mut(&address.device) {
             Some(companion) => {
@@ -292,7 +296,7 @@ impl Network {
             None => false,
         };
         if first {
-            self.changes.touch(|| Key::Companion(address));
+            self.changes.touch(|| JournalKey::Companion(address));
             // The keys come before anything that is sealed with them.
             self.share_keys(address);
             if !self.has_settings(address.number) {

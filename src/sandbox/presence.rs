@@ -7,24 +7,24 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
-use super::journal::Key;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::stanza::{jid, text};
 
 /// Who wants to know when somebody is there.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<HashMap<Number, HashSet<(Address, Form)>>>);
+pub(super) struct Watchers(Mutex<HashMap<Number, HashSet<(DeviceAddress, Form)>>>);
 
 impl Network {
-    pub(super) fn take_presence(&self, from: Address, node: &NodeRef<'_>) {
+    pub(super) fn take_presence(&self, from: DeviceAddress, node: &NodeRef<'_>) {
         if let Some(name) = text(node, "name") {
             self.note_name(from, &name);
         }
         let target = jid(node, "to");
         let whom = target
             .as_ref()
-            .and_then(Address::from_jid)
+            .and_then(DeviceAddress::from_jid)
             .map(|address| address.number);
         match (text(node, "type").as_deref(), whom, target) {
             (Some("available") | None, ..) => self.set_available(from, true),
@@ -66,17 +66,17 @@ impl Network {
     }
 
     /// A companion says by which name it goes.
-    fn note_name(&self, who: Address, name: &str) {
+    fn note_name(&self, who: DeviceAddress, name: &str) {
         if let Some(account) = self.directory.known_account(who.number)
             && let Some(companion) = account.lock().companions.get_mut(&who.device)
             && companion.name.as_deref() != Some(name)
         {
             companion.name = Some(name.to_owned());
-            self.changes.touch(|| Key::Companion(who));
+            self.changes.touch(|| JournalKey::Companion(who));
         }
     }
 
-    fn set_available(&self, who: Address, available: bool) {
+    fn set_available(&self, who: DeviceAddress, available: bool) {
         if let Some(account) = self.directory.known_account(who.number)
             && let Some(companion) = account.lock().companions.get_mut(&who.device)
         {
@@ -109,7 +109,8 @@ impl Network {
                 .values()
                 .any(|companion| companion.available)
         });
-        let presence = NodeBuilder::new("presence").attr("from", Address::phone(whom).jid(form));
+        let presence =
+            NodeBuilder::new("presence").attr("from", DeviceAddress::phone(whom).jid(form));
         let presence = if phone_on || companion_there {
             presence.attr("type", "available")
         } else {
@@ -120,7 +121,7 @@ impl Network {
         Arc::new(presence.build())
     }
 
-    pub(super) fn take_chatstate(&self, from: Address, node: &NodeRef<'_>) {
+    pub(super) fn take_chatstate(&self, from: DeviceAddress, node: &NodeRef<'_>) {
         let chat = jid(node, "to").and_then(|to| Chat::from_jid(&to));
         let content = node.children().and_then(|all| all.first());
         if let (Some(chat), Some(content)) = (chat, content) {
@@ -139,7 +140,7 @@ impl Network {
     }
 
     /// Shows those in a chat who are there that somebody types.
-    pub(super) fn pass_on_typing(&self, from: Address, chat: &Chat, content: Node) {
+    pub(super) fn pass_on_typing(&self, from: DeviceAddress, chat: &Chat, content: Node) {
         let state = NodeBuilder::new("chatstate");
         let (state, to) = match chat {
             Chat::Person(number) if self.blocks(*number, from.number) => return,
@@ -165,7 +166,7 @@ impl Network {
 }
 
 impl Watchers {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Number, HashSet<(Address, Form)>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Number, HashSet<(DeviceAddress, Form)>>> {
         self.0
             .lock()
             .expect("Invariant: nothing panics under this lock")

@@ -25,7 +25,7 @@ pub struct Profile {
     /// usual for accounts that write to strangers, and see neither its picture nor whether it is there.
     pub trusted_only: bool,
     /// What shows it that somebody is no stranger.
-    pub takes_tokens: BTreeSet<Token>,
+    pub takes_tokens: BTreeSet<TokenPolicy>,
     /// How it tells its companions from what they compute tokens; an old phone does not.
     pub shares_salt: BTreeSet<SaltBy>,
 }
@@ -33,7 +33,7 @@ pub struct Profile {
 /// What a message to somebody who takes none of strangers carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Token {
+pub enum TokenPolicy {
     /// What the receiver gave to the sender.
     Given,
     /// What the sender computes from a secret of his own account.
@@ -60,7 +60,7 @@ impl Default for Profile {
             echo: false,
             keeps_media: true,
             trusted_only: false,
-            takes_tokens: [Token::Given, Token::Computed].into(),
+            takes_tokens: [TokenPolicy::Given, TokenPolicy::Computed].into(),
             shares_salt: [SaltBy::History, SaltBy::Settings].into(),
         }
     }

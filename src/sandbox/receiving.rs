@@ -8,14 +8,14 @@ use whatsapp_rust::waproto::whatsapp::Message;
 use super::attachments::pointer;
 use super::chat::Chat;
 use super::content::{Act, act, describe};
-use super::envelope::{Effect, Envelope, Heading, Part};
-use super::inbox::{Entry, Says, Stray, Votes};
-use super::journal::Key;
-use super::number::{Address, Number};
+use super::envelope::{Effect, EncryptedPart, Envelope, ReceiptHeading};
+use super::inbox::{EntryContent, InboxEntry, OrphanAction, Votes};
+use super::journal::JournalKey;
+use super::number::{DeviceAddress, Number};
 use super::phone::PhoneState;
 use super::profile::Receipts;
 use super::signal::{self, Owner};
-use super::stats::{Counters, add};
+use super::stats::{NetworkCounters, add};
 
 /// How often a phone asks for the same message again.
 const MOST_RETRIES: u8 = 5;
@@ -25,10 +25,10 @@ impl PhoneState {
     pub(super) fn receive(
         &mut self,
         owner: &Owner<'_>,
-        counters: &Counters,
+        counters: &NetworkCounters,
         envelope: Envelope,
     ) -> Vec<Effect> {
-        let heading = Heading {
+        let heading = ReceiptHeading {
             id: envelope.id.clone(),
             from: envelope.from,
             chat: envelope.chat.clone(),
@@ -104,7 +104,7 @@ impl PhoneState {
         &mut self,
         owner: &Owner<'_>,
         envelope: &Envelope,
-        part: &Part,
+        part: &EncryptedPart,
     ) -> Result<Message, SignalProtocolError> {
         let padded = if &*part.kind == "skmsg" {
             let key = (envelope.chat.clone(), envelope.from);
@@ -128,9 +128,9 @@ impl PhoneState {
     fn apply(
         &mut self,
         me: Number,
-        heading: &Heading,
+        heading: &ReceiptHeading,
         message: &Message,
-        counters: &Counters,
+        counters: &NetworkCounters,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let copied = message;
@@ -139,7 +139,7 @@ impl PhoneState {
             let (Some(chat), Some(message)) = (chat, copy.message.as_option()) else {
                 return true;
             };
-            let heading = Heading {
+            let heading = ReceiptHeading {
                 chat,
                 ..heading.clone()
             };
@@ -162,7 +162,7 @@ impl PhoneState {
         false
     }
 
-    fn learn_sender_key(&mut self, heading: &Heading, message: &Message) {
+    fn learn_sender_key(&mut self, heading: &ReceiptHeading, message: &Message) {
         let Some(distribution) = message.sender_key_distribution_message.as_option() else {
             return;
         };
@@ -179,11 +179,11 @@ impl PhoneState {
         }
     }
 
-    fn put_sender_key(&mut self, place: (Chat, Address), record: Option<SenderKeyRecord>) {
+    fn put_sender_key(&mut self, place: (Chat, DeviceAddress), record: Option<SenderKeyRecord>) {
         if let Some(record) = record {
             let (group, of) = place.clone();
             self.changes
-                .touch(|| Key::GroupSecret(self.number, group, of));
+                .touch(|| JournalKey::GroupSecret(self.number, group, of));
             self.sender_keys.insert(place, record);
         }
     }
@@ -191,13 +191,14 @@ impl PhoneState {
     /// Notes that a message that is here has changed.
     pub(super) fn touch_message(&self, chat: &Chat, id: &str) {
         if let Some(place) = self.inbox.place_of(chat, id) {
-            self.changes.touch(|| Key::Message(self.number, place));
+            self.changes
+                .touch(|| JournalKey::Message(self.number, place));
         }
     }
 
     fn note(
         &mut self,
-        heading: &Heading,
+        heading: &ReceiptHeading,
         message: &Message,
         own: bool,
         effects: &mut Vec<Effect>,
@@ -240,17 +241,17 @@ impl PhoneState {
                         text,
                     });
                 }
-                Says::Message(message.encode_to_vec().into())
+                EntryContent::Message(message.encode_to_vec().into())
             }
             Act::Edit { id, message } => match self.inbox.find_mut(&heading.chat, id) {
                 Some(entry) if entry.from.number == heading.from.number => {
-                    entry.says = Says::Message(message.encode_to_vec().into());
+                    entry.says = EntryContent::Message(message.encode_to_vec().into());
                     entry.edited = true;
                     self.touch_message(&heading.chat, id);
                     return true;
                 }
-                _ => Says::Stray {
-                    kind: Stray::Edit,
+                _ => EntryContent::Stray {
+                    kind: OrphanAction::Edit,
                     id: id.into(),
                 },
             },
@@ -260,14 +261,14 @@ impl PhoneState {
                     self.touch_message(&heading.chat, id);
                     return true;
                 }
-                None => Says::Stray {
-                    kind: Stray::Revoke,
+                None => EntryContent::Stray {
+                    kind: OrphanAction::Revoke,
                     id: id.into(),
                 },
             },
             Act::Vote { id, vote } => {
                 self.note_vote(&heading.chat, heading.from.number, id, vote);
-                Says::Message(message.encode_to_vec().into())
+                EntryContent::Message(message.encode_to_vec().into())
             }
             Act::React { id, sign } => {
                 let who = heading.from.number;
@@ -280,16 +281,16 @@ impl PhoneState {
                         sent.reactions.push((who, sign.into()));
                     }
                     let place = sent.place;
-                    self.changes.touch(|| Key::Sent(self.number, place));
+                    self.changes.touch(|| JournalKey::Sent(self.number, place));
                 }
-                Says::Reaction {
+                EntryContent::Reaction {
                     id: id.into(),
                     sign: sign.into(),
                 }
             }
             Act::Nothing | Act::AskKeys | Act::AskPast(_) => return true,
         };
-        let place = self.inbox.push(Entry {
+        let place = self.inbox.push(InboxEntry {
             id: heading.id.clone(),
             from: heading.from,
             chat: heading.chat.clone(),
@@ -308,7 +309,8 @@ impl PhoneState {
                 id: heading.id.clone(),
             });
         }
-        self.changes.touch(|| Key::Message(self.number, place));
+        self.changes
+            .touch(|| JournalKey::Message(self.number, place));
         true
     }
 }

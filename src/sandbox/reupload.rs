@@ -14,9 +14,9 @@ use whatsapp_rust::waproto::whatsapp::media_retry_notification::ResultType;
 use whatsapp_rust::waproto::whatsapp::{MediaRetryNotification, Message, ServerErrorReceipt};
 
 use super::attachments::pointer;
-use super::journal::Key;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form};
+use super::number::{DeviceAddress, Form};
 use super::outbox::Class;
 use super::phone::Phone;
 use super::stanza::{bytes, child_bytes, jid, text};
@@ -27,9 +27,9 @@ const LABEL: &[u8] = b"WhatsApp Media Retry Notification";
 
 /// A companion's question.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct ReuploadRequest {
     id: Box<str>,
-    by: Address,
+    by: DeviceAddress,
     /// The chat, as the companion calls it.
     chat: String,
     from_me: bool,
@@ -40,9 +40,9 @@ pub(super) struct Wanted {
     nonce: Vec<u8>,
 }
 
-impl Wanted {
+impl ReuploadRequest {
     /// Reads a receipt that says that a file could not be fetched.
-    fn read(by: Address, node: &NodeRef<'_>) -> Option<Self> {
+    fn read(by: DeviceAddress, node: &NodeRef<'_>) -> Option<Self> {
         let about = node.get_optional_child("rmr")?;
         let sealed = node.get_optional_child("encrypt")?;
         Some(Self {
@@ -59,9 +59,9 @@ impl Wanted {
 
 impl Network {
     /// Takes a companion's question for a file; its phone answers when it is on.
-    pub(super) fn want_file(self: &Arc<Self>, by: Address, node: &NodeRef<'_>) {
+    pub(super) fn want_file(self: &Arc<Self>, by: DeviceAddress, node: &NodeRef<'_>) {
         // Without a message it is about the history, of which phones here have none.
-        let Some(wanted) = Wanted::read(by, node) else {
+        let Some(wanted) = ReuploadRequest::read(by, node) else {
             return;
         };
         let phone = self.directory.phone(by.number);
@@ -69,7 +69,7 @@ impl Network {
             let mut state = phone.lock();
             if !state.profile.online {
                 state.wanted.push(wanted);
-                state.changes.touch(|| Key::Phone(by.number));
+                state.changes.touch(|| JournalKey::Phone(by.number));
                 return;
             }
         }
@@ -77,7 +77,7 @@ impl Network {
     }
 
     /// A phone answers a companion's question for a file.
-    pub(super) fn give_file(&self, wanted: &Wanted) {
+    pub(super) fn give_file(&self, wanted: &ReuploadRequest) {
         let phone = self.directory.phone(wanted.by.number);
         let message = phone
             .any_body(&wanted.id)
@@ -107,7 +107,7 @@ impl Network {
         let notification = NodeBuilder::new("notification")
             .attr("id", wanted.id.as_ref())
             .attr("type", "mediaretry")
-            .attr("from", Address::phone(wanted.by.number).jid(Form::Pn))
+            .attr("from", DeviceAddress::phone(wanted.by.number).jid(Form::Pn))
             .attr("t", self.now().as_secs())
             .children(children)
             .build();
@@ -121,7 +121,7 @@ impl Network {
         phone.profile().keeps_media && (fetched || self.can_fetch(message))
     }
 
-    fn about(&self, wanted: &Wanted) -> whatsapp_rust::wacore_binary::Node {
+    fn about(&self, wanted: &ReuploadRequest) -> whatsapp_rust::wacore_binary::Node {
         let mut about = NodeBuilder::new("rmr")
             .attr("jid", wanted.chat.as_str())
             .attr("from_me", if wanted.from_me { "true" } else { "false" });
@@ -147,7 +147,7 @@ impl Network {
 }
 
 /// Whether the question was sealed by somebody who has the message.
-fn opens(key: &[u8], wanted: &Wanted) -> bool {
+fn opens(key: &[u8], wanted: &ReuploadRequest) -> bool {
     decrypt_media_retry_notification(key, &wanted.id, &wanted.nonce, &wanted.sealed)
         .ok()
         .and_then(|plain| ServerErrorReceipt::decode_from_slice(&plain).ok())

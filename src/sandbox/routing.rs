@@ -10,10 +10,10 @@ use whatsapp_rust::wacore_binary::{JidExt as _, Node, NodeRef};
 
 use super::chat::Chat;
 use super::connection::Socket;
-use super::envelope::{Effect, Envelope, Heading, Part};
-use super::faults::Fate;
+use super::envelope::{Effect, EncryptedPart, Envelope, ReceiptHeading};
+use super::faults::MessageFault;
 use super::network::Network;
-use super::number::{Address, Form};
+use super::number::{DeviceAddress, Form};
 use super::outbox::Class;
 use super::stanza::{bytes, id_bytes, jid, text};
 use super::stats::add;
@@ -32,7 +32,7 @@ impl Network {
     pub(super) fn take_message(
         self: &Arc<Self>,
         socket: &Arc<Socket>,
-        from: Address,
+        from: DeviceAddress,
         node: &NodeRef<'_>,
     ) {
         let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
@@ -50,7 +50,7 @@ impl Network {
         };
         let now = self.now();
         let mut answer = ack(node, "message", now.as_secs());
-        let fate = self.faults.fate(from, Some(&chat), now.as_secs());
+        let fate = self.faults.message_fault(from, Some(&chat), now.as_secs());
         let refusal = || match &chat {
             Chat::Person(to) if self.is_turned_away(from.number, *to, node) => Some(463),
             chat => self.refusal_of(chat, from.number),
@@ -74,7 +74,7 @@ impl Network {
     }
 
     /// Tells the sender that the server has the message, unless misfortune will have it otherwise.
-    pub(super) fn answer_message(&self, socket: &Arc<Socket>, answer: Node, fate: Fate) {
+    pub(super) fn answer_message(&self, socket: &Arc<Socket>, answer: Node, fate: MessageFault) {
         let answer = Arc::new(answer);
         if fate.drop {
             socket.sever();
@@ -93,13 +93,13 @@ impl Network {
     /// The short name of the devices that the message should have been for, if it was for others.
     fn other_devices(
         &self,
-        from: Address,
+        from: DeviceAddress,
         to: &Jid,
         chat: &Chat,
         node: &NodeRef<'_>,
     ) -> Option<String> {
         let form = Form::of(to);
-        let jids = |devices: &[Address], form| -> Vec<_> {
+        let jids = |devices: &[DeviceAddress], form| -> Vec<_> {
             devices.iter().map(|device| device.jid(form)).collect()
         };
         match chat {
@@ -110,7 +110,7 @@ impl Network {
                     .filter(|device| *device != from);
                 let mut meant: Vec<_> = own.chain(self.devices_of(*number)).collect();
                 let mut named: Vec<_> = participants(node)
-                    .filter_map(|copy| Address::from_jid(&copy.to))
+                    .filter_map(|copy| DeviceAddress::from_jid(&copy.to))
                     .collect();
                 meant.sort_unstable();
                 meant.dedup();
@@ -143,7 +143,7 @@ impl Network {
 
     fn route_direct(
         self: &Arc<Self>,
-        from: Address,
+        from: DeviceAddress,
         id: &str,
         to: &Jid,
         chat: &Chat,
@@ -155,7 +155,7 @@ impl Network {
         let recipient = jid(node, "recipient").and_then(|jid| Chat::from_jid(&jid));
         let chat = recipient.as_ref().unwrap_or(chat);
         for copy in copies(node, to) {
-            let Some(target) = Address::from_jid(&copy.to) else {
+            let Some(target) = DeviceAddress::from_jid(&copy.to) else {
                 continue;
             };
             let own = target.number == from.number;
@@ -180,10 +180,16 @@ impl Network {
         }
     }
 
-    fn route_to_list(self: &Arc<Self>, from: Address, id: &str, chat: &Chat, node: &NodeRef<'_>) {
+    fn route_to_list(
+        self: &Arc<Self>,
+        from: DeviceAddress,
+        id: &str,
+        chat: &Chat,
+        node: &NodeRef<'_>,
+    ) {
         let now = self.now().as_secs();
         let keys: HashMap<_, _> = participants(node)
-            .filter_map(|copy| Some((Address::from_jid(&copy.to)?, copy.part)))
+            .filter_map(|copy| Some((DeviceAddress::from_jid(&copy.to)?, copy.part)))
             .collect();
         let common: Vec<_> = node.get_children_by_tag("enc").collect();
         for target in self.listeners(chat, from, node) {
@@ -204,9 +210,14 @@ impl Network {
     }
 
     /// Every device that gets a message to a group or the status list.
-    fn listeners(&self, chat: &Chat, from: Address, node: &NodeRef<'_>) -> Vec<Address> {
+    fn listeners(
+        &self,
+        chat: &Chat,
+        from: DeviceAddress,
+        node: &NodeRef<'_>,
+    ) -> Vec<DeviceAddress> {
         // A copy that is sent once more is for the one who asked for it.
-        if let Some(one) = jid(node, "participant").and_then(|jid| Address::from_jid(&jid)) {
+        if let Some(one) = jid(node, "participant").and_then(|jid| DeviceAddress::from_jid(&jid)) {
             return vec![one];
         }
         let people: Vec<_> = match chat {
@@ -222,7 +233,7 @@ impl Network {
                     .iter();
                 let mut people: Vec<_> = rows
                     .filter_map(|row| jid(row, "jid"))
-                    .filter_map(|jid| Address::from_jid(&jid))
+                    .filter_map(|jid| DeviceAddress::from_jid(&jid))
                     .map(|address| address.number)
                     .collect();
                 // Who does not name himself gets nothing: there is no key in it for him.
@@ -249,7 +260,7 @@ impl Network {
 
     fn head(
         &self,
-        from: Address,
+        from: DeviceAddress,
         form: Form,
         id: &str,
         now: i64,
@@ -263,14 +274,14 @@ impl Network {
         let message = copy_attributes(message, node);
         match form {
             Form::Pn => message.attr("sender_lid", from.lid()),
-            Form::Lid => message.attr("sender_pn", Address::phone(from.number).pn()),
+            Form::Lid => message.attr("sender_pn", DeviceAddress::phone(from.number).pn()),
         }
     }
 
     /// The head of a message to a group or the status list.
     pub(super) fn list_head(
         &self,
-        from: Address,
+        from: DeviceAddress,
         chat: &Chat,
         id: &str,
         now: i64,
@@ -300,14 +311,14 @@ impl Network {
     }
 
     /// Sends a stanza to a companion, to be kept until it is confirmed.
-    pub(super) fn deliver(&self, to: Address, class: Class, id: &str, node: Node) {
+    pub(super) fn deliver(&self, to: DeviceAddress, class: Class, id: &str, node: Node) {
         if let Some(account) = self.directory.known_account(to.number) {
             account.deliver(to.device, class, id, Arc::new(node));
         }
     }
 
     /// Gives a message to a phone and does what follows from it.
-    pub(super) fn hand_to_phone(self: &Arc<Self>, to: Address, envelope: Envelope) {
+    pub(super) fn hand_to_phone(self: &Arc<Self>, to: DeviceAddress, envelope: Envelope) {
         if !self.directory.is_registered(to.number) {
             return;
         }
@@ -332,8 +343,8 @@ impl Network {
     /// A phone tells the sender's companions what became of a message.
     pub(super) fn receipt_from_phone(
         &self,
-        phone: Address,
-        about: &Heading,
+        phone: DeviceAddress,
+        about: &ReceiptHeading,
         kind: Option<&'static str>,
         children: Vec<Node>,
     ) {
@@ -374,7 +385,7 @@ impl Network {
     }
 
     /// A phone that could not read a message asks its sender for it once more.
-    fn ask_again(&self, phone: Address, about: &Heading, count: u8) {
+    fn ask_again(&self, phone: DeviceAddress, about: &ReceiptHeading, count: u8) {
         if about.from.device == 0 {
             return;
         }
@@ -411,7 +422,7 @@ impl Network {
     pub(super) fn take_receipt(
         self: &Arc<Self>,
         socket: &Arc<Socket>,
-        from: Address,
+        from: DeviceAddress,
         node: &NodeRef<'_>,
     ) {
         let (Some(id), Some(to)) = (text(node, "id"), jid(node, "to")) else {
@@ -440,8 +451,8 @@ impl Network {
             return;
         };
         let author = match &chat {
-            Chat::Person(_) => Address::from_jid(&to),
-            _ => jid(node, "participant").and_then(|jid| Address::from_jid(&jid)),
+            Chat::Person(_) => DeviceAddress::from_jid(&to),
+            _ => jid(node, "participant").and_then(|jid| DeviceAddress::from_jid(&jid)),
         };
         if kind.as_deref() == Some("server-error") {
             self.want_file(from, node);
@@ -502,7 +513,7 @@ impl Network {
     /// The other companions of an account learn what one of its devices has read.
     fn tell_siblings(
         &self,
-        by: Address,
+        by: DeviceAddress,
         chat: &Chat,
         form: Form,
         kind: &str,
@@ -516,7 +527,7 @@ impl Network {
             .attr("id", first)
             .attr("t", self.now().as_secs())
             .attr("type", kind.to_owned());
-        let me = Address::phone(by.number);
+        let me = DeviceAddress::phone(by.number);
         let mut receipt = match chat {
             Chat::Person(_) => receipt
                 .attr("from", me.jid(form))
@@ -538,7 +549,7 @@ impl Network {
     }
 
     /// A phone learns what became of one of its own messages.
-    fn note_receipt(&self, author: Address, id: &str, kind: Option<&str>) {
+    fn note_receipt(&self, author: DeviceAddress, id: &str, kind: Option<&str>) {
         if let Some(phone) = self.directory.known_phone(author.number) {
             phone.with_sent(id, |sent| match kind {
                 None | Some("delivery" | "inactive") => sent.delivered = true,
@@ -550,13 +561,13 @@ impl Network {
 }
 
 /// Adds who in a group says something, under both names.
-pub(super) fn in_list(message: NodeBuilder, from: Address, form: Form) -> NodeBuilder {
+pub(super) fn in_list(message: NodeBuilder, from: DeviceAddress, form: Form) -> NodeBuilder {
     let message = message
         .attr("participant", from.jid(form))
         .attr("addressing_mode", form.name());
     match form {
         Form::Pn => message.attr("participant_lid", from.lid()),
-        Form::Lid => message.attr("participant_pn", Address::phone(from.number).pn()),
+        Form::Lid => message.attr("participant_pn", DeviceAddress::phone(from.number).pn()),
     }
 }
 
@@ -600,7 +611,7 @@ fn copies<'a, 'b>(node: &'a NodeRef<'b>, to: &Jid) -> Vec<Copy<'a, 'b>> {
 
 fn envelope<'a, 'b: 'a>(
     id: &str,
-    from: Address,
+    from: DeviceAddress,
     chat: Chat,
     form: Form,
     timestamp: i64,
@@ -613,7 +624,7 @@ fn envelope<'a, 'b: 'a>(
             if let Some(count) = text(part, "count") {
                 retries = count.parse().unwrap_or(0);
             }
-            Some(Part {
+            Some(EncryptedPart {
                 kind: text(part, "type")?.as_ref().into(),
                 bytes: part.content_bytes()?.into(),
             })

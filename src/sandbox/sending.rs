@@ -18,10 +18,10 @@ use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 use super::chat::Chat;
 use super::claims::Claims;
 use super::content::{poll_of, unwrapped};
-use super::envelope::{Envelope, Part};
+use super::envelope::{EncryptedPart, Envelope};
 use super::keys::SIGNED_PREKEY_ID;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::outbox::Class;
 use super::random;
 use super::routing::in_list;
@@ -29,7 +29,7 @@ use super::signal::Sealed;
 use crate::error::{Error, Result};
 
 /// A message that a phone is about to send.
-pub(super) struct Outgoing<'a> {
+pub(super) struct OutgoingMessage<'a> {
     pub(super) id: &'a str,
     pub(super) chat: &'a Chat,
     pub(super) message: &'a Message,
@@ -45,7 +45,7 @@ pub(super) struct Outgoing<'a> {
 
 /// How a phone sends a message.
 #[derive(Default)]
-pub(super) struct Manner<'a> {
+pub(super) struct SendMode<'a> {
     /// Marks an edit (`1`) or a revocation (`7`) for the server.
     pub(super) edit: Option<&'static str>,
     /// Who reads it besides the members of the chat: those for whom a story is.
@@ -77,20 +77,20 @@ impl Network {
         message: Message,
         edit: Option<&'static str>,
     ) -> Result<String> {
-        let manner = Manner {
+        let manner = SendMode {
             edit,
-            ..Manner::default()
+            ..SendMode::default()
         };
-        self.send_in_manner(from, chat, message, &manner)
+        self.send_as(from, chat, message, &manner)
     }
 
     /// The same, to people who are no members of the chat too, or as a hostile phone does it.
-    pub(super) fn send_in_manner(
+    pub(super) fn send_as(
         self: &Arc<Self>,
         from: Number,
         chat: &Chat,
         message: Message,
-        manner: &Manner<'_>,
+        manner: &SendMode<'_>,
     ) -> Result<String> {
         let (message, body) = with_secret(message);
         self.send_body_from_phone(from, chat, (&message, &body), manner)
@@ -104,7 +104,7 @@ impl Network {
         body: &[u8],
     ) -> Result<String> {
         let message = Message::decode_from_slice(body).unwrap_or_default();
-        self.send_body_from_phone(from, chat, (&message, body), &Manner::default())
+        self.send_body_from_phone(from, chat, (&message, body), &SendMode::default())
     }
 
     fn send_body_from_phone(
@@ -112,7 +112,7 @@ impl Network {
         from: Number,
         chat: &Chat,
         (message, body): (&Message, &[u8]),
-        manner: &Manner<'_>,
+        manner: &SendMode<'_>,
     ) -> Result<String> {
         if let Chat::Person(to) = chat
             && !self.directory.is_registered(*to)
@@ -124,7 +124,7 @@ impl Network {
         let phone = self.directory.phone(from);
         phone.remember_sent(&id, chat, body, self.now().as_secs());
         self.counters.message(self.now());
-        let outgoing = Outgoing {
+        let outgoing = OutgoingMessage {
             id: &id,
             chat,
             message,
@@ -144,13 +144,13 @@ impl Network {
         self: &Arc<Self>,
         from: Number,
         to: Number,
-        outgoing: &Outgoing<'_>,
+        outgoing: &OutgoingMessage<'_>,
     ) -> Result<()> {
         let plain = MessageUtils::pad_message_v2(outgoing.body.to_vec());
         // Whoever is blocked sees his message go, and it never arrives.
         let blocked = self.blocks(to, from);
         let devices = self.devices_of(to).filter(|_| !blocked);
-        for device in devices.filter(|device| *device != Address::phone(from)) {
+        for device in devices.filter(|device| *device != DeviceAddress::phone(from)) {
             let sealed = self.seal(from, device, &plain)?;
             self.pass_on(from, device, outgoing, sealed, 0);
         }
@@ -160,7 +160,7 @@ impl Network {
         self.trust_by_phone(from, to);
         let copy = self.own_copy(outgoing);
         for device in self.directory.companions(from) {
-            let device = Address::new(from, device);
+            let device = DeviceAddress::new(from, device);
             let sealed = self.seal(from, device, &copy)?;
             self.pass_on(from, device, outgoing, sealed, 0);
         }
@@ -168,7 +168,7 @@ impl Network {
     }
 
     /// What the sender's other devices get: the message, and where it went.
-    fn own_copy(&self, outgoing: &Outgoing<'_>) -> Vec<u8> {
+    fn own_copy(&self, outgoing: &OutgoingMessage<'_>) -> Vec<u8> {
         let to = outgoing.chat.jid(self.form).to_string();
         MessageUtils::encode_and_pad(&wrap_device_sent(outgoing.message.clone(), to))
     }
@@ -177,8 +177,8 @@ impl Network {
     fn pass_on(
         self: &Arc<Self>,
         from: Number,
-        to: Address,
-        outgoing: &Outgoing<'_>,
+        to: DeviceAddress,
+        outgoing: &OutgoingMessage<'_>,
         sealed: Sealed,
         retries: u8,
     ) {
@@ -186,12 +186,12 @@ impl Network {
         if to.device == 0 {
             let envelope = Envelope {
                 id: outgoing.id.into(),
-                from: Address::phone(from),
+                from: DeviceAddress::phone(from),
                 chat: Chat::Person(from),
                 form: self.form,
                 timestamp: now,
                 retries,
-                parts: vec![Part::from(sealed)],
+                parts: vec![EncryptedPart::from(sealed)],
             };
             self.hand_to_phone(to, envelope);
             return;
@@ -202,7 +202,7 @@ impl Network {
         {
             *last ^= 1;
         }
-        let sender = Address::phone(from);
+        let sender = DeviceAddress::phone(from);
         let mut message = self.message_head(sender, outgoing, now);
         message = message.attr("from", sender.jid(self.form));
         message = match self.form {
@@ -218,7 +218,12 @@ impl Network {
         self.deliver(to, Class::Message, outgoing.id, message);
     }
 
-    fn message_head(&self, from: Address, outgoing: &Outgoing<'_>, now: i64) -> NodeBuilder {
+    fn message_head(
+        &self,
+        from: DeviceAddress,
+        outgoing: &OutgoingMessage<'_>,
+        now: i64,
+    ) -> NodeBuilder {
         let kind = stanza_type_from_message(outgoing.message);
         let name = outgoing.name.map(str::to_owned);
         let mut message = NodeBuilder::new("message")
@@ -236,9 +241,9 @@ impl Network {
         self: &Arc<Self>,
         from: Number,
         list: &Chat,
-        outgoing: &Outgoing<'_>,
+        outgoing: &OutgoingMessage<'_>,
     ) -> Result<()> {
-        let sender = Address::phone(from);
+        let sender = DeviceAddress::phone(from);
         let devices: Vec<_> = self
             .members_of(list, from)?
             .into_iter()
@@ -269,12 +274,12 @@ impl Network {
     fn pass_on_in_list(
         self: &Arc<Self>,
         from: Number,
-        to: Address,
-        outgoing: &Outgoing<'_>,
+        to: DeviceAddress,
+        outgoing: &OutgoingMessage<'_>,
         parts: Vec<Sealed>,
     ) {
         let now = self.now().as_secs();
-        let sender = Address::phone(from);
+        let sender = DeviceAddress::phone(from);
         let form = self.list_form(outgoing.chat);
         if to.device == 0 {
             let envelope = Envelope {
@@ -284,7 +289,7 @@ impl Network {
                 form,
                 timestamp: now,
                 retries: 0,
-                parts: parts.into_iter().map(Part::from).collect(),
+                parts: parts.into_iter().map(EncryptedPart::from).collect(),
             };
             self.hand_to_phone(to, envelope);
             return;
@@ -299,15 +304,15 @@ impl Network {
     }
 
     /// All devices of an account, the phone first.
-    pub(super) fn devices_of(&self, number: Number) -> impl Iterator<Item = Address> + use<> {
+    pub(super) fn devices_of(&self, number: Number) -> impl Iterator<Item = DeviceAddress> + use<> {
         let companions = self.directory.companions(number).into_iter();
         std::iter::once(0)
             .chain(companions)
-            .map(move |device| Address::new(number, device))
+            .map(move |device| DeviceAddress::new(number, device))
     }
 
     /// Encrypts with the phone's session towards a device, which is started if there is none.
-    pub(super) fn seal(&self, from: Number, to: Address, plain: &[u8]) -> Result<Sealed> {
+    pub(super) fn seal(&self, from: Number, to: DeviceAddress, plain: &[u8]) -> Result<Sealed> {
         let phone = self.directory.phone(from);
         let bundle = if phone.has_session(to) {
             None
@@ -320,7 +325,7 @@ impl Network {
     }
 
     /// Takes the keys by which a device can be written to.
-    fn bundle_of(&self, address: Address) -> Option<PreKeyBundle> {
+    fn bundle_of(&self, address: DeviceAddress) -> Option<PreKeyBundle> {
         let key = |bytes: &[u8]| PublicKey::from_djb_public_key_bytes(bytes).ok();
         if address.device == 0 {
             let bundle = self.directory.phone(address.number).bundle(&self.seed);
@@ -354,7 +359,7 @@ impl Network {
     }
 
     /// The phone gives a companion the key to the account's settings.
-    pub(super) fn share_keys(self: &Arc<Self>, with: Address) {
+    pub(super) fn share_keys(self: &Arc<Self>, with: DeviceAddress) {
         let share = ProtocolMessage {
             r#type: Some(Type::APP_STATE_SYNC_KEY_SHARE),
             app_state_sync_key_share: MessageField::some(AppStateSyncKeyShare {
@@ -370,7 +375,7 @@ impl Network {
     }
 
     /// The phone tells a companion something that is for the machinery only.
-    pub(super) fn send_peer_message(self: &Arc<Self>, to: Address, message: &Message) {
+    pub(super) fn send_peer_message(self: &Arc<Self>, to: DeviceAddress, message: &Message) {
         let id = random::message_id();
         let body = message.encode_to_vec();
         let plain = MessageUtils::pad_message_v2(body.clone());
@@ -382,7 +387,7 @@ impl Network {
         self.directory
             .phone(to.number)
             .remember_sent(&id, &chat, &body, self.now().as_secs());
-        let outgoing = Outgoing {
+        let outgoing = OutgoingMessage {
             id: &id,
             chat: &chat,
             message,
@@ -394,7 +399,7 @@ impl Network {
         let stanza = NodeBuilder::new("message")
             .attr("id", id.as_str())
             .attr("t", self.now().as_secs())
-            .attr("from", Address::phone(to.number).pn())
+            .attr("from", DeviceAddress::phone(to.number).pn())
             .attr("type", "protocol")
             .attr("category", "peer")
             .children([enc(sealed, &outgoing, 0)])
@@ -431,7 +436,7 @@ impl Network {
     pub(super) fn send_again(
         self: &Arc<Self>,
         from: Number,
-        to: Address,
+        to: DeviceAddress,
         id: &str,
         receipt: &NodeRef<'_>,
     ) {
@@ -447,7 +452,7 @@ impl Network {
         };
         let message = Message::decode_from_slice(&body).unwrap_or_default();
         phone.forget_session(to);
-        let outgoing = Outgoing {
+        let outgoing = OutgoingMessage {
             id,
             chat: &chat,
             message: &message,
@@ -504,7 +509,7 @@ fn key_message(list: &Chat, form: Form, key: &[u8]) -> Message {
 }
 
 /// What the server is told of a poll.
-fn meta(outgoing: &Outgoing<'_>) -> Option<Node> {
+fn meta(outgoing: &OutgoingMessage<'_>) -> Option<Node> {
     let message = unwrapped(outgoing.message);
     let kind = match poll_of(message) {
         Some(_) => "creation",
@@ -513,7 +518,7 @@ fn meta(outgoing: &Outgoing<'_>) -> Option<Node> {
     Some(NodeBuilder::new("meta").attr("polltype", kind).build())
 }
 
-fn enc(sealed: Sealed, outgoing: &Outgoing<'_>, retries: u8) -> Node {
+fn enc(sealed: Sealed, outgoing: &OutgoingMessage<'_>, retries: u8) -> Node {
     let mut enc = NodeBuilder::new("enc")
         .attr("v", 2)
         .attr("type", sealed.kind);

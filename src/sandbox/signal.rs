@@ -49,7 +49,7 @@ pub(super) fn decrypt(
         "pkmsg" => CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(bytes)?),
         _ => CiphertextMessage::SignalMessage(SignalMessage::try_from(bytes)?),
     };
-    let mut held = Held::new(session);
+    let mut held = HeldSession::new(session);
     now(message_decrypt(
         &message,
         &somebody(),
@@ -69,7 +69,7 @@ pub(super) fn start(
     session: &mut Option<SessionRecord>,
     bundle: &PreKeyBundle,
 ) -> Result<()> {
-    let mut held = Held::new(session);
+    let mut held = HeldSession::new(session);
     now(process_prekey_bundle(
         &somebody(),
         &mut held,
@@ -87,7 +87,7 @@ pub(super) fn encrypt(
     session: &mut Option<SessionRecord>,
     plaintext: &[u8],
 ) -> Result<Sealed> {
-    let mut held = Held::new(session);
+    let mut held = HeldSession::new(session);
     let sealed = now(message_encrypt(
         plaintext,
         &somebody(),
@@ -166,9 +166,9 @@ fn group_name() -> SenderKeyName {
 /// The session in question. It is moved to the operation and moved back, as copying is dear.
 ///
 /// Invariant: the library returns the record on every path, also when it fails.
-struct Held<'a>(Mutex<&'a mut Option<SessionRecord>>);
+struct HeldSession<'a>(Mutex<&'a mut Option<SessionRecord>>);
 
-impl<'a> Held<'a> {
+impl<'a> HeldSession<'a> {
     fn new(session: &'a mut Option<SessionRecord>) -> Self {
         Self(Mutex::new(session))
     }
@@ -181,7 +181,7 @@ impl<'a> Held<'a> {
 }
 
 #[async_trait]
-impl SessionStore for Held<'_> {
+impl SessionStore for HeldSession<'_> {
     async fn load_session(&self, _: &ProtocolAddress) -> Result<Option<SessionRecord>> {
         Ok(self.record().clone())
     }

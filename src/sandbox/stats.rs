@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// The counters themselves; each is only ever added to.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct NetworkCounters {
     /// Messages that the server took from companions and phones.
     pub(super) messages: AtomicU64,
     /// Messages handed to a device other than the sender's own.
@@ -56,7 +56,7 @@ pub(super) fn subtract(counter: &AtomicU64) {
     counter.fetch_sub(1, Ordering::Relaxed);
 }
 
-impl Counters {
+impl NetworkCounters {
     /// Counts a message, and how many there were in this second.
     pub(super) fn message(&self, now: Timestamp) {
         let taken = self.messages.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl Counters {
         *unknown.entry(name).or_default() += 1;
     }
 
-    pub(super) fn snapshot(&self, now: Timestamp) -> Stats {
+    pub(super) fn snapshot(&self, now: Timestamp) -> NetworkStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let rate = *self
             .rate
@@ -102,7 +102,7 @@ impl Counters {
             1 => messages - rate.before,
             _ => 0,
         };
-        Stats {
+        NetworkStats {
             messages,
             delivered: read(&self.delivered),
             decrypted: read(&self.decrypted),
@@ -129,7 +129,7 @@ impl Counters {
 /// The counters at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stats {
+pub struct NetworkStats {
     /// Messages that the server took from companions and phones.
     pub messages: u64,
     /// Messages handed to a device other than the sender's own.

@@ -9,12 +9,12 @@ use whatsapp_rust::wacore::iq::tctoken::compute_cs_token;
 use whatsapp_rust::wacore_binary::NodeRef;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::outbox::Class;
-use super::profile::{Profile, SaltBy, Token};
+use super::profile::{Profile, SaltBy, TokenPolicy};
 use super::random;
 use super::stanza::{child_bytes, text};
 use super::usync::person;
@@ -24,7 +24,7 @@ const WEEK: i64 = 7 * 24 * 60 * 60;
 
 impl Network {
     /// A companion gives tokens to people.
-    pub(super) fn take_tokens(&self, request: &Request<'_, '_>, tokens: &NodeRef<'_>) {
+    pub(super) fn take_tokens(&self, request: &IqRequest<'_, '_>, tokens: &NodeRef<'_>) {
         for token in tokens.get_children_by_tag("token") {
             let at = text(token, "t").and_then(|text| text.parse().ok());
             if let Some(whom) = person(token, "jid") {
@@ -42,14 +42,14 @@ impl Network {
             given.is_some_and(|at| now - at < WEEK)
         });
         if !fresh && by != whom && !self.directory.companions(whom).is_empty() {
-            self.trust(Address::phone(by), whom, now);
+            self.trust(DeviceAddress::phone(by), whom, now);
         }
     }
 
-    fn trust(&self, by: Address, whom: Number, at: i64) {
+    fn trust(&self, by: DeviceAddress, whom: Number, at: i64) {
         let account = self.directory.account(by.number);
         account.lock().trusted.insert(whom, at);
-        self.changes.touch(|| Key::Account(by.number));
+        self.changes.touch(|| JournalKey::Account(by.number));
         let Some(receiver) = self.directory.known_account(whom) else {
             return;
         };
@@ -62,7 +62,7 @@ impl Network {
             .bytes(self.token(by.number, whom))
             .build();
         let id = random::message_id();
-        let phone = Address::phone(by.number);
+        let phone = DeviceAddress::phone(by.number);
         let notification = NodeBuilder::new("notification")
             .attr("from", phone.jid(self.form))
             .attr("sender_lid", phone.lid())
@@ -104,11 +104,11 @@ impl Network {
             return false;
         };
         let takes = |token| choosy.takes_tokens.contains(&token);
-        let lid = Address::phone(to).lid().to_string();
+        let lid = DeviceAddress::phone(to).lid().to_string();
         let computed = compute_cs_token(&self.token_salt(from), &lid);
         let computed = child_bytes(message, "cstoken") == Some(computed.as_slice());
-        let trusted = takes(Token::Given) && self.shows_token(from, to, message)
-            || takes(Token::Computed) && computed;
+        let trusted = takes(TokenPolicy::Given) && self.shows_token(from, to, message)
+            || takes(TokenPolicy::Computed) && computed;
         !trusted
     }
 

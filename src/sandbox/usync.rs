@@ -5,13 +5,13 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
 
 use super::chat::Chat;
-use super::iq::Request;
+use super::iq::IqRequest;
 use super::network::Network;
-use super::number::{Address, Form, Number};
+use super::number::{DeviceAddress, Form, Number};
 use super::stanza::{jid, text};
 
 impl Network {
-    pub(super) fn answer_usync(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_usync(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let usync = request.child("usync")?;
         let query = usync.get_optional_child("query")?;
         let asked: Vec<_> = query
@@ -53,7 +53,7 @@ impl Network {
             .and_then(|c| c.content_as_string());
         let number = by_jid
             .as_ref()
-            .and_then(Address::from_jid)
+            .and_then(DeviceAddress::from_jid)
             .map(|address| address.number)
             .or_else(|| written.as_deref().and_then(Number::parse));
         let known = number.filter(|number| self.directory.is_registered(*number));
@@ -66,13 +66,13 @@ impl Network {
         if let Some(jid) = &by_jid {
             answer = answer.attr("jid", jid.to_non_ad());
         } else if let Some(number) = number {
-            answer = answer.attr("jid", Address::phone(number).pn());
+            answer = answer.attr("jid", DeviceAddress::phone(number).pn());
         }
         let form = by_jid.as_ref().map(Form::of).unwrap_or_default();
         if form == Form::Lid
             && let Some(number) = known
         {
-            answer = answer.attr("pn_jid", Address::phone(number).pn());
+            answer = answer.attr("pn_jid", DeviceAddress::phone(number).pn());
         }
         let mut children = Vec::new();
         for name in asked {
@@ -96,7 +96,7 @@ impl Network {
         Some(match name {
             "devices" => self.devices_node(number),
             "lid" => NodeBuilder::new("lid")
-                .attr("val", Address::phone(number).lid())
+                .attr("val", DeviceAddress::phone(number).lid())
                 .build(),
             "status" => {
                 let about = self
@@ -153,7 +153,7 @@ impl Network {
 
     /// The short name of an account's set of devices.
     pub(super) fn device_hash(&self, number: Number) -> String {
-        let devices: Vec<_> = self.devices_of(number).map(Address::pn).collect();
+        let devices: Vec<_> = self.devices_of(number).map(DeviceAddress::pn).collect();
         MessageUtils::participant_list_hash(&devices).unwrap_or_default()
     }
 }
@@ -161,7 +161,7 @@ impl Network {
 /// What a request says about a person, for those that name one.
 pub(super) fn person(node: &NodeRef<'_>, key: &str) -> Option<Number> {
     let jid = jid(node, key)?;
-    Address::from_jid(&jid).map(|address| address.number)
+    DeviceAddress::from_jid(&jid).map(|address| address.number)
 }
 
 /// A word that a request carries in an attribute.

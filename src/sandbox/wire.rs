@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const ROUTING: [u8; 2] = *b"ED";
 
 /// The half of a socket that is read, frame by frame.
-pub(super) struct Reader<S> {
+pub(super) struct FrameReader<S> {
     stream: SplitStream<WebSocketStream<S>>,
     decoder: FrameDecoder,
     /// What came before the header is complete; `None` once it was.
@@ -22,22 +22,22 @@ pub(super) struct Reader<S> {
 }
 
 /// The half of a socket that is written.
-pub(super) struct Writer<S>(SplitSink<WebSocketStream<S>, Message>);
+pub(super) struct FrameWriter<S>(SplitSink<WebSocketStream<S>, Message>);
 
 /// Splits a WebSocket whose upgrade is done.
 pub(super) fn split<S: AsyncRead + AsyncWrite + Unpin>(
     socket: WebSocketStream<S>,
-) -> (Reader<S>, Writer<S>) {
+) -> (FrameReader<S>, FrameWriter<S>) {
     let (sink, stream) = socket.split();
-    let reader = Reader {
+    let reader = FrameReader {
         stream,
         decoder: FrameDecoder::new(),
         head: Some(BytesMut::new()),
     };
-    (reader, Writer(sink))
+    (reader, FrameWriter(sink))
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Reader<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FrameReader<S> {
     /// The next frame that has already arrived.
     pub(super) fn buffered(&mut self) -> Option<BytesMut> {
         if self.head.is_some() {
@@ -99,7 +99,7 @@ fn after_header(head: &mut BytesMut) -> Result<Option<Bytes>> {
     Ok(Some(head.split().freeze()))
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> FrameWriter<S> {
     /// Sends one frame in a message of its own.
     pub(super) async fn frame(&mut self, body: &[u8]) -> Result<()> {
         let framed = encode_frame(body, None).map_err(Error::internal)?;

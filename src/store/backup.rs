@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::ReadableTableMetadata as _;
 use redb::{Database, Durability, ReadTransaction, TableDefinition, TableHandle as _};
 
-use super::disk::{beside, cannot_open, existing, private, publish};
+use super::disk::{cannot_open, existing, private, publish, with_suffix};
 use super::failure::Failure;
 use crate::error::{Error, Result};
 use crate::seal::{Seal, file::is_sealed};
@@ -22,7 +22,7 @@ const CACHE_BYTES: usize = 4 << 20;
 ///
 /// Hazard: as long as it runs, redb reuses no page that is freed, so the original grows.
 pub(super) fn copy(from: &ReadTransaction, to: &Path) -> Result<u64> {
-    let unfinished = beside(to, "part");
+    let unfinished = with_suffix(to, "part");
     let result = copy_rows(from, &unfinished)
         .map_err(Error::from)
         .and_then(|()| {
@@ -56,7 +56,7 @@ pub(super) fn sealed(from: &ReadTransaction, seal: &Seal, room: &Path, to: &Path
 /// Makes a store at `to` of a backup, or of the copy that a migration kept.
 pub fn restore(seal: &Seal, backup: &Path, to: &Path) -> Result<()> {
     let failed = |e| cannot_open(&to.display().to_string(), e);
-    let unfinished = beside(to, "part");
+    let unfinished = with_suffix(to, "part");
     if is_sealed(backup) {
         seal.open_file(backup, &unfinished)?;
     } else {

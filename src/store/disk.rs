@@ -83,7 +83,7 @@ impl Disk {
                 };
                 let file = FileBackend::new(new).map_err(|e| self.explain(e))?;
                 let database = build(Box::new(file))?;
-                publish(&beside(path, "new"), path).map_err(failed)?;
+                publish(&with_suffix(path, "new"), path).map_err(failed)?;
                 Ok(database)
             }
             #[cfg(any(test, feature = "sandbox"))]
@@ -109,7 +109,7 @@ impl Disk {
         if !absent()? {
             return Ok(None);
         }
-        let name = beside(path, "new");
+        let name = with_suffix(path, "new");
         let mut options = OpenOptions::new();
         let file = options
             .read(true)
@@ -134,7 +134,7 @@ impl Disk {
     pub(super) fn probe(&self) -> io::Result<()> {
         match self {
             Self::File(path) => {
-                let probe = beside(path, "probe");
+                let probe = with_suffix(path, "probe");
                 let result = private(&probe).and_then(|mut file| {
                     io::copy(&mut io::repeat(0).take(1 << 20), &mut file)?;
                     file.sync_data()
@@ -225,7 +225,7 @@ pub(super) fn publish(finished: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// `NAME.suffix` in the same folder.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);

@@ -16,11 +16,11 @@ const BLOCK: usize = 4096;
 /// The disk. Everything goes through shared references, as with a file.
 #[derive(Debug, Default)]
 pub struct SimulatedDisk {
-    state: Mutex<State>,
+    state: Mutex<DiskState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DiskState {
     /// What readers see.
     image: Vec<u8>,
     /// What the blocks that were written since the last sync held before, and the length then.
@@ -71,10 +71,10 @@ impl SimulatedDisk {
         }
         let synced_len = image.len();
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Mutex::new(DiskState {
                 image,
                 synced_len,
-                ..State::default()
+                ..DiskState::default()
             }),
         })
     }
@@ -133,12 +133,12 @@ impl SimulatedDisk {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks it for one operation, which may be the one that fails.
-    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn operate(&self) -> io::Result<MutexGuard<'_, DiskState>> {
         let mut state = self.lock();
         match state.fails_after {
             Some(0) => {
@@ -154,7 +154,7 @@ impl SimulatedDisk {
     }
 }
 
-impl State {
+impl DiskState {
     /// Remembers what a block held at the last sync.
     fn remember(&mut self, offset: usize, len: usize) {
         for block in offset / BLOCK..(offset + len).div_ceil(BLOCK) {

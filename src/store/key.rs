@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::tables::Part;
+use super::tables::LayoutPart;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -195,16 +195,16 @@ impl<'a> KeyParts<'a> {
 }
 
 /// Whether `key` has exactly these parts.
-pub(super) fn fits(layout: &[Part], key: &[u8]) -> bool {
+pub(super) fn fits(layout: &[LayoutPart], key: &[u8]) -> bool {
     let mut parts = KeyParts::new(key);
     let read = layout.iter().all(|part| match part {
-        Part::U8 => parts.u8().is_ok(),
-        Part::Session | Part::Roster | Part::U32 => parts.u32().is_ok(),
-        Part::U64 => parts.u64().is_ok(),
-        Part::Fixed(len) => parts.fixed(*len).is_ok(),
-        Part::Text => parts.text().is_ok(),
-        Part::Escaped => parts.escaped().is_ok(),
-        Part::Tail => {
+        LayoutPart::U8 => parts.u8().is_ok(),
+        LayoutPart::Session | LayoutPart::Roster | LayoutPart::U32 => parts.u32().is_ok(),
+        LayoutPart::U64 => parts.u64().is_ok(),
+        LayoutPart::Fixed(len) => parts.fixed(*len).is_ok(),
+        LayoutPart::Text => parts.text().is_ok(),
+        LayoutPart::Escaped => parts.escaped().is_ok(),
+        LayoutPart::Tail => {
             parts.tail();
             true
         }

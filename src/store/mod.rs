@@ -7,7 +7,7 @@
 //! - An operation is applied whole or not at all, and in the order in which the operations were given.
 //! - What a [`Durability::Sync`] write acknowledged survives a power cut. What a [`Durability::Lazy`]
 //!   one acknowledged survives a disk that fails for a while, and a power cut from the next fsync on
-//!   ([`Options::flush_interval`] at the latest).
+//!   ([`StoreOptions::flush_interval`] at the latest).
 //!
 //! Hazards:
 //! - A write that answered [`Unavailable`](crate::error::ErrorKind::Unavailable) may have happened.
@@ -54,16 +54,16 @@ pub use self::key::{Key, KeyParts};
 pub use self::read::{Read, Reader};
 pub use self::record::{Record, decode, encode};
 pub use self::space::space;
-pub use self::stats::Stats;
+pub use self::stats::StoreStats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
 pub use self::typed::{Rows, Typed, bytes_of, parts_of};
 
-use self::disk::{Meter, beside, not_ours};
+use self::disk::{Meter, not_ours, with_suffix};
 use self::failure::{Failure, closed, unavailable};
-use self::stats::Counters;
+use self::stats::StoreCounters;
 use self::tables::{META, MIGRATIONS, Migration};
-use self::writer::{Message, Work, Writer};
+use self::writer::{WriteWork, Writer, WriterCommand};
 use crate::error::{Code, Error, Result};
 use crate::seal::Seal;
 
@@ -73,13 +73,13 @@ pub enum Durability {
     /// After the fsync.
     Sync,
     /// As soon as everybody can see it; it is on the disk with the next `Sync` write, or after
-    /// [`Options::flush_interval`].
+    /// [`StoreOptions::flush_interval`].
     Lazy,
 }
 
 /// How the store uses the machine.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct StoreOptions {
     /// redb's cache.
     pub cache_bytes: usize,
     /// How many writes may wait before [`Store::write`] itself waits.
@@ -92,7 +92,7 @@ pub struct Options {
     pub quick_repair_from: u64,
 }
 
-impl Default for Options {
+impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 8 << 20,
@@ -107,7 +107,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-    inbox: Sender<Message>,
+    inbox: Sender<WriterCommand>,
 }
 
 /// What the handles and the writer share.
@@ -122,7 +122,7 @@ struct Shared {
     degraded: AtomicBool,
     /// Whether the file is made smaller when the store is closed.
     compact_at_close: AtomicBool,
-    counters: Counters,
+    counters: StoreCounters,
     meter: Arc<Meter>,
     signals: [Arc<Notify>; 64],
 }
@@ -183,11 +183,11 @@ impl Shared {
 impl Store {
     /// Opens the store, makes it when there is none, and migrates an older one (keeping a copy of
     /// the file beside it).
-    pub fn open(disk: Disk, options: Options) -> Result<Self> {
+    pub fn open(disk: Disk, options: StoreOptions) -> Result<Self> {
         Self::open_with(disk, options, MIGRATIONS)
     }
 
-    fn open_with(disk: Disk, options: Options, migrations: &[Migration]) -> Result<Self> {
+    fn open_with(disk: Disk, options: StoreOptions, migrations: &[Migration]) -> Result<Self> {
         let meter = Arc::new(Meter::default());
         let database = disk.open(options.cache_bytes, &meter)?;
         prepare(&database, &disk, migrations)?;
@@ -198,7 +198,7 @@ impl Store {
             queue: options.queue,
             degraded: AtomicBool::new(false),
             compact_at_close: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: StoreCounters::default(),
             meter,
             signals: std::array::from_fn(|_| Arc::new(Notify::new())),
         });
@@ -220,7 +220,7 @@ impl Store {
         let suspect = || {
             // While the store is known to fail, the writer is at it. It may be gone already.
             if !self.is_degraded() {
-                let _ = self.inbox.send(Message::Suspect(reopened));
+                let _ = self.inbox.send(WriterCommand::Suspect(reopened));
             }
         };
         let begun = self
@@ -268,7 +268,8 @@ impl Store {
         f: impl FnOnce(&mut Tx) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (caller, answer) = oneshot::channel();
-        self.submit(durability, Work::new(f, Some(caller))).await?;
+        self.submit(durability, WriteWork::new(f, Some(caller)))
+            .await?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -280,10 +281,14 @@ impl Store {
         &self,
         f: impl FnOnce(&mut Tx) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.submit(Durability::Lazy, Work::new(f, None)).await
+        self.submit(Durability::Lazy, WriteWork::new(f, None)).await
     }
 
-    async fn submit(&self, durability: Durability, work: impl writer::Job + 'static) -> Result<()> {
+    async fn submit(
+        &self,
+        durability: Durability,
+        work: impl writer::WriteJob + 'static,
+    ) -> Result<()> {
         if self.shared.degraded.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
@@ -294,7 +299,7 @@ impl Store {
             .map_err(|_| closed())?
             .forget();
         self.inbox
-            .send(Message::Write(durability, Box::new(work)))
+            .send(WriterCommand::Write(durability, Box::new(work)))
             .map_err(|_| closed())
     }
 
@@ -309,7 +314,7 @@ impl Store {
     }
 
     /// Counters since the start, and what waits now.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> StoreStats {
         self.shared.counters.snapshot(
             &self.shared.meter,
             self.shared
@@ -352,7 +357,7 @@ impl Store {
     pub async fn close(&self) {
         self.shared.slots.close();
         let (done, closed) = oneshot::channel();
-        if self.inbox.send(Message::Close(done)).is_ok() {
+        if self.inbox.send(WriterCommand::Close(done)).is_ok() {
             // An error means that another call closed it first.
             let _ = closed.await;
         }
@@ -386,7 +391,7 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
     }
     match disk {
         Disk::File(path) if version < newest => {
-            let copy = beside(path, &format!("schema-{version}"));
+            let copy = with_suffix(path, &format!("schema-{version}"));
             tracing::info!(store = name, from = version, to = newest, copy = %copy.display(),
                 "the store is of an older version and is migrated; it is copied first");
             backup::copy(&transaction, &copy)?;

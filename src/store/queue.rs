@@ -38,7 +38,7 @@ const CLOCK_CHECK: Duration = Duration::from_secs(60);
 
 /// How the rows of a lane follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum LaneOrder {
     /// One after the other, as enqueued: a row that waits for its retry holds up those behind it.
     Fifo,
     /// Each when it is due: a row that waits for its retry holds up nobody.
@@ -48,13 +48,13 @@ pub enum Order {
 /// A lane's row: what is needed to know when it has work, without looking at its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lane {
-    order: Order,
+    order: LaneOrder,
     due: Timestamp,
     len: u64,
 }
 
 /// A queue row's value.
-struct Entry<'a> {
+struct QueueRow<'a> {
     attempts: u32,
     due: Timestamp,
     payload: &'a [u8],
@@ -65,7 +65,7 @@ pub fn enqueue(
     tx: &mut Tx,
     queue: u8,
     lane: &[u8],
-    order: Order,
+    order: LaneOrder,
     due: Timestamp,
     payload: &[u8],
 ) -> Result<u64> {
@@ -77,7 +77,7 @@ pub fn enqueue_all<P: AsRef<[u8]>>(
     tx: &mut Tx,
     queue: u8,
     lane: &[u8],
-    order: Order,
+    order: LaneOrder,
     rows: impl IntoIterator<Item = (Timestamp, P), IntoIter: ExactSizeIterator>,
 ) -> Result<u64> {
     let rows = rows.into_iter();
@@ -97,7 +97,7 @@ pub fn enqueue_all<P: AsRef<[u8]>>(
         tx.put(
             QUEUE_ROWS,
             at.row(order, due, seq),
-            Entry {
+            QueueRow {
                 attempts: 0,
                 due,
                 payload,
@@ -107,7 +107,7 @@ pub fn enqueue_all<P: AsRef<[u8]>>(
         new = Some(match new {
             None => Lane { order, due, len: 1 },
             Some(l) => Lane {
-                due: if order == Order::ByDue {
+                due: if order == LaneOrder::ByDue {
                     l.due.min(due)
                 } else {
                     l.due
@@ -134,7 +134,7 @@ pub fn retry_at(tx: &mut Tx, claim: &Claim, when: Timestamp) -> Result<bool> {
         return Ok(false);
     };
     let attempts = claim.attempts.saturating_add(1);
-    let entry = Entry {
+    let entry = QueueRow {
         attempts,
         due: when,
         payload: &payload,
@@ -170,7 +170,7 @@ pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<
 /// What the first row of a lane asks for, claimed or not.
 pub fn head(read: &impl Read, queue: u8, lane: &[u8]) -> Result<Option<Vec<u8>>> {
     let row = read.first(QUEUE_ROWS, &LaneKey::new(queue, lane).0)?;
-    row.map(|(_, value)| Ok(Entry::decode(&value)?.payload.to_vec()))
+    row.map(|(_, value)| Ok(QueueRow::decode(&value)?.payload.to_vec()))
         .transpose()
 }
 
@@ -200,10 +200,10 @@ impl LaneKey {
         Self(Key::new().u8(queue).escaped(lane))
     }
 
-    fn row(&self, order: Order, due: Timestamp, seq: u64) -> Key {
+    fn row(&self, order: LaneOrder, due: Timestamp, seq: u64) -> Key {
         match order {
-            Order::Fifo => self.0.clone().u64(0).u64(seq),
-            Order::ByDue => self.0.clone().time(due).u64(seq),
+            LaneOrder::Fifo => self.0.clone().u64(0).u64(seq),
+            LaneOrder::ByDue => self.0.clone().time(due).u64(seq),
         }
     }
 
@@ -238,7 +238,7 @@ impl LaneKey {
     fn rescheduled(&self, tx: &Tx, lane: Lane) -> Result<Option<Lane>> {
         match tx.first(QUEUE_ROWS, &self.0)? {
             Some((_, value)) => Ok(Some(Lane {
-                due: Entry::decode(&value)?.due,
+                due: QueueRow::decode(&value)?.due,
                 ..lane
             })),
             None => Ok(None),
@@ -248,10 +248,10 @@ impl LaneKey {
 
 /// What marks a row or a lane as claimed. Both are looked up in one set: no lane's key can be the
 /// mark of a row, because escaped parts end where they end.
-fn mark_of(lane: &LaneKey, order: Order, seq: u64) -> Key {
+fn mark_of(lane: &LaneKey, order: LaneOrder, seq: u64) -> Key {
     match order {
-        Order::Fifo => lane.0.clone(),
-        Order::ByDue => lane.0.clone().u64(seq),
+        LaneOrder::Fifo => lane.0.clone(),
+        LaneOrder::ByDue => lane.0.clone().u64(seq),
     }
 }
 
@@ -264,7 +264,7 @@ pub struct Queue {
     /// The longest that a row of this queue is made to wait.
     longest: Duration,
     per_lane: usize,
-    held: Arc<Held>,
+    held: Arc<ClaimMarks>,
 }
 
 /// Which rows are due.
@@ -272,20 +272,20 @@ pub struct Queue {
 /// Invariant: a row that is to wait longer than any row of the queue ever does was put off by a clock
 /// that has been set back since, and is due: no lane stands still until the old time comes again.
 #[derive(Clone, Copy)]
-struct Due {
+struct DueRows {
     now: Timestamp,
     /// What is later than this was put off by another clock.
     latest: Timestamp,
 }
 
-impl Due {
+impl DueRows {
     fn holds(self, due: Timestamp) -> bool {
         due <= self.now || due > self.latest
     }
 }
 
 /// The marks of claimed rows and lanes.
-struct Held {
+struct ClaimMarks {
     marks: Mutex<HashSet<Key>>,
     wake: Arc<Notify>,
 }
@@ -303,24 +303,24 @@ pub struct Claim {
     pub attempts: u32,
     /// What it asks for.
     pub payload: Bytes,
-    order: Order,
-    hold: Arc<Hold>,
+    order: LaneOrder,
+    hold: Arc<ClaimMark>,
 }
 
 /// Keeps the mark; dropping the last one takes it away.
-struct Hold {
+struct ClaimMark {
     lane: LaneKey,
     mark: Key,
-    held: Arc<Held>,
+    held: Arc<ClaimMarks>,
 }
 
-impl std::fmt::Debug for Hold {
+impl std::fmt::Debug for ClaimMark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Hold").field(&self.mark).finish()
     }
 }
 
-impl Drop for Hold {
+impl Drop for ClaimMark {
     fn drop(&mut self) {
         self.held
             .marks
@@ -343,7 +343,7 @@ impl Claim {
     /// The row's payload as it is now; `None` when the row is gone.
     fn stored(&self, tx: &Tx) -> Result<Option<Vec<u8>>> {
         tx.view(QUEUE_ROWS, &self.row_key(), |value| {
-            Ok(Entry::decode(value)?.payload.to_vec())
+            Ok(QueueRow::decode(value)?.payload.to_vec())
         })?
         .transpose()
     }
@@ -375,7 +375,7 @@ impl Queue {
     /// The queue `number` (below 64) of a store, whose rows wait `longest` at most.
     pub fn new(store: &Store, number: u8, clock: Clock, longest: Duration) -> Self {
         let wake = store.signal(number);
-        let held = Arc::new(Held {
+        let held = Arc::new(ClaimMarks {
             marks: Mutex::default(),
             wake,
         });
@@ -389,10 +389,10 @@ impl Queue {
         }
     }
 
-    fn due(&self) -> Due {
+    fn due(&self) -> DueRows {
         let now = self.clock.now();
         let latest = now.after(self.longest);
-        Due { now, latest }
+        DueRows { now, latest }
     }
 
     /// Lets no more than so many rows of a lane be claimed at a time, so that none can take all that
@@ -431,7 +431,7 @@ impl Queue {
         let result = self.store.read(|reader| {
             let mut take = |lane: &LaneKey, order, limit: usize| {
                 let limit = limit.min(self.room_in(lane, &marks));
-                if order == Order::Fifo && marks.contains(&lane.0) {
+                if order == LaneOrder::Fifo && marks.contains(&lane.0) {
                     return Ok(0);
                 }
                 let rows = rows(reader, lane, order, is_due, limit, &marks)?;
@@ -449,7 +449,7 @@ impl Queue {
                     }
                     let count = take(&lane, order, 1)?;
                     left -= count;
-                    if order == Order::ByDue && count > 0 {
+                    if order == LaneOrder::ByDue && count > 0 {
                         open_lanes.push(lane);
                     }
                     Ok(ControlFlow::Continue(()))
@@ -457,11 +457,11 @@ impl Queue {
             }
             for (at, lane) in open_lanes.iter().enumerate() {
                 let share = left.div_ceil(open_lanes.len() - at);
-                left -= take(lane, Order::ByDue, share)?;
+                left -= take(lane, LaneOrder::ByDue, share)?;
             }
             // What lanes with few rows did not use.
             for lane in &open_lanes {
-                left -= take(lane, Order::ByDue, left)?;
+                left -= take(lane, LaneOrder::ByDue, left)?;
             }
             Ok(())
         });
@@ -488,13 +488,13 @@ impl Queue {
             .marks
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_due = Due {
+        let is_due = DueRows {
             now: until,
             latest: Timestamp::from_ms(i64::MAX),
         };
         let found = self
             .store
-            .read(|reader| rows(reader, &lane, Order::ByDue, is_due, limit, &marks))?;
+            .read(|reader| rows(reader, &lane, LaneOrder::ByDue, is_due, limit, &marks))?;
         marks.extend(found.iter().map(|row| row.mark.clone()));
         Ok(found
             .into_iter()
@@ -520,9 +520,9 @@ impl Queue {
         self.store.read(|reader| {
             let first = |lane: &LaneKey, order, due| {
                 Ok::<_, Error>(match order {
-                    Order::Fifo => (!marks.contains(&lane.0)).then_some(due),
-                    Order::ByDue if self.room_in(lane, &marks) == 0 => None,
-                    Order::ByDue => rows(reader, lane, order, EVER, 1, &marks)?
+                    LaneOrder::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    LaneOrder::ByDue if self.room_in(lane, &marks) == 0 => None,
+                    LaneOrder::ByDue => rows(reader, lane, order, EVER, 1, &marks)?
                         .first()
                         .map(|row| row.due),
                 })
@@ -580,7 +580,7 @@ impl Queue {
         &self,
         reader: &Reader,
         (later_than, until): (Option<Timestamp>, Option<Timestamp>),
-        mut visit: impl FnMut(Timestamp, Order, LaneKey) -> Result<ControlFlow<()>>,
+        mut visit: impl FnMut(Timestamp, LaneOrder, LaneKey) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let next = |at: Timestamp| at.as_ms().checked_add(1).map(Timestamp::from_ms);
         let key = |at: Timestamp| Key::new().u8(self.number).time(at);
@@ -596,15 +596,15 @@ impl Queue {
             let mut parts = KeyParts::new(key);
             let (queue, due) = (parts.u8()?, parts.time()?);
             let lane = LaneKey(Key::new().u8(queue).tail(parts.tail()));
-            visit(due, Order::of(value)?, lane)
+            visit(due, LaneOrder::of(value)?, lane)
         })
     }
 }
 
 /// A row that can be claimed.
-struct Found {
+struct ClaimableRow {
     lane: LaneKey,
-    order: Order,
+    order: LaneOrder,
     seq: u64,
     due: Timestamp,
     attempts: u32,
@@ -612,9 +612,9 @@ struct Found {
     mark: Key,
 }
 
-impl Found {
+impl ClaimableRow {
     /// The claim of this row, whose mark has been set.
-    fn claimed(self, held: &Arc<Held>) -> Claim {
+    fn claimed(self, held: &Arc<ClaimMarks>) -> Claim {
         let Self {
             lane,
             order,
@@ -627,7 +627,7 @@ impl Found {
         let name = KeyParts::new(&lane.0[1..])
             .escaped()
             .expect("the lane was read with this key");
-        let hold = Arc::new(Hold {
+        let hold = Arc::new(ClaimMark {
             lane,
             mark,
             held: Arc::clone(held),
@@ -645,7 +645,7 @@ impl Found {
 }
 
 /// All rows are due.
-const EVER: Due = Due {
+const EVER: DueRows = DueRows {
     now: Timestamp::from_ms(i64::MAX),
     latest: Timestamp::from_ms(i64::MAX),
 };
@@ -654,11 +654,11 @@ const EVER: Due = Due {
 fn rows(
     reader: &Reader,
     lane: &LaneKey,
-    order: Order,
-    is_due: Due,
+    order: LaneOrder,
+    is_due: DueRows,
     limit: usize,
     marks: &HashSet<Key>,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<ClaimableRow>> {
     let mut found = Vec::new();
     if limit == 0 {
         return Ok(found);
@@ -669,18 +669,18 @@ fn rows(
         }
         let mut parts = KeyParts::new(&key[lane.0.len()..]);
         let (_, seq) = (parts.u64()?, parts.u64()?);
-        let Entry {
+        let QueueRow {
             attempts,
             due,
             payload,
-        } = Entry::decode(value)?;
+        } = QueueRow::decode(value)?;
         if !is_due.holds(due) {
             return Ok(ControlFlow::Break(()));
         }
         let mark = mark_of(lane, order, seq);
         if !marks.contains(&mark) {
             let (lane, payload) = (lane.clone(), Bytes::copy_from_slice(payload));
-            found.push(Found {
+            found.push(ClaimableRow {
                 lane,
                 order,
                 seq,
@@ -691,14 +691,14 @@ fn rows(
             });
         }
         Ok(match order {
-            Order::Fifo => ControlFlow::Break(()),
-            Order::ByDue => ControlFlow::Continue(()),
+            LaneOrder::Fifo => ControlFlow::Break(()),
+            LaneOrder::ByDue => ControlFlow::Continue(()),
         })
     };
     let last = |at| lane.0.clone().time(at).u64(u64::MAX);
     match order {
-        Order::Fifo => reader.for_each_prefix(QUEUE_ROWS, &lane.0, visit)?,
-        Order::ByDue => {
+        LaneOrder::Fifo => reader.for_each_prefix(QUEUE_ROWS, &lane.0, visit)?,
+        LaneOrder::ByDue => {
             let (now, latest) = (last(is_due.now), last(is_due.latest));
             let end = last(Timestamp::from_ms(i64::MAX));
             let mut walk = |lower, upper: &Key| {
@@ -711,7 +711,7 @@ fn rows(
     Ok(found)
 }
 
-impl Order {
+impl LaneOrder {
     fn byte(self) -> u8 {
         match self {
             Self::Fifo => 0,
@@ -740,7 +740,7 @@ impl Lane {
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         let mut parts = value(bytes)?;
-        let order = Order::of(&[parts.u8()?])?;
+        let order = LaneOrder::of(&[parts.u8()?])?;
         Ok(Self {
             order,
             due: parts.time()?,
@@ -749,7 +749,7 @@ impl Lane {
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> QueueRow<'a> {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(13 + self.payload.len());
         bytes.push(VERSION);
@@ -793,7 +793,7 @@ pub(super) fn check(reader: &Reader, problems: &mut Problems) -> Result<()> {
         let (mut len, mut due) = (0, None);
         reader.for_each_prefix(QUEUE_ROWS, key, |row, value| {
             len += 1;
-            match Entry::decode(value) {
+            match QueueRow::decode(value) {
                 Ok(entry) => due = due.or(Some(entry.due)),
                 Err(_) => problems.add(QUEUE_ROWS, row, "it cannot be read"),
             }

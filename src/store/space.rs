@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::failure::closed;
-use super::writer::Message;
+use super::writer::WriterCommand;
 use super::{Store, check};
 use crate::error::{Error, Result};
 
@@ -85,7 +85,7 @@ impl Store {
     pub async fn compact(&self) -> Result<u64> {
         let (done, given) = oneshot::channel();
         self.inbox
-            .send(Message::Compact(done))
+            .send(WriterCommand::Compact(done))
             .map_err(|_| closed())?;
         given.await.map_err(|_| closed())?
     }

@@ -6,7 +6,7 @@ use super::disk::Meter;
 
 /// Counters since the start, and what waits now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct StoreStats {
     /// Operations that were taken from the queue.
     pub ops: u64,
     /// Batches they were joined into.
@@ -42,7 +42,7 @@ pub struct Stats {
 }
 
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct StoreCounters {
     ops: AtomicU64,
     batches: AtomicU64,
     largest_batch: AtomicU64,
@@ -54,7 +54,7 @@ pub(super) struct Counters {
     free_bytes: AtomicU64,
 }
 
-impl Counters {
+impl StoreCounters {
     pub(super) fn batch(&self, ops: usize, committed: bool) {
         if ops > 0 {
             self.ops.fetch_add(ops as u64, Ordering::Relaxed);
@@ -85,9 +85,9 @@ impl Counters {
         self.recoveries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, meter: &Meter, queue_depth: usize, degraded: bool) -> Stats {
+    pub(super) fn snapshot(&self, meter: &Meter, queue_depth: usize, degraded: bool) -> StoreStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
+        StoreStats {
             ops: of(&self.ops),
             batches: of(&self.batches),
             largest_batch: of(&self.largest_batch),

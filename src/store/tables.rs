@@ -5,7 +5,7 @@
 //! so do the debug assertions of [`super::Tx::put`], so that a row of another shape is found at once.
 //!
 //! `sid` is the session's number. Layouts are those of [`super::Key`]: integers big-endian,
-//! [`Part::Text`] ended by a NUL, [`Part::Escaped`] any bytes, [`Part::Tail`] the rest.
+//! [`LayoutPart::Text`] ended by a NUL, [`LayoutPart::Escaped`] any bytes, [`LayoutPart::Tail`] the rest.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::error::Result;
 
 /// One part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum LayoutPart {
     /// One byte.
     U8,
     /// A session's number, four bytes, big-endian. Rows of a table whose keys begin with it go when the
@@ -39,7 +39,7 @@ pub enum Part {
     Tail,
 }
 
-impl Part {
+impl LayoutPart {
     /// Whether it is this part: what `==` says, at compile time.
     pub(super) const fn is(self, other: Self) -> bool {
         match (self, other) {
@@ -75,7 +75,7 @@ pub struct Table(u8);
 
 struct Spec {
     name: &'static str,
-    key: &'static [Part],
+    key: &'static [LayoutPart],
     values: Values,
 }
 
@@ -86,7 +86,7 @@ impl Table {
     }
 
     /// The layout of its keys.
-    pub const fn key(self) -> &'static [Part] {
+    pub const fn key(self) -> &'static [LayoutPart] {
         SPECS[self.number()].key
     }
 
@@ -97,12 +97,12 @@ impl Table {
 
     /// Whether its rows are a session's.
     pub fn is_of_session(self) -> bool {
-        self.key().first() == Some(&Part::Session)
+        self.key().first() == Some(&LayoutPart::Session)
     }
 
     /// Whether its rows are a roster's.
     pub fn is_of_roster(self) -> bool {
-        self.key().first() == Some(&Part::Roster)
+        self.key().first() == Some(&LayoutPart::Roster)
     }
 
     /// Whether its rows say how old they are.
@@ -134,7 +134,7 @@ macro_rules! tables {
         $($(#[$doc])* pub const $name: Table = Table(Number::$name as u8);)*
         pub(super) const COUNT: usize = [$(Number::$name as u8),*].len();
         static SPECS: [Spec; COUNT] = {
-            use Part::{Escaped, Fixed, Roster, Session, Tail, Text, U32, U64, U8};
+            use LayoutPart::{Escaped, Fixed, Roster, Session, Tail, Text, U32, U64, U8};
             use Values::{Dated, Raw, Versioned};
             [$(Spec { name: $text, key: &[$($part),*], values: $values }),*]
         };
@@ -297,7 +297,7 @@ mod tests {
     fn only_the_last_part_of_a_key_may_be_open_ended() {
         for table in Table::all() {
             let (_, before) = table.key().split_last().expect("a key has parts");
-            assert!(!before.contains(&Part::Tail), "{table:?}");
+            assert!(!before.contains(&LayoutPart::Tail), "{table:?}");
         }
     }
 }

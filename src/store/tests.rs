@@ -16,7 +16,7 @@ fn simulated() -> (Store, Arc<SimulatedDisk>) {
 }
 
 fn open(disk: &Arc<SimulatedDisk>) -> Store {
-    Store::open(Disk::Simulated(Arc::clone(disk)), Options::default()).unwrap()
+    Store::open(Disk::Simulated(Arc::clone(disk)), StoreOptions::default()).unwrap()
 }
 
 async fn put(store: &Store, durability: Durability, key: &str, value: &str) -> Result<()> {
@@ -239,15 +239,15 @@ async fn a_prefix_is_deleted_with_the_rows_of_the_same_operation() {
 async fn a_second_process_is_told_which_file_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.redb");
-    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
-    let error = Store::open(Disk::File(path.clone()), Options::default())
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).unwrap();
+    let error = Store::open(Disk::File(path.clone()), StoreOptions::default())
         .err()
         .unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.detail().contains("w.redb is in use"), "{error}");
     assert_eq!(check(&path).unwrap_err().kind(), ErrorKind::Conflict);
     store.close().await;
-    Store::open(Disk::File(path), Options::default()).unwrap();
+    Store::open(Disk::File(path), StoreOptions::default()).unwrap();
 }
 
 #[tokio::test]
@@ -257,11 +257,11 @@ async fn a_new_file_is_for_its_owner_only_and_alone_in_its_folder() {
     let path = folder.path().join("w.redb");
     // As a run that was cut short while it laid out the file leaves it.
     std::fs::write(folder.path().join("w.redb.new"), vec![0; 5000]).unwrap();
-    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).unwrap();
     put(&store, Durability::Sync, "k", "v").await.unwrap();
     store.close().await;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).unwrap();
     assert_eq!(value(&store, "k").as_deref(), Some("v"));
     assert_eq!(
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -280,7 +280,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
         b"SQLite format 3\0 and so on and on",
     ] {
         std::fs::write(&path, foreign).unwrap();
-        let error = Store::open(Disk::File(path.clone()), Options::default())
+        let error = Store::open(Disk::File(path.clone()), StoreOptions::default())
             .err()
             .unwrap();
         assert!(error.detail().contains("w.redb is not a store"), "{error}");
@@ -297,7 +297,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let error = Store::open(Disk::File(path), Options::default())
+    let error = Store::open(Disk::File(path), StoreOptions::default())
         .err()
         .unwrap();
     assert!(error.detail().contains("is not a store"), "{error}");
@@ -345,7 +345,11 @@ async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.redb");
     let open = |migrations: &[Migration]| {
-        Store::open_with(Disk::File(path.clone()), Options::default(), migrations)
+        Store::open_with(
+            Disk::File(path.clone()),
+            StoreOptions::default(),
+            migrations,
+        )
     };
     let store = open(&[]).unwrap();
     put(&store, Durability::Sync, "old", "v").await.unwrap();
@@ -371,7 +375,7 @@ async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
     assert!(error.detail().contains("newer version"), "{error}");
 
     let copy = folder.path().join("w.redb.schema-1");
-    let store = Store::open(Disk::File(copy), Options::default()).unwrap();
+    let store = Store::open(Disk::File(copy), StoreOptions::default()).unwrap();
     assert_eq!(value(&store, "old").as_deref(), Some("v"));
 }
 
@@ -393,7 +397,7 @@ async fn a_backup_is_what_the_store_was_at_one_moment() {
     assert_eq!(size, std::fs::metadata(&to).unwrap().len());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     assert_eq!(check(&to).unwrap(), Vec::<String>::new());
-    let copy = Store::open(Disk::File(to), Options::default()).unwrap();
+    let copy = Store::open(Disk::File(to), StoreOptions::default()).unwrap();
     let all = |s: &Store| s.read(|r| r.prefix(WA, b"", None, usize::MAX)).unwrap();
     assert_eq!(all(&copy), all(&store));
     assert!(
@@ -408,7 +412,7 @@ async fn a_backup_is_what_the_store_was_at_one_moment() {
 async fn the_check_finds_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.redb");
-    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).unwrap();
     store
         .write(Durability::Sync, |tx| {
             let key = Key::new().u32(1).u8(2).u64(9).tail("row");
@@ -417,7 +421,14 @@ async fn the_check_finds_what_is_wrong() {
             tx.put(OUTBOX, Key::new().u32(1).tail("3EB0"), "");
             let message = Key::new().u32(1).text("3EB0")?.text("chat")?;
             tx.put(MESSAGES, message, *b"\x01{\"at\":0}");
-            queue::enqueue(tx, 3, b"lane", queue::Order::Fifo, Default::default(), b"x")?;
+            queue::enqueue(
+                tx,
+                3,
+                b"lane",
+                queue::LaneOrder::Fifo,
+                Default::default(),
+                b"x",
+            )?;
             Ok(())
         })
         .await
@@ -425,7 +436,7 @@ async fn the_check_finds_what_is_wrong() {
     store.close().await;
     assert_eq!(check(&path).unwrap(), Vec::<String>::new());
 
-    let store = Store::open(Disk::File(path.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).unwrap();
     store
         .write(Durability::Sync, |tx| {
             tx.delete(WA, &Key::new().u32(1).u8(2).tail("row"));
@@ -490,9 +501,9 @@ async fn who_writes_when_the_queue_is_full_waits() {
     let disk = Disk::Simulated(SimulatedDisk::new());
     let store = Store::open(
         disk,
-        Options {
+        StoreOptions {
             queue: 2,
-            ..Options::default()
+            ..StoreOptions::default()
         },
     )
     .unwrap();
@@ -538,7 +549,7 @@ async fn put_many(store: &Store, first: u32, count: u32) {
 #[tokio::test]
 async fn an_open_after_a_crash_reads_little_of_a_large_file() {
     let disk = SimulatedDisk::new();
-    let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::Simulated(disk.clone()), StoreOptions::default()).unwrap();
     put_many(&store, 0, 6000).await;
     // The last commits are of every kind that there is.
     put(&store, Durability::Sync, "a", "v").await.unwrap();
@@ -546,7 +557,7 @@ async fn an_open_after_a_crash_reads_little_of_a_large_file() {
     assert!(disk.size() > 40 << 20);
     for keep in [false, true] {
         let crashed = disk.crash_keeping(|_| keep);
-        let again = Store::open(Disk::Simulated(crashed), Options::default()).unwrap();
+        let again = Store::open(Disk::Simulated(crashed), StoreOptions::default()).unwrap();
         let stats = again.stats();
         assert_eq!(stats.repairs, 0);
         // With its debug assertions on, redb reads everything at each open.
@@ -574,7 +585,7 @@ async fn an_open_after_a_crash_reads_little_of_a_large_file() {
 #[tokio::test]
 async fn a_file_that_was_large_gives_its_space_back() {
     let disk = SimulatedDisk::new();
-    let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+    let store = Store::open(Disk::Simulated(disk.clone()), StoreOptions::default()).unwrap();
     put_many(&store, 0, 12_000).await;
     put_many(&store, 90_000_000, 100).await;
     let large = disk.size();
@@ -606,7 +617,7 @@ async fn a_file_that_was_large_gives_its_space_back() {
 async fn a_power_cut_in_the_middle_of_giving_space_back_loses_nothing() {
     for operations in [3, 30, 100, 300] {
         let disk = SimulatedDisk::new();
-        let store = Store::open(Disk::Simulated(disk.clone()), Options::default()).unwrap();
+        let store = Store::open(Disk::Simulated(disk.clone()), StoreOptions::default()).unwrap();
         put_many(&store, 0, 4000).await;
         put_many(&store, 90_000_000, 300).await;
         for _ in 0..4 {
@@ -622,7 +633,7 @@ async fn a_power_cut_in_the_middle_of_giving_space_back_loses_nothing() {
             problems.iter().all(|p| p.contains("has been repaired")),
             "{problems:?}"
         );
-        let again = Store::open(Disk::Simulated(crashed), Options::default()).unwrap();
+        let again = Store::open(Disk::Simulated(crashed), StoreOptions::default()).unwrap();
         let rows = again.read(|r| r.prefix(MESSAGES, b"", None, 1000)).unwrap();
         assert_eq!(rows.len(), 300);
         again.close().await;

@@ -19,7 +19,7 @@ use std::ops::{Bound, ControlFlow};
 use super::key::{Key, KeyParts};
 use super::read::{Read, Visit, prefix_end};
 use super::record::{self, Record};
-use super::tables::{Part, Table, Values};
+use super::tables::{LayoutPart, Table, Values};
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{Hash, MediaId, MessageId, RowId, SessionNumber};
@@ -39,10 +39,10 @@ pub trait ToPart {
 /// A type that is one part of a key.
 pub trait KeyPart: ToPart<Of = Self> + Sized {
     /// Its layout.
-    const PART: Part;
+    const PART: LayoutPart;
 
     /// Its layout where nothing follows.
-    const LAST: Part = Self::PART;
+    const LAST: LayoutPart = Self::PART;
 
     /// Reads it; anything else is damage, hence an internal error.
     fn read(parts: &mut KeyParts<'_>, last: bool) -> Result<Self>;
@@ -69,7 +69,7 @@ macro_rules! fixed_parts {
         }
 
         impl KeyPart for $type {
-            const PART: Part = $part;
+            const PART: LayoutPart = $part;
 
             fn read(parts: &mut KeyParts<'_>, _: bool) -> Result<Self> {
                 let read: fn(&mut KeyParts<'_>) -> Result<Self> = $read;
@@ -80,13 +80,13 @@ macro_rules! fixed_parts {
 }
 
 fixed_parts! {
-    u8 = Part::U8, |key, value| key.u8(*value), |parts| parts.u8();
-    u32 = Part::U32, |key, value| key.u32(*value), |parts| parts.u32();
-    u64 = Part::U64, |key, value| key.u64(*value), |parts| parts.u64();
-    Timestamp = Part::U64, |key, value| key.time(*value), |parts| parts.time();
-    SessionNumber = Part::Session, |key, value| key.u32(value.0),
+    u8 = LayoutPart::U8, |key, value| key.u8(*value), |parts| parts.u8();
+    u32 = LayoutPart::U32, |key, value| key.u32(*value), |parts| parts.u32();
+    u64 = LayoutPart::U64, |key, value| key.u64(*value), |parts| parts.u64();
+    Timestamp = LayoutPart::U64, |key, value| key.time(*value), |parts| parts.time();
+    SessionNumber = LayoutPart::Session, |key, value| key.u32(value.0),
         |parts| parts.u32().map(SessionNumber);
-    Hash = Part::Fixed(32), |key, value| key.fixed(&value.0), |parts| parts.array().map(Hash);
+    Hash = LayoutPart::Fixed(32), |key, value| key.fixed(&value.0), |parts| parts.array().map(Hash);
 }
 
 /// A type that is text in a key. It holds no NUL.
@@ -104,8 +104,8 @@ macro_rules! text_parts {
         }
 
         impl KeyPart for $type {
-            const PART: Part = Part::Text;
-            const LAST: Part = Part::Tail;
+            const PART: LayoutPart = LayoutPart::Text;
+            const LAST: LayoutPart = LayoutPart::Tail;
 
             fn read(parts: &mut KeyParts<'_>, last: bool) -> Result<Self> {
                 let parse: fn(&str) -> Option<Self> = $parse;
@@ -146,8 +146,8 @@ impl<T: ToPart<Of: TextPart>> ToPart for Option<T> {
 }
 
 impl<T: TextPart> KeyPart for Option<T> {
-    const PART: Part = T::PART;
-    const LAST: Part = T::LAST;
+    const PART: LayoutPart = T::PART;
+    const LAST: LayoutPart = T::LAST;
 
     fn read(parts: &mut KeyParts<'_>, last: bool) -> Result<Self> {
         let text = read_text(parts, last, |text| Some(text.to_owned()))?;
@@ -190,7 +190,7 @@ pub trait ToParts {
 /// A type that is a whole key: a part, or a tuple of them.
 pub trait Parts: Sized {
     /// The layout.
-    const LAYOUT: &'static [Part];
+    const LAYOUT: &'static [LayoutPart];
 
     /// Reads all parts.
     fn read(parts: &mut KeyParts<'_>) -> Result<Self>;
@@ -214,7 +214,7 @@ impl<X: ToPart> ToParts for X {
 }
 
 impl<A: KeyPart> Parts for A {
-    const LAYOUT: &'static [Part] = &[A::LAST];
+    const LAYOUT: &'static [LayoutPart] = &[A::LAST];
 
     fn read(parts: &mut KeyParts<'_>) -> Result<Self> {
         A::read(parts, true)
@@ -251,7 +251,7 @@ macro_rules! tuples {
         }
 
         impl<$($part: KeyPart,)* $last: KeyPart> Parts for ($($part,)* $last) {
-            const LAYOUT: &'static [Part] = &[$($part::PART,)* $last::LAST];
+            const LAYOUT: &'static [LayoutPart] = &[$($part::PART,)* $last::LAST];
 
             fn read(parts: &mut KeyParts<'_>) -> Result<Self> {
                 Ok(($($part::read(parts, false)?,)* $last::read(parts, true)?))
@@ -604,7 +604,7 @@ impl<'a, R: Parts, V: Value> Row<'a, R, V> {
     }
 }
 
-const fn same(layout: &[Part], parts: &[Part]) -> bool {
+const fn same(layout: &[LayoutPart], parts: &[LayoutPart]) -> bool {
     let mut at = 0;
     while at < layout.len() && at < parts.len() {
         if !layout[at].is(parts[at]) {
@@ -622,7 +622,7 @@ mod tests {
     use super::*;
     use crate::store::faults::SimulatedDisk;
     use crate::store::tables;
-    use crate::store::{Disk, Durability, Options, Store};
+    use crate::store::{Disk, Durability, Store, StoreOptions};
 
     type Whole = (SessionNumber, String, Timestamp, Option<RowId>);
 
@@ -731,8 +731,11 @@ mod tests {
         const ORDER: Typed<u64, SessionNumber> = Typed::new(tables::EVENT_ORDER);
         let id = |text| RowId::parse(text).expect("an id");
         let (one, other) = (SessionNumber(1), SessionNumber(u32::MAX));
-        let store = Store::open(Disk::Simulated(SimulatedDisk::new()), Options::default())
-            .expect("a store");
+        let store = Store::open(
+            Disk::Simulated(SimulatedDisk::new()),
+            StoreOptions::default(),
+        )
+        .expect("a store");
         let written = store.write(Durability::Lazy, move |tx| {
             for name in ["a", "b", "c"] {
                 LIVE.put(tx, (one, id(name)), &())?;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::disk::Disk;
 use super::failure::{Failure, unavailable};
 use super::tx::{Aftermath, Change, Changes, Tables, Tx};
-use super::{Durability, Options, Shared};
+use super::{Durability, Shared, StoreOptions};
 use crate::error::{Error, Result};
 
 /// How many operations one transaction joins at most.
@@ -25,8 +25,8 @@ const UNFLUSHED_BYTES: usize = 2 << 20;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the writer is told.
-pub(super) enum Message {
-    Write(Durability, Box<dyn Job>),
+pub(super) enum WriterCommand {
+    Write(Durability, Box<dyn WriteJob>),
     /// A reader met a failing disk; how often the database had been opened anew by then.
     Suspect(u64),
     /// The file is to be made smaller.
@@ -35,7 +35,7 @@ pub(super) enum Message {
 }
 
 /// An operation that waits, and the caller who waits for it.
-pub(super) trait Job: Send {
+pub(super) trait WriteJob: Send {
     /// Runs the closure; whether its changes are to be applied.
     fn run(&mut self, tx: &mut Tx) -> bool;
     /// Tells the caller: its own result when the batch was committed, else that it was not.
@@ -43,13 +43,13 @@ pub(super) trait Job: Send {
 }
 
 /// A closure, then its result.
-pub(super) struct Work<F, T> {
+pub(super) struct WriteWork<F, T> {
     closure: Option<F>,
     result: Option<Result<T>>,
     caller: Option<oneshot::Sender<Result<T>>>,
 }
 
-impl<F, T> Work<F, T> {
+impl<F, T> WriteWork<F, T> {
     pub(super) fn new(closure: F, caller: Option<oneshot::Sender<Result<T>>>) -> Self {
         Self {
             closure: Some(closure),
@@ -59,7 +59,7 @@ impl<F, T> Work<F, T> {
     }
 }
 
-impl<F, T> Job for Work<F, T>
+impl<F, T> WriteJob for WriteWork<F, T>
 where
     F: FnOnce(&mut Tx) -> Result<T> + Send,
     T: Send,
@@ -100,9 +100,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// The writer's own state. Everything that other threads see is in [`Shared`].
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    inbox: Receiver<Message>,
+    inbox: Receiver<WriterCommand>,
     disk: Disk,
-    options: Options,
+    options: StoreOptions,
     changes: Changes,
     /// What was committed and acknowledged since the last fsync, in order.
     ///
@@ -118,9 +118,9 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        inbox: Receiver<Message>,
+        inbox: Receiver<WriterCommand>,
         disk: Disk,
-        options: Options,
+        options: StoreOptions,
     ) -> Self {
         Self {
             shared,
@@ -150,7 +150,7 @@ impl Writer {
             };
             let mut after = None;
             match first {
-                Ok(Message::Write(durability, job)) => {
+                Ok(WriterCommand::Write(durability, job)) => {
                     batch.push((durability, job));
                     after = self.fill(&mut batch);
                     self.settle(&mut batch);
@@ -160,8 +160,8 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             match after {
-                Some(Message::Close(done)) => break Some(done),
-                Some(Message::Suspect(reopened)) => {
+                Some(WriterCommand::Close(done)) => break Some(done),
+                Some(WriterCommand::Suspect(reopened)) => {
                     // A read failure latches the database as a write failure does, for all that lies
                     // not in memory; to begin a write would still succeed. A medium that never gives
                     // one page back must not have it opened anew all the time.
@@ -173,7 +173,7 @@ impl Writer {
                         self.recover_after(&[]);
                     }
                 }
-                Some(Message::Compact(done)) => {
+                Some(WriterCommand::Compact(done)) => {
                     let given = self.compact(&mut batch);
                     let failed = given.is_err();
                     // Who does not wait for it any more is not told.
@@ -182,7 +182,7 @@ impl Writer {
                         self.recover_after(&[]);
                     }
                 }
-                Some(Message::Write(..)) | None => {}
+                Some(WriterCommand::Write(..)) | None => {}
             }
             if self.shared.is_closing() && self.shared.degraded.load(Ordering::SeqCst) {
                 break None;
@@ -203,7 +203,7 @@ impl Writer {
 
     /// Moves all pages to the beginning of the file and cuts the rest off. Answers how many bytes that
     /// gave back: none while somebody reads, whose pages must stay where they are.
-    fn compact(&mut self, batch: &mut Vec<(Durability, Box<dyn Job>)>) -> Result<u64> {
+    fn compact(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) -> Result<u64> {
         if self.flush_at.is_some() {
             self.settle(batch);
         }
@@ -242,11 +242,11 @@ impl Writer {
     }
 
     /// Takes all that waits; returns the first message that is no write.
-    fn fill(&mut self, batch: &mut Vec<(Durability, Box<dyn Job>)>) -> Option<Message> {
+    fn fill(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) -> Option<WriterCommand> {
         let mut other = None;
         while batch.len() < BATCH {
             match self.inbox.try_recv() {
-                Ok(Message::Write(durability, job)) => batch.push((durability, job)),
+                Ok(WriterCommand::Write(durability, job)) => batch.push((durability, job)),
                 Ok(message) => {
                     other = Some(message);
                     break;
@@ -259,7 +259,7 @@ impl Writer {
     }
 
     /// Commits a batch (an empty one is a flush) and answers everybody in it.
-    fn settle(&mut self, batch: &mut Vec<(Durability, Box<dyn Job>)>) {
+    fn settle(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) {
         let mut aftermath = Aftermath::default();
         let mark = self.unflushed.len();
         // A defect in redb must not end the only thread that writes.
@@ -291,7 +291,7 @@ impl Writer {
     /// One transaction for the whole batch.
     fn commit(
         &mut self,
-        batch: &mut [(Durability, Box<dyn Job>)],
+        batch: &mut [(Durability, Box<dyn WriteJob>)],
         aftermath: &mut Aftermath,
     ) -> Result<(), Failure> {
         let now = Instant::now();
@@ -388,15 +388,15 @@ impl Writer {
             loop {
                 let left = retry_at.saturating_duration_since(Instant::now());
                 match self.inbox.recv_timeout(left) {
-                    Ok(Message::Write(_, job)) => {
+                    Ok(WriterCommand::Write(_, job)) => {
                         self.shared.slots.add_permits(1);
                         job.answer(false);
                     }
                     // Dropping `done` tells who asked.
-                    Ok(Message::Suspect(_) | Message::Compact(_)) => {}
+                    Ok(WriterCommand::Suspect(_) | WriterCommand::Compact(_)) => {}
                     Err(RecvTimeoutError::Timeout) => break,
                     // `run` ends on either; dropping `done` tells the caller.
-                    Ok(Message::Close(_)) | Err(RecvTimeoutError::Disconnected) => return,
+                    Ok(WriterCommand::Close(_)) | Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
         }

@@ -5,8 +5,8 @@
 //! message a duplicate, which the library acknowledges: after a crash in between it is gone. So
 //!
 //! - [`Backend`](super::backend::Backend) writes ratchets only behind the rows of the messages that
-//!   are being decrypted ([`Arriving::until_stored`]);
-//! - a duplicate that has no row is not acknowledged but asked for again ([`Arriving::ask_unless_stored`]),
+//!   are being decrypted ([`ArrivingMessages::until_stored`]);
+//! - a duplicate that has no row is not acknowledged but asked for again ([`ArrivingMessages::ask_unless_stored`]),
 //!   whatever order the library chose.
 
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 const HELD: usize = 1000;
 
 /// Whether a message with this id from this sender has a row.
-pub type Stored = Arc<dyn Fn(&MessageId, &Jid) -> Result<bool> + Send + Sync>;
+pub type IsStored = Arc<dyn Fn(&MessageId, &Jid) -> Result<bool> + Send + Sync>;
 
 /// A message that WhatsApp delivered again, that Signal calls a duplicate, and that has no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,35 +47,35 @@ pub(super) struct Missing {
 }
 
 /// The messages of one session that are on their way to the disk.
-pub(super) struct Arriving {
-    heard: Mutex<Heard>,
+pub(super) struct ArrivingMessages {
+    heard: Mutex<Observed>,
     changed: Notify,
     /// How many reads and writes for messages wait for a store that fails.
     waiting: AtomicUsize,
-    stored: Stored,
+    stored: IsStored,
     missing: mpsc::UnboundedSender<Missing>,
     closing: CancellationToken,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Observed {
     /// By message id. Hazard: strangers choose ids; one that is used twice only ends a wait early.
-    messages: HashMap<String, Stage>,
+    messages: HashMap<String, StoreStage>,
     /// Live messages since the store began to fail.
     held: usize,
 }
 
 #[derive(Clone, Copy)]
-enum Stage {
+enum StoreStage {
     /// It came at this moment.
     Came(Instant),
     /// Its row is being written.
     Storing,
 }
 
-impl Arriving {
+impl ArrivingMessages {
     pub(super) fn new(
-        stored: Stored,
+        stored: IsStored,
         missing: mpsc::UnboundedSender<Missing>,
         closing: CancellationToken,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Arriving {
     ///
     /// What waited at WhatsApp is left out: the library stores such messages in batches, each before
     /// its ratchets.
-    pub(super) fn hear(&self, stanza: &wire::NodeRef<'_>, store_fails: bool) -> bool {
+    pub(super) fn observe(&self, stanza: &wire::NodeRef<'_>, store_fails: bool) -> bool {
         if stanza.tag.as_ref() != "message" || stanza.get_attr("offline").is_some() {
             return false;
         }
@@ -106,7 +106,7 @@ impl Arriving {
         heard.messages.retain(|_, stage| stage.holds(now));
         heard
             .messages
-            .insert(id.as_str().to_string(), Stage::Came(now));
+            .insert(id.as_str().to_string(), StoreStage::Came(now));
         heard.held = if store_fails { heard.held + 1 } else { 0 };
         let too_many = heard.held >= HELD;
         if too_many {
@@ -120,7 +120,7 @@ impl Arriving {
     pub(super) fn storing(&self, ids: Vec<String>) -> Storing<'_> {
         let mut heard = self.lock();
         for id in &ids {
-            heard.messages.insert(id.clone(), Stage::Storing);
+            heard.messages.insert(id.clone(), StoreStage::Storing);
         }
         drop(heard);
         Storing {
@@ -203,14 +203,14 @@ impl Arriving {
         ))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
+    fn lock(&self) -> MutexGuard<'_, Observed> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Messages whose rows are being written.
 pub(super) struct Storing<'a> {
-    arriving: &'a Arriving,
+    arriving: &'a ArrivingMessages,
     ids: Vec<String>,
 }
 
@@ -227,7 +227,7 @@ impl Drop for Storing<'_> {
 /// Invariant: a message that was decrypted stays in memory and unacknowledged until its row is on the
 /// disk. Giving up would leave a ratchet that is ahead of it.
 pub(super) struct Persistence<'a> {
-    arriving: &'a Arriving,
+    arriving: &'a ArrivingMessages,
     waits: bool,
 }
 
@@ -256,7 +256,7 @@ impl Drop for Persistence<'_> {
     }
 }
 
-impl Stage {
+impl StoreStage {
     /// Whether ratchets wait for it.
     fn holds(self, now: Instant) -> bool {
         match self {

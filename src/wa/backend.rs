@@ -31,7 +31,7 @@ use whatsapp_rust::wacore::store::traits::{
 };
 
 pub use self::sealed::seal_rows;
-use super::arriving::{Arriving, Persistence};
+use super::arriving::{ArrivingMessages, Persistence};
 
 use crate::error::{Error, ErrorKind, Result as OurResult};
 use crate::seal::Seal;
@@ -55,7 +55,7 @@ const SWEEP: usize = 2000;
 /// Hazard: the numbers are in the files of users. Never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+enum RowKind {
     /// Nothing -> `Device` as JSON.
     Device = 1,
     /// Address -> 32 bytes.
@@ -100,7 +100,7 @@ enum Kind {
     MsgSecret = 21,
 }
 
-impl Kind {
+impl RowKind {
     const ALL: [Self; 21] = [
         Self::Device,
         Self::Identity,
@@ -153,12 +153,12 @@ impl Record for DeviceListRecord {
 /// forgets what is refused. One write that a full disk fails closes the store until there is room. So
 /// while there is a connection no read gives up, and one that ends because the session is being closed
 /// finds that nothing can be refused any more ([`super::transport`]).
-struct Patience<'a> {
+struct ReadRetry<'a> {
     arriving: Option<Persistence<'a>>,
     tries: u32,
 }
 
-impl Patience<'_> {
+impl ReadRetry<'_> {
     /// Waits a moment; gives the error back when it is of no use to try again.
     async fn wait(&mut self, error: Error) -> OurResult<()> {
         if let Some(arriving) = &mut self.arriving {
@@ -181,7 +181,7 @@ pub struct Backend {
     clock: Clock,
     seal: Seal,
     /// What is on its way to the disk; nothing where no connection is made.
-    arriving: Option<Arc<Arriving>>,
+    arriving: Option<Arc<ArrivingMessages>>,
 }
 
 impl Backend {
@@ -197,7 +197,7 @@ impl Backend {
     }
 
     /// The same storage, whose ratchets wait for the rows of the messages that moved them.
-    pub(super) fn behind(self, arriving: Arc<Arriving>) -> Self {
+    pub(super) fn behind(self, arriving: Arc<ArrivingMessages>) -> Self {
         Self {
             arriving: Some(arriving),
             ..self
@@ -217,7 +217,7 @@ impl Backend {
     }
 
     /// The key of a row; its last part is to be added.
-    fn key(&self, kind: Kind) -> Key {
+    fn key(&self, kind: RowKind) -> Key {
         Key::new().u32(self.sid).u8(kind as u8)
     }
 
@@ -225,9 +225,9 @@ impl Backend {
         self.clock.now().as_secs()
     }
 
-    fn patience(&self) -> Patience<'_> {
-        Patience {
-            arriving: self.arriving.as_deref().map(Arriving::persist),
+    fn patience(&self) -> ReadRetry<'_> {
+        ReadRetry {
+            arriving: self.arriving.as_deref().map(ArrivingMessages::persist),
             tries: 0,
         }
     }
@@ -276,12 +276,12 @@ impl Backend {
     }
 
     /// Writes what WhatsApp told once and the library offers once, again while the store fails.
-    async fn write_told<T: Send + 'static>(
+    async fn write_with_retry<T: Send + 'static>(
         &self,
         durability: Durability,
         f: impl Fn(&mut Tx) -> OurResult<T> + Clone + Send + 'static,
     ) -> Result<T> {
-        let mut persistence = self.arriving.as_deref().map(Arriving::persist);
+        let mut persistence = self.arriving.as_deref().map(ArrivingMessages::persist);
         loop {
             let written = self.store.write(durability, f.clone()).await;
             match (written, &mut persistence) {
@@ -336,7 +336,7 @@ impl Backend {
 
     /// Deletes the rows of a kind that end before `cutoff`; says how many. The library's cutoffs are
     /// by the machine's clock: while that is not believed, nothing ends.
-    async fn delete_ended(&self, kind: Kind, cutoff: i64) -> Result<u32> {
+    async fn delete_ended(&self, kind: RowKind, cutoff: i64) -> Result<u32> {
         if self.clock.believed().is_none() {
             return Ok(0);
         }
@@ -373,7 +373,7 @@ impl Backend {
 
 /// The phone number behind a LID, as far as session number `sid` knows it.
 pub fn number_of(read: &impl Read, sid: u32, lid: &str) -> OurResult<Option<String>> {
-    let key = Key::new().u32(sid).u8(Kind::LidMapping as u8).tail(lid);
+    let key = Key::new().u32(sid).u8(RowKind::LidMapping as u8).tail(lid);
     let mapping: Option<LidPnMappingEntry> = read.view(WA, &key, decode)?.transpose()?;
     Ok(mapping.map(|mapping| mapping.phone_number))
 }
@@ -482,13 +482,13 @@ fn failed(error: Error) -> StoreError {
 #[async_trait]
 impl SignalStore for Backend {
     async fn put_identity(&self, address: &str, key: [u8; 32]) -> Result<()> {
-        let row = self.secret_row(self.key(Kind::Identity).tail(address), &key);
+        let row = self.secret_row(self.key(RowKind::Identity).tail(address), &key);
         self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Result<()> {
         let row = |(address, key): &(Arc<str>, [u8; 32])| {
-            self.secret_row(self.key(Kind::Identity).tail(&**address), key)
+            self.secret_row(self.key(RowKind::Identity).tail(&**address), key)
         };
         self.put_all(Durability::Sync, identities.iter().map(row).collect())
             .await
@@ -496,7 +496,7 @@ impl SignalStore for Backend {
 
     async fn load_identity(&self, address: &str) -> Result<Option<[u8; 32]>> {
         let found = self
-            .get_secret(&self.key(Kind::Identity).tail(address))
+            .get_secret(&self.key(RowKind::Identity).tail(address))
             .await?;
         let key = |bytes: Vec<u8>| {
             let wrong = |_| Error::internal("identity key of another length");
@@ -506,43 +506,43 @@ impl SignalStore for Backend {
     }
 
     async fn delete_identity(&self, address: &str) -> Result<()> {
-        self.delete(Durability::Sync, self.key(Kind::Identity).tail(address))
+        self.delete(Durability::Sync, self.key(RowKind::Identity).tail(address))
             .await
     }
 
     async fn get_session(&self, address: &str) -> Result<Option<Bytes>> {
-        let key = self.key(Kind::Session).tail(address);
+        let key = self.key(RowKind::Session).tail(address);
         Ok(self.get_secret(&key).await?.map(Bytes::from))
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
         self.wait_for_arriving().await;
-        let row = self.secret_row(self.key(Kind::Session).tail(address), session);
+        let row = self.secret_row(self.key(RowKind::Session).tail(address), session);
         self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
         self.wait_for_arriving().await;
         let row = |(address, session): &(Arc<str>, Bytes)| {
-            self.secret_row(self.key(Kind::Session).tail(&**address), session)
+            self.secret_row(self.key(RowKind::Session).tail(&**address), session)
         };
         self.put_all(Durability::Sync, sessions.iter().map(row).collect())
             .await
     }
 
     async fn delete_session(&self, address: &str) -> Result<()> {
-        self.delete(Durability::Sync, self.key(Kind::Session).tail(address))
+        self.delete(Durability::Sync, self.key(RowKind::Session).tail(address))
             .await
     }
 
     async fn has_session(&self, address: &str) -> Result<bool> {
-        let key = self.key(Kind::Session).tail(address);
+        let key = self.key(RowKind::Session).tail(address);
         self.read(|r| r.exists(WA, &key)).await
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
         self.read(|r| {
-            for kind in [Kind::Session, Kind::Identity] {
+            for kind in [RowKind::Session, RowKind::Identity] {
                 for separator in ["@", ":"] {
                     let prefix = self.key(kind).tail(user).tail(separator);
                     if r.first(WA, &prefix)?.is_some() {
@@ -556,14 +556,14 @@ impl SignalStore for Backend {
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
-        let key = self.key(Kind::PreKey).u32(id);
+        let key = self.key(RowKind::PreKey).u32(id);
         let row = self.secret_row_with(key, &[uploaded.into()], record);
         self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], uploaded: bool) -> Result<()> {
         let row = |(id, record): &(u32, Bytes)| {
-            let key = self.key(Kind::PreKey).u32(*id);
+            let key = self.key(RowKind::PreKey).u32(*id);
             self.secret_row_with(key, &[uploaded.into()], record)
         };
         self.put_all(Durability::Sync, keys.iter().map(row).collect())
@@ -571,7 +571,7 @@ impl SignalStore for Backend {
     }
 
     async fn load_prekey(&self, id: u32) -> Result<Option<Bytes>> {
-        let key = self.key(Kind::PreKey).u32(id);
+        let key = self.key(RowKind::PreKey).u32(id);
         self.get(&key, |value| self.prekey_record(&key, value))
             .await
     }
@@ -579,7 +579,7 @@ impl SignalStore for Backend {
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
         let keys: Vec<_> = ids
             .iter()
-            .map(|id| (*id, self.key(Kind::PreKey).u32(*id)))
+            .map(|id| (*id, self.key(RowKind::PreKey).u32(*id)))
             .collect();
         let this = self.clone();
         self.scan(move |r| {
@@ -598,7 +598,7 @@ impl SignalStore for Backend {
     async fn mark_prekeys_uploaded(&self, ids: &[u32]) -> Result<()> {
         let keys: Vec<_> = ids
             .iter()
-            .map(|id| self.key(Kind::PreKey).u32(*id))
+            .map(|id| self.key(RowKind::PreKey).u32(*id))
             .collect();
         self.write(Durability::Sync, move |tx| {
             for key in keys {
@@ -616,12 +616,12 @@ impl SignalStore for Backend {
     }
 
     async fn remove_prekey(&self, id: u32) -> Result<()> {
-        self.delete(Durability::Sync, self.key(Kind::PreKey).u32(id))
+        self.delete(Durability::Sync, self.key(RowKind::PreKey).u32(id))
             .await
     }
 
     async fn get_max_prekey_id(&self) -> Result<u32> {
-        let prefix = self.key(Kind::PreKey);
+        let prefix = self.key(RowKind::PreKey);
         self.read(|r| match r.last(WA, &prefix)? {
             Some((key, _)) => KeyParts::new(&key[prefix.len()..]).u32(),
             None => Ok(0),
@@ -630,16 +630,17 @@ impl SignalStore for Backend {
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
-        let row = self.secret_row(self.key(Kind::SignedPreKey).u32(id), record);
+        let row = self.secret_row(self.key(RowKind::SignedPreKey).u32(id), record);
         self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn load_signed_prekey(&self, id: u32) -> Result<Option<Vec<u8>>> {
-        self.get_secret(&self.key(Kind::SignedPreKey).u32(id)).await
+        self.get_secret(&self.key(RowKind::SignedPreKey).u32(id))
+            .await
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        let (this, prefix) = (self.clone(), self.key(Kind::SignedPreKey));
+        let (this, prefix) = (self.clone(), self.key(RowKind::SignedPreKey));
         self.scan(move |r| {
             let rows = r.prefix(WA, &prefix, None, usize::MAX)?;
             let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
@@ -652,32 +653,32 @@ impl SignalStore for Backend {
     }
 
     async fn remove_signed_prekey(&self, id: u32) -> Result<()> {
-        self.delete(Durability::Sync, self.key(Kind::SignedPreKey).u32(id))
+        self.delete(Durability::Sync, self.key(RowKind::SignedPreKey).u32(id))
             .await
     }
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> Result<()> {
         self.wait_for_arriving().await;
-        let row = self.secret_row(self.key(Kind::SenderKey).tail(address), record);
+        let row = self.secret_row(self.key(RowKind::SenderKey).tail(address), record);
         self.put_all(Durability::Sync, vec![row]).await
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> Result<()> {
         self.wait_for_arriving().await;
         let row = |(address, record): &(Arc<str>, Bytes)| {
-            self.secret_row(self.key(Kind::SenderKey).tail(&**address), record)
+            self.secret_row(self.key(RowKind::SenderKey).tail(&**address), record)
         };
         self.put_all(Durability::Sync, sender_keys.iter().map(row).collect())
             .await
     }
 
     async fn get_sender_key(&self, address: &str) -> Result<Option<Vec<u8>>> {
-        self.get_secret(&self.key(Kind::SenderKey).tail(address))
+        self.get_secret(&self.key(RowKind::SenderKey).tail(address))
             .await
     }
 
     async fn delete_sender_key(&self, address: &str) -> Result<()> {
-        self.delete(Durability::Sync, self.key(Kind::SenderKey).tail(address))
+        self.delete(Durability::Sync, self.key(RowKind::SenderKey).tail(address))
             .await
     }
 }
@@ -694,18 +695,18 @@ impl Backend {
 #[async_trait]
 impl AppSyncStore for Backend {
     async fn get_sync_key(&self, key_id: &[u8]) -> Result<Option<AppStateSyncKey>> {
-        self.get_secret_record(&self.key(Kind::SyncKey).tail(key_id))
+        self.get_secret_record(&self.key(RowKind::SyncKey).tail(key_id))
             .await
     }
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> Result<()> {
         let rows = vec![
-            self.secret_record(self.key(Kind::SyncKey).tail(key_id), &key)
+            self.secret_record(self.key(RowKind::SyncKey).tail(key_id), &key)
                 .map_err(failed)?,
-            (self.key(Kind::LatestSyncKey), versioned(key_id)),
+            (self.key(RowKind::LatestSyncKey), versioned(key_id)),
         ];
         // The phone shares it once, and without it a new session waits for minutes.
-        self.write_told(Durability::Sync, move |tx| {
+        self.write_with_retry(Durability::Sync, move |tx| {
             for (key, value) in &rows {
                 tx.put(WA, key.clone(), value.clone());
             }
@@ -716,7 +717,7 @@ impl AppSyncStore for Backend {
 
     async fn get_version(&self, name: &str) -> Result<HashState> {
         Ok(self
-            .get_record(&self.key(Kind::AppVersion).tail(name))
+            .get_record(&self.key(RowKind::AppVersion).tail(name))
             .await?
             .unwrap_or_default())
     }
@@ -724,7 +725,7 @@ impl AppSyncStore for Backend {
     async fn set_version(&self, name: &str, state: HashState) -> Result<()> {
         self.put_record(
             Durability::Sync,
-            self.key(Kind::AppVersion).tail(name),
+            self.key(RowKind::AppVersion).tail(name),
             &state,
         )
         .await
@@ -736,7 +737,7 @@ impl AppSyncStore for Backend {
         version: u64,
         mutations: &[AppStateMutationMAC],
     ) -> Result<()> {
-        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let collection = self.key(RowKind::MutationMac).escaped(name.as_bytes());
         let row = |mac: &AppStateMutationMAC| {
             let value = Key::new().u8(VERSION).u64(version).tail(&mac.value_mac);
             (collection.clone().tail(&mac.index_mac), value.into())
@@ -746,7 +747,7 @@ impl AppSyncStore for Backend {
     }
 
     async fn get_mutation_mac(&self, name: &str, index_mac: &[u8]) -> Result<Option<Vec<u8>>> {
-        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let collection = self.key(RowKind::MutationMac).escaped(name.as_bytes());
         self.get(&collection.tail(index_mac), value_mac).await
     }
 
@@ -755,7 +756,7 @@ impl AppSyncStore for Backend {
         name: &str,
         index_macs: &[[u8; 32]],
     ) -> Result<HashMap<[u8; 32], Vec<u8>>> {
-        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let collection = self.key(RowKind::MutationMac).escaped(name.as_bytes());
         let index_macs = index_macs.to_vec();
         self.scan(move |r| {
             let mut found = HashMap::with_capacity(index_macs.len());
@@ -771,7 +772,7 @@ impl AppSyncStore for Backend {
     }
 
     async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Result<()> {
-        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let collection = self.key(RowKind::MutationMac).escaped(name.as_bytes());
         let keys = index_macs
             .iter()
             .map(|mac| collection.clone().tail(mac))
@@ -780,12 +781,12 @@ impl AppSyncStore for Backend {
     }
 
     async fn clear_mutation_macs(&self, name: &str) -> Result<()> {
-        let collection = self.key(Kind::MutationMac).escaped(name.as_bytes());
+        let collection = self.key(RowKind::MutationMac).escaped(name.as_bytes());
         self.delete_below(Durability::Sync, collection).await
     }
 
     async fn get_latest_sync_key_id(&self) -> Result<Option<Vec<u8>>> {
-        self.get(&self.key(Kind::LatestSyncKey), plain).await
+        self.get(&self.key(RowKind::LatestSyncKey), plain).await
     }
 }
 
@@ -799,7 +800,7 @@ fn value_mac(value: &[u8]) -> OurResult<Vec<u8>> {
 impl ProtocolStore for Backend {
     async fn get_sender_key_devices(&self, group_jid: &str) -> Result<Vec<(String, bool)>> {
         let prefix = self
-            .key(Kind::SenderKeyDevice)
+            .key(RowKind::SenderKeyDevice)
             .escaped(group_jid.as_bytes());
         self.scan(move |r| {
             let mut devices = Vec::new();
@@ -821,10 +822,10 @@ impl ProtocolStore for Backend {
             Durability::Lazy
         };
         let group = self
-            .key(Kind::SenderKeyDevice)
+            .key(RowKind::SenderKeyDevice)
             .escaped(group_jid.as_bytes());
         let row = |(device, has_key): &(&str, bool)| {
-            let by_device = self.key(Kind::SenderKeyGroup).escaped(device.as_bytes());
+            let by_device = self.key(RowKind::SenderKeyGroup).escaped(device.as_bytes());
             (
                 group.clone().tail(device),
                 by_device.tail(group_jid),
@@ -846,8 +847,8 @@ impl ProtocolStore for Backend {
 
     async fn clear_sender_key_devices(&self, group_jid: &str) -> Result<()> {
         let group = group_jid.to_owned();
-        let prefix = self.key(Kind::SenderKeyDevice).escaped(group.as_bytes());
-        let by_device = self.key(Kind::SenderKeyGroup);
+        let prefix = self.key(RowKind::SenderKeyDevice).escaped(group.as_bytes());
+        let by_device = self.key(RowKind::SenderKeyGroup);
         self.write(Durability::Sync, move |tx| {
             for (key, _) in tx.prefix(WA, &prefix, None, usize::MAX)? {
                 let device = &key[prefix.len()..];
@@ -860,8 +861,8 @@ impl ProtocolStore for Backend {
     }
 
     async fn delete_sender_key_device_rows(&self, device_jids: &[&str]) -> Result<()> {
-        let group_rows = self.key(Kind::SenderKeyDevice);
-        let by_device = self.key(Kind::SenderKeyGroup);
+        let group_rows = self.key(RowKind::SenderKeyDevice);
+        let by_device = self.key(RowKind::SenderKeyGroup);
         let devices: Vec<_> = device_jids
             .iter()
             .map(|device| (*device).to_owned())
@@ -882,8 +883,8 @@ impl ProtocolStore for Backend {
 
     async fn clear_all_sender_key_devices(&self) -> Result<()> {
         let prefixes = [
-            self.key(Kind::SenderKeyDevice),
-            self.key(Kind::SenderKeyGroup),
+            self.key(RowKind::SenderKeyDevice),
+            self.key(RowKind::SenderKeyGroup),
         ];
         self.write(Durability::Sync, move |tx| {
             for prefix in &prefixes {
@@ -895,13 +896,14 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
-        self.get_record(&self.key(Kind::LidMapping).tail(lid)).await
+        self.get_record(&self.key(RowKind::LidMapping).tail(lid))
+            .await
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
         let (by_phone, by_lid) = (
-            self.key(Kind::PnMapping).tail(phone),
-            self.key(Kind::LidMapping),
+            self.key(RowKind::PnMapping).tail(phone),
+            self.key(RowKind::LidMapping),
         );
         self.read(|r| {
             let Some(lid) = r.view(WA, &by_phone, plain)?.transpose()? else {
@@ -917,7 +919,7 @@ impl ProtocolStore for Backend {
     }
 
     async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Result<()> {
-        let (by_lid, by_phone) = (self.key(Kind::LidMapping), self.key(Kind::PnMapping));
+        let (by_lid, by_phone) = (self.key(RowKind::LidMapping), self.key(RowKind::PnMapping));
         let entries = entries.to_vec();
         self.write(Durability::Lazy, move |tx| {
             for entry in &entries {
@@ -941,7 +943,7 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_all_lid_mappings(&self) -> Result<Vec<LidPnMappingEntry>> {
-        let prefix = self.key(Kind::LidMapping);
+        let prefix = self.key(RowKind::LidMapping);
         self.scan(move |r| {
             let mut entries = Vec::new();
             r.for_each_prefix(WA, &prefix, |_, value| {
@@ -955,7 +957,7 @@ impl ProtocolStore for Backend {
 
     async fn save_base_key(&self, address: &str, message_id: &str, base_key: &[u8]) -> Result<()> {
         let key = self
-            .key(Kind::BaseKey)
+            .key(RowKind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
         let row = self.secret_row(key, base_key);
@@ -969,7 +971,7 @@ impl ProtocolStore for Backend {
         current_base_key: &[u8],
     ) -> Result<bool> {
         let key = self
-            .key(Kind::BaseKey)
+            .key(RowKind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
         let known = self.get_secret(&key).await?;
@@ -978,7 +980,7 @@ impl ProtocolStore for Backend {
 
     async fn delete_base_key(&self, address: &str, message_id: &str) -> Result<()> {
         let key = self
-            .key(Kind::BaseKey)
+            .key(RowKind::BaseKey)
             .escaped(address.as_bytes())
             .tail(message_id);
         self.delete(Durability::Lazy, key).await
@@ -991,7 +993,7 @@ impl ProtocolStore for Backend {
     async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Result<()> {
         let row = |record: &DeviceListRecord| {
             Ok((
-                self.key(Kind::DeviceList).tail(&record.user),
+                self.key(RowKind::DeviceList).tail(&record.user),
                 encode(record)?,
             ))
         };
@@ -1004,35 +1006,35 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
-        self.get_record(&self.key(Kind::DeviceList).tail(user))
+        self.get_record(&self.key(RowKind::DeviceList).tail(user))
             .await
     }
 
     async fn delete_devices(&self, user: &str) -> Result<()> {
-        self.delete(Durability::Lazy, self.key(Kind::DeviceList).tail(user))
+        self.delete(Durability::Lazy, self.key(RowKind::DeviceList).tail(user))
             .await
     }
 
     async fn get_group_metadata(&self, group_jid: &str) -> Result<Option<Vec<u8>>> {
-        self.get(&self.key(Kind::GroupMetadata).tail(group_jid), plain)
+        self.get(&self.key(RowKind::GroupMetadata).tail(group_jid), plain)
             .await
     }
 
     async fn put_group_metadata(&self, group_jid: &str, blob: &[u8]) -> Result<()> {
-        let key = self.key(Kind::GroupMetadata).tail(group_jid);
+        let key = self.key(RowKind::GroupMetadata).tail(group_jid);
         self.put(Durability::Lazy, key, versioned(blob)).await
     }
 
     async fn delete_group_metadata(&self, group_jid: &str) -> Result<()> {
         self.delete(
             Durability::Lazy,
-            self.key(Kind::GroupMetadata).tail(group_jid),
+            self.key(RowKind::GroupMetadata).tail(group_jid),
         )
         .await
     }
 
     async fn get_tc_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
-        let key = self.key(Kind::TcToken).tail(jid);
+        let key = self.key(RowKind::TcToken).tail(jid);
         self.get(&key, |value| {
             let mut entry = tc_token(value)?;
             entry.token = self.open(&key, &entry.token)?;
@@ -1042,13 +1044,13 @@ impl ProtocolStore for Backend {
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
-        let key = self.key(Kind::TcToken).tail(jid);
+        let key = self.key(RowKind::TcToken).tail(jid);
         let entry = TcTokenEntry {
             token: self.seal(&key, &entry.token),
             ..entry.clone()
         };
         let value = tc_token_value(&entry);
-        self.write_told(Durability::Lazy, move |tx| {
+        self.write_with_retry(Durability::Lazy, move |tx| {
             tx.put(WA, key.clone(), value.clone());
             Ok(())
         })
@@ -1056,12 +1058,12 @@ impl ProtocolStore for Backend {
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
-        self.delete(Durability::Lazy, self.key(Kind::TcToken).tail(jid))
+        self.delete(Durability::Lazy, self.key(RowKind::TcToken).tail(jid))
             .await
     }
 
     async fn get_all_tc_token_jids(&self) -> Result<Vec<String>> {
-        let prefix = self.key(Kind::TcToken);
+        let prefix = self.key(RowKind::TcToken);
         self.scan(move |r| {
             let mut jids = Vec::new();
             r.for_each_prefix(WA, &prefix, |key, _| {
@@ -1077,7 +1079,7 @@ impl ProtocolStore for Backend {
         if self.clock.believed().is_none() {
             return Ok(0);
         }
-        let prefix = self.key(Kind::TcToken);
+        let prefix = self.key(RowKind::TcToken);
         self.write(Durability::Lazy, move |tx| {
             let mut expired = Vec::new();
             tx.for_each_prefix(WA, &prefix, |key, value| {
@@ -1102,7 +1104,7 @@ impl ProtocolStore for Backend {
         jid: &str,
         sender_timestamp: i64,
     ) -> Result<()> {
-        let key = self.key(Kind::TcToken).tail(jid);
+        let key = self.key(RowKind::TcToken).tail(jid);
         self.write(Durability::Lazy, move |tx| {
             let old = tx.view(WA, &key, tc_token)?.transpose()?;
             let mut entry = old.unwrap_or(TcTokenEntry {
@@ -1126,7 +1128,7 @@ impl ProtocolStore for Backend {
         token: &[u8],
         token_timestamp: i64,
     ) -> Result<()> {
-        let key = self.key(Kind::TcToken).tail(jid);
+        let key = self.key(RowKind::TcToken).tail(jid);
         let token = self.seal(&key, token);
         self.write(Durability::Lazy, move |tx| {
             let old = tx.view(WA, &key, tc_token)?.transpose()?;
@@ -1157,7 +1159,7 @@ impl ProtocolStore for Backend {
         payload: &[u8],
     ) -> Result<()> {
         let key = self
-            .key(Kind::SentMessage)
+            .key(RowKind::SentMessage)
             .escaped(chat_jid.as_bytes())
             .tail(message_id);
         let (now, sealed) = (self.now(), self.seal(&key, payload));
@@ -1169,7 +1171,7 @@ impl ProtocolStore for Backend {
 
     async fn take_sent_message(&self, chat_jid: &str, message_id: &str) -> Result<Option<Vec<u8>>> {
         let key = self
-            .key(Kind::SentMessage)
+            .key(RowKind::SentMessage)
             .escaped(chat_jid.as_bytes())
             .tail(message_id);
         let row = key.clone();
@@ -1179,7 +1181,8 @@ impl ProtocolStore for Backend {
     }
 
     async fn delete_expired_sent_messages(&self, cutoff_timestamp: i64) -> Result<u32> {
-        self.delete_ended(Kind::SentMessage, cutoff_timestamp).await
+        self.delete_ended(RowKind::SentMessage, cutoff_timestamp)
+            .await
     }
 
     async fn store_pending_inbound(
@@ -1204,7 +1207,7 @@ impl ProtocolStore for Backend {
         sender: &str,
         id: &str,
     ) -> Result<Option<Vec<u8>>> {
-        let key = self.message_key(Kind::PendingInbound, chat, sender, id);
+        let key = self.message_key(RowKind::PendingInbound, chat, sender, id);
         let pending = self
             .get(&key, |value| self.open(&key, &stored(value)?.1))
             .await?;
@@ -1247,7 +1250,7 @@ impl ProtocolStore for Backend {
     /// A message that comes back after a crash is recognised by the hook.
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {
         let key = |key: &PendingInboundKey<'_>| {
-            self.message_key(Kind::PendingInbound, key.chat, key.sender, key.id)
+            self.message_key(RowKind::PendingInbound, key.chat, key.sender, key.id)
         };
         let keys: Vec<_> = keys.iter().map(key).collect();
         self.write(Durability::Lazy, move |tx| {
@@ -1264,7 +1267,7 @@ impl Backend {
     async fn put_pending(&self, rows: &[PendingInboundRow<'_>]) -> OurResult<()> {
         let now = self.now();
         let row = |row: &PendingInboundRow<'_>| {
-            let key = self.message_key(Kind::PendingInbound, row.chat, row.sender, row.id);
+            let key = self.message_key(RowKind::PendingInbound, row.chat, row.sender, row.id);
             let sealed = self.seal(&key, row.message);
             (key, sealed)
         };
@@ -1278,7 +1281,7 @@ impl Backend {
         self.store.write(Durability::Sync, put).await
     }
 
-    fn message_key(&self, kind: Kind, chat: &str, sender: &str, id: &str) -> Key {
+    fn message_key(&self, kind: RowKind, chat: &str, sender: &str, id: &str) -> Key {
         self.key(kind)
             .escaped(chat.as_bytes())
             .escaped(sender.as_bytes())
@@ -1311,13 +1314,13 @@ fn tc_token_value(entry: &TcTokenEntry) -> Vec<u8> {
 
 /// What is kept with a message's secret.
 #[derive(Clone)]
-struct Secret {
+struct MessageSecret {
     expires_at: i64,
     message_ts: i64,
     sealed: Vec<u8>,
 }
 
-impl Secret {
+impl MessageSecret {
     fn decode(value: &[u8]) -> OurResult<Self> {
         let mut parts = parts(value)?;
         let (expires_at, message_ts) = (parts.u64()? as i64, parts.u64()? as i64);
@@ -1344,10 +1347,10 @@ impl Secret {
 }
 
 /// Writes secrets, each for as long as the old or the new one asks for.
-fn put_secrets(tx: &mut Tx, rows: &[(Key, Secret)]) -> OurResult<()> {
+fn put_secrets(tx: &mut Tx, rows: &[(Key, MessageSecret)]) -> OurResult<()> {
     for (key, new) in rows {
         let mut new = new.clone();
-        let old = tx.view(WA, key, Secret::decode)?.transpose()?;
+        let old = tx.view(WA, key, MessageSecret::decode)?.transpose()?;
         if let Some(old) = &old {
             new.expires_at = merge_msg_secret_expiry(old.expires_at, new.expires_at);
             new.message_ts = merge_msg_secret_message_ts(old.message_ts, new.message_ts);
@@ -1362,8 +1365,13 @@ fn put_secrets(tx: &mut Tx, rows: &[(Key, Secret)]) -> OurResult<()> {
 impl MsgSecretStore for Backend {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
         let row = |entry: &MsgSecretEntry| {
-            let key = self.message_key(Kind::MsgSecret, &entry.chat, &entry.sender, &entry.msg_id);
-            let secret = Secret {
+            let key = self.message_key(
+                RowKind::MsgSecret,
+                &entry.chat,
+                &entry.sender,
+                &entry.msg_id,
+            );
+            let secret = MessageSecret {
                 expires_at: entry.expires_at,
                 message_ts: entry.message_ts,
                 sealed: self.seal(&key, &entry.secret),
@@ -1371,7 +1379,7 @@ impl MsgSecretStore for Backend {
             (key, secret)
         };
         let rows: Arc<[_]> = entries.iter().map(row).collect();
-        self.write_told(Durability::Lazy, move |tx| {
+        self.write_with_retry(Durability::Lazy, move |tx| {
             put_secrets(tx, &rows).map(|()| rows.len())
         })
         .await
@@ -1383,9 +1391,9 @@ impl MsgSecretStore for Backend {
         sender: &str,
         msg_id: &str,
     ) -> Result<Option<Vec<u8>>> {
-        let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
+        let key = self.message_key(RowKind::MsgSecret, chat, sender, msg_id);
         self.get(&key, |value| {
-            self.open(&key, &Secret::decode(value)?.sealed)
+            self.open(&key, &MessageSecret::decode(value)?.sealed)
         })
         .await
     }
@@ -1396,16 +1404,16 @@ impl MsgSecretStore for Backend {
         sender: &str,
         msg_id: &str,
     ) -> Result<Option<(Vec<u8>, i64)>> {
-        let key = self.message_key(Kind::MsgSecret, chat, sender, msg_id);
+        let key = self.message_key(RowKind::MsgSecret, chat, sender, msg_id);
         self.get(&key, |value| {
-            let found = Secret::decode(value)?;
+            let found = MessageSecret::decode(value)?;
             Ok((self.open(&key, &found.sealed)?, found.message_ts))
         })
         .await
     }
 
     async fn delete_expired_msg_secrets(&self, cutoff_timestamp: i64) -> Result<u32> {
-        self.delete_ended(Kind::MsgSecret, cutoff_timestamp.saturating_add(1))
+        self.delete_ended(RowKind::MsgSecret, cutoff_timestamp.saturating_add(1))
             .await
     }
 }
@@ -1413,22 +1421,22 @@ impl MsgSecretStore for Backend {
 #[async_trait]
 impl DeviceStore for Backend {
     async fn save(&self, device: &Device) -> Result<()> {
-        let row = self.secret_record(self.key(Kind::Device), device);
+        let row = self.secret_record(self.key(RowKind::Device), device);
         self.put_all(Durability::Sync, vec![row.map_err(failed)?])
             .await
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        self.get_secret_record(&self.key(Kind::Device)).await
+        self.get_secret_record(&self.key(RowKind::Device)).await
     }
 
     async fn exists(&self) -> Result<bool> {
-        let key = self.key(Kind::Device);
+        let key = self.key(RowKind::Device);
         self.read(|r| r.exists(WA, &key)).await
     }
 
     async fn create(&self) -> Result<i32> {
-        let row = self.secret_record(self.key(Kind::Device), &Device::new());
+        let row = self.secret_record(self.key(RowKind::Device), &Device::new());
         let (key, value) = row.map_err(failed)?;
         self.write(Durability::Sync, move |tx| {
             if !tx.exists(WA, &key)? {

@@ -15,9 +15,12 @@ use whatsapp_rust::waproto::whatsapp as wa;
 use self::kinds::{base, context_of, id_in, is_bookkeeping, is_internal, kind_of, target};
 pub(super) use self::media::media_type;
 use self::media::words;
-pub use self::media::{Voting, open_vote};
+pub use self::media::{VoteParties, open_vote};
 pub(super) use self::resent::resent;
-use super::message::{Attachment, Context, Incoming, Outgoing, Person, Quote, Said, Shown, Timer};
+use super::message::{
+    Attachment, Context, DisappearingTimer, Incoming, IncomingContent, OutgoingContent, Person,
+    Quote, QuotedContent,
+};
 use crate::bytes64::Bytes64;
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
@@ -47,7 +50,7 @@ pub(super) fn from_wire(jid: &wire::Jid) -> Option<Jid> {
 /// file of a message that shows one.
 pub(super) fn message(
     to: &Jid,
-    what: &Outgoing,
+    what: &OutgoingContent,
     file: Option<&Attachment>,
     own: Option<&Jid>,
     now: Timestamp,
@@ -61,7 +64,7 @@ pub(super) fn message(
         ))
     };
     Ok(match what {
-        Outgoing::Media {
+        OutgoingContent::Media {
             kind,
             mimetype,
             file_name,
@@ -71,7 +74,7 @@ pub(super) fn message(
             ..
         } => {
             let file = file.ok_or_else(|| Error::internal("a file message without its file"))?;
-            let beside = media::Beside {
+            let beside = media::FileContext {
                 mimetype: mimetype.as_deref(),
                 file_name: file_name.as_deref(),
                 caption: caption.as_deref(),
@@ -83,22 +86,22 @@ pub(super) fn message(
             }
             message
         }
-        Outgoing::Album { images, videos } => media::album(*images, *videos),
-        Outgoing::Location { place, context } => media::location(place, beside(context)),
-        Outgoing::Contacts { cards, context } => media::contacts(cards, beside(context)),
-        Outgoing::Poll {
+        OutgoingContent::Album { images, videos } => media::album(*images, *videos),
+        OutgoingContent::Location { place, context } => media::location(place, beside(context)),
+        OutgoingContent::Contacts { cards, context } => media::contacts(cards, beside(context)),
+        OutgoingContent::Poll {
             question,
             options,
             selectable,
             secret,
             context,
         } => media::poll(question, options, *selectable, secret, beside(context)),
-        Outgoing::Text {
+        OutgoingContent::Text {
             body,
             mentions,
             quote,
         } => text(body, mentions, quote.as_ref(), to, own),
-        Outgoing::Reaction {
+        OutgoingContent::Reaction {
             target,
             target_from_me,
             target_sender,
@@ -120,7 +123,7 @@ pub(super) fn message(
             }),
             ..Default::default()
         },
-        Outgoing::Edit {
+        OutgoingContent::Edit {
             target,
             body,
             mentions,
@@ -129,7 +132,7 @@ pub(super) fn message(
             change.edited_message = MessageField::some(text(body, mentions, None, to, own));
             change.timestamp_ms = Some(now.as_ms());
         }),
-        Outgoing::Revoke { target } => protocol(to, target, None, |change| {
+        OutgoingContent::Revoke { target } => protocol(to, target, None, |change| {
             change.r#type = Some(wa::message::protocol_message::Type::Revoke);
         }),
     })
@@ -212,8 +215,8 @@ fn context_info(
 /// The message that an answer shows above itself.
 fn quoted(quote: &Quote) -> wa::Message {
     match &quote.shown {
-        Some(Shown::File(shown)) => {
-            let beside = media::Beside {
+        Some(QuotedContent::File(shown)) => {
+            let beside = media::FileContext {
                 mimetype: None,
                 file_name: shown.name.as_deref(),
                 caption: shown.caption.as_deref(),
@@ -221,8 +224,8 @@ fn quoted(quote: &Quote) -> wa::Message {
             };
             media::enclosing(shown.kind, &shown.file, beside)
         }
-        Some(Shown::Place(place)) => media::location(place, MessageField::none()),
-        Some(Shown::Cards(cards)) => media::contacts(cards, MessageField::none()),
+        Some(QuotedContent::Place(place)) => media::location(place, MessageField::none()),
+        Some(QuotedContent::Cards(cards)) => media::contacts(cards, MessageField::none()),
         None => wa::Message {
             conversation: Some(quote.text.clone()),
             ..Default::default()
@@ -231,7 +234,7 @@ fn quoted(quote: &Quote) -> wa::Message {
 }
 
 /// Has a message of ours disappear as the messages of its chat do.
-pub(super) fn expire(message: &mut wa::Message, timer: Timer) {
+pub(super) fn expire(message: &mut wa::Message, timer: DisappearingTimer) {
     if let Some(wrapper) = message.document_with_caption_message.as_option_mut() {
         return expire(wrapper.message.get_or_insert_default(), timer);
     }
@@ -266,10 +269,10 @@ pub(super) fn incoming(inbound: &InboundMessage) -> Option<Incoming> {
     let whole = &*inbound.message;
     let base = base(whole);
     let context = context_of(base.body);
-    let mut what = said(base.body);
+    let mut what = content_of(base.body);
     match &mut what {
-        Said::Media(enclosed) => enclosed.view_once |= base.view_once,
-        Said::Other { raw, size, .. } => {
+        IncomingContent::Media(enclosed) => enclosed.view_once |= base.view_once,
+        IncomingContent::Other { raw, size, .. } => {
             *size = codec::message_encoded_len(whole);
             *raw = (*size <= MAX_RAW).then(|| Bytes64(codec::message_to_vec(whole)));
         }
@@ -314,7 +317,7 @@ pub(super) fn heading(info: &MessageInfo) -> Option<Incoming> {
         push_name: names::of_person(&info.push_name),
         kind: "unknown",
         inner: None,
-        what: Said::Nothing,
+        what: IncomingContent::Nothing,
         comments_on: None,
         quoted: None,
         mentions: Vec::new(),
@@ -325,7 +328,11 @@ pub(super) fn heading(info: &MessageInfo) -> Option<Incoming> {
 
 /// What a message tells of the time after which its chat's messages disappear. Nobody may date it
 /// after the message itself, or no later change would count.
-fn timer_of(body: &wa::Message, context: Option<&wa::ContextInfo>, at: Timestamp) -> Option<Timer> {
+fn timer_of(
+    body: &wa::Message,
+    context: Option<&wa::ContextInfo>,
+    at: Timestamp,
+) -> Option<DisappearingTimer> {
     use wa::message::protocol_message::Type;
     let (seconds, set) = match body.protocol_message.as_option() {
         Some(change) if change.r#type == Some(Type::EPHEMERAL_SETTING) => (
@@ -339,15 +346,15 @@ fn timer_of(body: &wa::Message, context: Option<&wa::ContextInfo>, at: Timestamp
     };
     let at = at.as_secs();
     let set = set.map_or(at, |set| set.min(at));
-    Some(Timer { seconds, set })
+    Some(DisappearingTimer { seconds, set })
 }
 
 /// What a message says, unless it is about one that it puts into another group. In a chat of two the
 /// key's chat is the sender's view of it, which means nothing here; it is always this chat.
-fn within(source: &MessageSource, body: &wa::Message, what: Said) -> Said {
+fn within(source: &MessageSource, body: &wa::Message, what: IncomingContent) -> IncomingContent {
     let key = match &what {
-        Said::Reaction { .. } => body.reaction_message.as_option().map(|m| &m.key),
-        Said::Edit { .. } | Said::Revoke { .. } => {
+        IncomingContent::Reaction { .. } => body.reaction_message.as_option().map(|m| &m.key),
+        IncomingContent::Edit { .. } | IncomingContent::Revoke { .. } => {
             body.protocol_message.as_option().map(|m| &m.key)
         }
         _ => return what,
@@ -355,7 +362,7 @@ fn within(source: &MessageSource, body: &wa::Message, what: Said) -> Said {
     let named = key.and_then(|key| key.as_option()?.remote_jid.as_deref());
     let elsewhere = |chat: &str| source.is_group && Jid::parse(chat) != from_wire(&source.chat);
     match named.filter(|chat| elsewhere(chat)) {
-        Some(_) => Said::Nothing,
+        Some(_) => IncomingContent::Nothing,
         None => what,
     }
 }
@@ -387,9 +394,9 @@ pub(super) fn person_of(jid: &wire::Jid, alt: Option<&wire::Jid>) -> Person {
 
 /// What the bytes of a decrypted message say, and its type; `None` when they are no message.
 #[cfg(feature = "sandbox")]
-pub fn said_by(bytes: &[u8]) -> Option<(&'static str, Said)> {
+pub fn parse_content(bytes: &[u8]) -> Option<(&'static str, IncomingContent)> {
     let message = <wa::Message as whatsapp_rust::buffa::Message>::decode_from_slice(bytes).ok()?;
-    Some((kind_of(&message), said(base(&message).body)))
+    Some((kind_of(&message), content_of(base(&message).body)))
 }
 
 /// Who wrote the message that a key names, when that is said to be somebody else than the key's writer.
@@ -398,33 +405,33 @@ fn author(key: &MessageField<wa::MessageKey>) -> Option<Jid> {
     Jid::parse(key.participant.as_deref().or(key.remote_jid.as_deref())?)
 }
 
-/// What a message says; one that is not understood is still told as [`Said::Other`].
-fn said(body: &wa::Message) -> Said {
+/// What a message says; one that is not understood is still told as [`IncomingContent::Other`].
+fn content_of(body: &wa::Message) -> IncomingContent {
     if let Some(reaction) = body.reaction_message.as_option()
         && let Some(target) = target(&reaction.key)
     {
         let emoji = reaction.text.iter().flat_map(|text| text.chars());
         let emoji = emoji.take(MAX_EMOJI).collect();
-        return Said::Reaction { target, emoji };
+        return IncomingContent::Reaction { target, emoji };
     }
     if let Some(change) = body.protocol_message.as_option() {
         use wa::message::protocol_message::Type;
         if is_bookkeeping(change) {
-            return Said::Nothing;
+            return IncomingContent::Nothing;
         }
         match (change.r#type, target(&change.key)) {
             (Some(Type::Revoke), Some(target)) => {
                 let author = author(&change.key);
-                return Said::Revoke { target, author };
+                return IncomingContent::Revoke { target, author };
             }
             // Only who wrote a message can change it.
             (Some(Type::MessageEdit), Some(_)) if author(&change.key).is_some() => {
-                return Said::Nothing;
+                return IncomingContent::Nothing;
             }
             (Some(Type::MessageEdit), Some(target)) => {
                 let body = change.edited_message.as_option().and_then(words);
                 let body = body.unwrap_or_default().to_owned();
-                return Said::Edit { target, body };
+                return IncomingContent::Edit { target, body };
             }
             _ => {}
         }
@@ -432,15 +439,15 @@ fn said(body: &wa::Message) -> Said {
     let text = body.conversation.as_deref().filter(|text| !text.is_empty());
     let extended = body.extended_text_message.as_option();
     if let Some(text) = text.or_else(|| extended?.text.as_deref()) {
-        return Said::Text(text.to_owned());
+        return IncomingContent::Text(text.to_owned());
     }
-    if let Some(said) = media::said(body).or_else(|| special::said(body)) {
+    if let Some(said) = media::content_of(body).or_else(|| special::content_of(body)) {
         return said;
     }
     if is_internal(kind_of(body)) {
-        return Said::Nothing;
+        return IncomingContent::Nothing;
     }
-    Said::Other {
+    IncomingContent::Other {
         caption: words(body).map(str::to_owned),
         raw: None,
         size: 0,
@@ -458,14 +465,14 @@ mod tests {
     #[test]
     fn plain_words_need_no_context_and_come_back_as_they_went() {
         let to = jid("6281234567890@s.whatsapp.net");
-        let what = Outgoing::Text {
+        let what = OutgoingContent::Text {
             body: "a & b < c".into(),
             mentions: vec![],
             quote: None,
         };
         let sent = message(&to, &what, None, None, Timestamp::from_ms(0)).expect("a message");
         assert_eq!(sent.conversation.as_deref(), Some("a & b < c"));
-        assert_eq!(said(&sent), Said::Text("a & b < c".into()));
+        assert_eq!(content_of(&sent), IncomingContent::Text("a & b < c".into()));
         assert_eq!(kind_of(&sent), "conversation");
     }
 
@@ -478,7 +485,7 @@ mod tests {
             text: "hi".into(),
             shown: None,
         };
-        let what = Outgoing::Text {
+        let what = OutgoingContent::Text {
             body: "yes".into(),
             mentions: vec![jid("62811111111@s.whatsapp.net")],
             quote: Some(quote),
@@ -496,7 +503,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_of_a_stranger_break_the_reading(bytes: Vec<u8>) {
-            let _ = said_by(&bytes);
+            let _ = parse_content(&bytes);
         }
     }
 
@@ -505,37 +512,37 @@ mod tests {
         let to = jid("6281234567890@s.whatsapp.net");
         let target = MessageId::parse("ABC").expect("an id");
         let now = Timestamp::from_ms(5);
-        let edit = Outgoing::Edit {
+        let edit = OutgoingContent::Edit {
             target: target.clone(),
             body: "new".into(),
             mentions: vec![],
         };
         assert_eq!(
-            said(&message(&to, &edit, None, None, now).expect("a message")),
-            Said::Edit {
+            content_of(&message(&to, &edit, None, None, now).expect("a message")),
+            IncomingContent::Edit {
                 target: target.clone(),
                 body: "new".into()
             }
         );
-        let revoke = Outgoing::Revoke {
+        let revoke = OutgoingContent::Revoke {
             target: target.clone(),
         };
         assert_eq!(
-            said(&message(&to, &revoke, None, None, now).expect("a message")),
-            Said::Revoke {
+            content_of(&message(&to, &revoke, None, None, now).expect("a message")),
+            IncomingContent::Revoke {
                 target: target.clone(),
                 author: None,
             }
         );
-        let react = Outgoing::Reaction {
+        let react = OutgoingContent::Reaction {
             target: target.clone(),
             target_from_me: true,
             target_sender: None,
             emoji: "👍".into(),
         };
         assert_eq!(
-            said(&message(&to, &react, None, None, now).expect("a message")),
-            Said::Reaction {
+            content_of(&message(&to, &react, None, None, now).expect("a message")),
+            IncomingContent::Reaction {
                 target,
                 emoji: "👍".into()
             }

@@ -15,7 +15,7 @@ use whatsapp_rust::{anyhow, async_trait};
 use super::media_hosts::MediaHosts;
 use crate::error::{Code, Error, Result};
 use crate::net::Method;
-use crate::net::client::{Client, OutBody, Outgoing, Response};
+use crate::net::client::{Client, OutBody, OutgoingRequest, Response};
 
 /// The largest answer that is taken into memory: what is larger is streamed.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -49,7 +49,7 @@ impl LibraryHttp {
             Method::GET
         };
         self.client
-            .send(Outgoing {
+            .send(OutgoingRequest {
                 method,
                 url: reachable(request.url),
                 headers: request.headers.into_iter().collect(),

@@ -17,7 +17,7 @@ use whatsapp_rust::wacore::types::events::InboundMessage;
 use whatsapp_rust::wacore_binary::JidExt as _;
 use whatsapp_rust::{Client as Library, anyhow, async_trait};
 
-use super::arriving::Arriving;
+use super::arriving::ArrivingMessages;
 use super::backend::Backend;
 use super::convert;
 use super::message::Incoming;
@@ -31,7 +31,7 @@ pub type Inbox =
 /// What the library asks to store before it acknowledges.
 pub(super) struct Hook {
     pub(super) inbox: Inbox,
-    pub(super) arriving: Arc<Arriving>,
+    pub(super) arriving: Arc<ArrivingMessages>,
     pub(super) backend: Backend,
     pub(super) clock: Clock,
 }
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
     use crate::seal::Seal;
     use crate::store::faults::SimulatedDisk;
-    use crate::store::{Disk, Durability, Options, Store};
+    use crate::store::{Disk, Durability, Store, StoreOptions};
     use whatsapp_rust::types::message::{MessageInfo, MessageSource};
     use whatsapp_rust::waproto::buffa::MessageField;
     use whatsapp_rust::waproto::whatsapp::{Message, MessageContextInfo};
 
     fn open(disk: Arc<SimulatedDisk>) -> (Store, Backend) {
-        let store = Store::open(Disk::Simulated(disk), Options::default()).expect("it opens");
+        let store = Store::open(Disk::Simulated(disk), StoreOptions::default()).expect("it opens");
         let seal = Seal::new(&[7; 32]);
         let backend = Backend::new(store.clone(), 1, Clock::system(), seal);
         (store, backend)
@@ -119,7 +119,7 @@ mod tests {
         let disk = SimulatedDisk::new();
         let (store, backend) = open(disk.clone());
         let (ask, _asked) = tokio::sync::mpsc::unbounded_channel();
-        let stored: crate::wa::Stored = Arc::new(|_, _| Ok(true));
+        let stored: crate::wa::IsStored = Arc::new(|_, _| Ok(true));
         // Stands for the write of the messages: with an fsync.
         let inbox: Inbox = Arc::new(move |_| {
             let store = store.clone();
@@ -127,7 +127,7 @@ mod tests {
         });
         let hook = Hook {
             inbox,
-            arriving: Arc::new(Arriving::new(stored, ask, Default::default())),
+            arriving: Arc::new(ArrivingMessages::new(stored, ask, Default::default())),
             backend,
             clock: Clock::system(),
         };

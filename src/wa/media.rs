@@ -11,10 +11,10 @@ use whatsapp_rust::features::{MediaRetryResult, MediaReuploadRequest};
 use whatsapp_rust::wacore::download::DownloadWriter;
 use whatsapp_rust::wacore::upload::{UploadSource, encrypt_media_streaming};
 
+use super::connection::Connection;
 use super::convert;
 use super::direct_path::DirectPath;
-use super::link::Link;
-use super::media_places::Place;
+use super::media_places::DownloadSlot;
 use super::message::{MediaKind, Pointer};
 use crate::bytes64::Bytes64;
 use crate::error::{Code, Error, Result};
@@ -22,14 +22,14 @@ use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
 
 /// A sealed file on disk.
-struct Sealed {
+struct EncryptedFile {
     path: PathBuf,
     length: u64,
     /// Given back when the library is done, also when nobody waits for it any more.
-    _place: Place,
+    _place: DownloadSlot,
 }
 
-impl UploadSource for Sealed {
+impl UploadSource for EncryptedFile {
     fn len(&self) -> u64 {
         self.length
     }
@@ -43,7 +43,7 @@ impl UploadSource for Sealed {
 
 /// A file that is being fetched. What its message says of its length and hash may be wrong: it takes no
 /// more than so many bytes, and hashes what it takes.
-struct Taking {
+struct Download {
     file: BufWriter<File>,
     most: u64,
     hash: Sha256,
@@ -52,11 +52,11 @@ struct Taking {
     /// Where in the file the next byte goes.
     at: u64,
     /// Given back when the library is done, also when nobody waits for it any more.
-    _place: Place,
+    _place: DownloadSlot,
 }
 
-impl Taking {
-    fn new(file: File, most: u64, place: Place) -> Self {
+impl Download {
+    fn new(file: File, most: u64, place: DownloadSlot) -> Self {
         Self {
             file: BufWriter::with_capacity(64 * 1024, file),
             most,
@@ -68,7 +68,7 @@ impl Taking {
     }
 }
 
-impl Write for Taking {
+impl Write for Download {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.at != self.size {
             // The hash would be of something else than what lies in the file.
@@ -89,14 +89,14 @@ impl Write for Taking {
     }
 }
 
-impl Seek for Taking {
+impl Seek for Download {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
         self.at = self.file.seek(to)?;
         Ok(self.at)
     }
 }
 
-impl DownloadWriter for Taking {
+impl DownloadWriter for Download {
     /// The library empties the file before each try, and shortens it in no other way.
     fn truncate(&mut self, length: u64) -> std::io::Result<()> {
         if length != 0 {
@@ -112,7 +112,7 @@ impl DownloadWriter for Taking {
 
 /// A file that was fetched and opened: what it is, whatever its message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fetched {
+pub struct DownloadedFile {
     /// SHA-256 of its bytes.
     pub hash: Hash,
     /// How many there are.
@@ -120,7 +120,7 @@ pub struct Fetched {
 }
 
 /// Which message a file came in, to ask the account's phone for it again.
-pub struct CameIn<'a> {
+pub struct MessageRef<'a> {
     /// The message.
     pub id: &'a MessageId,
     /// Its chat.
@@ -129,7 +129,7 @@ pub struct CameIn<'a> {
     pub sender: Option<&'a Jid>,
 }
 
-impl Link {
+impl Connection {
     /// Seals a file into `sealed`, which lies at `path`, and uploads it. Memory does not grow with
     /// the file.
     pub async fn upload(
@@ -153,7 +153,7 @@ impl Link {
             Error::new(Code::StoreUnavailable, "the file could not be sealed")
                 .because(e.to_string())
         })?;
-        let source = Sealed {
+        let source = EncryptedFile {
             path: path.to_owned(),
             length,
             _place: self.places.to_leave().await?,
@@ -190,7 +190,7 @@ impl Link {
         kind: MediaKind,
         into: File,
         most: u64,
-    ) -> Result<Fetched> {
+    ) -> Result<DownloadedFile> {
         if pointer.direct_path.leads_nowhere() {
             return Err(odd_path());
         }
@@ -206,7 +206,7 @@ impl Link {
         self.learn_media_hosts().await?;
         let fetched = self
             .client()
-            .download_from_params_to_writer(&params, Taking::new(into, most, place))
+            .download_from_params_to_writer(&params, Download::new(into, most, place))
             .await;
         let taken = fetched.map_err(|e| {
             if is_too_large(&e) {
@@ -223,14 +223,18 @@ impl Link {
             };
             failed.because(format!("{e:?}"))
         })?;
-        Ok(Fetched {
+        Ok(DownloadedFile {
             hash: Hash(taken.hash.finalize().into()),
             size: taken.size,
         })
     }
 
     /// Asks the account's own phone to upload a file again; answers its new path.
-    pub async fn ask_again(&self, message: CameIn<'_>, pointer: &Pointer) -> Result<DirectPath> {
+    pub async fn request_reupload(
+        &self,
+        message: MessageRef<'_>,
+        pointer: &Pointer,
+    ) -> Result<DirectPath> {
         let chat = convert::to_wire(message.chat)?;
         let sender = message
             .sender

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::direct_path::DirectPath;
-pub use super::place::{Degrees, Place};
+pub use super::location::{Degrees, Location};
 use super::special::Special;
 use crate::bytes64::Bytes64;
 use crate::ids::{Hash, MessageId};
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 /// What a message that we send says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outgoing {
+pub enum OutgoingContent {
     /// Words, with the people they mention and the message they answer.
     Text {
         /// The words, exactly as the receiver reads them.
@@ -22,7 +22,7 @@ pub enum Outgoing {
         /// The message that is answered.
         quote: Option<Quote>,
     },
-    /// An emoji on a message; an empty one takes it back.
+    /// An emoji on a message; an empty one removes it.
     Reaction {
         /// The message that is reacted to.
         target: MessageId,
@@ -42,7 +42,7 @@ pub enum Outgoing {
         /// Who is mentioned in them.
         mentions: Vec<Jid>,
     },
-    /// Takes a message of ours back for everybody.
+    /// Deletes a message of ours for everyone.
     Revoke {
         /// The message that goes.
         target: MessageId,
@@ -64,24 +64,24 @@ pub enum Outgoing {
         /// Who is mentioned, and what it answers.
         context: Context,
     },
-    /// The head of an album: the next pictures and films name it.
+    /// The head of an album: the next images and videos name it.
     Album {
-        /// How many pictures follow.
+        /// How many images follow.
         images: u32,
-        /// How many films follow.
+        /// How many videos follow.
         videos: u32,
     },
-    /// A place.
+    /// A location.
     Location {
         /// Where.
-        place: Place,
+        place: Location,
         /// Who is mentioned, and what it answers.
         context: Context,
     },
-    /// People's cards.
+    /// Contact cards.
     Contacts {
         /// The cards, at least one.
-        cards: Vec<Card>,
+        cards: Vec<ContactCard>,
         /// Who is mentioned, and what it answers.
         context: Context,
     },
@@ -100,7 +100,7 @@ pub enum Outgoing {
     },
 }
 
-impl Outgoing {
+impl OutgoingContent {
     /// The words that it shows.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -127,11 +127,11 @@ pub struct Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaKind {
-    /// A picture.
+    /// An image.
     Image,
-    /// A film.
+    /// A video.
     Video,
-    /// A short film that plays by itself, without sound.
+    /// A short video that plays by itself, without sound.
     Gif,
     /// Music or speech.
     Audio,
@@ -139,7 +139,7 @@ pub enum MediaKind {
     Voice,
     /// Any file, by its name.
     Document,
-    /// A picture without a frame.
+    /// An image without a frame.
     Sticker,
 }
 
@@ -175,7 +175,7 @@ pub struct Attachment {
     /// Its type.
     pub mimetype: String,
     /// What is known of its look.
-    pub look: Look,
+    pub look: MediaInfo,
 }
 
 /// Where a file lies at WhatsApp's servers and how it is opened.
@@ -210,8 +210,8 @@ impl std::fmt::Debug for Pointer {
 
 /// What is known of a file's look before it is opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// A small JPEG picture.
+pub struct MediaInfo {
+    /// A small JPEG image.
     pub thumbnail: Option<Bytes64>,
     /// Pixels.
     pub width: Option<u32>,
@@ -223,9 +223,9 @@ pub struct Look {
     pub animated: bool,
 }
 
-/// A person's card.
+/// A contact card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Card {
+pub struct ContactCard {
     /// The name that is shown.
     pub name: String,
     /// The card as a vCard (RFC 2426).
@@ -243,18 +243,18 @@ pub struct Quote {
     pub text: String,
     /// What it shows besides words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<Shown>,
+    pub shown: Option<QuotedContent>,
 }
 
 /// What a message that is answered shows above the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Shown {
+pub enum QuotedContent {
     /// A file.
-    File(Box<Enclosed>),
-    /// A place.
-    Place(Place),
-    /// People's cards.
-    Cards(Vec<Card>),
+    File(Box<AttachedFile>),
+    /// A location.
+    Place(Location),
+    /// Contact cards.
+    Cards(Vec<ContactCard>),
 }
 
 /// One person by both of the names WhatsApp may give them.
@@ -288,7 +288,7 @@ pub struct Incoming {
     /// The same of what its wrapper holds, when it has one.
     pub inner: Option<&'static str>,
     /// What it says.
-    pub what: Said,
+    pub what: IncomingContent,
     /// The message that it comments on.
     pub comments_on: Option<MessageId>,
     /// The message it answers.
@@ -298,12 +298,12 @@ pub struct Incoming {
     /// Whether everybody is mentioned without being named.
     pub mentions_all: bool,
     /// When the messages of its chat disappear, as far as it tells.
-    pub timer: Option<Timer>,
+    pub timer: Option<DisappearingTimer>,
 }
 
 /// After how long the messages of a chat disappear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timer {
+pub struct DisappearingTimer {
     /// Seconds; 0 is never.
     pub seconds: u32,
     /// When that was chosen, in seconds since 1970.
@@ -312,10 +312,10 @@ pub struct Timer {
 
 /// What a message that arrived says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum IncomingContent {
     /// Words.
     Text(String),
-    /// An emoji on another message; empty when it was taken back.
+    /// An emoji on another message; empty when it was removed.
     Reaction {
         /// The message it is on.
         target: MessageId,
@@ -329,7 +329,7 @@ pub enum Said {
         /// Its new words.
         body: String,
     },
-    /// An earlier message was taken back.
+    /// An earlier message was deleted for everyone.
     Revoke {
         /// The message that went.
         target: MessageId,
@@ -337,11 +337,11 @@ pub enum Said {
         author: Option<Jid>,
     },
     /// A file.
-    Media(Box<Enclosed>),
-    /// A place, with the words beside it.
-    Location(Place),
-    /// People's cards.
-    Contacts(Vec<Card>),
+    Media(Box<AttachedFile>),
+    /// A location, with its text.
+    Location(Location),
+    /// Contact cards.
+    Contacts(Vec<ContactCard>),
     /// A question.
     Poll {
         /// The question.
@@ -358,7 +358,7 @@ pub enum Said {
         /// What it is.
         what: Box<Special>,
         /// The file that it shows.
-        file: Option<Box<Enclosed>>,
+        file: Option<Box<AttachedFile>>,
     },
     /// Something that is not understood, told so that it is not lost.
     Other {
@@ -375,7 +375,7 @@ pub enum Said {
 
 /// A file in a message that arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enclosed {
+pub struct AttachedFile {
     /// How it is shown.
     pub kind: MediaKind,
     /// The file.
@@ -401,7 +401,7 @@ pub struct SealedVote {
 
 /// How far a message of ours has come. The order is the order of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Progress {
+pub enum MessageState {
     /// Stored, being handed to WhatsApp.
     Sending,
     /// Refused, or never acknowledged.
@@ -416,10 +416,10 @@ pub enum Progress {
     Played,
 }
 
-impl Progress {
+impl MessageState {
     /// The progress of this word.
     pub fn parse(word: &str) -> Option<Self> {
-        use Progress::{Delivered, Failed, Played, Read, Sending, Sent};
+        use MessageState::{Delivered, Failed, Played, Read, Sending, Sent};
         let all = [Sending, Failed, Sent, Delivered, Read, Played];
         all.into_iter().find(|progress| progress.as_str() == word)
     }
@@ -447,23 +447,23 @@ pub struct Receipt {
     /// Who received or read them.
     pub by: Jid,
     /// How far they have come.
-    pub progress: Progress,
+    pub progress: MessageState,
     /// When, by WhatsApp's clock.
     pub at: Timestamp,
 }
 
 /// A message that arrived and could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadableMessage {
     /// Where it comes from; it says nothing.
     pub heading: Incoming,
     /// Why.
-    pub why: WhyUnread,
+    pub why: UnreadableReason,
 }
 
 /// Why a message could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WhyUnread {
+pub enum UnreadableReason {
     /// It could not be decrypted; its sender is asked to send it again.
     Undecryptable,
     /// It may be looked at once, on the phone only.
@@ -472,7 +472,7 @@ pub enum WhyUnread {
     ElsewhereOnly,
 }
 
-impl WhyUnread {
+impl UnreadableReason {
     /// The reason of this word.
     pub fn parse(word: &str) -> Option<Self> {
         let all = [Self::Undecryptable, Self::ViewOnce, Self::ElsewhereOnly];
@@ -491,7 +491,7 @@ impl WhyUnread {
 
 /// What happens on a connection besides messages, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signal {
+pub enum ConnectionEvent {
     /// A QR code to be scanned, and how many seconds it lives.
     Qr {
         /// The text of the code.
@@ -540,7 +540,7 @@ pub enum Signal {
     /// A receipt.
     Receipt(Receipt),
     /// Somebody wrote what could not be read.
-    Unread(Box<Unread>),
+    Unreadable(Box<UnreadableMessage>),
     /// Somebody calls.
     Call {
         /// The call's id.
@@ -549,7 +549,7 @@ pub enum Signal {
         from: Jid,
         /// Who calls, by both names.
         person: Person,
-        /// With picture.
+        /// With video.
         video: bool,
         /// When.
         at: Timestamp,

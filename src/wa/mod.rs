@@ -2,21 +2,21 @@
 
 mod arriving;
 pub mod backend;
+pub mod connection;
 mod convert;
 pub mod direct_path;
 mod http;
 pub mod inbox;
-pub mod link;
+mod location;
 pub mod media;
 mod media_hosts;
 mod media_places;
 pub mod message;
-mod place;
 pub mod special;
 mod transport;
 
-pub use arriving::Stored;
+pub use arriving::IsStored;
 #[cfg(feature = "sandbox")]
-pub use convert::said_by;
-pub use convert::{Voting, open_vote};
+pub use convert::parse_content;
+pub use convert::{VoteParties, open_vote};
 pub use transport::Endpoint;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Degrees;
+use super::location::Degrees;
 use crate::ids::MessageId;
 
 /// A message of a rarer kind.
@@ -17,23 +17,23 @@ pub enum Special {
     /// An invitation to a group.
     Invite(Invite),
     /// Where somebody is, who goes on telling it.
-    Location(Live),
+    Location(LiveLocation),
     /// A date: an event, or a call that is planned.
     Appointment(Appointment),
     /// An order from a catalogue.
-    Order(Order),
+    Order(CatalogOrder),
     /// A thing that is for sale.
     Product(Product),
     /// Money that is asked for or sent.
     Payment(Payment),
     /// Stickers to be added to one's own.
     StickerPack(StickerPack),
-    /// The first of several pictures and films.
-    Album(Album),
+    /// The first of several images and videos.
+    Album(AlbumHead),
     /// A message was fastened above the chat, or taken from there.
-    Pin(Pin),
+    Pin(PinInChat),
     /// A message stays although the others of its chat disappear, or no longer.
-    Keep(Keep),
+    Keep(KeepInChat),
     /// After how long the messages of this chat disappear from now on.
     Disappearing(Disappearing),
 }
@@ -104,7 +104,7 @@ pub struct Invite {
 /// Where somebody is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Live {
+pub struct LiveLocation {
     /// Degrees north.
     pub latitude: Degrees,
     /// Degrees east.
@@ -143,7 +143,7 @@ pub struct Appointment {
 /// An order from a catalogue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Order {
+pub struct CatalogOrder {
     /// Its id.
     pub id: Option<String>,
     /// What it is called.
@@ -204,19 +204,19 @@ pub struct StickerPack {
     pub stickers: usize,
 }
 
-/// The first of several pictures and films.
+/// The first of several images and videos.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Album {
-    /// How many pictures follow.
+pub struct AlbumHead {
+    /// How many images follow.
     pub images: u32,
-    /// How many films follow.
+    /// How many videos follow.
     pub videos: u32,
 }
 
 /// A message was fastened above the chat, or taken from there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pin {
+pub struct PinInChat {
     /// The message.
     pub message_id: MessageId,
     /// Whether it is there now.
@@ -226,7 +226,7 @@ pub struct Pin {
 /// A message stays although the others of its chat disappear, or no longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Keep {
+pub struct KeepInChat {
     /// The message.
     pub message_id: MessageId,
     /// Whether it stays.

@@ -10,7 +10,7 @@ use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use whatsapp_rust::{anyhow, async_channel, async_trait};
 
-use super::message::Signal;
+use super::message::ConnectionEvent;
 use crate::net::client::Dialer;
 use crate::net::header::{HeaderValue, ORIGIN};
 
@@ -31,7 +31,7 @@ pub struct Endpoint {
 pub(super) struct Transports {
     pub(super) dialer: Dialer,
     pub(super) endpoint: Endpoint,
-    pub(super) signals: UnboundedSender<Signal>,
+    pub(super) events: UnboundedSender<ConnectionEvent>,
     /// Cancelled when the session is closed: an attempt may have minutes of patience left, and no
     /// connection is written to any more.
     pub(super) closing: CancellationToken,
@@ -49,7 +49,9 @@ impl TransportFactory for Transports {
         match connected {
             Ok(connected) => Ok(connected),
             Err(error) => {
-                let _ = self.signals.send(Signal::Unreachable(format!("{error}")));
+                let _ = self
+                    .events
+                    .send(ConnectionEvent::Unreachable(format!("{error}")));
                 Err(error)
             }
         }

@@ -5,6 +5,6 @@ pub mod keys;
 pub mod removal;
 pub mod retention;
 mod slots;
-pub mod unread;
+pub mod unreadable;
 pub mod verify;
 pub mod webhook;

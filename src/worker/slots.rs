@@ -31,17 +31,17 @@ const REMEMBERED: usize = 20_000;
 
 /// What is known of a host; also in which line its deliveries wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum HostStanding {
     Good = 0,
     New = 1,
     Hung = 2,
 }
 
-const STANDINGS: [Standing; 3] = [Standing::Good, Standing::New, Standing::Hung];
+const STANDINGS: [HostStanding; 3] = [HostStanding::Good, HostStanding::New, HostStanding::Hung];
 
 /// How a receiver took a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum Responsiveness {
     /// It answered, or refused the connection, at once.
     Prompt,
     /// It answered, and took long.
@@ -55,11 +55,11 @@ pub(super) enum Manner {
 pub(super) struct Slot {
     host: String,
     session: SessionNumber,
-    standing: Standing,
+    standing: HostStanding,
 }
 
-struct Host<T> {
-    standing: Standing,
+struct HostSlots<T> {
+    standing: HostStanding,
     limit: usize,
     running: usize,
     waiting: VecDeque<(SessionNumber, T)>,
@@ -69,7 +69,7 @@ struct Host<T> {
 
 /// The slots, and who waits for one.
 pub(super) struct Slots<T> {
-    hosts: HashMap<String, Host<T>>,
+    hosts: HashMap<String, HostSlots<T>>,
     sessions: HashMap<SessionNumber, usize>,
     lines: [VecDeque<String>; 3],
     running: [usize; 3],
@@ -100,15 +100,15 @@ impl<T> Slots<T> {
             self.hosts
                 .retain(|_, host| host.running > 0 || !host.waiting.is_empty());
         }
-        let known = self.hosts.entry(host.clone()).or_insert_with(|| Host {
-            standing: Standing::New,
+        let known = self.hosts.entry(host.clone()).or_insert_with(|| HostSlots {
+            standing: HostStanding::New,
             limit: PER_HOST,
             running: 0,
             waiting: VecDeque::new(),
             in_line: false,
         });
-        if failed && known.standing == Standing::New && !known.in_line {
-            known.standing = Standing::Hung;
+        if failed && known.standing == HostStanding::New && !known.in_line {
+            known.standing = HostStanding::Hung;
         }
         known.waiting.push_back((session, job));
         self.waiting += 1;
@@ -123,7 +123,7 @@ impl<T> Slots<T> {
     }
 
     /// Takes a slot back.
-    pub(super) fn give_back(&mut self, slot: Slot, manner: Manner) {
+    pub(super) fn give_back(&mut self, slot: Slot, manner: Responsiveness) {
         self.running[slot.standing as usize] -= 1;
         if let Some(count) = self.sessions.get_mut(&slot.session) {
             *count -= 1;
@@ -136,9 +136,9 @@ impl<T> Slots<T> {
         };
         host.running -= 1;
         (host.standing, host.limit) = match manner {
-            Manner::Prompt => (Standing::Good, (host.limit * 2).min(PER_GOOD_HOST)),
-            Manner::Slow => (Standing::Hung, host.limit.clamp(1, PER_HOST)),
-            Manner::Silent => (Standing::Hung, 1),
+            Responsiveness::Prompt => (HostStanding::Good, (host.limit * 2).min(PER_GOOD_HOST)),
+            Responsiveness::Slow => (HostStanding::Hung, host.limit.clamp(1, PER_HOST)),
+            Responsiveness::Silent => (HostStanding::Hung, 1),
         };
         self.line_up(slot.host);
     }
@@ -155,18 +155,18 @@ impl<T> Slots<T> {
         }
     }
 
-    fn has_room(&self, standing: Standing) -> bool {
+    fn has_room(&self, standing: HostStanding) -> bool {
         let [good, new, hung] = self.running;
         let all = good + new + hung;
         all < ALL
             && match standing {
-                Standing::Good => true,
-                Standing::New => new + hung < UNPROVEN,
-                Standing::Hung => new + hung < UNPROVEN && hung < HUNG,
+                HostStanding::Good => true,
+                HostStanding::New => new + hung < UNPROVEN,
+                HostStanding::Hung => new + hung < UNPROVEN && hung < HUNG,
             }
     }
 
-    fn next_of(&mut self, standing: Standing) -> Option<(Slot, T)> {
+    fn next_of(&mut self, standing: HostStanding) -> Option<(Slot, T)> {
         if !self.has_room(standing) {
             return None;
         }
@@ -224,7 +224,7 @@ mod tests {
         let mut slots = Slots::default();
         add(&mut slots, "good", 1);
         let (slot, _) = slots.next().expect("a slot");
-        slots.give_back(slot, Manner::Prompt);
+        slots.give_back(slot, Responsiveness::Prompt);
         for n in 0..10_000 {
             add(&mut slots, &format!("hangs {n}"), n + 10);
         }
@@ -233,21 +233,21 @@ mod tests {
         add(&mut slots, "good", 1);
         let (slot, session) = slots.next().expect("a slot of its own");
         assert_eq!(session, 1);
-        slots.give_back(slot, Manner::Prompt);
+        slots.give_back(slot, Responsiveness::Prompt);
         // When they have hung once they get few slots, and new receivers the others.
         for (slot, n) in hanging {
             let host = slot.host.clone();
-            slots.give_back(slot, Manner::Silent);
+            slots.give_back(slot, Responsiveness::Silent);
             add(&mut slots, &host, n);
         }
         let rest: Vec<_> = (0..10_000).map_while(|_| slots.next()).collect();
         assert_eq!(rest.len(), UNPROVEN);
         for (slot, _) in rest {
-            slots.give_back(slot, Manner::Silent);
+            slots.give_back(slot, Responsiveness::Silent);
         }
         while slots.waiting() > 192 {
             for (slot, _) in start(&mut slots) {
-                slots.give_back(slot, Manner::Silent);
+                slots.give_back(slot, Responsiveness::Silent);
             }
         }
         let hung = start(&mut slots);
@@ -273,7 +273,7 @@ mod tests {
             .into_iter()
             .find(|(slot, _)| slot.host == "one host");
         let (slot, _) = silent.expect("one of it");
-        slots.give_back(slot, Manner::Silent);
+        slots.give_back(slot, Responsiveness::Silent);
         assert!(slots.next().is_none(), "it has more than its one");
     }
 
@@ -292,7 +292,7 @@ mod tests {
             most = most.max(running.len());
             gone += running.len();
             for (slot, _) in running {
-                slots.give_back(slot, Manner::Prompt);
+                slots.give_back(slot, Responsiveness::Prompt);
             }
         }
         assert_eq!((gone, most), (1000, PER_GOOD_HOST));

@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::slots::{Manner, Slot, Slots};
+use super::slots::{Responsiveness, Slot, Slots};
 use crate::domain::Gateway;
-use crate::domain::event::delivery::{Attempt, Due, Payload};
+use crate::domain::event::delivery::{Attempt, DueDelivery, Payload};
 use crate::domain::event::webhook::lane_parts;
 use crate::error::{ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::net::Method;
-use crate::net::client::Outgoing;
+use crate::net::client::OutgoingRequest;
 use crate::store::queue::Claim;
 use crate::time::Timestamp;
 
@@ -25,26 +25,26 @@ const WAITING: usize = 16_384;
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Turns a delivery into what its dialect's clients expect: `secret` signs it, now is the time.
-pub type Render = fn(&Due, secret: Option<&str>, now: Timestamp) -> Payload;
+pub type RenderDelivery = fn(&DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload;
 
 /// How the receiver behaved.
-fn manner(attempt: &Attempt) -> Manner {
+fn responsiveness(attempt: &Attempt) -> Responsiveness {
     match attempt.status {
-        _ if attempt.took < SLOW => Manner::Prompt,
-        Some(_) => Manner::Slow,
-        None => Manner::Silent,
+        _ if attempt.took < SLOW => Responsiveness::Prompt,
+        Some(_) => Responsiveness::Slow,
+        None => Responsiveness::Silent,
     }
 }
 
 /// Delivers until `stop`; a delivery that is under way is finished.
-pub async fn run(gateway: Arc<Gateway>, render: Render, stop: CancellationToken) {
+pub async fn run(gateway: Arc<Gateway>, render: RenderDelivery, stop: CancellationToken) {
     let mut slots = Slots::default();
     let (ended, mut ends) = mpsc::unbounded_channel();
     while !stop.is_cancelled() {
         while let Some((slot, claim)) = slots.next() {
-            let taken = Taken {
+            let taken = TakenSlot {
                 slot: Some(slot),
-                manner: Manner::Prompt,
+                manner: Responsiveness::Prompt,
                 ended: ended.clone(),
             };
             start(&gateway, claim, render, taken);
@@ -84,13 +84,13 @@ fn receiver(gateway: &Gateway, claim: &Claim) -> (String, SessionNumber) {
 }
 
 /// A slot that a task holds; it is given back when the task ends, however that is.
-struct Taken {
+struct TakenSlot {
     slot: Option<Slot>,
-    manner: Manner,
-    ended: mpsc::UnboundedSender<(Slot, Manner)>,
+    manner: Responsiveness,
+    ended: mpsc::UnboundedSender<(Slot, Responsiveness)>,
 }
 
-impl Drop for Taken {
+impl Drop for TakenSlot {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             // Nobody counts slots any more when the loop has ended.
@@ -100,7 +100,7 @@ impl Drop for Taken {
 }
 
 /// Delivers one claim in a task of its own.
-fn start(gateway: &Arc<Gateway>, claim: Claim, render: Render, mut taken: Taken) {
+fn start(gateway: &Arc<Gateway>, claim: Claim, render: RenderDelivery, mut taken: TakenSlot) {
     let inner = gateway.clone();
     gateway.tasks().spawn(async move {
         if let Err(error) = deliver(&inner, claim.clone(), render, &mut taken.manner).await {
@@ -114,20 +114,20 @@ fn start(gateway: &Arc<Gateway>, claim: Claim, render: Render, mut taken: Taken)
 async fn deliver(
     gateway: &Gateway,
     claim: Claim,
-    render: Render,
-    shown: &mut Manner,
+    render: RenderDelivery,
+    shown: &mut Responsiveness,
 ) -> Result<()> {
     // When its session, webhook or event is gone nobody waits for it.
     let Some(due) = gateway.due_delivery(&claim)? else {
         return gateway.drop_delivery(claim).await;
     };
     let attempt = post(gateway, &due, render).await;
-    *shown = manner(&attempt);
+    *shown = responsiveness(&attempt);
     gateway.settle_delivery(claim, due, attempt).await
 }
 
 /// One signed POST. The delivery's id stays the same over all tries.
-async fn post(gateway: &Gateway, due: &Due, render: Render) -> Attempt {
+async fn post(gateway: &Gateway, due: &DueDelivery, render: RenderDelivery) -> Attempt {
     let secret = match gateway.webhook_secret(due.session, &due.webhook) {
         Ok(secret) => secret,
         Err(error) => {
@@ -144,7 +144,7 @@ async fn post(gateway: &Gateway, due: &Due, render: Render) -> Attempt {
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     headers.push(("user-agent".to_owned(), agent.to_owned()));
     let started = Instant::now();
-    let request = Outgoing {
+    let request = OutgoingRequest {
         method: Method::POST,
         url: due.webhook.url.clone(),
         headers,

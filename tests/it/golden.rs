@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use warung::ids::IdSource;
-use warung::sandbox::{Options, Sandbox};
+use warung::sandbox::{NetworkOptions, Sandbox};
 use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
@@ -84,10 +84,10 @@ struct Talk {
 impl Talk {
     async fn begin() -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
-        let options = Options {
+        let options = NetworkOptions {
             clock: clock.clone(),
             seed: Some([7; 32]),
-            ..Options::default()
+            ..NetworkOptions::default()
         };
         let network = Sandbox::open(options).await.expect("a network");
         let deps = Deps {

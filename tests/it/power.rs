@@ -219,7 +219,7 @@ async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
     rig.stop().await;
     // What a crash leaves between the library's write of the ratchet and ours of the message.
     let disk = Disk::File(rig.config.data.join("warung.redb"));
-    let store = store::Store::open(disk, store::Options::default()).expect("the store opens");
+    let store = store::Store::open(disk, store::StoreOptions::default()).expect("the store opens");
     let wanted = id.clone();
     store
         .write(store::Durability::Sync, move |tx| {
@@ -251,7 +251,7 @@ async fn a_message_whose_ratchet_is_ahead_of_its_row_is_asked_for_again() {
 async fn a_second_process_on_the_same_folder_is_told_so() {
     let rig = Rig::new().await;
     let file = rig.config.data.join("warung.redb");
-    let error = store::Store::open(Disk::File(file), store::Options::default());
+    let error = store::Store::open(Disk::File(file), store::StoreOptions::default());
     let text = error.err().expect("refused").to_string();
     assert!(text.contains("warung.redb"), "{text}");
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::process::Command;
 use warung::domain::vault::key_bytes;
 use warung::seal::Seal;
-use warung::store::{Disk, Options, Read, Store, tables};
+use warung::store::{Disk, Read, Store, StoreOptions, tables};
 use warung::time::Clock;
 use warung::wa::backend::Backend;
 use whatsapp_rust::wacore::store::traits::DeviceStore as _;
@@ -28,7 +28,7 @@ async fn secrets_of(data: &Path) -> Vec<Vec<u8>> {
     let key = std::fs::read_to_string(data.join("secret.key")).expect("a key");
     let seal = Seal::new(&key_bytes(&key).expect("a key"));
     let disk = Disk::File(data.join("warung.redb"));
-    let store = Store::open(disk, Options::default()).expect("opened");
+    let store = Store::open(disk, StoreOptions::default()).expect("opened");
     let rows = store.read(|read| read.prefix(tables::WA, b"", None, usize::MAX));
     let mut numbers: Vec<_> = rows
         .expect("read")

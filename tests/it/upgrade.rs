@@ -14,7 +14,7 @@ use warung::domain::event;
 use warung::domain::vault::key_bytes;
 use warung::seal::Seal;
 use warung::server::Deps;
-use warung::store::{Disk, Durability, Options, Read, Store, tables};
+use warung::store::{Disk, Durability, Read, Store, StoreOptions, tables};
 use warung::time::{Clock, Timestamp};
 use warung::wa::backend::seal_rows;
 
@@ -245,7 +245,7 @@ async fn a_crash_after_the_last_row_was_sealed_leaves_no_key_readable() {
     let key = std::fs::read_to_string(folder.path().join("data/secret.key")).expect("a key");
     let key = key_bytes(key.trim()).expect("a key");
     let path = store_file(folder.path());
-    let store = Store::open(Disk::File(path.clone()), Options::default()).expect("opened");
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).expect("opened");
     let sealed = seal_rows(&store, &Seal::new(&key)).await.expect("sealed");
     assert!(sealed > 0);
     store.close().await;
@@ -263,7 +263,7 @@ async fn a_crash_after_the_last_row_was_sealed_leaves_no_key_readable() {
 async fn a_store_of_a_newer_version_is_refused_with_a_sentence() {
     let folder = unpacked("schema-1.tar.gz").await;
     let path = store_file(folder.path());
-    let store = Store::open(Disk::File(path.clone()), Options::default()).expect("opened");
+    let store = Store::open(Disk::File(path.clone()), StoreOptions::default()).expect("opened");
     store
         .write(Durability::Sync, |tx| {
             tx.put(tables::META, *b"schema", 99u32.to_be_bytes());

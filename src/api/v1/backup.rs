@@ -8,18 +8,20 @@ use serde::{Deserializer, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::campaign_body::{MAX_BODY, Maybe, message, scheduled_at, settings};
+use super::campaign_body::{MAX_BODY, Nullable, message, scheduled_at, settings};
 use super::campaigns::{brief, named_or_own, person, shown};
 use super::lists::{self, list_change};
 use crate::api::admit::{Caller, admitted};
 use crate::api::read::{short_text, text};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
-use crate::domain::campaign::create::{Audience, NewCampaign, Restored};
-use crate::domain::campaign::{MediaPart, Settings, Stage, State, Status};
+use crate::domain::campaign::create::{Audience, NewCampaign, RestoredCampaign};
+use crate::domain::campaign::{
+    CampaignMedia, CampaignSettings, CampaignState, RecipientState, RecipientStatus,
+};
 use crate::domain::list::ListChange;
-use crate::domain::media::Source;
-use crate::domain::recipient::{Parsed, Rows};
+use crate::domain::media::FileSource;
+use crate::domain::recipient::{RecipientReader, RecipientRows};
 use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
 use crate::domain::spool::Spooled;
@@ -107,7 +109,7 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
             let rows: Vec<_> = page.iter().map(shown).collect();
             say(feed, joined(&rows, from as usize)?).await?;
             match page.last() {
-                Some(last) if more => from = last.place + 1,
+                Some(last) if more => from = last.position + 1,
                 _ => break,
             }
         }
@@ -158,13 +160,13 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     }
     let spooled = Arc::new(spool.finish().await?);
     let _turn = READING.acquire().await.map_err(Error::internal)?;
-    let judged = look(gateway, &spooled, None).await?;
+    let judged = inspect(gateway, &spooled, None).await?;
     let body = text(&judged.fields, "sessionId")?;
     let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let suppressed = judged.finish()?;
     let (sink, made) = mpsc::channel(1);
     // What was read is dropped with its sink, or the other side would wait for more.
-    let reading = async { look(gateway, &spooled, Some(sink)).await.map(drop) };
+    let reading = async { inspect(gateway, &spooled, Some(sink)).await.map(drop) };
     let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
     let people = suppressed.recipients.iter();
     let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
@@ -179,7 +181,7 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
 }
 
 /// What a document holds, one of them at a time.
-enum Read {
+enum DocumentItem {
     List(ListChange),
     Campaign(Box<NewCampaign>),
 }
@@ -188,13 +190,13 @@ enum Read {
 async fn make(
     gateway: &Arc<Gateway>,
     session: &Session,
-    mut read: mpsc::Receiver<Read>,
+    mut read: mpsc::Receiver<DocumentItem>,
 ) -> Result<(Vec<RowId>, Vec<RowId>)> {
     let (mut lists, mut campaigns) = (Vec::new(), Vec::new());
     while let Some(read) = read.recv().await {
         match read {
-            Read::List(list) => lists.push(gateway.create_list(session, list).await?.0),
-            Read::Campaign(new) => {
+            DocumentItem::List(list) => lists.push(gateway.create_list(session, list).await?.0),
+            DocumentItem::Campaign(new) => {
                 let (address, _) = gateway.create_campaign(session, *new).await?;
                 campaigns.push(address.id);
             }
@@ -204,10 +206,10 @@ async fn make(
 }
 
 /// Reads the document once, and hands what it holds to the sink, if there is one.
-async fn look(
+async fn inspect(
     gateway: &Arc<Gateway>,
     spooled: &Arc<Spooled>,
-    sink: Option<mpsc::Sender<Read>>,
+    sink: Option<mpsc::Sender<DocumentItem>>,
 ) -> Result<Document> {
     let (document, spooled) = (Document::new(gateway, sink), spooled.clone());
     let read = move || read_json(spooled.read()?, Members(document));
@@ -222,17 +224,17 @@ const MAX_VALUES: usize = 2000;
 /// Reads a document: what it holds is judged, handed on, and not kept.
 struct Document {
     gateway: Arc<Gateway>,
-    sink: Option<mpsc::Sender<Read>>,
+    sink: Option<mpsc::Sender<DocumentItem>>,
     allowance: Allowance,
     fields: Object,
     /// What is wrong with the lists, the campaigns and the suppressed numbers.
     lists: Option<Result<()>>,
     campaigns: Option<Result<()>>,
-    suppressed: Option<Result<Parsed>>,
+    suppressed: Option<Result<RecipientRows>>,
 }
 
 impl Document {
-    fn new(gateway: &Arc<Gateway>, sink: Option<mpsc::Sender<Read>>) -> Self {
+    fn new(gateway: &Arc<Gateway>, sink: Option<mpsc::Sender<DocumentItem>>) -> Self {
         Self {
             gateway: gateway.clone(),
             sink,
@@ -245,7 +247,7 @@ impl Document {
     }
 
     /// The suppressed numbers, of a document in which nothing is wrong.
-    fn finish(self) -> Result<Parsed> {
+    fn finish(self) -> Result<RecipientRows> {
         if self.allowance.is_exceeded() {
             let text = format!("a backup holds more than {MAX_VALUES} other values");
             return Err(Error::new(Code::BodyTooLarge, text));
@@ -258,7 +260,8 @@ impl Document {
         }
         self.lists.unwrap_or(Ok(()))?;
         self.campaigns.unwrap_or(Ok(()))?;
-        self.suppressed.unwrap_or_else(|| Ok(Parsed::default()))
+        self.suppressed
+            .unwrap_or_else(|| Ok(RecipientRows::default()))
     }
 }
 
@@ -289,7 +292,8 @@ impl<'de> Member<'de> for Document {
             }
             "suppressions" => {
                 self.suppressed = None;
-                self.suppressed = map.next_value_seed(Maybe(Rows::new(None, |_: &Object| {})))?;
+                self.suppressed =
+                    map.next_value_seed(Nullable(RecipientReader::new(None, |_: &Object| {})))?;
             }
             _ => {
                 let value = map.next_value_seed(Bounded(&self.allowance))?;
@@ -305,7 +309,7 @@ impl<'de> Member<'de> for Document {
 /// Reads the lists or the campaigns of a document, one by one.
 struct Each<'a> {
     gateway: &'a Arc<Gateway>,
-    sink: Option<&'a mpsc::Sender<Read>>,
+    sink: Option<&'a mpsc::Sender<DocumentItem>>,
     of_lists: bool,
 }
 
@@ -318,14 +322,14 @@ impl Each<'_> {
         ))
     }
 
-    fn take(&self, fields: Option<Fields>) -> Result<()> {
+    fn take(&self, fields: Option<EntryReader>) -> Result<()> {
         let Some(fields) = fields else {
             return self.wrong();
         };
         let read = if self.of_lists {
-            Read::List(read_list(fields)?)
+            DocumentItem::List(read_list(fields)?)
         } else {
-            Read::Campaign(Box::new(read_campaign(self.gateway, fields)?))
+            DocumentItem::Campaign(Box::new(read_campaign(self.gateway, fields)?))
         };
         match self.sink {
             // Nobody takes it when one before could not be made, which is what is answered.
@@ -384,7 +388,7 @@ impl<'de> Visitor<'de> for Each<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Result<()>, A::Error> {
         loop {
-            let fields = Fields::new(self.gateway, self.of_lists);
+            let fields = EntryReader::new(self.gateway, self.of_lists);
             let Some(fields) = seq.next_element_seed(Members(fields))? else {
                 return Ok(Ok(()));
             };
@@ -397,22 +401,22 @@ impl<'de> Visitor<'de> for Each<'_> {
 }
 
 /// One list or campaign: its fields, its people, and what became of them.
-struct Fields {
+struct EntryReader {
     country: Option<String>,
     of_list: bool,
     allowance: Allowance,
     fields: Object,
-    people: Option<Result<Parsed>>,
-    states: Result<Vec<(u32, State)>>,
+    people: Option<Result<RecipientRows>>,
+    states: Result<Vec<(u32, RecipientState)>>,
 }
 
 /// What a list or campaign said: its fields, its people, and what became of those of whom it is known.
-type Told = (Object, Parsed, Vec<(u32, State)>);
+type BackupEntry = (Object, RecipientRows, Vec<(u32, RecipientState)>);
 
 /// What of a row is the person.
 const PERSON: &[&str] = &["number", "name", "jobTitle", "companyName", "customFields"];
 
-impl Fields {
+impl EntryReader {
     fn new(gateway: &Arc<Gateway>, of_list: bool) -> Self {
         Self {
             country: gateway.config().default_country_code.clone(),
@@ -424,17 +428,19 @@ impl Fields {
         }
     }
 
-    fn finish(self) -> Result<Told> {
+    fn finish(self) -> Result<BackupEntry> {
         if self.allowance.is_exceeded() {
             let text = format!("a list or campaign holds more than {MAX_VALUES} other values");
             return Err(Error::new(Code::BodyTooLarge, text));
         }
-        let people = self.people.unwrap_or_else(|| Ok(Parsed::default()))?;
+        let people = self
+            .people
+            .unwrap_or_else(|| Ok(RecipientRows::default()))?;
         Ok((self.fields, people, self.states?))
     }
 }
 
-impl<'de> Member<'de> for Fields {
+impl<'de> Member<'de> for EntryReader {
     fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
         if name != "recipients" {
             let value = map.next_value_seed(Bounded(&self.allowance))?;
@@ -448,34 +454,34 @@ impl<'de> Member<'de> for Fields {
         let see = |row: &Object| {
             if !of_list && let Ok(known) = &mut states {
                 match state(row) {
-                    Ok(state) if state == State::default() => {}
+                    Ok(state) if state == RecipientState::default() => {}
                     Ok(state) => known.push((place, state)),
                     Err(error) => states = Err(error),
                 }
             }
             place += 1;
         };
-        let rows = Rows::new(self.country.as_deref(), see).only(PERSON);
-        self.people = map.next_value_seed(Maybe(rows))?;
+        let rows = RecipientReader::new(self.country.as_deref(), see).only(PERSON);
+        self.people = map.next_value_seed(Nullable(rows))?;
         self.states = states;
         Ok(())
     }
 }
 
-fn read_list(fields: Fields) -> Result<ListChange> {
+fn read_list(fields: EntryReader) -> Result<ListChange> {
     let (fields, parsed, _) = fields.finish()?;
     list_change(&fields, Some(parsed.recipients))
 }
 
-fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> {
+fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampaign> {
     let (fields, parsed, states) = fields.finish()?;
     let fields = &fields;
-    let settings = settings(fields, Settings::default())?;
+    let settings = settings(fields, CampaignSettings::default())?;
     let said = fields.get("message").and_then(Value::as_object);
     let content = said
         .and_then(|said| said.get("content"))
         .and_then(Value::as_str);
-    let status = text(fields, "status")?.and_then(Status::of);
+    let status = text(fields, "status")?.and_then(CampaignState::of);
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
     let name = short_text(fields, "name", 200)?.unwrap_or_default();
@@ -486,9 +492,9 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> 
         audience: Audience::Restored(parsed, states),
         scheduled_at: scheduled_at(fields, &settings.pacing.zone)?.flatten(),
         settings,
-        restored: Some(Restored {
+        restored: Some(RestoredCampaign {
             status: if status.is_live() {
-                Status::Paused
+                CampaignState::Paused
             } else {
                 status
             },
@@ -500,7 +506,7 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: Fields) -> Result<NewCampaign> 
 }
 
 /// The file that a campaign showed. It may not be here: the campaign says so when it is resumed.
-fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<MediaPart>> {
+fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<CampaignMedia>> {
     let mut fields = fields.clone();
     if let Some(Value::Object(said)) = fields.get_mut("message") {
         // The file was fetched from there once; it is named by its id since.
@@ -508,7 +514,7 @@ fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<MediaPart>> {
     }
     let media = message(gateway, &fields)?.and_then(|said| said.media);
     Ok(media.and_then(|media| match media.source {
-        Source::Stored(id) => Some(MediaPart {
+        FileSource::Stored(id) => Some(CampaignMedia {
             kind: media.kind,
             id,
             link: None,
@@ -526,13 +532,13 @@ fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
 }
 
 /// What became of a recipient. One that was on its way is tried again, with the id that it had.
-fn state(row: &Object) -> Result<State> {
-    let stage = text(row, "status")?.and_then(Stage::of);
+fn state(row: &Object) -> Result<RecipientState> {
+    let stage = text(row, "status")?.and_then(RecipientStatus::of);
     let stage =
         stage.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
-    Ok(State {
-        stage: if stage == Stage::Sending {
-            Stage::Pending
+    Ok(RecipientState {
+        stage: if stage == RecipientStatus::Sending {
+            RecipientStatus::Pending
         } else {
             stage
         },
@@ -544,6 +550,6 @@ fn state(row: &Object) -> Result<State> {
             .and_then(Value::as_u64)
             .unwrap_or(0)
             .min(100) as u32,
-        ..State::default()
+        ..RecipientState::default()
     })
 }

@@ -9,16 +9,18 @@ use serde_json::Value;
 
 use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
-use crate::domain::campaign::Settings;
+use crate::domain::campaign::CampaignSettings;
 use crate::domain::campaign::create::{Audience, NewMedia};
 use crate::domain::list::usable;
 use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
-use crate::domain::recipient::{Merged, Parsed, People, Rejected, Rows};
+use crate::domain::recipient::{
+    EncodedRecipients, MergedRow, RecipientReader, RecipientRows, RejectedRow,
+};
 use crate::domain::schedule::parse_when;
 use crate::domain::sheet::Sheet;
 use crate::domain::zone::Zone;
 use crate::error::{Code, Error, Result};
-use crate::http::{Held, Request};
+use crate::http::{BudgetShare, Request};
 use crate::ids::RowId;
 pub(super) use crate::json::Object;
 use crate::json::{Allowance, Bounded, Member, Members, Passed};
@@ -31,12 +33,12 @@ pub(super) const MAX_BODY: u64 = 32 << 20;
 const MAX_FIELD: usize = 1 << 20;
 
 /// What a client sent: small fields, and recipients that were read while they came.
-pub(super) struct Sent {
+pub(super) struct CampaignBody {
     pub(super) fields: Object,
-    people: Option<Result<Parsed>>,
+    people: Option<Result<RecipientRows>>,
     sheet: Option<Result<Sheet>>,
     /// What is in memory of it counts among the bodies under way.
-    pub(super) held: Held,
+    pub(super) held: BudgetShare,
 }
 
 /// How many values the fields beside the recipients may have.
@@ -46,7 +48,7 @@ const MAX_VALUES: usize = 2000;
 const RECIPIENTS: [&str; 2] = ["recipients"; 2];
 
 /// Reads a body with `recipients`; their rows are never JSON in memory.
-struct Fields {
+struct BodyReader {
     country: Option<String>,
     /// The member with the recipients, and a lesser name of it.
     rows: [&'static str; 2],
@@ -54,10 +56,10 @@ struct Fields {
     null_is_none: bool,
     allowance: Allowance,
     fields: Object,
-    people: Option<Result<Parsed>>,
+    people: Option<Result<RecipientRows>>,
 }
 
-impl Fields {
+impl BodyReader {
     fn new(gateway: &Arc<Gateway>, rows: [&'static str; 2]) -> Self {
         Self {
             country: gateway.config().default_country_code.clone(),
@@ -70,7 +72,7 @@ impl Fields {
     }
 
     /// What was read, unless it was too much.
-    fn finish(self) -> Result<(Object, Option<Result<Parsed>>)> {
+    fn finish(self) -> Result<(Object, Option<Result<RecipientRows>>)> {
         if self.allowance.is_exceeded() {
             let text = format!("The request body holds more than {MAX_VALUES} other values");
             return Err(Error::new(Code::BodyTooLarge, text));
@@ -79,7 +81,7 @@ impl Fields {
     }
 }
 
-impl<'de> Member<'de> for Fields {
+impl<'de> Member<'de> for BodyReader {
     fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
         if !self.rows.contains(&name.as_str()) {
             let value = map.next_value_seed(Bounded(&self.allowance))?;
@@ -93,9 +95,9 @@ impl<'de> Member<'de> for Fields {
         }
         // Named twice: the last counts, and only that is held.
         self.people = None;
-        let rows = Rows::new(self.country.as_deref(), |_: &Object| {});
+        let rows = RecipientReader::new(self.country.as_deref(), |_: &Object| {});
         self.people = if self.null_is_none {
-            map.next_value_seed(Maybe(rows))?
+            map.next_value_seed(Nullable(rows))?
         } else {
             Some(map.next_value_seed(rows)?)
         };
@@ -104,18 +106,18 @@ impl<'de> Member<'de> for Fields {
 }
 
 /// Reads what may be `null`, as if it were not there.
-pub(super) struct Maybe<F>(pub(super) Rows<F>);
+pub(super) struct Nullable<F>(pub(super) RecipientReader<F>);
 
-impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Maybe<F> {
-    type Value = Option<Result<Parsed>>;
+impl<'de, F: FnMut(&Object)> DeserializeSeed<'de> for Nullable<F> {
+    type Value = Option<Result<RecipientRows>>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
         from.deserialize_option(self)
     }
 }
 
-impl<'de, F: FnMut(&Object)> Visitor<'de> for Maybe<F> {
-    type Value = Option<Result<Parsed>>;
+impl<'de, F: FnMut(&Object)> Visitor<'de> for Nullable<F> {
+    type Value = Option<Result<RecipientRows>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("recipients")
@@ -135,18 +137,18 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Maybe<F> {
 }
 
 /// A body that is a JSON object, or a form with the object in `campaign` and a sheet as a file.
-pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result<Sent> {
+pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result<CampaignBody> {
     let is_form = request
         .header("content-type")
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
     if is_form {
         return read_form(gateway, request).await;
     }
-    let fields = Fields::new(gateway, RECIPIENTS);
+    let fields = BodyReader::new(gateway, RECIPIENTS);
     let (read, held) = request.json_by(Members(fields)).await?;
     let wrong = || Error::from(Code::MalformedBody);
     let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(Sent {
+    Ok(CampaignBody {
         fields,
         people,
         sheet: None,
@@ -155,12 +157,15 @@ pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result
 }
 
 /// The numbers to suppress, and the fields beside them.
-pub(super) async fn read_numbers(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Sent> {
-    let fields = Fields::new(gateway, ["numbers", "number"]);
+pub(super) async fn read_numbers(
+    gateway: &Arc<Gateway>,
+    request: &mut Request,
+) -> Result<CampaignBody> {
+    let fields = BodyReader::new(gateway, ["numbers", "number"]);
     let (read, held) = request.json_by(Members(fields)).await?;
     let wrong = || Error::from(Code::MalformedBody);
     let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(Sent {
+    Ok(CampaignBody {
         fields,
         people,
         sheet: None,
@@ -168,10 +173,10 @@ pub(super) async fn read_numbers(gateway: &Arc<Gateway>, request: &mut Request) 
     })
 }
 
-async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
+async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<CampaignBody> {
     let mut held = request.share();
     let mut form = request.multipart()?;
-    let mut sent = Fields::new(gateway, RECIPIENTS);
+    let mut sent = BodyReader::new(gateway, RECIPIENTS);
     let mut sheet = None;
     while let Some(mut part) = form.next().await? {
         let name = part.name().unwrap_or_default().to_owned();
@@ -196,7 +201,7 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
             sent = whole
                 .ok_or_else(|| Error::new(Code::MalformedBody, "campaign must be a JSON object"))?;
         } else if name == "recipients" {
-            let rows = Parsed::from_text(&value, sent.country.as_deref());
+            let rows = RecipientRows::from_text(&value, sent.country.as_deref());
             sent.people = Some(rows);
         } else if sent.fields.len() < MAX_VALUES {
             sent.fields.insert(name, Value::String(value));
@@ -208,7 +213,7 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<Sent> {
         None => None,
     };
     let (fields, people) = sent.finish()?;
-    Ok(Sent {
+    Ok(CampaignBody {
         fields,
         people,
         sheet,
@@ -228,7 +233,7 @@ async fn read_sheet(bytes: bytes::Bytes, country: Option<String>) -> Result<Resu
 pub(super) async fn only_sheet(
     gateway: &Arc<Gateway>,
     mut request: Request,
-) -> Result<(Sheet, Held)> {
+) -> Result<(Sheet, BudgetShare)> {
     let is_form = request
         .header("content-type")
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
@@ -242,9 +247,9 @@ pub(super) async fn only_sheet(
     Ok((read_sheet(bytes, country).await??, held))
 }
 
-impl Sent {
+impl CampaignBody {
     /// The recipients that the body or the sheet holds; `None` when there are none of either.
-    pub(super) fn people(&mut self, both: &'static str) -> Result<Option<Parsed>> {
+    pub(super) fn people(&mut self, both: &'static str) -> Result<Option<RecipientRows>> {
         match (self.people.take(), self.sheet.take()) {
             (Some(_), Some(_)) => Err(Error::invalid(both)),
             (Some(people), None) => people.map_err(about("recipients")).map(Some),
@@ -257,7 +262,7 @@ impl Sent {
     }
 
     /// The numbers, of a body that is about nothing else.
-    pub(super) fn numbers(&mut self) -> Result<Option<Parsed>> {
+    pub(super) fn numbers(&mut self) -> Result<Option<RecipientRows>> {
         let people = self.people.take().transpose();
         people.map_err(about("numbers"))
     }
@@ -265,37 +270,37 @@ impl Sent {
 
 /// What became of the rows that were not taken as they are.
 #[derive(Serialize)]
-pub(super) struct Told {
-    rejected: Vec<Rejected>,
-    duplicates: Vec<Merged>,
+pub(super) struct RowReport {
+    rejected: Vec<RejectedRow>,
+    duplicates: Vec<MergedRow>,
 }
 
 /// Parts the people from what is told of the other rows.
-pub(super) fn parted(parsed: Parsed) -> (People, Told) {
-    let told = Told {
+pub(super) fn parted(parsed: RecipientRows) -> (EncodedRecipients, RowReport) {
+    let report = RowReport {
         rejected: parsed.rejected,
         duplicates: parsed.merged,
     };
-    (parsed.recipients, told)
+    (parsed.recipients, report)
 }
 
 /// Recipients as the client named them, and what became of their rows.
-pub(super) struct Named {
+pub(super) struct NamedAudience {
     pub(super) audience: Audience,
-    pub(super) told: Told,
+    pub(super) report: RowReport,
 }
 
 /// The recipients of a request; `None` when it names none.
-pub(super) fn audience(sent: &mut Sent) -> Result<Option<Named>> {
+pub(super) fn audience(sent: &mut CampaignBody) -> Result<Option<NamedAudience>> {
     const ONE: &str = "Only one of recipients, recipientListId and a CSV file may be given";
     if let Some(id) = text(&sent.fields, "recipientListId")? {
         if sent.people.is_some() || sent.sheet.is_some() {
             return Err(Error::invalid(ONE));
         }
         let id = RowId::parse(id).ok_or(Code::ListIdInvalid)?;
-        return Ok(Some(Named {
+        return Ok(Some(NamedAudience {
             audience: Audience::List(id),
-            told: parted(Parsed::default()).1,
+            report: parted(RecipientRows::default()).1,
         }));
     }
     let Some(parsed) = sent.people(ONE)? else {
@@ -309,25 +314,25 @@ pub(super) fn audience(sent: &mut Sent) -> Result<Option<Named>> {
         ));
     }
     let rejected = parsed.rejected.clone();
-    let (people, told) = parted(parsed);
-    Ok(Some(Named {
-        audience: Audience::These(Parsed {
+    let (people, report) = parted(parsed);
+    Ok(Some(NamedAudience {
+        audience: Audience::These(RecipientRows {
             recipients: people,
             rejected,
             merged: Vec::new(),
         }),
-        told,
+        report,
     }))
 }
 
 /// What a campaign says.
-pub(super) struct Said {
+pub(super) struct CampaignFields {
     pub(super) content: String,
     pub(super) media: Option<NewMedia>,
 }
 
 /// Reads `message`; `None` when there is none.
-pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Said>> {
+pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<CampaignFields>> {
     let message = match body.get("message") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(message)) => message,
@@ -351,7 +356,7 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
         "text" => {
             let content = content
                 .ok_or_else(|| Error::new(Code::MessageEmpty, "message.content is required"))?;
-            return Ok(Some(Said {
+            return Ok(Some(CampaignFields {
                 content: content.to_owned(),
                 media: None,
             }));
@@ -383,7 +388,7 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
         Some(name) => Some(name),
         None => field("filename")?,
     };
-    Ok(Some(Said {
+    Ok(Some(CampaignFields {
         content: content.unwrap_or_default().to_owned(),
         media: Some(NewMedia {
             kind,
@@ -394,7 +399,7 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Sa
 }
 
 /// Reads `settings`, over those that are there.
-pub(super) fn settings(body: &Object, base: Settings) -> Result<Settings> {
+pub(super) fn settings(body: &Object, base: CampaignSettings) -> Result<CampaignSettings> {
     let given = match body.get("settings") {
         None | Some(Value::Null) => return Ok(base),
         Some(Value::Object(given)) => given,

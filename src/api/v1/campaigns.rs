@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::campaign_body::{
-    MAX_BODY, Named, Said, Sent, Told, audience, message, only_sheet, read, scheduled_at, settings,
+    CampaignBody, CampaignFields, MAX_BODY, NamedAudience, RowReport, audience, message,
+    only_sheet, read, scheduled_at, settings,
 };
 use crate::api::admit::{Caller, Where, admitted, only};
 use crate::api::read::{number, object_or_nothing, short_text, text};
@@ -18,9 +19,12 @@ use crate::domain::access::Scope;
 use crate::domain::campaign::control::CampaignChange;
 use crate::domain::campaign::create::NewCampaign;
 use crate::domain::campaign::preview::Sample;
-use crate::domain::campaign::report::Row;
-use crate::domain::campaign::{Campaign, Progress, Settings, Stage, State, Statistics, Status};
-use crate::domain::recipient::{Merged, Recipient, Rejected};
+use crate::domain::campaign::report::ReportRow;
+use crate::domain::campaign::{
+    Campaign, CampaignSettings, CampaignState, RecipientState, RecipientStatus, SendProgress,
+    Statistics,
+};
+use crate::domain::recipient::{MergedRow, Recipient, RejectedRow};
 use crate::domain::session::Session;
 use crate::domain::sheet;
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -55,25 +59,45 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
         admitted(gateway, of, M::DELETE, one, delete),
         admitted(gateway, of, M::GET, status_path, status),
         admitted(gateway, of, M::GET, export_path, export),
-        post_step(gateway, "/campaigns/{campaignId}/start", Step::Start),
-        post_step(gateway, "/campaigns/{campaignId}/send", Step::Start),
-        post_step(gateway, "/campaigns/{campaignId}/pause", Step::Pause),
-        post_step(gateway, "/campaigns/{campaignId}/resume", Step::Resume),
-        post_step(gateway, "/campaigns/{campaignId}/retry", Step::Retry),
+        post_step(
+            gateway,
+            "/campaigns/{campaignId}/start",
+            CampaignAction::Start,
+        ),
+        post_step(
+            gateway,
+            "/campaigns/{campaignId}/send",
+            CampaignAction::Start,
+        ),
+        post_step(
+            gateway,
+            "/campaigns/{campaignId}/pause",
+            CampaignAction::Pause,
+        ),
+        post_step(
+            gateway,
+            "/campaigns/{campaignId}/resume",
+            CampaignAction::Resume,
+        ),
+        post_step(
+            gateway,
+            "/campaigns/{campaignId}/retry",
+            CampaignAction::Retry,
+        ),
         admitted(gateway, of, M::POST, "/campaigns/{campaignId}/clone", clone),
     ]
 }
 
 /// What a client has a campaign do.
 #[derive(Clone, Copy)]
-enum Step {
+enum CampaignAction {
     Start,
     Pause,
     Resume,
     Retry,
 }
 
-fn post_step(gateway: &Arc<Gateway>, path: &'static str, what: Step) -> Route {
+fn post_step(gateway: &Arc<Gateway>, path: &'static str, what: CampaignAction) -> Route {
     let step = move |caller, request| step(caller, request, what);
     admitted(gateway, Scope::Broadcast, Method::POST, path, step)
 }
@@ -84,7 +108,10 @@ pub(super) fn named_or_own<'a>(query: Option<&'a str>, body: Option<&'a str>) ->
 }
 
 /// The campaign in the path. Another session's is as unknown as none.
-fn found(caller: &Caller, request: &Request) -> Result<(Arc<Session>, RowId, Campaign, Progress)> {
+fn found(
+    caller: &Caller,
+    request: &Request,
+) -> Result<(Arc<Session>, RowId, Campaign, SendProgress)> {
     let sessions = caller.sessions(request)?;
     let id = RowId::parse(request.param("campaignId")).ok_or(Code::CampaignIdInvalid)?;
     for session in sessions {
@@ -103,20 +130,23 @@ async fn create(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let (new, told) = new_campaign(gateway, &mut sent)?;
+    let (new, report) = new_campaign(gateway, &mut sent)?;
     let (address, campaign) = gateway.create_campaign(&session, new).await?;
     let shown = (&address.id, &campaign, StatusCode::CREATED);
-    answered(gateway, &session, shown, told.into()).await
+    answered(gateway, &session, shown, report.into()).await
 }
 
 /// The campaign that a body describes, and what is told of its rows.
-fn new_campaign(gateway: &Arc<Gateway>, sent: &mut Sent) -> Result<(NewCampaign, Told)> {
+fn new_campaign(
+    gateway: &Arc<Gateway>,
+    sent: &mut CampaignBody,
+) -> Result<(NewCampaign, RowReport)> {
     let body = &sent.fields;
     let name = short_text(body, "name", 200)?.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
-    let Said { content, media } =
+    let CampaignFields { content, media } =
         message(gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
-    let settings = settings(body, Settings::default())?;
+    let settings = settings(body, CampaignSettings::default())?;
     let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
     let named = audience(sent)?.ok_or(Code::RecipientsMissing)?;
     let new = NewCampaign {
@@ -128,15 +158,15 @@ fn new_campaign(gateway: &Arc<Gateway>, sent: &mut Sent) -> Result<(NewCampaign,
         scheduled_at,
         restored: None,
     };
-    Ok((new, named.told))
+    Ok((new, named.report))
 }
 
 /// What an answer tells of rows that were not taken as they are.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Rows {
+enum RowsReport {
     /// Recipients were named.
-    Told(Told),
+    Told(RowReport),
     /// None were named, which is said.
     None {
         rejected: Option<()>,
@@ -146,21 +176,21 @@ enum Rows {
     Unsaid {},
 }
 
-impl From<Told> for Rows {
-    fn from(told: Told) -> Self {
-        Self::Told(told)
+impl From<RowReport> for RowsReport {
+    fn from(report: RowReport) -> Self {
+        Self::Told(report)
     }
 }
 
 /// A campaign with a page of its recipients.
 #[derive(Serialize)]
-struct Full<'a> {
+struct FullCampaign<'a> {
     #[serde(flatten)]
     campaign: Value,
-    recipients: Vec<Shown<'a>>,
+    recipients: Vec<ShownRecipient<'a>>,
     next: Option<u32>,
     #[serde(flatten)]
-    told: Rows,
+    report: RowsReport,
 }
 
 /// A campaign's answer, with the first of its recipients.
@@ -168,14 +198,14 @@ async fn answered(
     gateway: &Arc<Gateway>,
     session: &Session,
     (id, campaign, status): (&RowId, &Campaign, StatusCode),
-    told: Rows,
+    report: RowsReport,
 ) -> Result<Reply> {
     let (_, progress) = gateway.campaign(session, id)?;
     let (rows, _) = gateway
         .campaign_rows(session, campaign, 0, SHOWN, |_| true)
         .await?;
     let mut whole = full(session, id, campaign, &progress, &rows);
-    whole.told = told;
+    whole.report = report;
     Ok(Reply::json(status, &whole))
 }
 
@@ -199,7 +229,7 @@ pub(super) fn brief(
     session: &Session,
     id: &RowId,
     campaign: &Campaign,
-    progress: &Progress,
+    progress: &SendProgress,
 ) -> Value {
     let message = &campaign.message;
     let media = message.media.as_ref();
@@ -232,7 +262,7 @@ pub(super) fn brief(
 
 /// What a running campaign waits for, or why one was paused.
 fn detail(session: &Session, campaign: &Campaign) -> Option<String> {
-    if campaign.status == Status::Sending && !session.is_connected() {
+    if campaign.status == CampaignState::Sending && !session.is_connected() {
         return Some(format!("Waits until session {} is connected", session.id));
     }
     campaign.detail.clone()
@@ -241,7 +271,7 @@ fn detail(session: &Session, campaign: &Campaign) -> Option<String> {
 /// A recipient or a refused row, and what became of it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Shown<'a> {
+pub(super) struct ShownRecipient<'a> {
     number: Option<&'a str>,
     name: Option<&'a str>,
     job_title: Option<&'a str>,
@@ -256,16 +286,16 @@ pub(super) struct Shown<'a> {
     tries: u32,
 }
 
-pub(super) fn shown(row: &Row) -> Shown<'_> {
+pub(super) fn shown(row: &ReportRow) -> ShownRecipient<'_> {
     let state = &row.state;
     let who = row.recipient.as_ref();
     let at = |failed: bool| {
         let at = state
             .at
-            .filter(|_| (state.stage == Stage::Failed) == failed);
+            .filter(|_| (state.stage == RecipientStatus::Failed) == failed);
         at.map(|at| at.to_string())
     };
-    Shown {
+    ShownRecipient {
         number: who.map_or(state.input.as_deref(), |who| Some(who.number.as_str())),
         name: who.map(|who| who.name.as_str()),
         job_title: who.map(|who| who.job_title.as_str()),
@@ -286,15 +316,15 @@ fn full<'a>(
     session: &Session,
     id: &RowId,
     campaign: &Campaign,
-    progress: &Progress,
-    rows: &'a [Row],
-) -> Full<'a> {
+    progress: &SendProgress,
+    rows: &'a [ReportRow],
+) -> FullCampaign<'a> {
     let more = (rows.len() as u32) < campaign.total;
-    Full {
+    FullCampaign {
         campaign: brief(session, id, campaign, progress),
         recipients: rows.iter().map(shown).collect(),
-        next: rows.last().filter(|_| more).map(|row| row.place + 1),
-        told: Rows::Unsaid {},
+        next: rows.last().filter(|_| more).map(|row| row.position + 1),
+        report: RowsReport::Unsaid {},
     }
 }
 
@@ -303,7 +333,7 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let after = number(&request, "after", 0, u32::MAX as usize)? as u32;
     let limit = number(&request, "limit", SHOWN, SHOWN_AT_MOST)?;
     let wanted = request.query("status").map(str::to_owned);
-    let is_wanted = move |state: &State| {
+    let is_wanted = move |state: &RecipientState| {
         let wanted = wanted.as_deref();
         wanted.is_none_or(|word| word == state.stage.as_str())
     };
@@ -323,26 +353,26 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let (session, id, campaign, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
     only(&session, text(&sent.fields, "sessionId")?)?;
-    let (change, told) = campaign_change(gateway, &mut sent, campaign.settings)?;
+    let (change, report) = campaign_change(gateway, &mut sent, campaign.settings)?;
     let campaign = gateway.change_campaign(&session, &id, change).await?;
-    let none = Rows::None {
+    let none = RowsReport::None {
         rejected: None,
         duplicates: None,
     };
-    let told = told.map_or(none, Rows::Told);
-    answered(gateway, &session, (&id, &campaign, StatusCode::OK), told).await
+    let report = report.map_or(none, RowsReport::Told);
+    answered(gateway, &session, (&id, &campaign, StatusCode::OK), report).await
 }
 
 /// What a body changes of a campaign, and what is told of its rows.
 fn campaign_change(
     gateway: &Arc<Gateway>,
-    sent: &mut Sent,
-    base: Settings,
-) -> Result<(CampaignChange, Option<Told>)> {
+    sent: &mut CampaignBody,
+    base: CampaignSettings,
+) -> Result<(CampaignChange, Option<RowReport>)> {
     let said = message(gateway, &sent.fields)?;
     let settings = settings(&sent.fields, base)?;
-    let (audience, told) = audience(sent)?
-        .map(|named: Named| (named.audience, named.told))
+    let (audience, report) = audience(sent)?
+        .map(|named: NamedAudience| (named.audience, named.report))
         .unzip();
     let (content, media) = said.map(|said| (said.content, said.media)).unzip();
     let change = CampaignChange {
@@ -353,7 +383,7 @@ fn campaign_change(
         scheduled_at: scheduled_at(&sent.fields, &settings.pacing.zone)?,
         settings: Some(settings),
     };
-    Ok((change, told))
+    Ok((change, report))
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
@@ -362,7 +392,7 @@ async fn delete(caller: Caller, request: Request) -> Result<Reply> {
     Ok(success("Campaign deleted"))
 }
 
-async fn step(caller: Caller, request: Request, what: Step) -> Result<Reply> {
+async fn step(caller: Caller, request: Request, what: CampaignAction) -> Result<Reply> {
     let (session, id, before, _) = found(&caller, &request)?;
     let done = stepped(&caller.gateway, &session, (&id, &before), what);
     let (campaign, message, more) = done.await?;
@@ -381,23 +411,23 @@ async fn stepped(
     gateway: &Arc<Gateway>,
     session: &Arc<Session>,
     (id, before): (&RowId, &Campaign),
-    what: Step,
+    what: CampaignAction,
 ) -> Result<(Campaign, &'static str, Value)> {
     Ok(match what {
-        Step::Start => {
+        CampaignAction::Start => {
             let campaign = gateway.start_campaign(session, id).await?;
             let more = json!({ "recipientCount": before.total });
             (campaign, "Campaign started", more)
         }
-        Step::Pause => {
+        CampaignAction::Pause => {
             let campaign = gateway.pause_campaign(session, id).await?;
             (campaign, "Campaign paused", json!({}))
         }
-        Step::Resume => {
+        CampaignAction::Resume => {
             let campaign = gateway.resume_campaign(session, id).await?;
             (campaign, "Campaign resumed", json!({}))
         }
-        Step::Retry => {
+        CampaignAction::Retry => {
             let count = gateway.retry_campaign(session, id).await?;
             let (campaign, _) = gateway.campaign(session, id)?;
             let message = if count == 0 {
@@ -418,7 +448,7 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let cloned = caller.gateway.clone_campaign(&session, &id, name);
     let (address, campaign) = cloned.await?;
     let shown = (&address.id, &campaign, StatusCode::CREATED);
-    answered(&caller.gateway, &session, shown, Rows::Unsaid {}).await
+    answered(&caller.gateway, &session, shown, RowsReport::Unsaid {}).await
 }
 
 async fn status(caller: Caller, request: Request) -> Result<Reply> {
@@ -429,13 +459,13 @@ async fn status(caller: Caller, request: Request) -> Result<Reply> {
         .checked_div(u64::from(campaign.total))
         .unwrap_or(100);
     let queue = match campaign.status {
-        Status::Sending => "running",
-        Status::Paused => "paused",
+        CampaignState::Sending => "running",
+        CampaignState::Paused => "paused",
         _ => "inactive",
     };
     let answer = json!({
         "campaignId": id, "name": campaign.name, "status": campaign.status.as_str(),
-        "detail": detail(&session, &campaign), "isActive": campaign.status == Status::Sending,
+        "detail": detail(&session, &campaign), "isActive": campaign.status == CampaignState::Sending,
         "queueStatus": queue, "statistics": statistics(&Statistics::of(counts, campaign.total)),
         "lastMessageTime": progress.last_sent.map(|at| at.to_string()), "progress": percent,
     });
@@ -479,14 +509,14 @@ async fn export_page(
     let cells = lines.iter().map(|line| line.iter().map(|cell| &**cell));
     page.extend(sheet::lines(cells)?);
     let last = rows.last().filter(|_| more);
-    let next = last.map(|last| (Vec::new(), last.place + 1));
+    let next = last.map(|last| (Vec::new(), last.position + 1));
     Ok((page.into(), next))
 }
 
-fn export_row(row: &Row) -> [Cow<'_, str>; 7] {
+fn export_row(row: &ReportRow) -> [Cow<'_, str>; 7] {
     let (state, who) = (&row.state, row.recipient.as_ref());
     let number = who.map_or(state.input.as_deref(), |who| Some(who.number.as_str()));
-    let sent = state.at.filter(|_| state.stage != Stage::Failed);
+    let sent = state.at.filter(|_| state.stage != RecipientStatus::Failed);
     [
         number.unwrap_or_default().into(),
         who.map_or("", |who| &who.name).into(),
@@ -511,7 +541,7 @@ async fn overdue(caller: Caller, request: Request) -> Result<Reply> {
         for (id, campaign, progress) in caller.gateway.campaigns_of(&session)? {
             all += 1;
             let due = campaign.scheduled_at.is_some_and(|at| at < now);
-            if campaign.status == Status::Ready && due {
+            if campaign.status == CampaignState::Ready && due {
                 late.push(brief(&session, &id, &campaign, &progress));
             }
         }
@@ -528,7 +558,7 @@ async fn preview(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let Said { content, .. } =
+    let CampaignFields { content, .. } =
         message(gateway, &sent.fields)?.ok_or_else(|| Error::invalid("message is required"))?;
     let limit = sent.fields.get("limit").and_then(Value::as_u64);
     let limit = limit.unwrap_or(5).min(50) as usize;
@@ -538,7 +568,7 @@ async fn preview(caller: Caller, request: Request) -> Result<Reply> {
         status: "success",
         previews: samples.iter().map(sample).collect(),
         missing: samples.iter().flat_map(|sample| &sample.missing).collect(),
-        told: named.told,
+        report: named.report,
     };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
@@ -555,7 +585,7 @@ struct Previews<'a> {
     previews: Vec<Value>,
     missing: BTreeSet<&'a String>,
     #[serde(flatten)]
-    told: Told,
+    report: RowReport,
 }
 
 /// What a sheet would bring: its recipients, and every row that would be refused.
@@ -582,15 +612,15 @@ struct Sheets<'a> {
     success: bool,
     headers: Vec<String>,
     recipient_count: usize,
-    recipients: Vec<Person<'a>>,
-    errors: Vec<Rejected>,
-    duplicates: Vec<Merged>,
+    recipients: Vec<RecipientView<'a>>,
+    errors: Vec<RejectedRow>,
+    duplicates: Vec<MergedRow>,
 }
 
 /// A recipient as lists and previews show it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Person<'a> {
+pub(super) struct RecipientView<'a> {
     number: &'a str,
     name: &'a str,
     job_title: &'a str,
@@ -598,8 +628,8 @@ pub(super) struct Person<'a> {
     custom_fields: &'a BTreeMap<String, String>,
 }
 
-pub(super) fn person(who: &Recipient) -> Person<'_> {
-    Person {
+pub(super) fn person(who: &Recipient) -> RecipientView<'_> {
+    RecipientView {
         number: who.number.as_str(),
         name: &who.name,
         job_title: &who.job_title,

@@ -6,10 +6,11 @@ use serde::de::MapAccess;
 use serde_json::Value;
 
 use crate::domain::Gateway;
-use crate::domain::media::Keep;
+use crate::domain::media::KeepOptions;
 use crate::domain::message::draft::{
-    Album, Card, Contacts, Content, Draft, Emoji, FileName, MAX_ALBUM, MAX_CARDS, MAX_OPTION,
-    MAX_OPTIONS, MAX_QUESTION, Media, MediaKind, Mentions, MimeType, Place, Poll, Text,
+    Album, ContactCard, Contacts, Draft, DraftContent, DraftMedia, Emoji, FileName, Location,
+    MAX_ALBUM, MAX_CARDS, MAX_OPTION, MAX_OPTIONS, MAX_QUESTION, MediaKind, Mentions, MimeType,
+    Poll, Text,
 };
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
@@ -118,7 +119,7 @@ pub(super) fn drafts(
     let file = MEDIA
         .contains(&kind.as_str())
         .then(|| element.remove(&kind));
-    let reader = Reader {
+    let reader = ElementReader {
         gateway,
         element: &element,
         country,
@@ -193,16 +194,21 @@ fn worded_file(error: Error, part: &str) -> Error {
     error.worded(text)
 }
 
-struct Reader<'a> {
+struct ElementReader<'a> {
     gateway: &'a Arc<Gateway>,
     element: &'a Object,
     country: Option<&'a str>,
 }
 
-impl Reader<'_> {
-    fn contents(&self, kind: &str, file: Option<Value>, number: usize) -> Result<Vec<Content>> {
+impl ElementReader<'_> {
+    fn contents(
+        &self,
+        kind: &str,
+        file: Option<Value>,
+        number: usize,
+    ) -> Result<Vec<DraftContent>> {
         Ok(vec![match kind {
-            "text" => Content::Text(self.body("text")?),
+            "text" => DraftContent::Text(self.body("text")?),
             "image" => self.media(MediaKind::Image, "image", file)?,
             "video" => self.media(MediaKind::Video, "video", file)?,
             "gif" => self.media(MediaKind::Gif, "gif", file)?,
@@ -211,14 +217,14 @@ impl Reader<'_> {
             "document" => self.media(MediaKind::Document, "document", file)?,
             "sticker" => self.media(MediaKind::Sticker, "sticker", file)?,
             "album" => return self.album(file, number),
-            "location" => Content::Location(self.location()?),
-            "contact" | "contacts" => Content::Contacts(self.contacts(kind)?),
-            "poll" => Content::Poll(self.poll()?),
-            "reaction" => Content::Reaction {
+            "location" => DraftContent::Location(self.location()?),
+            "contact" | "contacts" => DraftContent::Contacts(self.contacts(kind)?),
+            "poll" => DraftContent::Poll(self.poll()?),
+            "reaction" => DraftContent::Reaction {
                 target: self.target("reaction")?,
                 emoji: Emoji::new(self.word("reaction", "emoji").ok_or(Code::EmojiInvalid)?)?,
             },
-            "edit" => Content::Edit {
+            "edit" => DraftContent::Edit {
                 target: self.target("edit")?,
                 body: self.body("edit")?,
             },
@@ -240,19 +246,21 @@ impl Reader<'_> {
         Text::new(self.word(part, "body").unwrap_or_default())
     }
 
-    fn media(&self, kind: MediaKind, part: &str, file: Option<Value>) -> Result<Content> {
+    fn media(&self, kind: MediaKind, part: &str, file: Option<Value>) -> Result<DraftContent> {
         let Some(Value::Object(fields)) = file else {
             return Err(worded_file(Code::FileSourceMissing.into(), part));
         };
-        Ok(Content::Media(Box::new(self.file(kind, part, fields)?)))
+        Ok(DraftContent::Media(Box::new(
+            self.file(kind, part, fields)?,
+        )))
     }
 
-    fn file(&self, kind: MediaKind, part: &str, fields: Object) -> Result<Media> {
+    fn file(&self, kind: MediaKind, part: &str, fields: Object) -> Result<DraftMedia> {
         let file = self.unworded_file(kind, part, fields);
         file.map_err(|error| worded_file(error, part))
     }
 
-    fn unworded_file(&self, kind: MediaKind, part: &str, mut fields: Object) -> Result<Media> {
+    fn unworded_file(&self, kind: MediaKind, part: &str, mut fields: Object) -> Result<DraftMedia> {
         let inline = fields.remove("base64");
         let wrong = |what: &str| Error::invalid(format!("Invalid {part} {what}."));
         let text = |name: &str, what: &str| match fields.get(name) {
@@ -273,7 +281,7 @@ impl Reader<'_> {
             Some(Value::String(text)) => Some(text).filter(|t| !t.is_empty()),
             Some(_) => return Err(wrong("base64 data")),
         };
-        let mut file = Media::new(kind, self.gateway.source(id, link, inline)?);
+        let mut file = DraftMedia::new(kind, self.gateway.source(id, link, inline)?);
         file.caption = text("caption", "caption")?.map(Text::new).transpose()?;
         let named = match text("filename", "filename")? {
             Some(name) => Some(name),
@@ -286,14 +294,14 @@ impl Reader<'_> {
         if kind == MediaKind::Audio && flag("voice")? {
             file.kind = MediaKind::Voice;
         }
-        file.keep = Keep {
+        file.keep = KeepOptions {
             original: flag("keepOriginal")?,
             metadata: flag("keepMetadata")?,
         };
         Ok(file)
     }
 
-    fn album(&self, album: Option<Value>, number: usize) -> Result<Vec<Content>> {
+    fn album(&self, album: Option<Value>, number: usize) -> Result<Vec<DraftContent>> {
         let Some(Value::Object(mut album)) = album else {
             return Err(Code::AlbumInvalid.into());
         };
@@ -318,7 +326,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn location(&self) -> Result<Place> {
+    fn location(&self) -> Result<Location> {
         let fields = self.part("location").ok_or(Code::LocationInvalid)?;
         // Forms and spreadsheets bring numbers as text.
         let degrees = |name: &str| match fields.get(name) {
@@ -333,7 +341,7 @@ impl Reader<'_> {
             Some(Value::String(text)) => Ok(text.as_str()),
             Some(_) => Err(too_long(name)),
         };
-        Place::at(north, east)?
+        Location::at(north, east)?
             .named(text("name")?)
             .map_err(|_| too_long("name"))?
             .addressed(text("address")?)
@@ -352,7 +360,7 @@ impl Reader<'_> {
 
     /// A card: `{name, phone}`, `{name, vcard}`, or as the Cloud API writes it
     /// (`{name: {formatted_name}, phones: [{phone}]}`).
-    fn card(&self, card: &Value) -> Result<Card> {
+    fn card(&self, card: &Value) -> Result<ContactCard> {
         let name = match card.get("name") {
             Some(Value::String(name)) => Some(name.as_str()),
             Some(name) => name.get("formatted_name").and_then(Value::as_str),
@@ -360,7 +368,7 @@ impl Reader<'_> {
         };
         let name = name.ok_or(Code::ContactsInvalid)?;
         if let Some(vcard) = card.get("vcard") {
-            return Card::written(name, vcard.as_str().ok_or(Code::ContactsInvalid)?);
+            return ContactCard::written(name, vcard.as_str().ok_or(Code::ContactsInvalid)?);
         }
         let phones: Vec<&Value> = match card.get("phones").and_then(Value::as_array) {
             Some(phones) => phones.iter().filter_map(|p| p.get("phone")).collect(),
@@ -370,7 +378,7 @@ impl Reader<'_> {
             .into_iter()
             .map(|phone| PhoneNumber::parse(phone.as_str()?, self.country))
             .collect();
-        Card::of(name, &numbers.ok_or(Code::ContactsInvalid)?)
+        ContactCard::of(name, &numbers.ok_or(Code::ContactsInvalid)?)
     }
 
     fn poll(&self) -> Result<Poll> {

@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 
 use super::campaigns::statistics;
 use super::sessions::status_word;
-use crate::domain::event::delivery::{Due, Payload};
+use crate::domain::event::delivery::{DueDelivery, Payload};
 use crate::domain::event::webhook::sign;
 use crate::domain::event::{
-    Event, EventData, FetchOutcome, FileInfo, Heading, MessageReceived, ReceivedContent,
+    Event, EventData, FetchOutcome, FileInfo, MessageHeading, MessageReceived, ReceivedContent,
 };
 use crate::ids::MessageId;
 use crate::time::Timestamp;
 
 /// What a webhook of v1 gets. The first signature does not cover the time, as in the original
 /// program; the second one does, against replay.
-pub(in crate::api) fn delivery(due: &Due, secret: Option<&str>, now: Timestamp) -> Payload {
+pub(in crate::api) fn delivery(due: &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload {
     let body = body(due.seq, &due.event).to_string().into_bytes();
     let sent = now.as_ms().to_string();
     let mut headers = vec![
@@ -102,7 +102,7 @@ fn data(event: &Event) -> Value {
 }
 
 /// Where a message came from, as every event about one tells it.
-fn about(heading: &Heading) -> Value {
+fn about(heading: &MessageHeading) -> Value {
     json!({
         "id": heading.id,
         "from": heading.chat,

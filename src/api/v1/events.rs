@@ -10,7 +10,7 @@ use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{Method, Places, Reply, Request, Route, sse};
+use crate::http::{ConcurrencyLimit, Method, Reply, Request, Route, sse};
 use crate::ids::{RowId, SessionNumber};
 
 /// How many events are read from the log at a time.
@@ -18,7 +18,7 @@ const PAGE: usize = 100;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     let open = gateway.config().max_connections;
-    let places = Places::new((open * 3 / 8).max(2), (open / 8).max(2));
+    let places = ConcurrencyLimit::new((open * 3 / 8).max(2), (open / 8).max(2));
     let stream = move |caller, request| stream(caller, request, places.clone());
     let read = Scope::Read;
     vec![admitted(gateway, read, Method::GET, "/events", stream)]
@@ -44,7 +44,7 @@ impl Holder {
 
 /// Open streams by credential. Each holds a connection for as long as it likes, so that they may not
 /// take all of them.
-type Open = Places<Holder>;
+type Open = ConcurrencyLimit<Holder>;
 
 /// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
 async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Reply> {
@@ -105,7 +105,7 @@ async fn feed(
     only: Option<Arc<Session>>,
     credential: Credential,
     mut after: u64,
-    sender: mpsc::Sender<sse::Event>,
+    sender: mpsc::Sender<sse::SseEvent>,
 ) -> Option<()> {
     let (mut newest, mut ended) = (gateway.newest_event(), gateway.ended_keys());
     let mut session = only.as_ref().map(|session| session.watch());
@@ -130,7 +130,7 @@ async fn feed(
                 if event.is_own_message() {
                     continue;
                 }
-                let event = sse::Event {
+                let event = sse::SseEvent {
                     id: number.to_string(),
                     name: event.kind().as_str().to_owned(),
                     data: body(number, &event).to_string(),

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::campaign_body::{MAX_BODY, Object, Sent, Told, parted, read, read_numbers};
-use super::campaigns::{Person, named_or_own, person};
+use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
+use super::campaigns::{RecipientView, named_or_own, person};
 use crate::api::admit::{Caller, admitted};
 use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::list::{List, ListChange, tags, usable};
-use crate::domain::recipient::{Parsed, People, Recipient, Rejected};
+use crate::domain::recipient::{EncodedRecipients, Recipient, RecipientRows, RejectedRow};
 use crate::domain::session::Session;
 use crate::domain::sheet;
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -100,7 +100,7 @@ fn found(caller: &Caller, request: &Request) -> Result<(Arc<Session>, RowId, Lis
 }
 
 /// Recipients of a request, and what is told of the rows that were refused or merged.
-fn people(sent: &mut Sent) -> Result<Option<(People, Told)>> {
+fn people(sent: &mut CampaignBody) -> Result<Option<(EncodedRecipients, RowReport)>> {
     const ONE: &str = "Only one of recipients and a CSV file may be given";
     let Some(parsed) = sent.people(ONE)? else {
         return Ok(None);
@@ -110,7 +110,7 @@ fn people(sent: &mut Sent) -> Result<Option<(People, Told)>> {
 }
 
 /// What a body changes of a list. An empty list of recipients empties it.
-pub(super) fn list_change(body: &Object, people: Option<People>) -> Result<ListChange> {
+pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> Result<ListChange> {
     let tags = match body.get("tags") {
         None | Some(Value::Null) => None,
         Some(Value::Array(words)) => {
@@ -139,13 +139,13 @@ pub(super) fn brief(session: &Session, id: &RowId, list: &List) -> Value {
 
 /// A list with a page of its recipients, and with the rows that were refused or merged.
 #[derive(Serialize)]
-struct Full<'a> {
+struct FullList<'a> {
     #[serde(flatten)]
     list: Value,
-    recipients: Vec<Person<'a>>,
+    recipients: Vec<RecipientView<'a>>,
     next: Option<usize>,
     #[serde(flatten)]
-    told: Option<Told>,
+    report: Option<RowReport>,
 }
 
 /// A list's answer, with a page of its recipients.
@@ -153,15 +153,15 @@ async fn answered(
     gateway: &Arc<Gateway>,
     session: &Session,
     (id, list): (&RowId, &List),
-    told: Option<Told>,
+    report: Option<RowReport>,
     ((skip, limit), status): ((usize, usize), StatusCode),
 ) -> Result<Reply> {
     let (page, more) = gateway.list_recipients(session, list, skip, limit).await?;
-    let answer = Full {
+    let answer = FullList {
         list: brief(session, id, list),
         recipients: page.iter().map(person).collect(),
         next: (more && !page.is_empty()).then_some(skip + page.len()),
-        told,
+        report,
     };
     Ok(Reply::json(status, &answer))
 }
@@ -172,10 +172,10 @@ async fn create(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let (people, told) = people(&mut sent)?.unzip();
+    let (people, report) = people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let (id, list) = gateway.create_list(&session, change).await?;
-    answered(gateway, &session, (&id, &list), told, MADE).await
+    answered(gateway, &session, (&id, &list), report, MADE).await
 }
 
 async fn list(caller: Caller, request: Request) -> Result<Reply> {
@@ -245,10 +245,10 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
-    let (people, told) = people(&mut sent)?.unzip();
+    let (people, report) = people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let list = gateway.change_list(&session, &id, change).await?;
-    answered(gateway, &session, (&id, &list), told, CHANGED).await
+    answered(gateway, &session, (&id, &list), report, CHANGED).await
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
@@ -281,7 +281,7 @@ async fn import(caller: Caller, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
     let none = || Error::from(Code::FileMissing);
-    let (people, told) = people(&mut sent)?.ok_or_else(none)?;
+    let (people, report) = people(&mut sent)?.ok_or_else(none)?;
     let count = people.len();
     let (list, known) = gateway.import_recipients(&session, &id, people).await?;
     let answer = Imported {
@@ -289,7 +289,7 @@ async fn import(caller: Caller, request: Request) -> Result<Reply> {
         imported: count - known.len(),
         already_there: known,
         list: brief(&session, &id, &list),
-        told,
+        report,
     };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
@@ -303,7 +303,7 @@ struct Imported {
     already_there: Vec<String>,
     list: Value,
     #[serde(flatten)]
-    told: Told,
+    report: RowReport,
 }
 
 /// The recipients as a sheet that can be imported again, made while it is sent.
@@ -343,7 +343,7 @@ fn export_lines(people: &[Recipient], fields: &[String]) -> Result<Vec<u8>> {
 /// One person from a body.
 fn one(gateway: &Arc<Gateway>, body: Object) -> Result<Recipient> {
     let country = gateway.country();
-    let mut parsed = Parsed::from_json(&Value::Object(body), country)?;
+    let mut parsed = RecipientRows::from_json(&Value::Object(body), country)?;
     let recipient = parsed.recipients.iter().next().transpose()?;
     match (recipient, parsed.rejected.pop()) {
         (Some(recipient), _) => Ok(recipient),
@@ -432,7 +432,7 @@ async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
     let people = parsed.recipients.iter();
     let numbers = people.map(|who| Ok(who?.number)).collect::<Result<_>>()?;
     gateway.suppress(&session, numbers).await?;
-    let answer = Suppressed {
+    let answer = SuppressReport {
         status: "success",
         suppressed: count,
         rejected: parsed.rejected,
@@ -442,10 +442,10 @@ async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
 
 /// What became of numbers to suppress.
 #[derive(Serialize)]
-struct Suppressed {
+struct SuppressReport {
     status: &'static str,
     suppressed: usize,
-    rejected: Vec<Rejected>,
+    rejected: Vec<RejectedRow>,
 }
 
 async fn unsuppress(caller: Caller, request: Request) -> Result<Reply> {

@@ -12,7 +12,7 @@ use crate::domain::media::files::{MediaFile, OpenFile};
 use crate::domain::media::upload::{MAX_UPLOAD, Upload};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{FileReply, Method, Mount, Part, Reply, Request, Route, StatusCode};
+use crate::http::{FileReply, FormPart, Method, Mount, Reply, Request, Route, StatusCode};
 use crate::ids::MediaId;
 
 /// What a form may take beside its file.
@@ -97,7 +97,7 @@ async fn uploaded(
 async fn receive(
     gateway: &Arc<Gateway>,
     session: &Arc<Session>,
-    mut part: Part<'_>,
+    mut part: FormPart<'_>,
 ) -> Result<Upload> {
     let mut upload = gateway.begin_upload(session, part.filename(), part.content_type())?;
     while let Some(chunk) = part.chunk().await? {

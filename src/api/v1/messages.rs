@@ -13,10 +13,10 @@ use crate::api::read::{object, text};
 use crate::api::reply::{status_of, success};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
-use crate::domain::message::draft::{Content, Draft};
+use crate::domain::message::draft::{Draft, DraftContent};
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::send::MAX_BATCH;
-use crate::domain::message::settlement::Outcome;
+use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
@@ -64,18 +64,18 @@ async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
 }
 
 /// The results in the order of the elements.
-fn rows(places: Vec<Place>, outcomes: Vec<Outcome>) -> Vec<Value> {
+fn rows(places: Vec<Slot>, outcomes: Vec<SendOutcome>) -> Vec<Value> {
     let mut outcomes = outcomes.into_iter();
     let row = |place| match place {
-        Place::Refused(error) => refused(error.kind(), error.detail()),
-        Place::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
-        Place::Messages(count) => album_result(outcomes.by_ref().take(count)),
+        Slot::Refused(error) => refused(error.kind(), error.detail()),
+        Slot::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
+        Slot::Messages(count) => album_result(outcomes.by_ref().take(count)),
     };
     places.into_iter().map(row).collect()
 }
 
 /// What became of an element when it was read.
-enum Place {
+enum Slot {
     /// So many messages were made of it.
     Messages(usize),
     /// No message could be made of it.
@@ -87,7 +87,7 @@ struct Batch {
     gateway: Arc<Gateway>,
     session: Arc<Session>,
     drafts: Vec<Draft>,
-    places: Vec<Place>,
+    places: Vec<Slot>,
     /// How many elements there are.
     count: usize,
     /// Why none of them is sent.
@@ -123,13 +123,13 @@ impl Batch {
                 Ok(more) => {
                     let count = more.len();
                     self.drafts.extend(more);
-                    Place::Messages(count)
+                    Slot::Messages(count)
                 }
-                Err(error) => Place::Refused(error),
+                Err(error) => Slot::Refused(error),
             });
     }
 
-    fn finish(self) -> Result<(Vec<Draft>, Vec<Place>)> {
+    fn finish(self) -> Result<(Vec<Draft>, Vec<Slot>)> {
         if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
             let text = format!("Maximum {MAX_BATCH} messages per request");
             return Err(Error::new(Code::TooManyMessages, text));
@@ -141,7 +141,7 @@ impl Batch {
     }
 }
 
-type Read = Result<(Vec<Draft>, Vec<Place>)>;
+type Read = Result<(Vec<Draft>, Vec<Slot>)>;
 
 fn neither() -> Read {
     Err(Error::new(
@@ -219,7 +219,7 @@ fn refused(kind: ErrorKind, why: &str) -> Value {
 }
 
 /// The result for an album: one for the whole, and one for each of its files.
-fn album_result(outcomes: impl Iterator<Item = Outcome>) -> Value {
+fn album_result(outcomes: impl Iterator<Item = SendOutcome>) -> Value {
     let rows: Vec<Value> = outcomes.map(|outcome| result(&outcome)).collect();
     let failed = rows.iter().filter(|row| row["status"] == "error").count();
     let mut whole = match failed {
@@ -238,7 +238,7 @@ fn album_result(outcomes: impl Iterator<Item = Outcome>) -> Value {
 }
 
 /// One result, in the original program's words.
-pub(in crate::api) fn result(outcome: &Outcome) -> Value {
+pub(in crate::api) fn result(outcome: &SendOutcome) -> Value {
     let mut row = match &outcome.failure {
         None => json!({
             "status": "success",
@@ -303,7 +303,7 @@ async fn revoke(caller: Caller, mut request: Request) -> Result<Reply> {
     let country = caller.gateway.country();
     let to = recipient(jid, false, country).ok_or(Code::RecipientInvalid)?;
     let done = success(&format!("Attempted to delete message {target}"));
-    let draft = Draft::new(to, Content::Revoke { target });
+    let draft = Draft::new(to, DraftContent::Revoke { target });
     let hung_up = request.hung_up();
     let sent = caller.gateway.send(&session, vec![draft], None, &hung_up);
     let sent = sent.await?;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::reply::refuse;
 use crate::domain::Gateway;
-use crate::http::{Claim, Mount};
+use crate::http::{Mount, MountClaim};
 
 /// Where uploaded files are served, outside of its prefix.
 pub fn files(gateway: &Arc<Gateway>) -> Mount {
@@ -30,7 +30,7 @@ pub fn files(gateway: &Arc<Gateway>) -> Mount {
 pub fn mount(gateway: &Arc<Gateway>) -> Mount {
     Mount {
         prefix: "/api/v1",
-        claim: Claim::everything(),
+        claim: MountClaim::everything(),
         routes: [
             sessions::routes(gateway),
             webhook::routes(gateway),

@@ -15,7 +15,7 @@ use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
 use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
-use crate::domain::session::{Limits, Session, Settings, State};
+use crate::domain::session::{CampaignLimits, Session, SessionSettings, SessionState};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -192,7 +192,7 @@ fn row(session: &Session, sight: Sight) -> Map<String, Value> {
     row.insert("sessionId".into(), json!(session.id));
     row.insert("status".into(), json!(status_word(status.state)));
     let detail = match status.state {
-        State::Connected if !sight.account => "Connected",
+        SessionState::Connected if !sight.account => "Connected",
         _ => &status.detail,
     };
     row.insert("detail".into(), json!(detail));
@@ -207,9 +207,12 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(Where::path(&request))?;
     let mut shown = row(&session, Sight::of(&caller, &session));
     let status = session.status();
-    let connected = status.state == State::Connected;
+    let connected = status.state == SessionState::Connected;
     shown.insert("isConnected".into(), json!(connected));
-    shown.insert("loggedOut".into(), json!(status.state == State::LoggedOut));
+    shown.insert(
+        "loggedOut".into(),
+        json!(status.state == SessionState::LoggedOut),
+    );
     shown.insert("number".into(), json!(status.number));
     shown.insert("lid".into(), json!(status.lid));
     shown.insert("name".into(), json!(status.name));
@@ -254,7 +257,7 @@ async fn change_settings(caller: Caller, mut request: Request) -> Result<Reply> 
 }
 
 /// The settings with what the body changes of them.
-fn changed(mut settings: Settings, body: &Map<String, Value>) -> Result<Settings> {
+fn changed(mut settings: SessionSettings, body: &Map<String, Value>) -> Result<SessionSettings> {
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         let shown: String = unknown
             .chars()
@@ -274,18 +277,18 @@ fn changed(mut settings: Settings, body: &Map<String, Value>) -> Result<Settings
         ..Pacing::default()
     };
     pace(body, "", &mut pacing)?;
-    settings.limits = Limits {
+    settings.limits = CampaignLimits {
         daily_cap: pacing.daily_cap,
         quiet: pacing.quiet,
         zone: pacing.zone,
     };
-    words(body, "optOutWords", &mut settings.opt_out_words)?;
-    words(body, "optInWords", &mut settings.opt_in_words)?;
+    keywords(body, "optOutWords", &mut settings.opt_out_words)?;
+    keywords(body, "optInWords", &mut settings.opt_in_words)?;
     Ok(settings)
 }
 
 /// Reads a list of words; `null` brings the usual ones back.
-fn words(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) -> Result<()> {
+fn keywords(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) -> Result<()> {
     let wrong = || {
         let text = format!(
             "{name} must be an array of up to {MAX_WORDS} words of up to {MAX_WORD} characters, or null"
@@ -304,7 +307,7 @@ fn words(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) 
     Ok(())
 }
 
-fn chosen(settings: &Settings) -> Value {
+fn chosen(settings: &SessionSettings) -> Value {
     let limits = &settings.limits;
     json!({
         "status": "success", "autoDownload": settings.auto_download,
@@ -314,7 +317,7 @@ fn chosen(settings: &Settings) -> Value {
     })
 }
 
-/// The QR code as `Accept` wants it: a picture, or JSON with its text and a data URL.
+/// The QR code as `Accept` wants it: an image, or JSON with its text and a data URL.
 async fn qr(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(Where::path(&request))?;
     let wanted = request.header("accept").unwrap_or_default();
@@ -370,12 +373,12 @@ async fn rotate_token(caller: Caller, request: Request) -> Result<Reply> {
 }
 
 /// The word for a state, as the original program writes it.
-pub(in crate::api) fn status_word(state: State) -> &'static str {
+pub(in crate::api) fn status_word(state: SessionState) -> &'static str {
     match state {
-        State::Created => "CREATING",
-        State::Connecting => "CONNECTING",
-        State::Pairing => "GENERATING_QR",
-        State::Connected => "CONNECTED",
-        State::Disconnected | State::LoggedOut => "DISCONNECTED",
+        SessionState::Created => "CREATING",
+        SessionState::Connecting => "CONNECTING",
+        SessionState::Pairing => "GENERATING_QR",
+        SessionState::Connected => "CONNECTED",
+        SessionState::Disconnected | SessionState::LoggedOut => "DISCONNECTED",
     }
 }

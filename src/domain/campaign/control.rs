@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::create::{self, Audience, NewMedia};
-use super::{Campaign, Settings, Stage, Status, rows, steps};
+use super::{Campaign, CampaignSettings, CampaignState, RecipientStatus, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::RowId;
-use crate::store::queue::{self, Order};
+use crate::store::queue::{self, LaneOrder};
 use crate::store::{Durability, Tx, bytes_of};
 use crate::time::Timestamp;
 
@@ -28,7 +28,7 @@ pub struct CampaignChange {
     /// Whom it writes to.
     pub audience: Option<Audience>,
     /// How it sends.
-    pub settings: Option<Settings>,
+    pub settings: Option<CampaignSettings>,
     /// When it starts by itself; `Some(None)` takes the time away.
     pub scheduled_at: Option<Option<Timestamp>>,
 }
@@ -38,7 +38,7 @@ fn conflict(text: &'static str) -> Error {
 }
 
 impl Gateway {
-    fn kept(&self, session: &Session) -> Result<Arc<Session>> {
+    fn existing_session(&self, session: &Session) -> Result<Arc<Session>> {
         let kept = self.sessions.by_number(session.number);
         kept.ok_or_else(|| Error::from(Code::SessionNotFound))
     }
@@ -48,17 +48,17 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Session,
         id: &RowId,
-        next: impl FnOnce(&mut Campaign) -> Result<Status> + Send + 'static,
+        next: impl FnOnce(&mut Campaign) -> Result<CampaignState> + Send + 'static,
     ) -> Result<Campaign> {
-        let session = self.kept(session)?;
+        let session = self.existing_session(session)?;
         let (gateway, id) = (self.clone(), id.clone());
         let moved = self
             .record(Durability::Sync, move |tx| {
                 let mut campaign = rows::get(tx, session.number, &id)?;
                 let status = next(&mut campaign)?;
-                let told =
+                let event_seq =
                     steps::change_status(tx, &gateway, &session, &id, &mut campaign, status)?;
-                Ok((campaign, told))
+                Ok((campaign, event_seq))
             })
             .await?;
         self.campaigns.wake();
@@ -73,13 +73,13 @@ impl Gateway {
     ) -> Result<Campaign> {
         let now = self.clock.now();
         self.move_campaign(session, id, move |campaign| match campaign.status {
-            Status::Draft | Status::Ready => {
+            CampaignState::Draft | CampaignState::Ready => {
                 campaign.started_at = Some(now);
-                Ok(Status::Sending)
+                Ok(CampaignState::Sending)
             }
-            Status::Sending => Err(conflict("Campaign is already running")),
-            Status::Paused => Err(conflict("Campaign is paused; resume it")),
-            Status::Completed => Err(conflict("Campaign is completed")),
+            CampaignState::Sending => Err(conflict("Campaign is already running")),
+            CampaignState::Paused => Err(conflict("Campaign is paused; resume it")),
+            CampaignState::Completed => Err(conflict("Campaign is completed")),
         })
         .await
     }
@@ -91,9 +91,9 @@ impl Gateway {
         id: &RowId,
     ) -> Result<Campaign> {
         self.move_campaign(session, id, |campaign| match campaign.status {
-            Status::Sending | Status::Ready => {
+            CampaignState::Sending | CampaignState::Ready => {
                 campaign.detail = None;
-                Ok(Status::Paused)
+                Ok(CampaignState::Paused)
             }
             _ => Err(conflict("Campaign not running")),
         })
@@ -108,23 +108,23 @@ impl Gateway {
     ) -> Result<Campaign> {
         let now = self.clock.now();
         self.move_campaign(session, id, move |campaign| {
-            if campaign.status != Status::Paused {
+            if campaign.status != CampaignState::Paused {
                 return Err(conflict("Campaign is not paused"));
             }
             campaign.detail = None;
             let waits = campaign.scheduled_at.is_some_and(|at| at > now);
             if campaign.started_at.is_none() && waits {
-                return Ok(Status::Ready);
+                return Ok(CampaignState::Ready);
             }
             campaign.started_at = campaign.started_at.or(Some(now));
-            Ok(Status::Sending)
+            Ok(CampaignState::Sending)
         })
         .await
     }
 
     /// Takes up again all recipients that failed, except refused rows. Answers how many.
     pub async fn retry_campaign(self: &Arc<Self>, session: &Session, id: &RowId) -> Result<usize> {
-        let session = self.kept(session)?;
+        let session = self.existing_session(session)?;
         let mut count = 0;
         let mut from = 0;
         loop {
@@ -162,7 +162,10 @@ impl Gateway {
             .store
             .write(Durability::Sync, move |tx| {
                 let mut campaign = rows::get(tx, number, &id)?;
-                if matches!(campaign.status, Status::Sending | Status::Completed) {
+                if matches!(
+                    campaign.status,
+                    CampaignState::Sending | CampaignState::Completed
+                ) {
                     return Err(conflict(
                         "Only a campaign that does not run and is not completed can be changed",
                     ));
@@ -181,11 +184,11 @@ impl Gateway {
                 campaign.settings = change.settings.unwrap_or(campaign.settings);
                 if let Some(at) = change.scheduled_at {
                     campaign.scheduled_at = at;
-                    if campaign.started_at.is_none() && campaign.status != Status::Paused {
+                    if campaign.started_at.is_none() && campaign.status != CampaignState::Paused {
                         campaign.status = if at.is_some() {
-                            Status::Ready
+                            CampaignState::Ready
                         } else {
-                            Status::Draft
+                            CampaignState::Draft
                         };
                     }
                 }
@@ -231,7 +234,7 @@ fn take_up(
     let mut campaign = rows::get(tx, session.number, id)?;
     if !matches!(
         campaign.status,
-        Status::Sending | Status::Paused | Status::Completed
+        CampaignState::Sending | CampaignState::Paused | CampaignState::Completed
     ) {
         return Err(conflict("Campaign was not started"));
     }
@@ -243,24 +246,39 @@ fn take_up(
         _ => None,
     };
     let mut due = Vec::new();
-    for (place, mut state) in states {
-        if state.stage != Stage::Failed || place >= super::REFUSED {
+    for (position, mut state) in states {
+        if state.stage != RecipientStatus::Failed || position >= super::REFUSED {
             continue;
         }
-        progress.counts.shift(Stage::Failed, Stage::Pending);
+        progress
+            .counts
+            .shift(RecipientStatus::Failed, RecipientStatus::Pending);
         progress.waiting += 1;
-        state.stage = Stage::Pending;
-        (state.tries, state.unheard) = (0, 0);
-        rows::put_state(tx, campaign.roster, place, &state)?;
-        due.push((now, bytes_of(place)));
+        state.stage = RecipientStatus::Pending;
+        (state.tries, state.unacknowledged) = (0, 0);
+        rows::put_state(tx, campaign.roster, position, &state)?;
+        due.push((now, bytes_of(position)));
     }
     let count = due.len();
-    queue::enqueue_all(tx, RETRIES, &rows::lane(campaign.roster), Order::ByDue, due)?;
+    queue::enqueue_all(
+        tx,
+        RETRIES,
+        &rows::lane(campaign.roster),
+        LaneOrder::ByDue,
+        due,
+    )?;
     rows::put_progress(tx, campaign.roster, &progress)?;
-    let mut told = None;
-    if campaign.status == Status::Completed && progress.waiting > 0 {
+    let mut event_seq = None;
+    if campaign.status == CampaignState::Completed && progress.waiting > 0 {
         campaign.completed_at = None;
-        told = steps::change_status(tx, gateway, session, id, &mut campaign, Status::Sending)?;
+        event_seq = steps::change_status(
+            tx,
+            gateway,
+            session,
+            id,
+            &mut campaign,
+            CampaignState::Sending,
+        )?;
     }
-    Ok(((count, next), told))
+    Ok(((count, next), event_seq))
 }

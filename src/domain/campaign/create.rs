@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::{
-    Address, CAMPAIGNS, Campaign, Counts, MediaPart, Message, Progress, REFUSED, Settings, Stage,
-    State, Status, rows,
+    CAMPAIGNS, Campaign, CampaignKey, CampaignMedia, CampaignMessage, CampaignSettings,
+    CampaignState, Counts, REFUSED, RecipientState, RecipientStatus, SendProgress, rows,
 };
 use crate::domain::Gateway;
-use crate::domain::doomed;
 use crate::domain::list;
-use crate::domain::media::Source;
+use crate::domain::media::FileSource;
 use crate::domain::media::files;
 use crate::domain::message::draft::FileName;
-use crate::domain::recipient::Parsed;
-use crate::domain::roster::{self, Encoded, Roster};
-use crate::domain::session::{Session, must_be_kept};
+use crate::domain::pending_removal;
+use crate::domain::recipient::RecipientRows;
+use crate::domain::roster::{self, EncodedRoster, Roster};
+use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId};
@@ -28,12 +28,12 @@ const MAX_CAMPAIGNS: usize = 1000;
 /// Whom a campaign writes to.
 pub enum Audience {
     /// These people, and the rows that were refused.
-    These(Parsed),
+    These(RecipientRows),
     /// The people that a list has now.
     List(RowId),
     /// These people as a backup tells of them, and what became of those of whom it is known, by their
-    /// places.
-    Restored(Parsed, Vec<(u32, State)>),
+    /// positions.
+    Restored(RecipientRows, Vec<(u32, RecipientState)>),
 }
 
 /// A file of a campaign as a client asks for it.
@@ -41,7 +41,7 @@ pub struct NewMedia {
     /// How it is shown.
     pub kind: MediaKind,
     /// Where it comes from: a stored file or a link.
-    pub source: Source,
+    pub source: FileSource,
     /// The name of a document.
     pub file_name: Option<FileName>,
 }
@@ -57,32 +57,32 @@ pub struct NewCampaign {
     /// Whom it writes to.
     pub audience: Audience,
     /// How it sends.
-    pub settings: Settings,
+    pub settings: CampaignSettings,
     /// When it starts by itself.
     pub scheduled_at: Option<Timestamp>,
     /// Where it stood, when it comes from a backup.
-    pub restored: Option<Restored>,
+    pub restored: Option<RestoredCampaign>,
 }
 
 /// Where a campaign of a backup stood.
-pub struct Restored {
+pub struct RestoredCampaign {
     /// Its status. One that ran is paused: two servers must not send it.
-    pub status: Status,
+    pub status: CampaignState,
     /// When it was started first.
     pub started_at: Option<Timestamp>,
     /// When the last recipient was done.
     pub completed_at: Option<Timestamp>,
     /// The file that it showed, which may have to be uploaded again.
-    pub media: Option<MediaPart>,
+    pub media: Option<CampaignMedia>,
 }
 
 /// People on their way into the store.
-enum Crowd {
+enum RosterSource {
     New {
-        rows: Encoded,
+        rows: EncodedRoster,
         end: u32,
-        states: Vec<(u32, State)>,
-        refused: Vec<State>,
+        states: Vec<(u32, RecipientState)>,
+        refused: Vec<RecipientState>,
     },
     List(RowId),
 }
@@ -93,7 +93,7 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Session,
         new: NewCampaign,
-    ) -> Result<(Address, Campaign)> {
+    ) -> Result<(CampaignKey, Campaign)> {
         if let Audience::List(id) = &new.audience {
             self.list(session, id)?;
         }
@@ -103,16 +103,16 @@ impl Gateway {
         };
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
-        let crowd = crowd(new.audience, now);
+        let crowd = roster_source(new.audience, now);
         let mut campaign = Campaign {
             roster: Roster(0),
             name: new.name,
             status: if new.scheduled_at.is_some() {
-                Status::Ready
+                CampaignState::Ready
             } else {
-                Status::Draft
+                CampaignState::Draft
             },
-            message: Message {
+            message: CampaignMessage {
                 content: new.content,
                 media,
             },
@@ -132,7 +132,7 @@ impl Gateway {
             campaign.started_at = restored.started_at;
             campaign.completed_at = restored.completed_at;
             campaign.message.media = campaign.message.media.or(restored.media);
-            if restored.status == Status::Paused {
+            if restored.status == CampaignState::Paused {
                 campaign.detail = Some("restored from a backup; resume it to go on".into());
             }
         }
@@ -141,7 +141,7 @@ impl Gateway {
         let campaign = self
             .store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, name.as_str(), number)?;
+                ensure_session_exists(tx, name.as_str(), number)?;
                 refuse_more_than(tx, &CAMPAIGNS.rows(number), MAX_CAMPAIGNS, "campaigns")?;
                 let quota = gateway.config.store_quota;
                 let campaign = fill(tx, number, campaign, crowd, quota, gateway.clock.now())?;
@@ -151,7 +151,7 @@ impl Gateway {
             .await?;
         self.campaigns.wake();
         let session = session.number;
-        Ok((Address { session, id }, campaign))
+        Ok((CampaignKey { session, id }, campaign))
     }
 
     /// Copies a campaign: a new draft to the same people.
@@ -160,7 +160,7 @@ impl Gateway {
         session: &Session,
         id: &RowId,
         name: Option<String>,
-    ) -> Result<(Address, Campaign)> {
+    ) -> Result<(CampaignKey, Campaign)> {
         let now = self.clock.now();
         let new_id = self.ids.row_id("campaign", now);
         let (from, to, number) = (id.clone(), new_id.clone(), session.number);
@@ -176,7 +176,7 @@ impl Gateway {
                 let campaign = Campaign {
                     roster: roster::number(tx)?,
                     name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
-                    status: Status::Draft,
+                    status: CampaignState::Draft,
                     scheduled_at: None,
                     created_at: now,
                     started_at: None,
@@ -188,13 +188,13 @@ impl Gateway {
                 };
                 roster::copy(tx, original.roster, campaign.roster)?;
                 let refused = rows::refused(tx, original.roster, usize::MAX)?;
-                let progress = Progress {
+                let progress = SendProgress {
                     end: before.end,
                     counts: Counts {
                         failed: refused.len() as u32,
                         ..Counts::default()
                     },
-                    ..Progress::default()
+                    ..SendProgress::default()
                 };
                 rows::put_progress(tx, campaign.roster, &progress)?;
                 put_refused(tx, campaign.roster, &refused)?;
@@ -204,7 +204,7 @@ impl Gateway {
             .await?;
         let session = session.number;
         Ok((
-            Address {
+            CampaignKey {
                 session,
                 id: new_id,
             },
@@ -217,9 +217,9 @@ impl Gateway {
         &self,
         session: &Session,
         media: NewMedia,
-    ) -> Result<MediaPart> {
+    ) -> Result<CampaignMedia> {
         let (id, link, named) = match &media.source {
-            Source::Stored(id) => {
+            FileSource::Stored(id) => {
                 let file = self.media_file(session, id)?;
                 (id.clone(), None, file.name)
             }
@@ -228,13 +228,13 @@ impl Gateway {
                 let named = found.name.clone();
                 let (id, _) = self.keep_found(session, found).await?;
                 let link = match source {
-                    Source::Link(link) => Some(link.clone()),
+                    FileSource::Link(link) => Some(link.clone()),
                     _ => None,
                 };
                 (id, link, named)
             }
         };
-        Ok(MediaPart {
+        Ok(CampaignMedia {
             kind: media.kind,
             id,
             link,
@@ -247,47 +247,51 @@ impl Gateway {
         tx: &mut Tx,
         session: crate::ids::SessionNumber,
         campaign: Campaign,
-        audience: Prepared,
+        audience: PreparedAudience,
         quota: u64,
         now: Timestamp,
     ) -> Result<Campaign> {
         let old = campaign.roster;
         let filled = fill(tx, session, campaign, audience.0, quota, now)?;
-        doomed::of_roster(tx, old);
+        pending_removal::of_roster(tx, old);
         Ok(filled)
     }
 }
 
 /// An audience ready to be written.
-pub(super) struct Prepared(Crowd);
+pub(super) struct PreparedAudience(RosterSource);
 
 /// Encodes an audience before the writer is busy with it.
-pub(super) fn prepare(audience: Audience, now: Timestamp) -> Prepared {
-    Prepared(crowd(audience, now))
+pub(super) fn prepare(audience: Audience, now: Timestamp) -> PreparedAudience {
+    PreparedAudience(roster_source(audience, now))
 }
 
-fn crowd(audience: Audience, now: Timestamp) -> Crowd {
+fn roster_source(audience: Audience, now: Timestamp) -> RosterSource {
     match audience {
-        Audience::List(id) => Crowd::List(id),
-        Audience::These(parsed) => new_crowd(parsed, Vec::new(), now),
-        Audience::Restored(parsed, states) => new_crowd(parsed, states, now),
+        Audience::List(id) => RosterSource::List(id),
+        Audience::These(parsed) => new_roster(parsed, Vec::new(), now),
+        Audience::Restored(parsed, states) => new_roster(parsed, states, now),
     }
 }
 
-fn new_crowd(parsed: Parsed, states: Vec<(u32, State)>, now: Timestamp) -> Crowd {
-    Crowd::New {
+fn new_roster(
+    parsed: RecipientRows,
+    states: Vec<(u32, RecipientState)>,
+    now: Timestamp,
+) -> RosterSource {
+    RosterSource::New {
         end: parsed.recipients.len() as u32,
         states,
         rows: roster::encode(&parsed.recipients),
         refused: parsed
             .rejected
             .into_iter()
-            .map(|row| State {
-                stage: Stage::Failed,
+            .map(|row| RecipientState {
+                stage: RecipientStatus::Failed,
                 at: Some(now),
                 error: Some(row.reason.into_owned()),
                 input: Some(row.input),
-                ..State::default()
+                ..RecipientState::default()
             })
             .collect(),
     }
@@ -298,13 +302,13 @@ fn fill(
     tx: &mut Tx,
     session: crate::ids::SessionNumber,
     mut campaign: Campaign,
-    crowd: Crowd,
+    crowd: RosterSource,
     quota: u64,
     now: Timestamp,
 ) -> Result<Campaign> {
     campaign.roster = roster::number(tx)?;
     let (end, people, states, refused) = match crowd {
-        Crowd::New {
+        RosterSource::New {
             rows,
             end,
             states,
@@ -316,7 +320,7 @@ fn fill(
             campaign.list = None;
             (end, end, states, refused)
         }
-        Crowd::List(id) => {
+        RosterSource::List(id) => {
             let list = list::get(tx, session, &id)?;
             if list.count == 0 {
                 return Err(Error::new(
@@ -335,9 +339,9 @@ fn fill(
         }
     };
     campaign.total = people + refused.len() as u32;
-    let mut progress = Progress {
+    let mut progress = SendProgress {
         end,
-        next: if campaign.status == Status::Completed {
+        next: if campaign.status == CampaignState::Completed {
             end
         } else {
             0
@@ -346,26 +350,26 @@ fn fill(
             failed: refused.len() as u32,
             ..Counts::default()
         },
-        ..Progress::default()
+        ..SendProgress::default()
     };
-    for (place, state) in &states {
-        progress.counts.shift(Stage::Pending, state.stage);
-        rows::put_state(tx, campaign.roster, *place, state)?;
+    for (position, state) in &states {
+        progress.counts.shift(RecipientStatus::Pending, state.stage);
+        rows::put_state(tx, campaign.roster, *position, state)?;
     }
     rows::put_progress(tx, campaign.roster, &progress)?;
     put_refused(tx, campaign.roster, &refused)?;
     Ok(campaign)
 }
 
-fn put_refused(tx: &mut Tx, roster: Roster, refused: &[State]) -> Result<()> {
-    for (place, state) in (REFUSED..).zip(refused) {
-        rows::put_state(tx, roster, place, state)?;
+fn put_refused(tx: &mut Tx, roster: Roster, refused: &[RecipientState]) -> Result<()> {
+    for (position, state) in (REFUSED..).zip(refused) {
+        rows::put_state(tx, roster, position, state)?;
     }
     Ok(())
 }
 
 /// Whether a campaign's file is still there.
-pub(super) fn media_is_kept(
+pub(super) fn media_exists(
     read: &impl crate::store::Read,
     session: &Session,
     id: &MediaId,

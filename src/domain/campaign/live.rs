@@ -2,21 +2,21 @@
 
 use tokio::sync::watch;
 
-use super::{Campaign, Progress};
+use super::{Campaign, SendProgress};
 use crate::ids::RowId;
 use crate::store::queue::Claim;
 use crate::time::Timestamp;
 
 /// Wakes the loops when something changed for a campaign.
-pub struct Campaigns(watch::Sender<u64>);
+pub struct CampaignWaker(watch::Sender<u64>);
 
-impl Default for Campaigns {
+impl Default for CampaignWaker {
     fn default() -> Self {
         Self(watch::Sender::new(0))
     }
 }
 
-impl Campaigns {
+impl CampaignWaker {
     /// Something changed: a status, a time, an answer, the clock.
     pub fn wake(&self) {
         self.0.send_modify(|n| *n += 1);
@@ -29,14 +29,14 @@ impl Campaigns {
 }
 
 /// A campaign that is live, as it was a moment ago.
-pub(super) struct Live {
+pub(super) struct LiveCampaign {
     pub(super) id: RowId,
     pub(super) campaign: Campaign,
-    pub(super) progress: Progress,
+    pub(super) progress: SendProgress,
 }
 
 /// What can be done for a campaign.
-pub(super) enum Work {
+pub(super) enum CampaignWork {
     /// Nothing, before something changes.
     Nothing,
     /// Nothing before this moment.

@@ -1,9 +1,9 @@
 //! Campaigns: one message to many people, at a pace, through any crash, to each once.
 //!
-//! How it works: the people lie in a roster (`roster.rs`), and [`Progress`] holds the place of the
-//! first that was not begun. A [`State`] row is written when a recipient is begun, in the transaction
+//! How it works: the people lie in a roster (`roster.rs`), and [`SendProgress`] holds the position of the
+//! first that was not begun. A [`RecipientState`] row is written when a recipient is begun, in the transaction
 //! that also stores the message under its id; from then on the message carries the campaign's
-//! [`Part`], and whatever moves the message (acknowledgements, receipts) moves the recipient in the
+//! [`CampaignRef`], and whatever moves the message (acknowledgements, receipts) moves the recipient in the
 //! same transaction. What is to be tried again, also after a crash, waits in the due-queue, always
 //! with the id it was first sent with: WhatsApp's clients show one message per id.
 //!
@@ -25,7 +25,7 @@ pub mod steps;
 
 use serde::{Deserialize, Serialize};
 
-use super::roster::{Place, Roster};
+use super::roster::{Position, Roster};
 use super::zone::Day;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
@@ -33,11 +33,11 @@ use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
 
-pub use settings::Settings;
+pub use settings::CampaignSettings;
 
 /// Where a campaign stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
+pub enum CampaignState {
     /// Made, and not started.
     Draft,
     /// Starts by itself at its time.
@@ -50,7 +50,7 @@ pub enum Status {
     Completed,
 }
 
-impl Status {
+impl CampaignState {
     /// The status of this word.
     pub fn of(word: &str) -> Option<Self> {
         let all = [
@@ -82,16 +82,16 @@ impl Status {
 
 /// What a campaign says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct CampaignMessage {
     /// The text, or the caption below the file; with placeholders and variants.
     pub content: String,
     /// The file, if there is one.
-    pub media: Option<MediaPart>,
+    pub media: Option<CampaignMedia>,
 }
 
 /// The file of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MediaPart {
+pub struct CampaignMedia {
     /// How it is shown.
     pub kind: MediaKind,
     /// Which of the session's files.
@@ -109,11 +109,11 @@ pub struct Campaign {
     /// What it is called.
     pub name: String,
     /// Where it stands.
-    pub status: Status,
+    pub status: CampaignState,
     /// What it says.
-    pub message: Message,
+    pub message: CampaignMessage,
     /// How it sends.
-    pub settings: Settings,
+    pub settings: CampaignSettings,
     /// The list that its recipients came from.
     pub list: Option<RowId>,
     /// When it starts by itself.
@@ -146,11 +146,11 @@ const LIVE: Typed<(SessionNumber, RowId), ()> = Typed::new(tables::LIVE_CAMPAIGN
 
 /// How far a campaign has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The first place that was not begun.
-    pub(super) next: Place,
-    /// The place after the last.
-    pub(super) end: Place,
+pub struct SendProgress {
+    /// The first position that was not begun.
+    pub(super) next: Position,
+    /// The position after the last.
+    pub(super) end: Position,
     /// How many recipients are in each state.
     pub counts: Counts,
     /// How many wait to be tried again.
@@ -161,11 +161,12 @@ pub struct Progress {
     pub(super) not_before: Option<Timestamp>,
     /// How often in a row it asked that.
     pub(super) slowed: u32,
-    /// When the world was last told.
-    pub(super) told_at: Option<Timestamp>,
+    /// When the last `campaign.progress` event was recorded.
+    #[serde(rename = "told_at")]
+    pub(super) last_event_at: Option<Timestamp>,
 }
 
-impl Record for Progress {
+impl Record for SendProgress {
     const VERSION: u8 = 1;
 }
 
@@ -195,19 +196,19 @@ impl Counts {
         total.saturating_sub(self.sending + self.all_sent() + self.failed)
     }
 
-    fn of(&mut self, state: Stage) -> Option<&mut u32> {
+    fn of(&mut self, state: RecipientStatus) -> Option<&mut u32> {
         match state {
-            Stage::Pending => None,
-            Stage::Sending => Some(&mut self.sending),
-            Stage::Sent => Some(&mut self.sent),
-            Stage::Delivered => Some(&mut self.delivered),
-            Stage::Read => Some(&mut self.read),
-            Stage::Failed => Some(&mut self.failed),
+            RecipientStatus::Pending => None,
+            RecipientStatus::Sending => Some(&mut self.sending),
+            RecipientStatus::Sent => Some(&mut self.sent),
+            RecipientStatus::Delivered => Some(&mut self.delivered),
+            RecipientStatus::Read => Some(&mut self.read),
+            RecipientStatus::Failed => Some(&mut self.failed),
         }
     }
 
     /// One recipient goes from one state to another.
-    fn shift(&mut self, from: Stage, to: Stage) {
+    fn shift(&mut self, from: RecipientStatus, to: RecipientStatus) {
         if let Some(count) = self.of(from) {
             *count = count.saturating_sub(1);
         }
@@ -254,7 +255,7 @@ impl Statistics {
 
 /// How far a recipient has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
+pub enum RecipientStatus {
     /// Waits for its turn, or for another try.
     #[default]
     Pending,
@@ -270,7 +271,7 @@ pub enum Stage {
     Failed,
 }
 
-impl Stage {
+impl RecipientStatus {
     /// The stage of this word.
     pub fn of(word: &str) -> Option<Self> {
         let all = [
@@ -299,9 +300,9 @@ impl Stage {
 
 /// What became of one recipient.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct RecipientState {
     /// How far it has come.
-    pub stage: Stage,
+    pub stage: RecipientStatus,
     /// The id of its message, which every try carries.
     pub message: Option<MessageId>,
     /// When it was sent, or given up.
@@ -311,8 +312,8 @@ pub struct State {
     /// How often it was tried.
     pub tries: u32,
     /// How often WhatsApp took it without ever acknowledging it.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub unheard: u32,
+    #[serde(rename = "unheard", default, skip_serializing_if = "is_zero")]
+    pub unacknowledged: u32,
     /// The day on whose cap it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Day>,
@@ -325,24 +326,25 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-impl Record for State {
+impl Record for RecipientState {
     const VERSION: u8 = 1;
 }
 
 /// Which recipient of which campaign a message is for; the message's row carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct CampaignRef {
     pub(super) campaign: RowId,
     pub(super) roster: Roster,
-    pub(super) place: Place,
+    #[serde(rename = "place")]
+    pub(super) position: Position,
 }
 
-/// The first place of rows that were refused: they have a state and no recipient.
-const REFUSED: Place = 1 << 31;
+/// The first position of rows that were refused: they have a state and no recipient.
+const REFUSED: Position = 1 << 31;
 
 /// Where a campaign lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct CampaignKey {
     /// Its session.
     pub session: SessionNumber,
     /// Its id.

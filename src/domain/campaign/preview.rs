@@ -45,8 +45,8 @@ impl Gateway {
         let template = Template::parse(content);
         Ok((0u64..)
             .zip(people)
-            .map(|(place, recipient)| {
-                let seed = template::seed(0, place);
+            .map(|(position, recipient)| {
+                let seed = template::seed(0, position);
                 let rendered = template.render(|name| recipient.field(name), seed);
                 Sample {
                     recipient,

@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::{CAMPAIGNS, Campaign, Progress, REFUSED, State, rows};
+use super::{CAMPAIGNS, Campaign, REFUSED, RecipientState, SendProgress, rows};
 use crate::domain::Gateway;
 use crate::domain::recipient::Recipient;
-use crate::domain::roster::{self, Place};
+use crate::domain::roster::{self, Position};
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::RowId;
@@ -17,18 +17,18 @@ const PAGE: usize = 512;
 const PAGE_BYTES: usize = 4 << 20;
 
 /// One row of a campaign: a recipient or a refused row, and what became of it.
-pub struct Row {
+pub struct ReportRow {
     /// Where it is, for the next page.
-    pub place: Place,
+    pub position: Position,
     /// Who; `None` for a refused row.
     pub recipient: Option<Recipient>,
     /// What became of it.
-    pub state: State,
+    pub state: RecipientState,
 }
 
 impl Gateway {
     /// All campaigns of a session, the newest first.
-    pub fn campaigns_of(&self, session: &Session) -> Result<Vec<(RowId, Campaign, Progress)>> {
+    pub fn campaigns_of(&self, session: &Session) -> Result<Vec<(RowId, Campaign, SendProgress)>> {
         let mut found = self.store.read(|read| {
             let campaigns = CAMPAIGNS.rows(session.number).all(read)?.into_iter();
             let found = campaigns.map(|(id, campaign)| {
@@ -42,7 +42,7 @@ impl Gateway {
     }
 
     /// One campaign and how far it has come.
-    pub fn campaign(&self, session: &Session, id: &RowId) -> Result<(Campaign, Progress)> {
+    pub fn campaign(&self, session: &Session, id: &RowId) -> Result<(Campaign, SendProgress)> {
         self.store.read(|read| {
             let campaign = rows::get(read, session.number, id)?;
             let progress = rows::progress(read, campaign.roster)?;
@@ -50,30 +50,31 @@ impl Gateway {
         })
     }
 
-    /// Up to `limit` rows of a campaign that `wanted` picks, from a place on: recipients in their
+    /// Up to `limit` rows of a campaign that `wanted` picks, from a position on: recipients in their
     /// order, then refused rows; fewer when they are large. And whether there may be more.
     pub async fn campaign_rows(
         &self,
         session: &Session,
         campaign: &Campaign,
-        first: Place,
+        first: Position,
         limit: usize,
-        wanted: impl Fn(&State) -> bool + Send + 'static,
-    ) -> Result<(Vec<Row>, bool)> {
+        wanted: impl Fn(&RecipientState) -> bool + Send + 'static,
+    ) -> Result<(Vec<ReportRow>, bool)> {
         let roster = campaign.roster;
         self.scan(session.number, move |read| {
             let (mut found, mut bytes) = (Vec::new(), 0);
             if first < REFUSED {
-                let mut states = States::default();
-                roster::visit(read, roster, first, |place, recipient| {
+                let mut states = StateReader::default();
+                roster::visit(read, roster, first, |position, recipient| {
                     if found.len() == limit || bytes > PAGE_BYTES {
                         return Ok(ControlFlow::Break(()));
                     }
-                    let state = states.of(place, |from| rows::states(read, roster, from, PAGE))?;
+                    let state =
+                        states.of(position, |from| rows::states(read, roster, from, PAGE))?;
                     if wanted(&state) {
                         bytes += recipient.size();
-                        found.push(Row {
-                            place,
+                        found.push(ReportRow {
+                            position,
                             recipient: Some(recipient),
                             state,
                         });
@@ -86,16 +87,13 @@ impl Gateway {
             }
             let left = limit - found.len();
             let refused = rows::states(read, roster, first.max(REFUSED), left)?;
-            found.extend(
-                refused
-                    .into_iter()
-                    .filter(|(_, s)| wanted(s))
-                    .map(|(place, state)| Row {
-                        place,
-                        recipient: None,
-                        state,
-                    }),
-            );
+            found.extend(refused.into_iter().filter(|(_, s)| wanted(s)).map(
+                |(position, state)| ReportRow {
+                    position,
+                    recipient: None,
+                    state,
+                },
+            ));
             let more = found.len() == limit;
             Ok((found, more))
         })
@@ -103,23 +101,23 @@ impl Gateway {
     }
 }
 
-/// State rows in the order of their places, read a page at a time; most places have none yet.
+/// State rows in the order of their positions, read a page at a time; most positions have none yet.
 #[derive(Default)]
-struct States {
-    page: std::collections::VecDeque<(Place, State)>,
-    /// The place from which on nothing was read.
-    from: Place,
+struct StateReader {
+    page: std::collections::VecDeque<(Position, RecipientState)>,
+    /// The position from which on nothing was read.
+    from: Position,
     ended: bool,
 }
 
-impl States {
+impl StateReader {
     fn of(
         &mut self,
-        place: Place,
-        read: impl Fn(Place) -> Result<Vec<(Place, State)>>,
-    ) -> Result<State> {
-        self.from = self.from.max(place);
-        while self.page.front().is_some_and(|(at, _)| *at < place) {
+        position: Position,
+        read: impl Fn(Position) -> Result<Vec<(Position, RecipientState)>>,
+    ) -> Result<RecipientState> {
+        self.from = self.from.max(position);
+        while self.page.front().is_some_and(|(at, _)| *at < position) {
             self.page.pop_front();
         }
         if self.page.is_empty() && !self.ended {
@@ -128,10 +126,10 @@ impl States {
             self.from = self.page.back().map_or(self.from, |(last, _)| last + 1);
         }
         match self.page.front() {
-            Some((at, _)) if *at == place => {
+            Some((at, _)) if *at == position => {
                 Ok(self.page.pop_front().map(|(_, s)| s).unwrap_or_default())
             }
-            _ => Ok(State::default()),
+            _ => Ok(RecipientState::default()),
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
-use super::{CAMPAIGNS, Campaign, LIVE, Progress, REFUSED, State, Status};
-use crate::domain::doomed;
-use crate::domain::roster::{Place, Roster};
+use super::{CAMPAIGNS, Campaign, CampaignState, LIVE, REFUSED, RecipientState, SendProgress};
+use crate::domain::pending_removal;
+use crate::domain::roster::{Position, Roster};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Read, Tx, Typed, bytes_of, tables};
 
-const PROGRESSES: Typed<Roster, Progress> = Typed::new(tables::CAMPAIGN_PROGRESS);
+const PROGRESSES: Typed<Roster, SendProgress> = Typed::new(tables::CAMPAIGN_PROGRESS);
 
 /// What became of those that were begun.
-const STATES: Typed<(Roster, Place), State> = Typed::new(tables::CAMPAIGN_STATES);
+const STATES: Typed<(Roster, Position), RecipientState> = Typed::new(tables::CAMPAIGN_STATES);
 
 pub(super) fn lane(roster: Roster) -> Vec<u8> {
     bytes_of(roster)
@@ -45,34 +45,47 @@ pub(super) fn put(
     CAMPAIGNS.put(tx, (session, id), campaign)
 }
 
-pub(super) fn progress(read: &impl Read, roster: Roster) -> Result<Progress> {
+pub(super) fn progress(read: &impl Read, roster: Roster) -> Result<SendProgress> {
     Ok(PROGRESSES.get(read, roster)?.unwrap_or_default())
 }
 
-pub(super) fn put_progress(tx: &mut Tx, roster: Roster, progress: &Progress) -> Result<()> {
+pub(super) fn put_progress(tx: &mut Tx, roster: Roster, progress: &SendProgress) -> Result<()> {
     PROGRESSES.put(tx, roster, progress)
 }
 
-pub(super) fn state(read: &impl Read, roster: Roster, place: Place) -> Result<State> {
-    Ok(STATES.get(read, (roster, place))?.unwrap_or_default())
+pub(super) fn state(
+    read: &impl Read,
+    roster: Roster,
+    position: Position,
+) -> Result<RecipientState> {
+    Ok(STATES.get(read, (roster, position))?.unwrap_or_default())
 }
 
-pub(super) fn put_state(tx: &mut Tx, roster: Roster, place: Place, state: &State) -> Result<()> {
-    STATES.put(tx, (roster, place), state)
+pub(super) fn put_state(
+    tx: &mut Tx,
+    roster: Roster,
+    position: Position,
+    state: &RecipientState,
+) -> Result<()> {
+    STATES.put(tx, (roster, position), state)
 }
 
-/// State rows from a place on, up to `limit`.
+/// State rows from a position on, up to `limit`.
 pub(super) fn states(
     read: &impl Read,
     roster: Roster,
-    first: Place,
+    first: Position,
     limit: usize,
-) -> Result<Vec<(Place, State)>> {
+) -> Result<Vec<(Position, RecipientState)>> {
     STATES.rows(roster).from(first).page(read, limit)
 }
 
 /// The refused rows of a campaign: they are failed from the beginning.
-pub(super) fn refused(read: &impl Read, roster: Roster, limit: usize) -> Result<Vec<State>> {
+pub(super) fn refused(
+    read: &impl Read,
+    roster: Roster,
+    limit: usize,
+) -> Result<Vec<RecipientState>> {
     let rows = states(read, roster, REFUSED, limit)?;
     Ok(rows.into_iter().map(|(_, state)| state).collect())
 }
@@ -81,20 +94,20 @@ pub(super) fn refused(read: &impl Read, roster: Roster, limit: usize) -> Result<
 pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId, campaign: &Campaign) {
     CAMPAIGNS.delete(tx, (session, id));
     LIVE.delete(tx, (session, id));
-    doomed::of_roster(tx, campaign.roster);
+    pending_removal::of_roster(tx, campaign.roster);
 }
 
 /// Removes campaigns of a session, as many as the budget allows.
 pub(in crate::domain) fn delete_some(
     tx: &mut Tx,
     session: SessionNumber,
-    budget: &mut doomed::Budget,
+    budget: &mut pending_removal::RemovalBudget,
 ) -> Result<()> {
     let prefix = bytes_of(session);
     budget.delete(tx, tables::LIVE_CAMPAIGNS, &prefix)?;
-    let campaigns = CAMPAIGNS.rows(session).values(tx, budget.left())?;
+    let campaigns = CAMPAIGNS.rows(session).values(tx, budget.client_left())?;
     for campaign in campaigns.into_iter().flatten() {
-        doomed::of_roster(tx, campaign.roster);
+        pending_removal::of_roster(tx, campaign.roster);
     }
     budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }
@@ -108,7 +121,7 @@ pub(in crate::domain) fn files_in_use(
     CAMPAIGNS.rows(session).each(read, |row| {
         let campaign = row.value()?;
         let shown = campaign.message.media.map(|part| part.id);
-        files.extend(shown.filter(|_| campaign.status != Status::Completed));
+        files.extend(shown.filter(|_| campaign.status != CampaignState::Completed));
         Ok(())
     })?;
     Ok(files)

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::live::{Live, Work};
-use super::{LIVE, Status, rows, steps};
+use super::live::{CampaignWork, LiveCampaign};
+use super::{CampaignState, LIVE, rows, steps};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::Result;
@@ -23,7 +23,7 @@ const CLOCK_CHECK: Duration = Duration::from_secs(60);
 const DOUBT_CHECK: Duration = Duration::from_secs(5);
 
 /// What a look at a session's campaigns led to.
-enum Look {
+enum RunOutcome {
     /// None of them is live.
     Over,
     /// Something was done; there may be more.
@@ -70,7 +70,7 @@ async fn run_session(
 ) -> SessionNumber {
     let mut changes = gateway.campaigns.watch();
     let mut status = session.watch();
-    let mut turns = Turns::default();
+    let mut turns = CampaignTurns::default();
     let mut doubted = false;
     while !stop.is_cancelled() {
         changes.borrow_and_update();
@@ -90,10 +90,10 @@ async fn run_session(
             continue;
         }
         doubted = false;
-        let until = match gateway.look(&session, &mut turns).await {
-            Ok(Look::Over) => break,
-            Ok(Look::Done) => continue,
-            Ok(Look::Wait(until)) => until,
+        let until = match gateway.run_once(&session, &mut turns).await {
+            Ok(RunOutcome::Over) => break,
+            Ok(RunOutcome::Done) => continue,
+            Ok(RunOutcome::Wait(until)) => until,
             Err(error) => {
                 tracing::error!(session = %session.id, ?error, "a campaign could not go on");
                 Some(gateway.clock.now().after(Duration::from_secs(1)))
@@ -112,7 +112,7 @@ async fn run_session(
 
 /// Who sent last.
 #[derive(Default)]
-struct Turns {
+struct CampaignTurns {
     /// The campaign whose turn was the last: the others come first now.
     last: Option<RowId>,
     /// How long that turn took.
@@ -132,13 +132,13 @@ impl Gateway {
             .collect())
     }
 
-    fn live_campaigns(&self, session: &Session) -> Result<Vec<Live>> {
+    fn live_campaigns(&self, session: &Session) -> Result<Vec<LiveCampaign>> {
         self.store.read(|read| {
             let mut live = Vec::new();
             for id in LIVE.rows(session.number).keys(read, usize::MAX)? {
                 let campaign = rows::get(read, session.number, &id)?;
                 let progress = rows::progress(read, campaign.roster)?;
-                live.push(Live {
+                live.push(LiveCampaign {
                     id,
                     campaign,
                     progress,
@@ -149,10 +149,14 @@ impl Gateway {
     }
 
     /// Does the next thing that can be done for a session's campaigns.
-    async fn look(self: &Arc<Self>, session: &Arc<Session>, turns: &mut Turns) -> Result<Look> {
+    async fn run_once(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        turns: &mut CampaignTurns,
+    ) -> Result<RunOutcome> {
         let mut live = self.live_campaigns(session)?;
         if live.is_empty() || self.sessions.by_number(session.number).is_none() {
-            return Ok(Look::Over);
+            return Ok(RunOutcome::Over);
         }
         let turn = live
             .iter()
@@ -164,7 +168,7 @@ impl Gateway {
             earliest = Some(earliest.map_or(at, |other| other.min(at)));
         };
         for one in live {
-            if one.campaign.status == Status::Ready {
+            if one.campaign.status == CampaignState::Ready {
                 match one.campaign.scheduled_at {
                     Some(at) if at > now => wait_until(at),
                     _ => return self.start_scheduled(session, &one).await,
@@ -173,7 +177,7 @@ impl Gateway {
             }
             if self.is_over(&one) {
                 self.complete(session, &one).await?;
-                return Ok(Look::Done);
+                return Ok(RunOutcome::Done);
             }
             if !session.is_connected() {
                 continue;
@@ -182,36 +186,40 @@ impl Gateway {
             // crash, or by a disk on which the outcome could not be stored.
             let left = one.progress.counts.sending > 0;
             if left && self.return_unsettled(session, &one.id).await? {
-                return Ok(Look::Done);
+                return Ok(RunOutcome::Done);
             }
             match self.next_work(session, &one, now)? {
-                Work::Nothing => {}
-                Work::Later(at) => wait_until(at),
+                CampaignWork::Nothing => {}
+                CampaignWork::Later(at) => wait_until(at),
                 work => {
                     turns.last = Some(one.id.clone());
                     self.work(session, &one, work, &mut turns.took).await?;
-                    return Ok(Look::Done);
+                    return Ok(RunOutcome::Done);
                 }
             }
         }
-        Ok(Look::Wait(earliest))
+        Ok(RunOutcome::Wait(earliest))
     }
 
-    async fn start_scheduled(self: &Arc<Self>, session: &Session, live: &Live) -> Result<Look> {
+    async fn start_scheduled(
+        self: &Arc<Self>,
+        session: &Session,
+        live: &LiveCampaign,
+    ) -> Result<RunOutcome> {
         match self.start_campaign(session, &live.id).await {
             // Somebody was faster.
             Err(error) if error.kind() != crate::error::ErrorKind::Conflict => Err(error),
-            _ => Ok(Look::Done),
+            _ => Ok(RunOutcome::Done),
         }
     }
 
     /// Whether there is nobody left to write to or to wait for.
-    fn is_over(&self, live: &Live) -> bool {
+    fn is_over(&self, live: &LiveCampaign) -> bool {
         let progress = &live.progress;
         progress.next >= progress.end && progress.waiting == 0 && progress.counts.sending == 0
     }
 
-    async fn complete(self: &Arc<Self>, session: &Arc<Session>, live: &Live) -> Result<()> {
+    async fn complete(self: &Arc<Self>, session: &Arc<Session>, live: &LiveCampaign) -> Result<()> {
         let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         let now = self.clock.now();
         self.record(Durability::Sync, move |tx| {
@@ -222,20 +230,20 @@ impl Gateway {
             let over = progress.next >= progress.end
                 && progress.waiting == 0
                 && progress.counts.sending == 0;
-            if campaign.status != Status::Sending || !over {
+            if campaign.status != CampaignState::Sending || !over {
                 return Ok(((), None));
             }
             campaign.completed_at = Some(now);
-            let told = steps::change_status(
+            let event_seq = steps::change_status(
                 tx,
                 &gateway,
                 &session,
                 &id,
                 &mut campaign,
-                Status::Completed,
+                CampaignState::Completed,
             )?;
             tracing::info!(session = %session.id, campaign = %id, total = campaign.total, "a campaign is completed");
-            Ok(((), told))
+            Ok(((), event_seq))
         })
         .await
     }

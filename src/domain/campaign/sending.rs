@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::create::media_is_kept;
-use super::live::{Live, Work};
-use super::{Campaign, Part, Stage, State, Status, rows, steps};
+use super::create::media_exists;
+use super::live::{CampaignWork, LiveCampaign};
+use super::{Campaign, CampaignRef, CampaignState, RecipientState, RecipientStatus, rows, steps};
 use crate::domain::Gateway;
-use crate::domain::media::Source;
-use crate::domain::message::draft::{Content, Draft, FileName, Media, Sources, Text};
-use crate::domain::message::outbox::{Item, Job};
-use crate::domain::pacing::{DayCount, Pacing, Slot};
+use crate::domain::media::FileSource;
+use crate::domain::message::draft::{Draft, DraftContent, DraftMedia, FileName, Sources, Text};
+use crate::domain::message::outbox::{Item, SendJob};
+use crate::domain::pacing::{DayCount, NextSend, Pacing};
 use crate::domain::queues::RETRY_WAIT;
 use crate::domain::recipient::Recipient;
-use crate::domain::roster::{self, Place};
-use crate::domain::session::{Session, must_be_kept};
+use crate::domain::roster::{self, Position};
+use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::suppression;
 use crate::domain::template::{self, Template};
 use crate::error::{Code, Error, Result};
@@ -32,7 +32,8 @@ const AT_ONCE: usize = 50;
 
 /// How long ordinary sends may hold up a campaign's turn, at least and at most. In between, they have
 /// as long as its last turn took: a session that is never idle is shared by halves.
-const ORDINARY_FIRST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const INTERACTIVE_FIRST: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(2));
 
 /// The longest time that somebody seems to type.
 const TYPING: Duration = Duration::from_secs(3);
@@ -44,10 +45,10 @@ impl Record for DayCount {
 const DAY_COUNTS: Typed<SessionNumber, DayCount> = Typed::new(tables::DAY_COUNTS);
 
 /// One recipient whose turn it is.
-struct Turn {
-    place: Place,
+struct RecipientTurn {
+    position: Position,
     recipient: Recipient,
-    state: State,
+    state: RecipientState,
     /// Its row in the queue, when it is tried again.
     claim: Option<Claim>,
     /// Why it is not written to.
@@ -76,7 +77,12 @@ fn pacing(session: &Session, campaign: &Campaign) -> Pacing {
 
 impl Gateway {
     /// What can be done for a running campaign now.
-    pub(super) fn next_work(&self, session: &Session, live: &Live, now: Timestamp) -> Result<Work> {
+    pub(super) fn next_work(
+        &self,
+        session: &Session,
+        live: &LiveCampaign,
+        now: Timestamp,
+    ) -> Result<CampaignWork> {
         let (campaign, progress) = (&live.campaign, &live.progress);
         let counted = self.store.read(|read| day_count(read, session))?;
         let pacing = pacing(session, campaign);
@@ -85,15 +91,15 @@ impl Gateway {
         let latest = now.after(RETRY_WAIT);
         let again = due.is_some_and(|at| at <= now || at > latest);
         if !again && progress.next >= progress.end {
-            return Ok(due.map_or(Work::Nothing, Work::Later));
+            return Ok(due.map_or(CampaignWork::Nothing, CampaignWork::Later));
         }
         let slowed = |at: &Timestamp| *at > now && *at <= latest;
         if let Some(at) = progress.not_before.filter(slowed) {
-            return Ok(Work::Later(at));
+            return Ok(CampaignWork::Later(at));
         }
         let random = template::seed(u64::from(campaign.roster.0), u64::from(progress.next));
-        if let Slot::At(at, _) = pacing.next_slot(progress.last_sent, counted, now, random) {
-            return Ok(Work::Later(at));
+        if let NextSend::At(at, _) = pacing.next_slot(progress.last_sent, counted, now, random) {
+            return Ok(CampaignWork::Later(at));
         }
         let mut count = if pacing.delay.is_zero() { AT_ONCE } else { 1 };
         if let Some(cap) = pacing.daily_cap {
@@ -101,16 +107,16 @@ impl Gateway {
             count = count.min(left as usize);
         }
         if !again {
-            return Ok(Work::New(count));
+            return Ok(CampaignWork::New(count));
         }
         let until = due.filter(|at| *at > latest).unwrap_or(now);
         let lane = rows::lane(campaign.roster);
         let claims = self.retries.claim_in(&lane, until, count)?;
         // Somebody else holds them: asking again at once would only keep a processor busy.
         Ok(if claims.is_empty() {
-            Work::Later(now.after(Duration::from_secs(1)))
+            CampaignWork::Later(now.after(Duration::from_secs(1)))
         } else {
-            Work::Again(claims)
+            CampaignWork::Again(claims)
         })
     }
 
@@ -120,13 +126,13 @@ impl Gateway {
     pub(super) async fn work(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        live: &Live,
-        work: Work,
+        live: &LiveCampaign,
+        work: CampaignWork,
         took: &mut Duration,
     ) -> Result<()> {
-        let (least, most) = ORDINARY_FIRST;
+        let (least, most) = INTERACTIVE_FIRST;
         session
-            .ordinary_sends_done((*took).clamp(least, most))
+            .interactive_sends_done((*took).clamp(least, most))
             .await;
         let began = Instant::now();
         let done = self.take_turn(session, live, work).await;
@@ -137,8 +143,8 @@ impl Gateway {
     async fn take_turn(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        live: &Live,
-        work: Work,
+        live: &LiveCampaign,
+        work: CampaignWork,
     ) -> Result<()> {
         let turns = self.turns(session, live, work)?;
         let turns = self.checked(session, live, turns).await?;
@@ -160,33 +166,39 @@ impl Gateway {
     }
 
     /// Reads the recipients whose turn it is, with what is known of them.
-    fn turns(&self, session: &Session, live: &Live, work: Work) -> Result<Vec<Turn>> {
+    fn turns(
+        &self,
+        session: &Session,
+        live: &LiveCampaign,
+        work: CampaignWork,
+    ) -> Result<Vec<RecipientTurn>> {
         let roster = live.campaign.roster;
         self.store.read(|read| {
             let mut turns = Vec::new();
             match work {
-                Work::New(count) => {
-                    for (place, recipient) in roster::from(read, roster, live.progress.next, count)?
+                CampaignWork::New(count) => {
+                    for (position, recipient) in
+                        roster::from(read, roster, live.progress.next, count)?
                     {
-                        turns.push((place, Some(recipient), None));
+                        turns.push((position, Some(recipient), None));
                     }
                 }
-                Work::Again(claims) => {
+                CampaignWork::Again(claims) => {
                     for claim in claims {
-                        let place = parts_of(&claim.payload)?;
-                        turns.push((place, roster::at(read, roster, place)?, Some(claim)));
+                        let position = parts_of(&claim.payload)?;
+                        turns.push((position, roster::at(read, roster, position)?, Some(claim)));
                     }
                 }
-                Work::Nothing | Work::Later(_) => {}
+                CampaignWork::Nothing | CampaignWork::Later(_) => {}
             }
             turns
                 .into_iter()
-                .filter_map(|(place, recipient, claim)| Some((place, recipient?, claim)))
-                .map(|(place, recipient, claim)| {
+                .filter_map(|(position, recipient, claim)| Some((position, recipient?, claim)))
+                .map(|(position, recipient, claim)| {
                     let out = suppression::is_suppressed(read, session, &recipient.number)?;
-                    Ok(Turn {
-                        state: rows::state(read, roster, place)?,
-                        place,
+                    Ok(RecipientTurn {
+                        state: rows::state(read, roster, position)?,
+                        position,
                         recipient,
                         claim,
                         refused: out.then_some("the number asked for no more campaigns"),
@@ -200,13 +212,13 @@ impl Gateway {
     async fn checked(
         &self,
         session: &Session,
-        live: &Live,
-        mut turns: Vec<Turn>,
-    ) -> Result<Vec<Turn>> {
+        live: &LiveCampaign,
+        mut turns: Vec<RecipientTurn>,
+    ) -> Result<Vec<RecipientTurn>> {
         if !live.campaign.settings.check_numbers {
             return Ok(turns);
         }
-        let Some(link) = session.paired_link() else {
+        let Some(connection) = session.paired_connection() else {
             return Ok(turns);
         };
         let people: Vec<Jid> = turns
@@ -214,7 +226,7 @@ impl Gateway {
             .filter(|turn| turn.refused.is_none())
             .map(|turn| Jid::user(&turn.recipient.number))
             .collect();
-        let known = link.on_whatsapp(&people).await?;
+        let known = connection.on_whatsapp(&people).await?;
         for turn in &mut turns {
             let jid = Jid::user(&turn.recipient.number);
             if turn.refused.is_none() && known.get(&jid) == Some(&false) {
@@ -228,16 +240,16 @@ impl Gateway {
     async fn compose_turns(
         self: &Arc<Self>,
         session: &Session,
-        live: &Live,
-        turns: &[Turn],
-    ) -> Result<Vec<Job>> {
+        live: &LiveCampaign,
+        turns: &[RecipientTurn],
+    ) -> Result<Vec<SendJob>> {
         let message = &live.campaign.message;
         let template = Template::parse(&message.content);
         let sources = Sources::default();
         if let Some(media) = &message.media {
             let kept = self
                 .store
-                .read(|read| media_is_kept(read, session, &media.id))?;
+                .read(|read| media_exists(read, session, &media.id))?;
             if !kept {
                 return Err(Error::new(
                     Code::FileGone,
@@ -247,19 +259,20 @@ impl Gateway {
         }
         let mut jobs = Vec::with_capacity(turns.len());
         for turn in turns.iter().filter(|turn| turn.refused.is_none()) {
-            let seed = template::seed(u64::from(live.campaign.roster.0), u64::from(turn.place));
+            let seed = template::seed(u64::from(live.campaign.roster.0), u64::from(turn.position));
             let text = template
                 .render(|name| turn.recipient.field(name), seed)
                 .text;
             let text = Text::shortened(text);
             let content = match &message.media {
-                None => Content::Text(text),
+                None => DraftContent::Text(text),
                 Some(media) => {
-                    let mut file = Media::new(media.kind, Source::Stored(media.id.clone()));
+                    let mut file =
+                        DraftMedia::new(media.kind, FileSource::Stored(media.id.clone()));
                     let named = media.file_name.as_deref().map(FileName::new);
                     file.file_name = named.and_then(Result::ok);
                     file.caption = Some(text).filter(|text| !text.is_empty());
-                    Content::Media(Box::new(file))
+                    DraftContent::Media(Box::new(file))
                 }
             };
             let to = Jid::user(&turn.recipient.number);
@@ -267,22 +280,22 @@ impl Gateway {
             let composed = self.compose(session, draft, &sources).await?;
             let id = turn.state.message.clone();
             let id = id.unwrap_or_else(|| self.ids.message_id());
-            let mut job = Job::new(id, to, composed);
-            job.campaign = Some(Part {
+            let mut job = SendJob::new(id, to, composed);
+            job.campaign = Some(CampaignRef {
                 campaign: live.id.clone(),
                 roster: live.campaign.roster,
-                place: turn.place,
+                position: turn.position,
             });
             jobs.push(job);
         }
         Ok(jobs)
     }
 
-    async fn type_first(&self, session: &Session, jobs: &[Job]) {
-        let (Some(link), Some(job)) = (session.paired_link(), jobs.first()) else {
+    async fn type_first(&self, session: &Session, jobs: &[SendJob]) {
+        let (Some(connection), Some(job)) = (session.paired_connection(), jobs.first()) else {
             return;
         };
-        if link.typing(&job.to).await.is_ok() {
+        if connection.typing(&job.to).await.is_ok() {
             let letters = job
                 .what
                 .text()
@@ -296,9 +309,9 @@ impl Gateway {
     async fn begin(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        live: &Live,
-        turns: Vec<Turn>,
-        jobs: &mut Vec<Job>,
+        live: &LiveCampaign,
+        turns: Vec<RecipientTurn>,
+        jobs: &mut Vec<SendJob>,
     ) -> Result<bool> {
         let now = self.clock.now();
         let mut rows_of_jobs = Vec::new();
@@ -310,21 +323,22 @@ impl Gateway {
         let expected = live.progress.next;
         let begun = self
             .record(Durability::Sync, move |tx| {
-                must_be_kept(tx, session.id.as_str(), session.number)?;
+                ensure_session_exists(tx, session.id.as_str(), session.number)?;
                 let Some(campaign) = rows::find(tx, session.number, &id)? else {
                     return Ok((None, None));
                 };
                 let fresh = rows::progress(tx, campaign.roster)?.next == expected;
-                if campaign.status != Status::Sending || !fresh {
+                if campaign.status != CampaignState::Sending || !fresh {
                     return Ok((None, None));
                 }
-                let (gone, told) = mark(tx, &gateway, &session, &id, &campaign, turns, ids, now)?;
+                let (gone, event_seq) =
+                    mark(tx, &gateway, &session, &id, &campaign, turns, ids, now)?;
                 for rows in rows_of_jobs {
                     if !gone.contains(rows.id()) {
                         rows.put(tx)?;
                     }
                 }
-                Ok((Some(gone), told))
+                Ok((Some(gone), event_seq))
             })
             .await?;
         let Some(gone) = begun else { return Ok(false) };
@@ -336,7 +350,7 @@ impl Gateway {
     async fn halt(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        live: &Live,
+        live: &LiveCampaign,
         why: String,
     ) -> Result<()> {
         tracing::warn!(session = %session.id, campaign = %live.id, "a campaign is paused; its detail says why");
@@ -346,9 +360,15 @@ impl Gateway {
                 return Ok(((), None));
             };
             campaign.detail = Some(why);
-            let told =
-                steps::change_status(tx, &gateway, &session, &id, &mut campaign, Status::Paused)?;
-            Ok(((), told))
+            let event_seq = steps::change_status(
+                tx,
+                &gateway,
+                &session,
+                &id,
+                &mut campaign,
+                CampaignState::Paused,
+            )?;
+            Ok(((), event_seq))
         })
         .await
     }
@@ -363,7 +383,7 @@ fn mark(
     session: &Session,
     id: &crate::ids::RowId,
     campaign: &Campaign,
-    turns: Vec<Turn>,
+    turns: Vec<RecipientTurn>,
     ids: Vec<crate::ids::MessageId>,
     now: Timestamp,
 ) -> Result<(Vec<crate::ids::MessageId>, Option<u64>)> {
@@ -377,45 +397,50 @@ fn mark(
             queue::done(tx, claim)?;
             progress.waiting = progress.waiting.saturating_sub(1);
         } else {
-            progress.next = turn.place + 1;
+            progress.next = turn.position + 1;
         }
         let message = turn.refused.is_none().then(|| ids.next()).flatten();
         // It may have arrived since: a late receipt ends the wait for another try.
-        let mut state = rows::state(tx, campaign.roster, turn.place)?;
-        if state.stage != Stage::Pending {
+        let mut state = rows::state(tx, campaign.roster, turn.position)?;
+        if state.stage != RecipientStatus::Pending {
             gone.extend(message);
             continue;
         }
         match (message, turn.refused) {
             (Some(message), _) => {
-                progress.counts.shift(Stage::Pending, Stage::Sending);
+                progress
+                    .counts
+                    .shift(RecipientStatus::Pending, RecipientStatus::Sending);
                 progress.last_sent = Some(now);
                 // Tried again, it is still one message of the day.
                 if state.counted != Some(today) {
                     counted = counted.plus_one(today);
                     state.counted = Some(today);
                 }
-                state.stage = Stage::Sending;
+                state.stage = RecipientStatus::Sending;
                 state.message = Some(message);
                 state.tries += 1;
                 state.error = None;
             }
             (None, why) => {
-                progress.counts.shift(Stage::Pending, Stage::Failed);
-                state.stage = Stage::Failed;
+                progress
+                    .counts
+                    .shift(RecipientStatus::Pending, RecipientStatus::Failed);
+                state.stage = RecipientStatus::Failed;
                 state.at = Some(now);
                 state.error = why.map(str::to_owned);
             }
         }
-        rows::put_state(tx, campaign.roster, turn.place, &state)?;
+        rows::put_state(tx, campaign.roster, turn.position, &state)?;
     }
     // Gaps that removed recipients left at the end are passed over.
     if roster::from(tx, campaign.roster, progress.next, 1)?.is_empty() {
         progress.next = progress.end;
     }
     DAY_COUNTS.put(tx, session.number, &counted)?;
-    let told = steps::tell(tx, gateway, session, id, campaign, &mut progress, now)?;
-    Ok((gone, told))
+    let event_seq =
+        steps::publish_progress(tx, gateway, session, id, campaign, &mut progress, now)?;
+    Ok((gone, event_seq))
 }
 
 /// Whether the campaign can go on by itself after a while.

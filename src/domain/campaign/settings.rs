@@ -16,7 +16,7 @@ const MAX_RETRY_DELAY: u64 = 3_600_000;
 
 /// How a campaign sends. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct CampaignSettings {
     /// When the next message may go.
     pub pacing: Pacing,
     /// How often a failed recipient is tried again.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub typing: bool,
 }
 
-impl Default for Settings {
+impl Default for CampaignSettings {
     fn default() -> Self {
         Self {
             pacing: Pacing::default(),
@@ -41,7 +41,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl CampaignSettings {
     /// How often a failed recipient is tried again: up to 20 times.
     pub fn set_retries(&mut self, many: u64) -> Result<()> {
         self.max_retries = bounded(many, MAX_RETRIES)?;
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_refused_and_changes_nothing() {
-        let mut settings = Settings::default();
+        let mut settings = CampaignSettings::default();
         assert!(settings.set_retries(21).is_err());
         let error = settings.set_retry_delay(3_600_001).expect_err("refused");
         assert_eq!(error.detail(), "must be a whole number from 0 to 3600000");
@@ -75,7 +75,7 @@ mod tests {
         assert!(settings.pacing.set_jitter(101).is_err());
         assert!(settings.pacing.set_daily_cap(0).is_err());
         assert!(settings.pacing.set_daily_cap(1_000_001).is_err());
-        assert_eq!(settings, Settings::default());
+        assert_eq!(settings, CampaignSettings::default());
         settings.set_retries(20).expect("allowed");
         settings.set_retry_delay(3_600_000).expect("allowed");
         settings.pacing.set_delay(3_600_000).expect("allowed");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Campaign, Counts, Part, Progress, Stage, Statistics, Status, rows};
+use super::{
+    Campaign, CampaignRef, CampaignState, Counts, RecipientStatus, SendProgress, Statistics, rows,
+};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{CampaignProgress, CampaignStatus, EventData};
@@ -12,60 +14,60 @@ use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
-use crate::store::queue::{self, Order};
+use crate::store::queue::{self, LaneOrder};
 use crate::store::{Tx, bytes_of};
 use crate::time::Timestamp;
-use crate::wa::message::Progress as Reached;
+use crate::wa::message::MessageState;
 
-/// How often the world is told how far a campaign has come, at most.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval between two `campaign.progress` events.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long nothing goes after WhatsApp asked to slow down, the first time; doubled each time after.
-const SLOWED: Duration = Duration::from_secs(30);
+const RATE_LIMIT_DELAY: Duration = Duration::from_secs(30);
 
 /// How long the next try waits after nobody knows what became of one; doubled for each that WhatsApp
 /// took and said nothing of.
-const UNHEARD: Duration = Duration::from_secs(1);
+const UNACKNOWLEDGED_DELAY: Duration = Duration::from_secs(1);
 
 /// How often a message is handed to a WhatsApp that says nothing of it.
-const MOST_UNHEARD: u32 = 10;
+const MAX_UNACKNOWLEDGED: u32 = 10;
 
 /// A recipient's message came a step further: its row and the campaign's counts follow.
-pub(in crate::domain) fn moved(
+pub(in crate::domain) fn update_recipient(
     tx: &mut Tx,
     gateway: &Arc<Gateway>,
     session: &Session,
-    part: &Part,
-    reached: Reached,
+    part: &CampaignRef,
+    reached: MessageState,
     now: Timestamp,
     error: Option<&str>,
 ) -> Result<Option<u64>> {
     let stage = match reached {
-        Reached::Sending => Stage::Sending,
-        Reached::Failed => Stage::Failed,
-        Reached::Sent => Stage::Sent,
-        Reached::Delivered => Stage::Delivered,
-        Reached::Read | Reached::Played => Stage::Read,
+        MessageState::Sending => RecipientStatus::Sending,
+        MessageState::Failed => RecipientStatus::Failed,
+        MessageState::Sent => RecipientStatus::Sent,
+        MessageState::Delivered => RecipientStatus::Delivered,
+        MessageState::Read | MessageState::Played => RecipientStatus::Read,
     };
     let Some(campaign) = rows::find(tx, session.number, &part.campaign)? else {
         return Ok(None);
     };
-    let mut state = rows::state(tx, part.roster, part.place)?;
+    let mut state = rows::state(tx, part.roster, part.position)?;
     let mut progress = rows::progress(tx, part.roster)?;
     // A receipt may come for a message whose acknowledgement was lost and that waits to be tried
     // again: it arrived, so there is nothing left to try.
     progress.counts.shift(state.stage, stage);
     state.stage = stage;
-    if matches!(stage, Stage::Sent | Stage::Failed) || state.at.is_none() {
+    if matches!(stage, RecipientStatus::Sent | RecipientStatus::Failed) || state.at.is_none() {
         state.at = Some(now);
     }
     state.error = error.map(str::to_owned);
-    // One that went beside others that were too many says nothing yet.
-    if stage == Stage::Sent && progress.not_before.is_none_or(|at| at <= now) {
+    // Ignore successes from a batch that was also rate-limited: they do not prove that the limit is over.
+    if stage == RecipientStatus::Sent && progress.not_before.is_none_or(|at| at <= now) {
         (progress.slowed, progress.not_before) = (0, None);
     }
-    rows::put_state(tx, part.roster, part.place, &state)?;
-    tell(
+    rows::put_state(tx, part.roster, part.position, &state)?;
+    publish_progress(
         tx,
         gateway,
         session,
@@ -78,10 +80,10 @@ pub(in crate::domain) fn moved(
 
 /// A recipient's message was not sent. Answers whether it will be tried again; otherwise it has
 /// failed, which the caller records.
-pub(in crate::domain) fn missed(
+pub(in crate::domain) fn retry_or_fail(
     tx: &mut Tx,
     session: SessionNumber,
-    part: &Part,
+    part: &CampaignRef,
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<bool> {
@@ -89,8 +91,8 @@ pub(in crate::domain) fn missed(
         return Ok(false);
     };
     let settings = &campaign.settings;
-    let mut state = rows::state(tx, part.roster, part.place)?;
-    if state.stage != Stage::Sending {
+    let mut state = rows::state(tx, part.roster, part.position)?;
+    if state.stage != RecipientStatus::Sending {
         return Ok(false);
     }
     let mut progress = rows::progress(tx, part.roster)?;
@@ -107,7 +109,7 @@ pub(in crate::domain) fn missed(
             // It says nothing about this recipient: the whole campaign waits, and no try is counted.
             state.error = Some(why.clone());
             state.tries = state.tries.saturating_sub(1);
-            let wait = SLOWED * 2u32.pow(progress.slowed.min(6));
+            let wait = RATE_LIMIT_DELAY * 2u32.pow(progress.slowed.min(6));
             let until = now.after(wait);
             if progress.not_before.is_none_or(|at| at <= now) {
                 progress.slowed += 1;
@@ -116,49 +118,56 @@ pub(in crate::domain) fn missed(
             progress.not_before.unwrap_or(until)
         }
         Settlement::Unacknowledged { .. } | Settlement::LoggedOut => {
-            if matches!(settlement, Settlement::Unacknowledged { unheard: true }) {
-                state.unheard += 1;
-                if state.unheard >= MOST_UNHEARD {
-                    rows::put_state(tx, part.roster, part.place, &state)?;
+            if matches!(
+                settlement,
+                Settlement::Unacknowledged {
+                    connection_held: true
+                }
+            ) {
+                state.unacknowledged += 1;
+                if state.unacknowledged >= MAX_UNACKNOWLEDGED {
+                    rows::put_state(tx, part.roster, part.position, &state)?;
                     return Ok(false);
                 }
             }
             state.error = Some("not acknowledged yet; it is sent again with the same id".into());
             state.tries = state.tries.saturating_sub(1);
-            now.after(UNHEARD * 2u32.pow(state.unheard.saturating_sub(1)))
+            now.after(UNACKNOWLEDGED_DELAY * 2u32.pow(state.unacknowledged.saturating_sub(1)))
         }
     };
-    progress.counts.shift(Stage::Sending, Stage::Pending);
+    progress
+        .counts
+        .shift(RecipientStatus::Sending, RecipientStatus::Pending);
     progress.waiting += 1;
-    state.stage = Stage::Pending;
-    rows::put_state(tx, part.roster, part.place, &state)?;
+    state.stage = RecipientStatus::Pending;
+    rows::put_state(tx, part.roster, part.position, &state)?;
     rows::put_progress(tx, part.roster, &progress)?;
     queue::enqueue(
         tx,
         RETRIES,
         &rows::lane(part.roster),
-        Order::ByDue,
+        LaneOrder::ByDue,
         due,
-        &bytes_of(part.place),
+        &bytes_of(part.position),
     )?;
     Ok(true)
 }
 
 /// Writes the progress, and an event about it when the last one is old enough or this is the end.
 /// Receipts come long after the end: they are no end of their own.
-pub(super) fn tell(
+pub(super) fn publish_progress(
     tx: &mut Tx,
     gateway: &Arc<Gateway>,
     session: &Session,
     id: &RowId,
     campaign: &Campaign,
-    progress: &mut Progress,
+    progress: &mut SendProgress,
     now: Timestamp,
 ) -> Result<Option<u64>> {
     let is_over = |counts: &Counts| counts.pending(campaign.total) + counts.sending == 0;
     let quiet = progress
-        .told_at
-        .is_some_and(|at| now.since(at) < TOLD_EVERY && at <= now);
+        .last_event_at
+        .is_some_and(|at| now.since(at) < PROGRESS_INTERVAL && at <= now);
     if quiet {
         let before = rows::progress(tx, campaign.roster)?.counts;
         let ends = is_over(&progress.counts) && !is_over(&before);
@@ -167,7 +176,7 @@ pub(super) fn tell(
             return Ok(None);
         }
     }
-    progress.told_at = Some(now);
+    progress.last_event_at = Some(now);
     rows::put_progress(tx, campaign.roster, progress)?;
     let data = EventData::CampaignProgress(CampaignProgress {
         id: id.clone(),
@@ -186,7 +195,7 @@ pub(super) fn change_status(
     session: &Session,
     id: &RowId,
     campaign: &mut Campaign,
-    status: Status,
+    status: CampaignState,
 ) -> Result<Option<u64>> {
     campaign.status = status;
     campaign.updated_at = Some(gateway.clock.now());

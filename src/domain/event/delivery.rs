@@ -11,7 +11,7 @@ use crate::domain::queues::{DELIVERIES as QUEUE, DELIVERY_WAIT};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::queue::{self, Claim, Order};
+use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Typed, tables};
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
 const REFUSED_ATTEMPTS: u32 = 6;
 
 /// A delivery that is due: which event goes where.
-pub struct Due {
+pub struct DueDelivery {
     /// The session.
     pub session: SessionNumber,
     /// The webhook's id.
@@ -221,13 +221,13 @@ const DELIVERIES: Typed<(SessionNumber, u64, String), Delivery> = Typed::new(tab
 
 impl Gateway {
     /// What a claim of the queue asks for; `None` when its session, webhook or event is gone.
-    pub fn due_delivery(&self, claim: &Claim) -> Result<Option<Due>> {
+    pub fn due_delivery(&self, claim: &Claim) -> Result<Option<DueDelivery>> {
         let Some(((session, id), seq)) = lane_parts(&claim.lane).zip(seq_of(&claim.payload)) else {
             return Ok(None);
         };
         let event = self.store.read(|read| log::find(read, session, seq))?;
         let found = event.zip(self.webhook(session, &id)?);
-        Ok(found.map(|(event, webhook)| Due {
+        Ok(found.map(|(event, webhook)| DueDelivery {
             session,
             webhook_id: id,
             webhook,
@@ -251,7 +251,12 @@ impl Gateway {
     }
 
     /// Records what became of a try, in one transaction with the queue's own step.
-    pub async fn settle_delivery(&self, claim: Claim, due: Due, attempt: Attempt) -> Result<()> {
+    pub async fn settle_delivery(
+        &self,
+        claim: Claim,
+        due: DueDelivery,
+        attempt: Attempt,
+    ) -> Result<()> {
         let now = self.clock.now();
         let attempts = claim.attempts + 1;
         let (number, id, seq) = (due.session, due.webhook_id, due.seq);
@@ -358,7 +363,7 @@ impl Gateway {
                     return Err(Code::EventForgotten.into());
                 }
                 let lane = lane(number, &webhook);
-                queue::enqueue(tx, QUEUE, &lane, Order::Fifo, now, &payload(seq))?;
+                queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, now, &payload(seq))?;
                 entry.state = DeliveryState::Pending;
                 DELIVERIES.put(tx, key, &entry)
             })

@@ -2,7 +2,7 @@
 
 use super::Event;
 use crate::domain::session::Session;
-use crate::domain::{Gateway, doomed};
+use crate::domain::{Gateway, pending_removal};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::{Read, Tx, Typed, tables};
@@ -25,7 +25,7 @@ fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Ev
     let (mut events, mut looked) = (Vec::new(), 0);
     EVENT_ORDER.rows(()).after(Some(seq)).find(read, |row| {
         if let Ok(session) = row.value()
-            && !doomed::is_session_doomed(read, session)?
+            && !pending_removal::is_session_being_removed(read, session)?
             && let Some(event) = find(read, session, row.key()?)?
         {
             events.push((row.key()?, event));

@@ -12,13 +12,14 @@ pub mod webhook;
 use serde::{Deserialize, Serialize};
 
 use super::campaign;
-use super::session::State;
+use super::session::SessionState;
 use crate::bytes64::Bytes64;
 use crate::ids::{MediaId, MessageId, RowId};
 use crate::jid::Jid;
 use crate::time::Timestamp;
 use crate::wa::message::{
-    Card, Enclosed, Incoming, MediaKind, Person, Place, Progress, Said, WhyUnread,
+    AttachedFile, ContactCard, Incoming, IncomingContent, Location, MediaKind, MessageState,
+    Person, UnreadableReason,
 };
 use crate::wa::special::Special;
 
@@ -63,7 +64,7 @@ pub enum EventData {
     MessageStatus(MessageStatus),
     /// An earlier message has new words.
     MessageEdited(MessageEdited),
-    /// An earlier message was taken back.
+    /// An earlier message was deleted for everyone.
     MessageDeleted(MessageDeleted),
     /// Somebody reacted to a message.
     MessageReaction(MessageReaction),
@@ -116,7 +117,7 @@ pub enum EventKind {
     MessageStatus,
     /// An earlier message has new words.
     MessageEdited,
-    /// An earlier message was taken back.
+    /// An earlier message was deleted for everyone.
     MessageDeleted,
     /// Somebody reacted to a message.
     MessageReaction,
@@ -197,14 +198,14 @@ impl From<EventKind> for &'static str {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionUpdate {
     /// The state.
-    pub state: State,
+    pub state: SessionState,
     /// A sentence about it.
     pub detail: String,
 }
 
 /// Who wrote a message, where and when. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heading {
+pub struct MessageHeading {
     /// The message's id.
     pub id: MessageId,
     /// Where it was written.
@@ -221,7 +222,7 @@ pub struct Heading {
     pub from_me: bool,
 }
 
-impl Heading {
+impl MessageHeading {
     pub(super) fn of(incoming: &Incoming) -> Self {
         Self {
             id: incoming.id.clone(),
@@ -239,7 +240,7 @@ impl Heading {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MessageReceived {
     /// Who wrote it, where and when.
-    pub heading: Heading,
+    pub heading: MessageHeading,
     /// The first key of WhatsApp's message object: `conversation`, `imageMessage` and so on.
     pub kind: String,
     /// The same of what its wrapper holds, when it has one.
@@ -273,10 +274,10 @@ pub enum ReceivedContent {
         /// The file.
         file: FileInfo,
     },
-    /// A place.
-    Location(Place),
-    /// People's cards.
-    Contacts(Vec<Card>),
+    /// A location.
+    Location(Location),
+    /// Contact cards.
+    Contacts(Vec<ContactCard>),
     /// A question with answers to choose from.
     Poll {
         /// The question.
@@ -303,7 +304,7 @@ pub enum ReceivedContent {
         size: usize,
     },
     /// Something that could not be read.
-    Unreadable(WhyUnread),
+    Unreadable(UnreadableReason),
 }
 
 /// What is known of a file before it is fetched. Stored.
@@ -323,14 +324,14 @@ pub struct FileInfo {
     pub height: Option<u32>,
     /// How long it plays, in seconds.
     pub seconds: Option<u32>,
-    /// A small JPEG picture.
+    /// A small JPEG image.
     pub thumbnail: Option<Bytes64>,
     /// Whether it may be looked at once only.
     pub view_once: bool,
 }
 
 impl FileInfo {
-    fn of(enclosed: &Enclosed) -> Self {
+    fn of(enclosed: &AttachedFile) -> Self {
         let (file, look) = (&enclosed.file, &enclosed.file.look);
         Self {
             kind: enclosed.kind,
@@ -354,7 +355,7 @@ pub struct MessageStatus {
     /// Where it was written.
     pub chat: Jid,
     /// How far it has come.
-    pub progress: Progress,
+    pub progress: MessageState,
     /// Who received or read it.
     pub by: Option<Jid>,
     /// When, by WhatsApp's clock.
@@ -367,18 +368,18 @@ pub struct MessageStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageEdited {
     /// Who says so, where and when.
-    pub heading: Heading,
+    pub heading: MessageHeading,
     /// The message that changed.
     pub target: MessageId,
     /// Its new words.
     pub text: String,
 }
 
-/// An earlier message was taken back. Stored.
+/// An earlier message was deleted for everyone. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageDeleted {
     /// Who says so, where and when.
-    pub heading: Heading,
+    pub heading: MessageHeading,
     /// The message that went.
     pub target: MessageId,
 }
@@ -387,10 +388,10 @@ pub struct MessageDeleted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageReaction {
     /// Who, where and when.
-    pub heading: Heading,
+    pub heading: MessageHeading,
     /// The message that is reacted to.
     pub target: MessageId,
-    /// The emoji; empty when it was taken back.
+    /// The emoji; empty when it was removed.
     pub emoji: String,
 }
 
@@ -427,10 +428,10 @@ pub enum FetchOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollVote {
     /// Who, where and when.
-    pub heading: Heading,
+    pub heading: MessageHeading,
     /// The poll.
     pub poll: MessageId,
-    /// What they chose now; nothing when they took it back.
+    /// What they chose now; nothing when they removed it.
     pub options: Vec<String>,
 }
 
@@ -442,7 +443,7 @@ pub struct CampaignProgress {
     /// What it is called.
     pub name: String,
     /// Where it stands.
-    pub status: campaign::Status,
+    pub status: campaign::CampaignState,
     /// How far it has come.
     pub statistics: campaign::Statistics,
 }
@@ -455,7 +456,7 @@ pub struct CampaignStatus {
     /// What it is called.
     pub name: String,
     /// Where it stands now.
-    pub status: campaign::Status,
+    pub status: campaign::CampaignState,
     /// A sentence about it.
     pub detail: Option<String>,
     /// How far it has come.
@@ -480,7 +481,7 @@ pub struct CallOffer {
     pub from: Jid,
     /// Who calls, by both names.
     pub person: Person,
-    /// Whether with picture.
+    /// Whether it is a video call.
     pub video: bool,
     /// When, by WhatsApp's clock.
     pub at: Timestamp,
@@ -505,48 +506,48 @@ pub struct GroupUpdate {
 
 /// The event for a message that arrived; `None` for what is no event by itself.
 pub(super) fn of_incoming(incoming: &Incoming) -> Option<EventData> {
-    let heading = Heading::of(incoming);
+    let heading = MessageHeading::of(incoming);
     let content = match &incoming.what {
-        Said::Nothing | Said::Vote(_) => return None,
-        Said::Reaction { target, emoji } => {
+        IncomingContent::Nothing | IncomingContent::Vote(_) => return None,
+        IncomingContent::Reaction { target, emoji } => {
             return Some(EventData::MessageReaction(MessageReaction {
                 heading,
                 target: target.clone(),
                 emoji: emoji.clone(),
             }));
         }
-        Said::Edit { target, body } => {
+        IncomingContent::Edit { target, body } => {
             return Some(EventData::MessageEdited(MessageEdited {
                 heading,
                 target: target.clone(),
                 text: body.clone(),
             }));
         }
-        Said::Revoke { target, .. } => {
+        IncomingContent::Revoke { target, .. } => {
             let target = target.clone();
             return Some(EventData::MessageDeleted(MessageDeleted {
                 heading,
                 target,
             }));
         }
-        Said::Text(text) => ReceivedContent::Text(text.clone()),
-        Said::Special { text, what, file } => ReceivedContent::Special {
+        IncomingContent::Text(text) => ReceivedContent::Text(text.clone()),
+        IncomingContent::Special { text, what, file } => ReceivedContent::Special {
             text: text.clone(),
             what: what.clone(),
             file: file.as_deref().map(FileInfo::of),
         },
-        Said::Other { caption, raw, size } => ReceivedContent::Other {
+        IncomingContent::Other { caption, raw, size } => ReceivedContent::Other {
             caption: caption.clone(),
             raw: raw.clone(),
             size: *size,
         },
-        Said::Media(enclosed) => ReceivedContent::Media {
+        IncomingContent::Media(enclosed) => ReceivedContent::Media {
             caption: enclosed.caption.clone(),
             file: FileInfo::of(enclosed),
         },
-        Said::Location(place) => ReceivedContent::Location(place.clone()),
-        Said::Contacts(cards) => ReceivedContent::Contacts(cards.clone()),
-        Said::Poll { question, options } => ReceivedContent::Poll {
+        IncomingContent::Location(place) => ReceivedContent::Location(place.clone()),
+        IncomingContent::Contacts(cards) => ReceivedContent::Contacts(cards.clone()),
+        IncomingContent::Poll { question, options } => ReceivedContent::Poll {
             question: question.clone(),
             options: options.clone(),
         },

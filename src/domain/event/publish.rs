@@ -4,7 +4,7 @@ use super::log;
 use super::webhook;
 use super::{Event, EventData};
 use crate::domain::Gateway;
-use crate::domain::session::{Session, is_kept};
+use crate::domain::session::{Session, session_exists};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::store::{Durability, Tx};
@@ -12,7 +12,7 @@ use crate::store::{Durability, Tx};
 /// Records an event and one delivery per webhook that wants it, in the caller's transaction.
 /// Answers its number in the log; `None` when the session was removed meanwhile.
 pub fn append(tx: &mut Tx, session: SessionNumber, event: &Event) -> Result<Option<u64>> {
-    if !is_kept(tx, &event.session, session)? {
+    if !session_exists(tx, &event.session, session)? {
         return Ok(None);
     }
     let seq = log::put(tx, session, event)?;
@@ -40,7 +40,7 @@ impl Gateway {
     }
 
     /// Records an event that WhatsApp told, which it does once: again while the store fails.
-    pub(in crate::domain) async fn publish_told(&self, session: &Session, data: EventData) {
+    pub(in crate::domain) async fn publish_with_retry(&self, session: &Session, data: EventData) {
         let event = self.event(session, data);
         let write = || self.append_one(session.number, event.clone());
         if let Err(error) = self.while_store_fails(write).await {

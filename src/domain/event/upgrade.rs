@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::log::EVENTS;
 use super::{
     CallOffer, CampaignProgress, CampaignStatus, Event, EventData, EventKind, FetchOutcome,
-    FileInfo, GroupUpdate, Heading, MessageDeleted, MessageEdited, MessageMedia, MessageReaction,
-    MessageReceived, MessageStatus, PollVote, ReceivedContent, SessionUpdate,
+    FileInfo, GroupUpdate, MessageDeleted, MessageEdited, MessageHeading, MessageMedia,
+    MessageReaction, MessageReceived, MessageStatus, PollVote, ReceivedContent, SessionUpdate,
 };
 use crate::bytes64::Bytes64;
-use crate::domain::session::State;
+use crate::domain::session::SessionState;
 use crate::domain::{Gateway, campaign};
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
@@ -20,7 +20,9 @@ use crate::jid::Jid;
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Reader, Tx, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Card, Degrees, MediaKind, Person, Place, Progress, WhyUnread};
+use crate::wa::message::{
+    ContactCard, Degrees, Location, MediaKind, MessageState, Person, UnreadableReason,
+};
 use crate::wa::special::Special;
 
 /// The row of [`tables::META`] that says that no event of version 1 is left.
@@ -167,14 +169,17 @@ struct OldUnread {
 }
 
 /// Reads what an older version kept of a message that could not be read.
-pub(in crate::domain) fn unread(version: u8, json: &[u8]) -> Result<(String, Heading, WhyUnread)> {
+pub(in crate::domain) fn unread(
+    version: u8,
+    json: &[u8],
+) -> Result<(String, MessageHeading, UnreadableReason)> {
     if version != 1 {
         let text = format!("value of unknown version {version}");
         return Err(Error::internal(text));
     }
     let old: OldUnread = serde_json::from_slice(json).map_err(damaged)?;
-    let why = old.data.reason.as_deref().and_then(WhyUnread::parse);
-    let why = why.unwrap_or(WhyUnread::Undecryptable);
+    let why = old.data.reason.as_deref().and_then(UnreadableReason::parse);
+    let why = why.unwrap_or(UnreadableReason::Undecryptable);
     Ok((old.session, old.data.heading.into(), why))
 }
 
@@ -187,11 +192,11 @@ struct OldUpdate {
 impl From<OldUpdate> for SessionUpdate {
     fn from(old: OldUpdate) -> Self {
         let state = match old.status.as_str() {
-            "CREATING" => State::Created,
-            "CONNECTING" => State::Connecting,
-            "GENERATING_QR" => State::Pairing,
-            "CONNECTED" => State::Connected,
-            _ => State::Disconnected,
+            "CREATING" => SessionState::Created,
+            "CONNECTING" => SessionState::Connecting,
+            "GENERATING_QR" => SessionState::Pairing,
+            "CONNECTED" => SessionState::Connected,
+            _ => SessionState::Disconnected,
         };
         Self {
             state,
@@ -213,7 +218,7 @@ struct OldHeading {
     timestamp: i64,
 }
 
-impl From<OldHeading> for Heading {
+impl From<OldHeading> for MessageHeading {
     fn from(old: OldHeading) -> Self {
         Self {
             id: old.id,
@@ -246,7 +251,7 @@ struct OldReceived {
     comments_on: Option<MessageId>,
     text: Option<String>,
     media: Option<OldFile>,
-    contacts: Option<Vec<Card>>,
+    contacts: Option<Vec<ContactCard>>,
     raw: Option<Bytes64>,
     raw_size: Option<usize>,
     reason: Option<String>,
@@ -258,7 +263,7 @@ impl From<OldReceived> for MessageReceived {
     fn from(old: OldReceived) -> Self {
         let file = old.media.map(FileInfo::from);
         let text = old.text;
-        let content = if let Some(why) = old.reason.as_deref().and_then(WhyUnread::parse) {
+        let content = if let Some(why) = old.reason.as_deref().and_then(UnreadableReason::parse) {
             ReceivedContent::Unreadable(why)
         } else if let Some(size) = old.raw_size {
             let (caption, raw) = (text, old.raw);
@@ -314,7 +319,7 @@ struct OldPlace {
     address: Option<String>,
 }
 
-impl From<OldPlace> for Place {
+impl From<OldPlace> for Location {
     fn from(old: OldPlace) -> Self {
         Self {
             latitude: old.latitude,
@@ -377,7 +382,7 @@ impl From<OldStatus> for MessageStatus {
         Self {
             id: old.id,
             chat: old.remote_jid,
-            progress: Progress::parse(&old.status).unwrap_or(Progress::Sent),
+            progress: MessageState::parse(&old.status).unwrap_or(MessageState::Sent),
             by: old.participant,
             at: Timestamp::from_secs(old.timestamp),
             refusal: old.error,
@@ -501,14 +506,14 @@ struct OldCampaign {
 }
 
 impl OldCampaign {
-    fn stands(&self) -> Result<campaign::Status> {
-        let status = campaign::Status::of(&self.status);
+    fn campaign_state(&self) -> Result<campaign::CampaignState> {
+        let status = campaign::CampaignState::of(&self.status);
         status.ok_or_else(|| Error::internal("damaged event (a campaign's status)"))
     }
 
     fn progress(self) -> Result<CampaignProgress> {
         Ok(CampaignProgress {
-            status: self.stands()?,
+            status: self.campaign_state()?,
             id: self.campaign_id,
             name: self.name,
             statistics: self.statistics,
@@ -517,7 +522,7 @@ impl OldCampaign {
 
     fn status(self) -> Result<CampaignStatus> {
         Ok(CampaignStatus {
-            status: self.stands()?,
+            status: self.campaign_state()?,
             id: self.campaign_id,
             name: self.name,
             detail: self.detail,

@@ -9,10 +9,10 @@ use sha2::Sha256;
 use super::{Event, EventKind};
 use crate::domain::Gateway;
 use crate::domain::queues::DELIVERIES as QUEUE;
-use crate::domain::session::{Session, must_be_kept};
+use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
-use crate::store::queue::{self, Order};
+use crate::store::queue::{self, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, parts_of, tables};
 use crate::time::Timestamp;
@@ -71,12 +71,12 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
     for (id, hook) in &hooks {
         if hook.wants(event) {
             let lane = lane(session, id);
-            queue::enqueue(tx, QUEUE, &lane, Order::Fifo, event.at, &payload(seq))?;
+            queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, event.at, &payload(seq))?;
         }
     }
     if hooks.is_empty() && !event.is_own_message() && tx.exists(tables::META, b"default_webhook")? {
         let lane = lane(session, DEFAULT);
-        queue::enqueue(tx, QUEUE, &lane, Order::Fifo, event.at, &payload(seq))?;
+        queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, event.at, &payload(seq))?;
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ impl Gateway {
         let existed = self
             .store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, id_of_session.as_str(), number)?;
+                ensure_session_exists(tx, id_of_session.as_str(), number)?;
                 let old = WEBHOOKS.get(tx, (number, id))?;
                 let existed = old.is_some();
                 let (old_secret, old_events) =
@@ -296,7 +296,7 @@ fn secret_purpose(number: SessionNumber) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{EventData, Heading, MessageDeleted};
+    use crate::domain::event::{EventData, MessageDeleted, MessageHeading};
 
     #[test]
     fn a_signature_is_64_lower_case_hex_digits_of_the_known_value() {
@@ -314,7 +314,7 @@ mod tests {
             session: "toko".to_owned(),
             at: Timestamp::default(),
             data: EventData::MessageDeleted(MessageDeleted {
-                heading: Heading {
+                heading: MessageHeading {
                     id: crate::ids::MessageId::parse("3EB0A1").expect("an id"),
                     chat: jid("6281200000001@s.whatsapp.net"),
                     sender: jid("6281200000001@s.whatsapp.net"),

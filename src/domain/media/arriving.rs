@@ -11,9 +11,9 @@ use crate::store::Store;
 
 /// How many bytes are arriving, by session.
 #[derive(Default)]
-pub struct Arriving(Mutex<HashMap<SessionNumber, u64>>);
+pub struct ArrivingBytes(Mutex<HashMap<SessionNumber, u64>>);
 
-impl Arriving {
+impl ArrivingBytes {
     /// Adds bytes; answers how many are arriving now.
     fn add(&self, session: SessionNumber, bytes: u64) -> u64 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,8 +34,8 @@ impl Arriving {
 }
 
 /// The room of one upload; given back when the value goes.
-pub(super) struct Room {
-    arriving: Arc<Arriving>,
+pub(super) struct ReservedSpace {
+    arriving: Arc<ArrivingBytes>,
     store: Store,
     session: SessionNumber,
     /// How many bytes the session's files may take.
@@ -45,9 +45,9 @@ pub(super) struct Room {
     most: u64,
 }
 
-impl Room {
+impl ReservedSpace {
     pub(super) fn new(
-        arriving: Arc<Arriving>,
+        arriving: Arc<ArrivingBytes>,
         store: Store,
         session: SessionNumber,
         quota: u64,
@@ -86,7 +86,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for ReservedSpace {
     fn drop(&mut self) {
         self.arriving.give_back(self.session, self.bytes);
     }

@@ -1,4 +1,4 @@
-//! Decoding of pictures under limits: sizes are read and judged before any pixel is.
+//! Decoding of images under limits: sizes are read and judged before any pixel is.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -10,16 +10,16 @@ use image::{ColorType, ImageDecoder, Limits};
 use jpeg_decoder::{CodingProcess, PixelFormat};
 
 use super::file_type::FileType;
-use super::reader::Reader;
+use super::reader::FileReader;
 use super::webp;
 use crate::error::{Code, Error, Result};
 
 /// More pixels than this are refused in every format.
 pub(super) const MAX_PIXELS: u64 = 50_000_000;
-/// What decoding one picture may take. A camera's JPEG takes a tenth of it: those are scaled
+/// What decoding one image may take. A camera's JPEG takes a tenth of it: those are scaled
 /// while they are decoded.
 pub(super) const MAX_MEMORY: u64 = 160 << 20;
-/// A picture in more passes than this was made to keep a decoder busy.
+/// An image in more passes than this was made to keep a decoder busy.
 const MAX_SCANS: u64 = 100;
 /// The most pixels of all passes together. Programs make ten passes at most.
 const MAX_SCANNED: u64 = 400_000_000;
@@ -28,8 +28,8 @@ const MAX_SCANNED: u64 = 400_000_000;
 const MAX_PROFILES: u64 = 16 << 20;
 
 /// What can be read here and there, with a buffer.
-pub(super) trait Source: BufRead + Seek {}
-impl<T: BufRead + Seek> Source for T {}
+pub(super) trait ImageSource: BufRead + Seek {}
+impl<T: BufRead + Seek> ImageSource for T {}
 
 /// How the bytes of a row stand for pixels.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ enum Layout {
     Cmyk,
 }
 
-/// A decoded picture.
+/// A decoded image.
 pub(super) struct Pixels {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -92,7 +92,7 @@ impl Pixels {
     }
 }
 
-/// A picture whose headers are read.
+/// An image whose headers are read.
 pub(super) enum Opened<R> {
     /// A JPEG, which can be scaled while it is decoded.
     Jpeg {
@@ -110,7 +110,7 @@ pub(super) fn unreadable() -> Error {
     Error::from(Code::FileUnreadable)
 }
 
-/// Refuses pictures that are too large, given what each pixel takes while decoding.
+/// Refuses images that are too large, given what each pixel takes while decoding.
 pub(super) fn check_size(width: u32, height: u32, bytes_per_pixel: u64) -> Result<()> {
     let pixels = u64::from(width) * u64::from(height);
     let most = MAX_PIXELS.min(MAX_MEMORY / bytes_per_pixel.max(1));
@@ -129,7 +129,7 @@ pub(super) fn check_size(width: u32, height: u32, bytes_per_pixel: u64) -> Resul
 }
 
 /// Reads the headers and refuses what is too large.
-pub(super) fn open<R: Source + 'static>(mut source: R, kind: FileType) -> Result<Opened<R>> {
+pub(super) fn open<R: ImageSource + 'static>(mut source: R, kind: FileType) -> Result<Opened<R>> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_MEMORY);
     match kind {
@@ -165,7 +165,7 @@ pub(super) fn open<R: Source + 'static>(mut source: R, kind: FileType) -> Result
             other(decoder, 8)
         }
         FileType::WebP => {
-            let outline = webp::outline(&mut Reader::of(&mut source)?)?;
+            let outline = webp::outline(&mut FileReader::of(&mut source)?)?;
             let outline = outline.ok_or_else(unreadable)?;
             // The result, the planes and the transparency.
             check_size(outline.width, outline.height, 10)?;
@@ -191,7 +191,7 @@ pub(super) fn refused(error: image::ImageError) -> Error {
 }
 
 /// How often a JPEG passes over the whole picture: a few bytes make one more.
-fn scans<R: Source>(source: &mut R) -> Result<u64> {
+fn scans<R: ImageSource>(source: &mut R) -> Result<u64> {
     let mut scans = 0;
     let mut after_ff = false;
     loop {
@@ -228,7 +228,7 @@ fn refuse_many_scans(scans: u64, (width, height): (u32, u32)) -> Result<()> {
     Ok(())
 }
 
-/// About how much memory it takes to work on the picture in a file.
+/// About how much memory it takes to work on the image in a file.
 pub(super) fn memory_of(path: &Path, kind: FileType) -> Result<u64> {
     let file = File::open(path).map_err(Error::internal)?;
     let opened = open(BufReader::new(file), kind)?;
@@ -244,7 +244,7 @@ pub(super) fn memory_of(path: &Path, kind: FileType) -> Result<u64> {
     Ok(u64::from(size.0) * u64::from(size.1) * per_pixel)
 }
 
-impl<R: Source> Opened<R> {
+impl<R: ImageSource> Opened<R> {
     /// Width and height before the orientation is applied.
     pub(super) fn size(&self) -> (u32, u32) {
         match self {
@@ -252,7 +252,7 @@ impl<R: Source> Opened<R> {
         }
     }
 
-    /// How the picture must be turned to stand upright.
+    /// How the image must be turned to stand upright.
     pub(super) fn orientation(&mut self) -> Orientation {
         match self {
             Self::Jpeg { decoder, .. } => decoder
@@ -289,7 +289,7 @@ impl<R: Source> Opened<R> {
                     ColorType::Rgba16 => (Layout::Rgba, true),
                     _ => return Err(unreadable()),
                 };
-                // Invariant: the size was checked when the picture was opened.
+                // Invariant: the size was checked when the image was opened.
                 let mut bytes = vec![0; decoder.total_bytes() as usize];
                 decoder.read_image_boxed(&mut bytes).map_err(refused)?;
                 Ok(Pixels {
@@ -304,7 +304,10 @@ impl<R: Source> Opened<R> {
     }
 }
 
-fn jpeg<R: Source>(mut decoder: jpeg_decoder::Decoder<R>, wanted: (u32, u32)) -> Result<Pixels> {
+fn jpeg<R: ImageSource>(
+    mut decoder: jpeg_decoder::Decoder<R>,
+    wanted: (u32, u32),
+) -> Result<Pixels> {
     // The decoder is content when either side is long enough, so only the longer one is asked for.
     let side = |length: u32, other: u32| match u16::try_from(length) {
         Ok(length) if u32::from(length) >= other => length,

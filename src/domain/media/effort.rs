@@ -1,4 +1,4 @@
-//! How much work one picture may cost: a few bytes can ask for a lot of it.
+//! How much work one image may cost: a few bytes can ask for a lot of it.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::{Code, Error, Result};
 
-/// How long the processor may work on one picture.
+/// How long the processor may work on one image.
 pub const LONGEST: Duration = Duration::from_secs(5);
 
-/// Says whether work on a picture may go on; asked between frames and between attempts.
+/// Says whether work on an image may go on; asked between frames and between attempts.
 pub struct Effort(Box<dyn Fn() -> bool>);
 
 impl Effort {
@@ -26,7 +26,7 @@ impl Effort {
         Self(Box::new(may_go_on))
     }
 
-    /// Refuses the picture when it has cost too much.
+    /// Refuses the image when it has cost too much.
     pub(super) fn go_on(&self) -> Result<()> {
         if (self.0)() {
             return Ok(());

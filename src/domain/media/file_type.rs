@@ -3,13 +3,13 @@
 /// The types of files that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileType {
-    /// JPEG picture.
+    /// JPEG image.
     Jpeg,
-    /// PNG picture.
+    /// PNG image.
     Png,
-    /// GIF picture, moving or not.
+    /// GIF image, moving or not.
     Gif,
-    /// WebP picture, moving or not.
+    /// WebP image, moving or not.
     WebP,
     /// PDF document.
     Pdf,
@@ -35,17 +35,17 @@ pub enum FileType {
     Rtf,
     /// ZIP archive that is no office document.
     Zip,
-    /// MPEG-4 film.
+    /// MPEG-4 video.
     Mp4,
-    /// Film of early mobile phones.
+    /// Video of early mobile phones.
     ThreeGp,
-    /// QuickTime film.
+    /// QuickTime video.
     Mov,
-    /// WebM film or sound.
+    /// WebM video or sound.
     WebM,
-    /// Matroska film or sound.
+    /// Matroska video or sound.
     Matroska,
-    /// AVI film.
+    /// AVI video.
     Avi,
     /// Ogg with anything but Opus.
     Ogg,
@@ -74,11 +74,11 @@ pub enum FileType {
 /// What people would call a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// A still or moving picture without sound.
-    Picture,
+    /// A still or animated image without sound.
+    Image,
     /// Text, tables, slides.
     Document,
-    /// A film.
+    /// A video.
     Video,
     /// Sound.
     Audio,
@@ -236,7 +236,7 @@ impl FileType {
     pub fn family(self) -> Family {
         use FileType as T;
         match self {
-            T::Jpeg | T::Png | T::Gif | T::WebP => Family::Picture,
+            T::Jpeg | T::Png | T::Gif | T::WebP => Family::Image,
             T::Pdf | T::Doc | T::Docx | T::Xls | T::Xlsx | T::Ppt | T::Pptx => Family::Document,
             T::Odt | T::Ods | T::Odp | T::Rtf | T::Text | T::Csv => Family::Document,
             T::Mp4 | T::ThreeGp | T::Mov | T::WebM | T::Matroska | T::Avi => Family::Video,
@@ -305,8 +305,8 @@ pub fn agrees(declared: &str, found: FileType) -> bool {
         T::Mp4 | T::ThreeGp | T::Mov => matches!(found, T::Mp4 | T::ThreeGp | T::Mov | T::M4a),
         T::M4a => matches!(found, T::Mp4 | T::ThreeGp | T::Aac),
         T::Aac => found == T::M4a,
-        // Phones and browsers save pictures under any picture's name, and each can be shown.
-        T::Jpeg | T::Png | T::Gif | T::WebP => found.family() == Family::Picture,
+        // Phones and browsers save images under any image's name, and each can be shown.
+        T::Jpeg | T::Png | T::Gif | T::WebP => found.family() == Family::Image,
         T::WebM => found == T::Matroska,
         T::Matroska => found == T::WebM,
         T::Ogg => found == T::OggOpus,
@@ -318,7 +318,7 @@ pub fn agrees(declared: &str, found: FileType) -> bool {
 /// A type without a row of ours: it must not be the excuse for content that has one.
 fn agrees_with_stranger(essence: &str, found: FileType) -> bool {
     let family = match essence.split_once('/') {
-        Some(("image", _)) => Family::Picture,
+        Some(("image", _)) => Family::Image,
         Some(("audio", _)) => Family::Audio,
         Some(("video", _)) => Family::Video,
         Some(("text", _)) => return matches!(found, FileType::Text | FileType::Rtf),
@@ -327,7 +327,7 @@ fn agrees_with_stranger(essence: &str, found: FileType) -> bool {
     match found {
         FileType::Unknown => true,
         FileType::Text => family == Family::Other || essence == "image/svg+xml",
-        found => found.family() == family && family != Family::Picture,
+        found => found.family() == family && family != Family::Image,
     }
 }
 

@@ -63,25 +63,25 @@ impl Record for Blob {
 
 /// How much the files of a session take.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
+pub struct MediaUsage {
     /// How many files there are.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-impl Record for Usage {
+impl Record for MediaUsage {
     const VERSION: u8 = 1;
 }
 
 pub(super) const MEDIA: Typed<(SessionNumber, MediaId), MediaFile> = Typed::new(tables::MEDIA);
 
-const MEDIA_USAGE: Typed<SessionNumber, Usage> = Typed::new(tables::MEDIA_USAGE);
+const MEDIA_USAGE: Typed<SessionNumber, MediaUsage> = Typed::new(tables::MEDIA_USAGE);
 
 pub(super) const BLOBS: Typed<Hash, Blob> = Typed::new(tables::BLOBS);
 
 /// How much the session's files take.
-pub(super) fn usage(read: &impl Read, session: SessionNumber) -> Result<Usage> {
+pub(super) fn usage(read: &impl Read, session: SessionNumber) -> Result<MediaUsage> {
     Ok(MEDIA_USAGE.get(read, session)?.unwrap_or_default())
 }
 

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use super::arriving::Room;
+use super::arriving::ReservedSpace;
+use super::blobs::{self, BlobState, CompleteFile};
 use super::file_type::FileType;
-use super::files::{BLOBS, MEDIA, MediaFile, OpenFile, Usage, add, make_room, redate, take, usage};
-use super::folder::{self, Arrived, Content};
-use super::source::Found;
+use super::files::{
+    BLOBS, MEDIA, MediaFile, MediaUsage, OpenFile, add, make_room, redate, take, usage,
+};
+use super::source::LocalFile;
 use crate::domain::Gateway;
 use crate::domain::campaign::rows::files_in_use;
-use crate::domain::session::{Session, must_be_kept};
+use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId};
 use crate::store::Durability;
@@ -20,11 +22,11 @@ impl Gateway {
     pub(super) async fn keep_file(
         &self,
         session: &Session,
-        arrived: &Arrived,
+        arrived: &CompleteFile,
         found: FileType,
         name: Option<String>,
         received: bool,
-        room: Option<Room>,
+        room: Option<ReservedSpace>,
     ) -> Result<(MediaId, MediaFile)> {
         let id = self.ids.media_id(found.extension());
         let file = MediaFile {
@@ -37,8 +39,8 @@ impl Gateway {
         };
         let (row_id, row, number) = (id.clone(), file.clone(), session.number);
         let (name, quota) = (session.id.clone(), self.config.media_quota);
-        let (there, _) = self.media.look(&arrived.hash).await?;
-        if there == Content::Wrong {
+        let (there, _) = self.media.inspect(&arrived.hash).await?;
+        if there == BlobState::Wrong {
             tracing::error!(file = %arrived.hash, "a media file is not what its name says and is replaced");
             self.forget_uploads_of(arrived.hash).await?;
         }
@@ -49,7 +51,7 @@ impl Gateway {
         let stored = self
             .store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, name.as_str(), number)?;
+                ensure_session_exists(tx, name.as_str(), number)?;
                 let gone = make_room(tx, number, row.size, quota)?;
                 add(tx, number, &row_id, &row)?;
                 // What made room may be what has just come in again.
@@ -75,7 +77,7 @@ impl Gateway {
     pub(in crate::domain) async fn keep_found(
         &self,
         session: &Session,
-        found: Found,
+        found: LocalFile,
     ) -> Result<(MediaId, MediaFile)> {
         let (file_type, name) = (found.found, found.name.clone());
         let arrived = found
@@ -124,7 +126,7 @@ impl Gateway {
         session: &Session,
         after: Option<&MediaId>,
         limit: usize,
-    ) -> Result<(Vec<(MediaId, MediaFile)>, Usage)> {
+    ) -> Result<(Vec<(MediaId, MediaFile)>, MediaUsage)> {
         let files = MEDIA.rows(session.number).after(after);
         self.store
             .read(|read| Ok((files.page(read, limit)?, usage(read, session.number)?)))
@@ -208,8 +210,8 @@ impl Gateway {
             self.store.sealed_backup(seal.clone(), room, to).await?;
             self.media.hold().await?
         };
-        let to = folder::beside(to);
-        tokio::task::spawn_blocking(move || folder::seal_contents(held.path(), &to, &seal))
+        let to = blobs::media_folder_of(to);
+        tokio::task::spawn_blocking(move || blobs::seal_contents(held.path(), &to, &seal))
             .await
             .map_err(Error::internal)?
     }

@@ -4,8 +4,8 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::file_type::FileType;
-use super::reader::{Reader, be32};
-use super::{film, ogg, ole, sound, zip};
+use super::reader::{FileReader, be32};
+use super::{audio, ogg, ole, video, zip};
 use crate::error::Result;
 
 /// As many of a file's first bytes as [`sniff`] looks at.
@@ -13,11 +13,11 @@ pub const HEAD: usize = 8 * 1024;
 
 /// Tells a file's type by its content.
 pub fn sniff(path: &Path) -> Result<FileType> {
-    sniff_in(&mut Reader::open(path)?)
+    sniff_in(&mut FileReader::open(path)?)
 }
 
 /// As [`sniff`], of anything that can be read here and there.
-pub fn sniff_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileType> {
+pub fn sniff_in<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<FileType> {
     let head = reader.at(0, HEAD)?;
     match by_magic(&head) {
         Some(Magic::Zip) => zip::classify(reader, &head),
@@ -26,9 +26,9 @@ pub fn sniff_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileType> {
             let behind = reader.at(after, 16)?;
             Ok(behind_tag(&behind))
         }
-        // Phones write voice recordings with the brands of films.
-        Some(Magic::Is(FileType::Mp4)) => Ok(match film::inspect_in(reader) {
-            Ok(film) if film.has_sound && film.width == 0 => FileType::M4a,
+        // Phones write voice recordings with the brands of videos.
+        Some(Magic::Is(FileType::Mp4)) => Ok(match video::inspect_in(reader) {
+            Ok(video) if video.has_sound && video.width == 0 => FileType::M4a,
             _ => FileType::Mp4,
         }),
         Some(Magic::Is(found)) => Ok(found),
@@ -82,7 +82,7 @@ fn by_magic(head: &[u8]) -> Option<Magic> {
     if head.starts_with(ole::MAGIC) {
         return Some(Magic::Ole);
     }
-    if let Some(after) = sound::tag_end(head) {
+    if let Some(after) = audio::tag_end(head) {
         return Some(Magic::Tagged(after));
     }
     let found = match head.get(..4)? {
@@ -98,14 +98,14 @@ fn by_magic(head: &[u8]) -> Option<Magic> {
         _ => match head.get(4..8) {
             Some(b"ftyp") => by_brand(head)?,
             Some(b"moov" | b"wide") => FileType::Mov,
-            _ => sound::by_frame(head)?,
+            _ => audio::by_frame(head)?,
         },
     };
     Some(Magic::Is(found))
 }
 
 fn behind_tag(bytes: &[u8]) -> FileType {
-    match sound::by_frame(bytes) {
+    match audio::by_frame(bytes) {
         Some(found) => found,
         None if bytes.starts_with(b"fLaC") => FileType::Flac,
         // Padding may follow the tag; only MP3 files are usually tagged so.
@@ -133,7 +133,7 @@ fn by_brand(head: &[u8]) -> Option<FileType> {
     Some(match brand {
         b"qt  " => FileType::Mov,
         b"M4A " | b"M4B " | b"M4P " => FileType::M4a,
-        // Pictures in the same container.
+        // Images in the same container.
         b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"mif1" | b"msf1" | b"avif" | b"avis"
         | b"crx " | b"jp2 " => return None,
         _ if brand.starts_with(b"3g") => FileType::ThreeGp,

@@ -1,7 +1,7 @@
-//! Pictures without what cameras and programs write beside the pixels: the place, the time, the
+//! Images without what cameras and programs write beside the pixels: the place, the time, the
 //! device, an embedded preview. The pixels are not encoded anew, so nothing of them is lost.
 //!
-//! The parts that are needed to show the picture are listed; all others are left out, also those
+//! The parts that are needed to show the image are listed; all others are left out, also those
 //! that nobody knows yet. Of the Exif data only the orientation stays.
 //!
 //! A crate would do it on the whole file in memory (`img-parts` takes 72 bytes for each segment, of
@@ -17,9 +17,9 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 
+use super::blobs::unusable;
 use super::file_type::FileType;
-use super::folder::unusable;
-use super::reader::{Reader, be32, le32};
+use super::reader::{FileReader, be32, le32};
 use crate::error::{Code, Error, Result};
 
 /// More parts than a sensible file has: a large PNG of small chunks has a tenth of it.
@@ -56,15 +56,15 @@ enum Piece {
     New(Cursor<Vec<u8>>),
 }
 
-/// Opens a file to be sent. JPEG, PNG and WebP pictures lose their metadata; a damaged one loses
+/// Opens a file to be sent. JPEG, PNG and WebP images lose their metadata; a damaged one loses
 /// what can be found. Other files are read as they are.
 pub(super) fn strip(path: &Path, kind: FileType) -> Result<Stripped> {
     let file = File::open(path).map_err(|e| unusable("the file cannot be read", e))?;
     let size = file.metadata().map_err(Error::internal)?.len();
     let pieces = match kind {
         FileType::Jpeg => jpeg(&mut BufReader::new(&file))?,
-        FileType::Png => png(&mut Reader::of(&file)?)?,
-        FileType::WebP => webp(&mut Reader::of(&file)?)?,
+        FileType::Png => png(&mut FileReader::of(&file)?)?,
+        FileType::WebP => webp(&mut FileReader::of(&file)?)?,
         _ => VecDeque::from([Piece::Kept(0..size)]),
     };
     Ok(Stripped { file, pieces })
@@ -131,7 +131,7 @@ impl Left {
     }
 }
 
-/// Exif data that say nothing but how the picture is to be turned; `None` if it is upright.
+/// Exif data that say nothing but how the image is to be turned; `None` if it is upright.
 fn only_orientation(exif: &[u8]) -> Option<Vec<u8>> {
     let orientation = Orientation::from_exif_chunk(exif)?;
     if orientation == Orientation::NoTransforms {
@@ -163,7 +163,7 @@ fn jpeg<R: BufRead + Seek>(source: &mut R) -> Result<VecDeque<Piece>> {
                     left.keep(start..at);
                 }
             }
-            // What follows belongs to programs: previews, films.
+            // What follows belongs to programs: previews, videos.
             Some(0xd9) => {
                 left.keep(start..at);
                 break;
@@ -236,7 +236,7 @@ fn segment(source: &mut impl BufRead, marker: u8) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn png<R: Read + Seek>(reader: &mut Reader<R>) -> Result<VecDeque<Piece>> {
+fn png<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<VecDeque<Piece>> {
     let mut left = Left::default();
     left.keep(0..8);
     let mut at = 8;
@@ -247,7 +247,7 @@ fn png<R: Read + Seek>(reader: &mut Reader<R>) -> Result<VecDeque<Piece>> {
         };
         left.count()?;
         let end = (at + 12 + u64::from(length)).min(reader.size());
-        // A capital letter: the picture cannot be shown without it.
+        // A capital letter: the image cannot be shown without it.
         let critical = name[0].is_ascii_uppercase();
         if critical || SHOWN_PNG.iter().any(|shown| name == *shown) {
             left.keep(at..end);
@@ -270,7 +270,7 @@ fn png<R: Read + Seek>(reader: &mut Reader<R>) -> Result<VecDeque<Piece>> {
     Ok(left.pieces)
 }
 
-fn webp<R: Read + Seek>(reader: &mut Reader<R>) -> Result<VecDeque<Piece>> {
+fn webp<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<VecDeque<Piece>> {
     let head = reader.at(0, 12)?;
     let told = 8 + u64::from(le32(&head, 4).unwrap_or_default());
     let whole = told.min(reader.size());

@@ -3,41 +3,41 @@
 //! ([`attachment`], [`uploaded`]) and how they come from there ([`received`]).
 //!
 //! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
-//! pictures in turn ([`turns`]) and not for ever ([`effort`]). Each reader also takes bytes, so that
+//! images in turn ([`turns`]) and not for ever ([`effort`]). Each reader also takes bytes, so that
 //! hostile ones can be tried.
 
 pub mod arriving;
-pub mod attachment;
-mod boxes;
+pub mod audio;
+pub mod blobs;
 mod decode;
 pub mod effort;
 pub mod file_type;
 pub mod files;
-pub mod film;
-pub mod folder;
+pub mod images;
 mod keeping;
 pub mod kind;
 mod metadata;
+mod mp4_boxes;
 mod ogg;
 mod ole;
-pub mod picture;
 pub mod reader;
 pub mod received;
 mod shrink;
-pub mod sound;
 pub mod source;
 pub mod sticker;
 pub mod turns;
 pub mod upload;
 pub mod uploaded;
 mod verify;
+pub mod video;
+pub mod wa_upload;
 mod webp;
 mod zip;
 
 #[cfg(test)]
 mod tests;
 
-pub use attachment::Keep;
-pub(super) use source::Found;
-pub use source::Source;
-pub(super) use uploaded::Uploaded;
+pub use source::FileSource;
+pub(super) use source::LocalFile;
+pub(super) use uploaded::WaUpload;
+pub use wa_upload::KeepOptions;

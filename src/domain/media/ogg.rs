@@ -2,8 +2,8 @@
 
 use std::io::{Read, Seek};
 
-use super::film::seconds;
-use super::reader::{Reader, le16, le32, le64};
+use super::reader::{FileReader, le16, le32, le64};
+use super::video::seconds;
 use crate::error::Result;
 
 const CAPTURE: &[u8] = b"OggS";
@@ -18,7 +18,7 @@ pub(super) fn is_opus(head: &[u8]) -> bool {
 }
 
 /// The duration: what the last page counts to, less what a player skips at the start.
-pub(super) fn duration<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+pub(super) fn duration<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     let head = reader.at(0, 512)?;
     let tail_at = reader.size().saturating_sub(TAIL as u64);
     let tail = reader.at(tail_at, TAIL)?;

@@ -6,7 +6,7 @@
 use std::io::{Read, Seek};
 
 use super::file_type::FileType;
-use super::reader::{Reader, le16, le32};
+use super::reader::{FileReader, le16, le32};
 use crate::error::Result;
 
 /// The first bytes of every such file.
@@ -18,7 +18,7 @@ const SECTORS: usize = 64;
 const LISTED: usize = 109;
 
 /// Follows the directory until a stream tells the format.
-pub(super) fn classify<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileType> {
+pub(super) fn classify<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<FileType> {
     let header = reader.at(0, 512)?;
     let (Some(shift @ (9 | 12)), Some(first)) = (le16(&header, 30), le32(&header, 48)) else {
         return Ok(FileType::Unknown);
@@ -44,7 +44,7 @@ pub(super) fn classify<R: Read + Seek>(reader: &mut Reader<R>) -> Result<FileTyp
 /// Looks into the directory as far as it lies in the first bytes.
 #[cfg(feature = "sandbox")]
 pub(super) fn classify_head(head: &[u8]) -> FileType {
-    classify(&mut Reader::of_bytes(head)).unwrap_or(FileType::Unknown)
+    classify(&mut FileReader::of_bytes(head)).unwrap_or(FileType::Unknown)
 }
 
 /// The header takes the place of a sector before number 0.
@@ -53,7 +53,7 @@ fn position(sector: u32, size: usize) -> u64 {
 }
 
 fn following<R: Read + Seek>(
-    reader: &mut Reader<R>,
+    reader: &mut FileReader<R>,
     header: &[u8],
     sector: u32,
     size: usize,

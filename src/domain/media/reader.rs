@@ -9,12 +9,12 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Reads a few bytes here and there; what lies beyond the end is simply not there.
-pub struct Reader<R> {
+pub struct FileReader<R> {
     inner: R,
     len: u64,
 }
 
-impl Reader<File> {
+impl FileReader<File> {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self> {
         let inner = File::open(path).map_err(Error::internal)?;
@@ -24,7 +24,7 @@ impl Reader<File> {
 }
 
 #[cfg(feature = "sandbox")]
-impl<'a> Reader<Cursor<&'a [u8]>> {
+impl<'a> FileReader<Cursor<&'a [u8]>> {
     /// Reads from memory.
     #[cfg(feature = "sandbox")]
     pub fn of_bytes(bytes: &'a [u8]) -> Self {
@@ -35,7 +35,7 @@ impl<'a> Reader<Cursor<&'a [u8]>> {
     }
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: Read + Seek> FileReader<R> {
     /// Reads from anything with a beginning and an end.
     pub fn of(mut inner: R) -> Result<Self> {
         let len = inner.seek(SeekFrom::End(0)).map_err(Error::internal)?;

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::time::Duration;
 
+use super::blobs::CompleteFile;
 use super::files::OpenFile;
-use super::folder::Arrived;
 use super::kind;
 use crate::domain::Gateway;
 use crate::domain::event::{EventData, FetchOutcome, MessageMedia};
@@ -15,11 +15,11 @@ use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{MediaId, MessageId};
 use crate::jid::Jid;
-use crate::store::queue::{self, Claim, Order};
+use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::{Durability, Tx, bytes_of, parts_of};
 use crate::time::Timestamp;
-use crate::wa::media::{CameIn, Fetched};
-use crate::wa::message::{MediaKind, Outgoing, Pointer};
+use crate::wa::media::{DownloadedFile, MessageRef};
+use crate::wa::message::{MediaKind, OutgoingContent, Pointer};
 
 /// How often such a download is tried before it is given up; the file can still be asked for.
 const ATTEMPTS: u32 = 8;
@@ -31,7 +31,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(10);
 const WAITS_FOR_CONNECTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a message's file lies, and what is known of it.
-struct Wanted {
+struct WantedFile {
     kind: MediaKind,
     pointer: Pointer,
     name: Option<String>,
@@ -45,7 +45,7 @@ pub(in crate::domain) fn enqueue(
     now: Timestamp,
 ) -> Result<()> {
     let (lane, message) = (bytes_of(message.0), bytes_of(message));
-    queue::enqueue(tx, DOWNLOADS, &lane, Order::ByDue, now, &message).map(|_| ())
+    queue::enqueue(tx, DOWNLOADS, &lane, LaneOrder::ByDue, now, &message).map(|_| ())
 }
 
 impl Gateway {
@@ -92,7 +92,7 @@ impl Gateway {
             Err(error) if error.kind() == ErrorKind::TooLarge => None,
             Err(error) => return Err(error),
         };
-        self.note_kept(key, pointer, kept.clone()).await?;
+        self.record_download(key, pointer, kept.clone()).await?;
         Ok(OpenFile {
             file,
             size: arrived.size,
@@ -104,17 +104,17 @@ impl Gateway {
         })
     }
 
-    fn wanted(&self, session: &Session, message: &Message) -> Result<Wanted> {
+    fn wanted(&self, session: &Session, message: &Message) -> Result<WantedFile> {
         if let Some(held) = &message.enclosed {
             let enclosed = &held.enclosed;
-            return Ok(Wanted {
+            return Ok(WantedFile {
                 kind: enclosed.kind,
                 pointer: enclosed.file.pointer.clone(),
                 name: enclosed.name.clone(),
                 kept: held.kept.clone(),
             });
         }
-        let Some(Outgoing::Media {
+        let Some(OutgoingContent::Media {
             file,
             kind,
             file_name,
@@ -124,7 +124,7 @@ impl Gateway {
             return Err(Code::FileNotFound.into());
         };
         let uploaded = self.known_upload(session, file)?.ok_or(Code::FileGone)?;
-        Ok(Wanted {
+        Ok(WantedFile {
             kind: *kind,
             pointer: uploaded.file.pointer,
             name: file_name.clone(),
@@ -138,16 +138,16 @@ impl Gateway {
         session: &Session,
         id: &MessageId,
         message: &Message,
-        wanted: &Wanted,
-    ) -> Result<(Arrived, Pointer)> {
+        wanted: &WantedFile,
+    ) -> Result<(CompleteFile, Pointer)> {
         if wanted.pointer.length > self.config.media_quota {
             return Err(Error::new(
                 Code::MediaQuotaReached,
                 "The file is larger than the media quota of this session",
             ));
         }
-        let link = session
-            .link()
+        let connection = session
+            .connection()
             .filter(|_| session.is_connected())
             .ok_or_else(|| session.not_connected())?;
         let mut pointer = wanted.pointer.clone();
@@ -158,16 +158,21 @@ impl Gateway {
             0 => quota,
             claimed => claimed.min(quota),
         };
-        let fetched = match link.download(&pointer, wanted.kind, into()?, most).await {
+        let fetched = match connection
+            .download(&pointer, wanted.kind, into()?, most)
+            .await
+        {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let came_in = CameIn {
+                let came_in = MessageRef {
                     id,
                     chat: &message.chat,
                     sender: message.sender.as_ref(),
                 };
                 tracing::info!(session = %session.id, "a file expired at WhatsApp and is asked for again");
-                pointer.direct_path = link.ask_again(came_in, &pointer).await?;
-                link.download(&pointer, wanted.kind, into()?, most).await?
+                pointer.direct_path = connection.request_reupload(came_in, &pointer).await?;
+                connection
+                    .download(&pointer, wanted.kind, into()?, most)
+                    .await?
             }
             other => other?,
         };
@@ -179,7 +184,7 @@ impl Gateway {
     }
 
     /// Writes down where a message's file is now.
-    async fn note_kept(
+    async fn record_download(
         &self,
         key: message::Key,
         pointer: Pointer,
@@ -267,7 +272,7 @@ impl Gateway {
 
 /// Refuses a file that is not what its message says: the sender wrote the hash, and could name by it
 /// a file that others have.
-fn must_agree(pointer: &Pointer, fetched: Fetched) -> Result<()> {
+fn must_agree(pointer: &Pointer, fetched: DownloadedFile) -> Result<()> {
     let claimed = pointer.length;
     if fetched.hash.0[..] != pointer.sha256.0 || claimed > 0 && claimed != fetched.size {
         return Err(Code::FileNotAsDescribed.into());

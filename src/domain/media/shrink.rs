@@ -1,6 +1,6 @@
 //! Scaling down by averages, row by row: it needs the memory of the result and of one row.
 
-/// Takes the rows of a picture and gives a smaller one. Every pixel of the result is the average
+/// Takes the rows of an image and gives a smaller one. Every pixel of the result is the average
 /// of the area that it covers.
 pub(super) struct Shrink<const N: usize> {
     from: (u32, u32),
@@ -66,7 +66,7 @@ impl<const N: usize> Shrink<N> {
         }
     }
 
-    /// The smaller picture, once all rows are in.
+    /// The smaller image, once all rows are in.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let size = self.to.0 as usize * self.to.1 as usize * N;
         self.result.resize(size, 0);

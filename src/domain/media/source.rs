@@ -9,8 +9,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use encoding_rs::Encoding;
 use percent_encoding::percent_decode_str;
 
+use super::blobs::{CompleteFile, PartialFile};
 use super::file_type::{self, FileType};
-use super::folder::{Arrival, Arrived};
 use super::kind;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
@@ -26,7 +26,7 @@ const DECODE_AT_ONCE: usize = 64 * 1024;
 
 /// Where a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum FileSource {
     /// A file that the session uploaded before.
     Stored(MediaId),
     /// An address to fetch it from.
@@ -37,8 +37,8 @@ pub enum Source {
 
 /// A file that is here, whole.
 #[derive(Clone)]
-pub(in crate::domain) struct Found {
-    place: Place,
+pub(in crate::domain) struct LocalFile {
+    place: FileLocation,
     /// SHA-256 of its bytes.
     pub(super) hash: Hash,
     /// Its type, by its content.
@@ -48,22 +48,22 @@ pub(in crate::domain) struct Found {
 }
 
 #[derive(Clone)]
-enum Place {
+enum FileLocation {
     Kept(PathBuf),
-    Arrived(Arrived),
+    Arrived(CompleteFile),
 }
 
-impl Found {
+impl LocalFile {
     /// Whether it lies in the media folder under its name.
-    pub(super) fn is_kept(&self) -> bool {
-        matches!(self.place, Place::Kept(_))
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self.place, FileLocation::Kept(_))
     }
 
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         match &self.place {
-            Place::Kept(path) => path,
-            Place::Arrived(arrived) => arrived.path(),
+            FileLocation::Kept(path) => path,
+            FileLocation::Arrived(arrived) => arrived.path(),
         }
     }
 }
@@ -76,14 +76,14 @@ impl Gateway {
         id: Option<&str>,
         link: Option<&str>,
         inline: Option<String>,
-    ) -> Result<Source> {
+    ) -> Result<FileSource> {
         match (id, link, inline) {
-            (Some(id), None, None) => Ok(Source::Stored(MediaId::parse(id)?)),
+            (Some(id), None, None) => Ok(FileSource::Stored(MediaId::parse(id)?)),
             (None, Some(url), None) => {
                 self.check_link(url)?;
-                Ok(Source::Link(url.to_owned()))
+                Ok(FileSource::Link(url.to_owned()))
             }
-            (None, None, Some(text)) => Ok(Source::Inline(Arc::new(text))),
+            (None, None, Some(text)) => Ok(FileSource::Inline(Arc::new(text))),
             (None, None, None) => Err(Code::FileSourceMissing.into()),
             _ => Err(Code::FileSourceAmbiguous.into()),
         }
@@ -98,26 +98,26 @@ impl Gateway {
     pub(in crate::domain) async fn find_file(
         &self,
         session: &Session,
-        source: &Source,
-    ) -> Result<Found> {
+        source: &FileSource,
+    ) -> Result<LocalFile> {
         match source {
-            Source::Stored(id) => {
+            FileSource::Stored(id) => {
                 let file = self.media_file(session, id)?;
                 let path = self.media.path_of(&file.sha256);
                 let found = sniffed(path.clone()).await?;
-                Ok(Found {
-                    place: Place::Kept(path),
+                Ok(LocalFile {
+                    place: FileLocation::Kept(path),
                     hash: file.sha256,
                     found,
                     name: file.name,
                 })
             }
-            Source::Link(url) => self.fetch(session, url).await,
-            Source::Inline(text) => self.decode(text).await,
+            FileSource::Link(url) => self.fetch(session, url).await,
+            FileSource::Inline(text) => self.decode(text).await,
         }
     }
 
-    async fn fetch(&self, session: &Session, url: &str) -> Result<Found> {
+    async fn fetch(&self, session: &Session, url: &str) -> Result<LocalFile> {
         let _place = self.link_places.take(session.number).await?;
         let mut response = self.link_client.get_following(url, REDIRECTS).await?;
         let status = response.status().as_u16();
@@ -146,7 +146,7 @@ impl Gateway {
         Ok(found)
     }
 
-    async fn decode(&self, text: &str) -> Result<Found> {
+    async fn decode(&self, text: &str) -> Result<LocalFile> {
         let (declared, text) = data_url(text)?;
         let url_safe = text.bytes().any(|b| matches!(b, b'-' | b'_'));
         let engine = engine(if url_safe { &URL_SAFE } else { &STANDARD });
@@ -170,10 +170,10 @@ impl Gateway {
     /// Judges a file that arrived: it is not empty, and it is what it was said to be.
     pub(super) async fn arrived(
         &self,
-        arrival: Arrival,
+        arrival: PartialFile,
         announced: Option<&str>,
         what: &str,
-    ) -> Result<Found> {
+    ) -> Result<LocalFile> {
         if arrival.size() == 0 {
             return Err(Error::new(Code::FileEmpty, format!("The {what} is empty")));
         }
@@ -195,21 +195,21 @@ impl Gateway {
                 ),
             ));
         }
-        Ok(Found {
+        Ok(LocalFile {
             hash: arrived.hash,
-            place: Place::Arrived(arrived),
+            place: FileLocation::Arrived(arrived),
             found,
             name: None,
         })
     }
 }
 
-impl Found {
+impl LocalFile {
     /// The file as it arrived, unless it is a kept one.
-    pub(super) fn into_arrived(self) -> Option<Arrived> {
+    pub(super) fn into_arrived(self) -> Option<CompleteFile> {
         match self.place {
-            Place::Arrived(arrived) => Some(arrived),
-            Place::Kept(_) => None,
+            FileLocation::Arrived(arrived) => Some(arrived),
+            FileLocation::Kept(_) => None,
         }
     }
 }
@@ -252,7 +252,7 @@ fn data_url(text: &str) -> Result<(Option<&str>, &str)> {
 
 /// The name that a link's file goes by: what the server calls it, or the end of the path.
 fn named(disposition: Option<&str>, url: &str) -> Option<String> {
-    let told = disposition.and_then(told);
+    let told = disposition.and_then(file_name_in);
     let last = || {
         let path = url.split(['?', '#']).next().unwrap_or_default();
         let authority = path.split_once("://").map_or(path, |(_, rest)| rest);
@@ -264,7 +264,7 @@ fn named(disposition: Option<&str>, url: &str) -> Option<String> {
 
 /// The name in a `Content-Disposition` (RFC 6266): `filename*` goes before `filename`, in which
 /// many servers write percent signs too.
-fn told(disposition: &str) -> Option<String> {
+fn file_name_in(disposition: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     let mut rest = disposition;
     while !rest.is_empty() {

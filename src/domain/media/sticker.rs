@@ -12,13 +12,13 @@ use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
 use image::imageops::FilterType;
 use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, Limits, RgbaImage};
 
-use super::decode::{Source, check_size, open, refused, unreadable};
+use super::decode::{ImageSource, check_size, open, refused, unreadable};
 use super::effort::Effort;
 use super::file_type::FileType;
-pub use super::picture::Content;
-use super::reader::Reader;
+pub use super::images::ImageContent;
+use super::reader::FileReader;
 use super::shrink::{Shrink, fitted, scaled};
-use super::webp::{self, Animation, Place};
+use super::webp::{self, Animation, FramePosition};
 use crate::error::{Code, Error, Result};
 
 /// Both sides of a sticker.
@@ -75,12 +75,12 @@ impl Try {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sticker {
     /// What to send.
-    pub content: Content,
+    pub content: ImageContent,
     /// Whether it moves.
     pub animated: bool,
 }
 
-/// Makes a sticker of a picture. A file that is a proper one already stays as it is.
+/// Makes a sticker of an image. A file that is a proper one already stays as it is.
 pub fn make(path: &Path, kind: FileType, effort: &Effort) -> Result<Sticker> {
     let size = std::fs::metadata(path).map_err(Error::internal)?.len();
     let path = PathBuf::from(path);
@@ -100,7 +100,7 @@ pub fn make_bytes(bytes: Vec<u8>, kind: FileType) -> Result<Sticker> {
 }
 
 /// Reads the source anew for each try: a hundred decoded frames would take a hundred megabytes.
-fn make_from<R: Source + 'static>(
+fn make_from<R: ImageSource + 'static>(
     file_size: u64,
     kind: FileType,
     effort: &Effort,
@@ -109,7 +109,7 @@ fn make_from<R: Source + 'static>(
     let moves = match kind {
         FileType::Gif => frames(source()?, kind)?.take(2).count() == 2,
         FileType::WebP => {
-            let outline = webp::outline(&mut Reader::of(source()?)?)?.ok_or_else(unreadable)?;
+            let outline = webp::outline(&mut FileReader::of(source()?)?)?.ok_or_else(unreadable)?;
             let most = if outline.animated {
                 MOVING_SIZE
             } else {
@@ -121,7 +121,7 @@ fn make_from<R: Source + 'static>(
             if proper {
                 check(source()?, outline.animated, effort)?;
                 return Ok(Sticker {
-                    content: Content::Original,
+                    content: ImageContent::Original,
                     animated: outline.animated,
                 });
             }
@@ -145,11 +145,11 @@ fn make_from<R: Source + 'static>(
 }
 
 /// Decodes everything and forgets it.
-fn check<R: Source + 'static>(source: R, animated: bool, effort: &Effort) -> Result<()> {
+fn check<R: ImageSource + 'static>(source: R, animated: bool, effort: &Effort) -> Result<()> {
     if !animated {
         return open(source, FileType::WebP)?.pixels((SIDE, SIDE)).map(drop);
     }
-    let mut budget = Budget::default();
+    let mut budget = DecodeBudget::default();
     for frame in frames(source, FileType::WebP)? {
         effort.go_on()?;
         budget.spend(frame.map_err(refused)?.buffer())?;
@@ -157,8 +157,8 @@ fn check<R: Source + 'static>(source: R, animated: bool, effort: &Effort) -> Res
     Ok(())
 }
 
-/// The frames of a moving picture, each as large as the canvas.
-fn frames<R: Source + 'static>(source: R, kind: FileType) -> Result<Frames<'static>> {
+/// The frames of an animated image, each as large as the canvas.
+fn frames<R: ImageSource + 'static>(source: R, kind: FileType) -> Result<Frames<'static>> {
     // What came before, what is decoded, what is shown, what is made of it.
     const COST: u64 = 16;
     if kind == FileType::Gif {
@@ -179,12 +179,12 @@ fn frames<R: Source + 'static>(source: R, kind: FileType) -> Result<Frames<'stat
 
 /// What has been decoded so far.
 #[derive(Default)]
-struct Budget {
+struct DecodeBudget {
     frames: u32,
     pixels: u64,
 }
 
-impl Budget {
+impl DecodeBudget {
     fn spend(&mut self, frame: &RgbaImage) -> Result<()> {
         self.frames += 1;
         self.pixels += u64::from(frame.width()) * u64::from(frame.height());
@@ -205,7 +205,7 @@ impl Budget {
 }
 
 /// How a try ended.
-enum Outcome {
+enum TryOutcome {
     Fits(Vec<u8>),
     /// It would have been so many times too large.
     TooLarge(f64),
@@ -215,12 +215,12 @@ enum Outcome {
     Nothing,
 }
 
-fn moving<R: Source + 'static>(
+fn moving<R: ImageSource + 'static>(
     kind: FileType,
     effort: &Effort,
     source: impl Fn() -> Result<R>,
 ) -> Result<Sticker> {
-    let mut budget = Budget::default();
+    let mut budget = DecodeBudget::default();
     for frame in frames(source()?, kind)? {
         effort.go_on()?;
         budget.spend(frame.map_err(refused)?.buffer())?;
@@ -232,15 +232,15 @@ fn moving<R: Source + 'static>(
             continue;
         }
         match encode(frames(source()?, kind)?, attempt, budget.frames, effort)? {
-            Outcome::Fits(bytes) => {
+            TryOutcome::Fits(bytes) => {
                 return Ok(Sticker {
-                    content: Content::New(bytes),
+                    content: ImageContent::New(bytes),
                     animated: true,
                 });
             }
-            Outcome::Still(canvas) => return still(&canvas, effort),
-            Outcome::TooLarge(times) => share = attempt.share / times.max(1.0) * 1.25,
-            Outcome::Nothing => break,
+            TryOutcome::Still(canvas) => return still(&canvas, effort),
+            TryOutcome::TooLarge(times) => share = attempt.share / times.max(1.0) * 1.25,
+            TryOutcome::Nothing => break,
         }
         share = share.min(attempt.share * 0.99);
     }
@@ -248,7 +248,7 @@ fn moving<R: Source + 'static>(
 }
 
 /// Encodes one frame of every `stride` among `count`, and gives up when the result is too large.
-fn encode(frames: Frames<'_>, attempt: &Try, count: u32, effort: &Effort) -> Result<Outcome> {
+fn encode(frames: Frames<'_>, attempt: &Try, count: u32, effort: &Effort) -> Result<TryOutcome> {
     let mut animation = Animation::new(SIDE, SIDE);
     let mut shown: Option<RgbaImage> = None;
     let mut kept = 0;
@@ -268,7 +268,7 @@ fn encode(frames: Frames<'_>, attempt: &Try, count: u32, effort: &Effort) -> Res
         kept += 1;
         let canvas = fit_frame(frame.buffer())?;
         let place = match &shown {
-            None => Some(Place {
+            None => Some(FramePosition {
                 x: 0,
                 y: 0,
                 width: SIDE,
@@ -289,19 +289,19 @@ fn encode(frames: Frames<'_>, attempt: &Try, count: u32, effort: &Effort) -> Res
         );
         if animation.size() > MOVING_SIZE {
             let whole = f64::from(count.div_ceil(attempt.stride));
-            return Ok(Outcome::TooLarge(whole / f64::from(kept)));
+            return Ok(TryOutcome::TooLarge(whole / f64::from(kept)));
         }
         shown = Some(canvas);
     }
     match shown {
-        Some(canvas) if changes == 1 && attempt.stride == 1 => Ok(Outcome::Still(canvas)),
-        Some(_) if changes > 1 => Ok(Outcome::Fits(animation.finish())),
-        _ => Ok(Outcome::Nothing),
+        Some(canvas) if changes == 1 && attempt.stride == 1 => Ok(TryOutcome::Still(canvas)),
+        Some(_) if changes > 1 => Ok(TryOutcome::Fits(animation.finish())),
+        _ => Ok(TryOutcome::Nothing),
     }
 }
 
-/// The smallest place, with even corners, outside of which both pictures are the same.
-fn changed(before: &RgbaImage, after: &RgbaImage) -> Option<Place> {
+/// The smallest place, with even corners, outside of which both images are the same.
+fn changed(before: &RgbaImage, after: &RgbaImage) -> Option<FramePosition> {
     let size = SIDE as usize * 4;
     let rows = || before.chunks_exact(size).zip(after.chunks_exact(size));
     let top = rows().position(|(a, b)| a != b)?;
@@ -318,7 +318,7 @@ fn changed(before: &RgbaImage, after: &RgbaImage) -> Option<Place> {
         }
     }
     let (x, y) = (left as u32 & !1, top as u32 & !1);
-    Some(Place {
+    Some(FramePosition {
         x,
         y,
         width: right as u32 - x,
@@ -332,7 +332,7 @@ fn still(canvas: &RgbaImage, effort: &Effort) -> Result<Sticker> {
         let bytes = webp(canvas, quality, 4)?;
         if bytes.len() <= STILL_SIZE {
             return Ok(Sticker {
-                content: Content::New(bytes),
+                content: ImageContent::New(bytes),
                 animated: false,
             });
         }
@@ -374,7 +374,7 @@ fn fit_frame(frame: &RgbaImage) -> Result<RgbaImage> {
     })
 }
 
-/// Scales a picture, given by its rows, so that it fits, and puts it into the middle.
+/// Scales an image, given by its rows, so that it fits, and puts it into the middle.
 ///
 /// Colours are multiplied by their opacity before they are mixed: what cannot be seen has no say.
 fn fit(from: (u32, u32), rows: impl Fn(u32, &mut Vec<u8>)) -> Result<RgbaImage> {
@@ -383,7 +383,7 @@ fn fit(from: (u32, u32), rows: impl Fn(u32, &mut Vec<u8>)) -> Result<RgbaImage> 
         scaled(from.0, SIDE, side).min(SIDE),
         scaled(from.1, SIDE, side).min(SIDE),
     );
-    // A very long picture may have its short side enlarged to a pixel, never more.
+    // A very long image may have its short side enlarged to a pixel, never more.
     let smaller = side >= SIDE;
     let between = if smaller { to } else { from };
     let mut shrink = Shrink::<4>::new(from, between);

@@ -1,7 +1,7 @@
-//! Whose picture is worked on next: one at a time for each session, the sessions in turn.
+//! Whose image is worked on next: one at a time for each session, the sessions in turn.
 //!
 //! Invariant: whoever has a turn has its session first and a place after, and waits for a place
-//! behind at most one picture of each other session.
+//! behind at most one image of each other session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,27 +12,27 @@ use super::decode::MAX_MEMORY;
 use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 
-/// Places at the work on pictures.
-pub struct Turns {
+/// Places at the work on images.
+pub struct ImageTurns {
     sessions: Mutex<HashMap<SessionNumber, Weak<Queue<()>>>>,
     places: Arc<Semaphore>,
-    /// All pictures together take no more memory than the largest may: in mebibytes.
+    /// All images together take no more memory than the largest may: in mebibytes.
     memory: Arc<Semaphore>,
 }
 
-/// A picture may be worked on while this is held. The order of the fields is that in which they are
-/// given back: the next picture of the session queues behind those of the others.
-pub struct Turn {
+/// An image may be worked on while this is held. The order of the fields is that in which they are
+/// given back: the next image of the session queues behind those of the others.
+pub struct ImageTurn {
     _memory: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
     _session: OwnedMutexGuard<()>,
 }
 
-/// It is this picture's turn in its session; a place among all comes after.
-pub struct Called(OwnedMutexGuard<()>);
+/// It is this image's turn in its session; a place among all comes after.
+pub struct SessionTurn(OwnedMutexGuard<()>);
 
-impl Turns {
-    /// So many pictures at once, at least one.
+impl ImageTurns {
+    /// So many images at once, at least one.
     pub fn new(places: usize) -> Self {
         Self {
             sessions: Mutex::default(),
@@ -47,8 +47,8 @@ impl Turns {
         Self::new(processors.saturating_sub(1))
     }
 
-    /// Waits until no other picture of the session is worked on.
-    pub async fn of(&self, session: SessionNumber) -> Called {
+    /// Waits until no other image of the session is worked on.
+    pub async fn of(&self, session: SessionNumber) -> SessionTurn {
         let queue = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             sessions.retain(|_, queue| queue.strong_count() > 0);
@@ -59,16 +59,16 @@ impl Turns {
                 queue
             })
         };
-        Called(queue.lock_owned().await)
+        SessionTurn(queue.lock_owned().await)
     }
 
     /// Waits for a place, and for so many bytes of memory.
-    pub async fn place(&self, called: Called, bytes: u64) -> Result<Turn> {
+    pub async fn acquire(&self, called: SessionTurn, bytes: u64) -> Result<ImageTurn> {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(Error::internal)?;
         let share = mebibytes(bytes.clamp(1, MAX_MEMORY));
         let memory = self.memory.clone().acquire_many_owned(share).await;
-        Ok(Turn {
+        Ok(ImageTurn {
             _memory: memory.map_err(Error::internal)?,
             _place: place,
             _session: called.0,
@@ -89,17 +89,21 @@ mod tests {
     use super::*;
 
     /// Waits for a whole turn.
-    fn turn(turns: &Arc<Turns>, session: u32, bytes: u64) -> impl Future<Output = Turn> + use<> {
+    fn turn(
+        turns: &Arc<ImageTurns>,
+        session: u32,
+        bytes: u64,
+    ) -> impl Future<Output = ImageTurn> + use<> {
         let turns = turns.clone();
         async move {
             let called = turns.of(SessionNumber(session)).await;
-            turns.place(called, bytes).await.expect("a turn")
+            turns.acquire(called, bytes).await.expect("a turn")
         }
     }
 
     #[test]
     fn a_stranger_waits_for_one_picture_and_not_for_a_hundred() {
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(ImageTurns::new(1));
         let first = turn(&turns, 1, 1).now_or_never().expect("it is free");
         let mut greedy: Vec<_> = (0..100).map(|_| Box::pin(turn(&turns, 1, 1))).collect();
         for waiting in &mut greedy {
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_session_has_one_place_of_several_and_all_have_one_memory() {
-        let turns = Arc::new(Turns::new(3));
+        let turns = Arc::new(ImageTurns::new(3));
         let small = turn(&turns, 1, 1).now_or_never().expect("it is free");
         assert!(turn(&turns, 1, 1).now_or_never().is_none(), "one at a time");
         let mut large = Box::pin(turn(&turns, 2, u64::MAX));

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::arriving::Room;
+use super::arriving::ReservedSpace;
+use super::blobs::PartialFile;
 use super::file_type::FileType;
 use super::files::MediaFile;
-use super::folder::Arrival;
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
@@ -17,8 +17,8 @@ pub const MAX_UPLOAD: u64 = 25 << 20;
 
 /// A file that is being uploaded. Dropped, it leaves nothing.
 pub struct Upload {
-    arrival: Arrival,
-    room: Room,
+    arrival: PartialFile,
+    room: ReservedSpace,
     name: Option<String>,
     declared: Option<String>,
 }
@@ -75,7 +75,7 @@ impl Gateway {
         let (arriving, store) = (self.arriving.clone(), self.store.clone());
         Ok(Upload {
             arrival: self.media.arrival()?,
-            room: Room::new(arriving, store, session.number, quota),
+            room: ReservedSpace::new(arriving, store, session.number, quota),
             name: name.and_then(names::of_file),
             declared: declared.map(str::to_owned),
         })

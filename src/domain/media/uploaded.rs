@@ -19,7 +19,7 @@ pub(in crate::domain) const LIFE: Duration = Duration::from_secs(14 * 24 * 3600)
 
 /// A file at WhatsApp's servers that messages may name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::domain) struct Uploaded {
+pub(in crate::domain) struct WaUpload {
     /// How it is to be shown.
     pub(in crate::domain) kind: MediaKind,
     /// What the client should know about it.
@@ -30,14 +30,14 @@ pub(in crate::domain) struct Uploaded {
     pub(super) ends: Timestamp,
 }
 
-impl Record for Uploaded {
+impl Record for WaUpload {
     const VERSION: u8 = 1;
 }
 
 /// The key of an uploaded file: session, content, and how it is shown.
 type RowKey = (SessionNumber, Hash, String);
 
-pub(super) const UPLOADS: Typed<RowKey, Uploaded> = Typed::new(tables::UPLOADS);
+pub(super) const UPLOADS: Typed<RowKey, WaUpload> = Typed::new(tables::UPLOADS);
 
 /// The keys of what was uploaded of this file, in any session.
 pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<RowKey>> {
@@ -54,9 +54,9 @@ pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<RowKey>>
 
 /// Files that are being uploaded: others who want the same one wait for it.
 #[derive(Default)]
-pub struct Uploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
+pub struct WaUploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
 
-impl Uploads {
+impl WaUploads {
     pub(super) fn of(&self, key: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| lock.strong_count() > 0);

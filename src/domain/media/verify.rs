@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::folder::Content;
+use super::blobs::BlobState;
 use super::uploaded;
 use crate::domain::Gateway;
 use crate::error::Result;
@@ -65,11 +65,11 @@ impl Gateway {
 
     /// Compares one file with its name; answers its size.
     async fn verify_file(&self, hash: &Hash) -> Result<u64> {
-        let (found, size) = self.media.look(hash).await?;
-        if found == Content::Wrong {
+        let (found, size) = self.media.inspect(hash).await?;
+        if found == BlobState::Wrong {
             let _alone = self.media.change().await;
             // It may have been replaced meanwhile.
-            if self.media.look(hash).await?.0 == Content::Wrong {
+            if self.media.inspect(hash).await?.0 == BlobState::Wrong {
                 tracing::error!(
                     file = %hash,
                     "a media file is not what its name says and was put aside in media/wrong; upload it again"

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::reader::{Reader, le16, le32};
+use super::reader::{FileReader, le16, le32};
 use crate::error::Result;
 
 /// What the headers of a WebP file say.
@@ -26,8 +26,8 @@ pub(super) struct Outline {
 /// More chunks than a sensible file has.
 const CHUNKS: usize = 4096;
 
-/// Walks over the chunks. `None`: no WebP file, or one whose pictures are larger than its canvas.
-pub(super) fn outline<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<Outline>> {
+/// Walks over the chunks. `None`: no WebP file, or one whose images are larger than its canvas.
+pub(super) fn outline<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<Outline>> {
     let head = reader.at(0, 12)?;
     if head.get(..4) != Some(b"RIFF") || head.get(8..12) != Some(b"WEBP") {
         return Ok(None);
@@ -84,14 +84,14 @@ pub(super) fn outline<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<O
     Ok((found.width > 0 && found.frames > 0).then_some(found))
 }
 
-/// Whether there is a picture in a frame, not larger than the canvas.
+/// Whether there is an image in a frame, not larger than the canvas.
 fn frame_fits<R: Read + Seek>(
-    reader: &mut Reader<R>,
+    reader: &mut FileReader<R>,
     mut position: u64,
     end: u64,
     canvas: &Outline,
 ) -> Result<bool> {
-    // At most transparency and something unknown come before the picture.
+    // At most transparency and something unknown come before the image.
     for _ in 0..4 {
         if position >= end {
             break;
@@ -125,7 +125,7 @@ fn le24(bytes: &[u8], position: usize) -> Option<u32> {
     Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
 }
 
-/// Puts encoded pictures together to a moving one.
+/// Puts encoded images together to a moving one.
 pub(super) struct Animation {
     bytes: Vec<u8>,
     last_duration: Option<usize>,
@@ -133,7 +133,7 @@ pub(super) struct Animation {
 
 /// Where a frame lies on the canvas. Invariant: `x` and `y` are even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FramePosition {
     /// Columns left of it.
     pub(super) x: u32,
     /// Rows above it.
@@ -165,7 +165,7 @@ impl Animation {
     }
 
     /// Adds a frame, a WebP file that does not move: it replaces what is at its place.
-    pub(super) fn push(&mut self, place: Place, milliseconds: u32, still: &[u8]) {
+    pub(super) fn push(&mut self, place: FramePosition, milliseconds: u32, still: &[u8]) {
         const REPLACE_AND_KEEP: u8 = 2;
         let start = self.bytes.len();
         self.bytes.extend(b"ANMF\0\0\0\0");

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 
 use super::file_type::FileType;
-use super::reader::{Reader, le16, le32};
+use super::reader::{FileReader, le16, le32};
 use crate::error::Result;
 
 const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
@@ -15,7 +15,10 @@ const TAIL: usize = 22 + 65_535;
 const DIRECTORY: usize = 1 << 20;
 
 /// Reads the directory at the end of the file; without one, the headers at its start.
-pub(super) fn classify<R: Read + Seek>(reader: &mut Reader<R>, head: &[u8]) -> Result<FileType> {
+pub(super) fn classify<R: Read + Seek>(
+    reader: &mut FileReader<R>,
+    head: &[u8],
+) -> Result<FileType> {
     if let Some(found) = declared_by_first_entry(head) {
         return Ok(found);
     }

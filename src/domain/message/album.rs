@@ -1,22 +1,22 @@
-//! Albums: pictures and films of one request that WhatsApp shows together, below a head that says how
+//! Albums: images and videos of one request that WhatsApp shows together, below a head that says how
 //! many there are.
 
 use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use super::outbox::{Item, Job};
+use super::outbox::{Item, SendJob};
 use super::settlement::Settlement;
 use crate::ids::MessageId;
-use crate::wa::message::{MediaKind, Outgoing};
+use crate::wa::message::{MediaKind, OutgoingContent};
 
-/// Puts the head of each album before its first picture or film, and tells the others of it.
+/// Puts the head of each album before its first image or video, and tells the others of it.
 ///
 /// Only files that are there count: a head that promises more would show empty frames.
 pub(super) fn with_heads(items: Vec<Item>) -> Vec<Item> {
     let mut heads: HashMap<usize, (MessageId, u32, u32)> = HashMap::new();
     for job in items.iter().filter_map(Item::ready) {
-        if let (Some(album), Outgoing::Media { kind, .. }) = (job.album, &job.what)
+        if let (Some(album), OutgoingContent::Media { kind, .. }) = (job.album, &job.what)
             && matches!(kind, MediaKind::Image | MediaKind::Video)
         {
             let head = heads
@@ -35,7 +35,7 @@ pub(super) fn with_heads(items: Vec<Item>) -> Vec<Item> {
         if let Some(job) = item.ready_mut()
             && let Some(album) = job.album
             && let Some((id, images, videos)) = heads.get(&album)
-            && let Outgoing::Media {
+            && let OutgoingContent::Media {
                 kind,
                 album: part_of,
                 ..
@@ -45,8 +45,8 @@ pub(super) fn with_heads(items: Vec<Item>) -> Vec<Item> {
             *part_of = Some(id.clone());
             if begun.insert(album) {
                 let (images, videos) = (*images, *videos);
-                let head = Outgoing::Album { images, videos };
-                let mut head = Job::new(id.clone(), job.to.clone(), head.into());
+                let head = OutgoingContent::Album { images, videos };
+                let mut head = SendJob::new(id.clone(), job.to.clone(), head.into());
                 head.asked = false;
                 // It went before its files did.
                 head.settled = job.settled.is_some().then_some(Settlement::Acknowledged);

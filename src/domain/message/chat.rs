@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Gateway;
-use crate::domain::session::{Session, is_kept};
+use crate::domain::session::{Session, session_exists};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, tables};
-use crate::wa::message::{Incoming, Timer};
+use crate::wa::message::{DisappearingTimer, Incoming};
 
 /// One chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Chat {
-    timer: Timer,
+    timer: DisappearingTimer,
 }
 
 impl Record for Chat {
@@ -25,12 +25,16 @@ impl Record for Chat {
 
 const CHATS: Typed<(SessionNumber, Jid), Chat> = Typed::new(tables::CHATS);
 
-fn timer(read: &impl Read, session: SessionNumber, chat: &Jid) -> Result<Option<Timer>> {
+fn timer(
+    read: &impl Read,
+    session: SessionNumber,
+    chat: &Jid,
+) -> Result<Option<DisappearingTimer>> {
     Ok(CHATS.get(read, (session, chat))?.map(|chat| chat.timer))
 }
 
 /// Remembers a timer, unless a later one is known.
-fn note(tx: &mut Tx, session: SessionNumber, chat: &Jid, new: Timer) -> Result<()> {
+fn note(tx: &mut Tx, session: SessionNumber, chat: &Jid, new: DisappearingTimer) -> Result<()> {
     let known = timer(tx, session, chat)?;
     if known.is_none_or(|known| known != new && known.set <= new.set) {
         CHATS.put(tx, (session, chat), &Chat { timer: new })?;
@@ -62,7 +66,7 @@ impl Gateway {
         &self,
         session: &Session,
         chats: &[&Jid],
-    ) -> HashMap<Jid, Timer> {
+    ) -> HashMap<Jid, DisappearingTimer> {
         let known = self.store.read(|read| {
             let mut known = HashMap::new();
             for chat in chats {
@@ -83,10 +87,10 @@ impl Gateway {
         &self,
         session: &Session,
         group: &Jid,
-    ) -> Option<Timer> {
-        let seconds = session.paired_link()?.group_timer(group).await.ok()?;
+    ) -> Option<DisappearingTimer> {
+        let seconds = session.paired_connection()?.group_timer(group).await.ok()?;
         // Whatever is told of it later is newer.
-        let timer = Timer {
+        let timer = DisappearingTimer {
             seconds: seconds.unwrap_or_default(),
             set: 0,
         };
@@ -111,11 +115,11 @@ impl Gateway {
         &self,
         session: &Session,
         group: &Jid,
-        timer: Timer,
+        timer: DisappearingTimer,
     ) {
         let (id, number, chat) = (session.id.clone(), session.number, group.clone());
         let written = self.store.write(Durability::Lazy, move |tx| {
-            if is_kept(tx, id.as_str(), number)? {
+            if session_exists(tx, id.as_str(), number)? {
                 note(tx, number, &chat, timer)?;
             }
             Ok(())

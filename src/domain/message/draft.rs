@@ -15,13 +15,13 @@ use tokio::sync::OnceCell;
 use super::Message;
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
-use crate::domain::media::{Found, Keep, Source, Uploaded};
+use crate::domain::media::{FileSource, KeepOptions, LocalFile, WaUpload};
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
-pub use crate::wa::message::{Card, MediaKind, Place};
-use crate::wa::message::{Context, Enclosed, Outgoing, Quote, Shown};
+use crate::wa::message::{AttachedFile, Context, OutgoingContent, Quote, QuotedContent};
+pub use crate::wa::message::{ContactCard, Location, MediaKind};
 
 pub use album::{Album, MAX_ALBUM};
 pub use contacts::{Contacts, MAX_CARDS};
@@ -35,7 +35,7 @@ pub struct Draft {
     /// Whom to.
     pub to: Jid,
     /// What it says.
-    pub content: Content,
+    pub content: DraftContent,
     /// Who is mentioned.
     pub mentions: Mentions,
     /// The message that is answered.
@@ -44,14 +44,14 @@ pub struct Draft {
 
 /// What a draft says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum DraftContent {
     /// Words.
     Text(Text),
     /// A file.
-    Media(Box<Media>),
-    /// A place.
-    Location(Place),
-    /// People's cards.
+    Media(Box<DraftMedia>),
+    /// A location.
+    Location(Location),
+    /// Contact cards.
     Contacts(Contacts),
     /// A question with answers to choose from.
     Poll(Poll),
@@ -59,7 +59,7 @@ pub enum Content {
     Reaction {
         /// The message.
         target: MessageId,
-        /// The emoji; empty takes it back.
+        /// The emoji; empty removes it.
         emoji: Emoji,
     },
     /// New words for a message of ours.
@@ -78,11 +78,11 @@ pub enum Content {
 
 /// A file as a client asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Media {
+pub struct DraftMedia {
     /// How it is shown.
     pub kind: MediaKind,
     /// Where it comes from.
-    pub source: Source,
+    pub source: FileSource,
     /// The type of a document, when another than its content shows is to be told.
     pub mimetype: Option<MimeType>,
     /// The name of a document.
@@ -90,14 +90,14 @@ pub struct Media {
     /// The words below it.
     pub caption: Option<Text>,
     /// What of it is left as it came.
-    pub keep: Keep,
+    pub keep: KeepOptions,
     /// Which album of the request it belongs to.
     pub album: Option<usize>,
 }
 
 impl Draft {
     /// A message without mentions and quote.
-    pub fn new(to: Jid, content: Content) -> Self {
+    pub fn new(to: Jid, content: DraftContent) -> Self {
         Self {
             to,
             content,
@@ -109,9 +109,9 @@ impl Draft {
     /// How many bytes of a file it holds itself.
     pub fn inline_bytes(&self) -> usize {
         match &self.content {
-            Content::Media(media) => match &media.source {
-                Source::Inline(text) => text.len(),
-                Source::Stored(_) | Source::Link(_) => 0,
+            DraftContent::Media(media) => match &media.source {
+                FileSource::Inline(text) => text.len(),
+                FileSource::Stored(_) | FileSource::Link(_) => 0,
             },
             _ => 0,
         }
@@ -119,20 +119,20 @@ impl Draft {
 
     /// Words, checked.
     pub fn text(to: Jid, body: &str) -> Result<Self> {
-        Ok(Self::new(to, Content::Text(Text::new(body)?)))
+        Ok(Self::new(to, DraftContent::Text(Text::new(body)?)))
     }
 }
 
-impl Media {
+impl DraftMedia {
     /// A file as it is, without words below it.
-    pub fn new(kind: MediaKind, source: Source) -> Self {
+    pub fn new(kind: MediaKind, source: FileSource) -> Self {
         Self {
             kind,
             source,
             mimetype: None,
             file_name: None,
             caption: None,
-            keep: Keep::default(),
+            keep: KeepOptions::default(),
             album: None,
         }
     }
@@ -140,17 +140,17 @@ impl Media {
 
 /// Files of one request, so that one that several messages show is brought here once.
 #[derive(Default)]
-pub(in crate::domain) struct Sources(Mutex<HashMap<Source, Arc<Brought>>>);
+pub(in crate::domain) struct Sources(Mutex<HashMap<FileSource, Arc<FetchedSource>>>);
 
-type Brought = OnceCell<Result<Found, (Code, String)>>;
+type FetchedSource = OnceCell<Result<LocalFile, (Code, String)>>;
 
 impl Sources {
     async fn find(
         &self,
         gateway: &Arc<Gateway>,
         session: &Session,
-        source: &Source,
-    ) -> Result<Found> {
+        source: &FileSource,
+    ) -> Result<LocalFile> {
         let cell = {
             let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             cells.entry(source.clone()).or_default().clone()
@@ -170,16 +170,16 @@ impl Sources {
 }
 
 /// A draft with everything it refers to.
-pub(in crate::domain) struct Composed {
-    pub(in crate::domain) what: Outgoing,
+pub(in crate::domain) struct ComposedMessage {
+    pub(in crate::domain) what: OutgoingContent,
     /// The uploaded file that it shows.
-    pub(in crate::domain) file: Option<Arc<Uploaded>>,
+    pub(in crate::domain) file: Option<Arc<WaUpload>>,
     /// What the client should know about it.
     pub(in crate::domain) note: Option<String>,
 }
 
-impl From<Outgoing> for Composed {
-    fn from(what: Outgoing) -> Self {
+impl From<OutgoingContent> for ComposedMessage {
+    fn from(what: OutgoingContent) -> Self {
         Self {
             what,
             file: None,
@@ -195,7 +195,7 @@ impl Gateway {
         session: &Session,
         draft: Draft,
         sources: &Sources,
-    ) -> Result<Composed> {
+    ) -> Result<ComposedMessage> {
         let Draft {
             to,
             content,
@@ -207,47 +207,49 @@ impl Gateway {
             quote: quoted.map(|id| self.quote(session, &to, id)).transpose()?,
         };
         Ok(match content {
-            Content::Text(body) => Outgoing::Text {
+            DraftContent::Text(body) => OutgoingContent::Text {
                 body: body.into(),
                 mentions: context.mentions,
                 quote: context.quote,
             },
-            Content::Media(media) => return self.enclose(session, *media, context, sources).await,
-            Content::Location(place) => Outgoing::Location { place, context },
-            Content::Contacts(contacts) => Outgoing::Contacts {
+            DraftContent::Media(media) => {
+                return self.enclose(session, *media, context, sources).await;
+            }
+            DraftContent::Location(place) => OutgoingContent::Location { place, context },
+            DraftContent::Contacts(contacts) => OutgoingContent::Contacts {
                 cards: contacts.into(),
                 context,
             },
-            Content::Poll(poll) => Outgoing::Poll {
+            DraftContent::Poll(poll) => OutgoingContent::Poll {
                 question: poll.question,
                 options: poll.options,
                 selectable: poll.selectable,
                 secret: Bytes64(self.ids.bytes::<32>().to_vec()),
                 context,
             },
-            Content::Reaction { target, emoji } => {
+            DraftContent::Reaction { target, emoji } => {
                 let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
                     Error::new(
                         Code::MessageNotFound,
                         "The message to react to is not known in this chat",
                     )
                 })?;
-                Outgoing::Reaction {
+                OutgoingContent::Reaction {
                     target,
                     target_from_me: message.sender.is_none(),
                     target_sender: message.sender,
                     emoji: emoji.into(),
                 }
             }
-            Content::Edit { target, body } => {
+            DraftContent::Edit { target, body } => {
                 self.own_text(session, &to, &target)?;
-                Outgoing::Edit {
+                OutgoingContent::Edit {
                     mentions: context.mentions,
                     target,
                     body: body.into(),
                 }
             }
-            Content::Revoke { target } => Outgoing::Revoke { target },
+            DraftContent::Revoke { target } => OutgoingContent::Revoke { target },
         }
         .into())
     }
@@ -255,15 +257,15 @@ impl Gateway {
     async fn enclose(
         self: &Arc<Self>,
         session: &Session,
-        media: Media,
+        media: DraftMedia,
         context: Context,
         sources: &Sources,
-    ) -> Result<Composed> {
+    ) -> Result<ComposedMessage> {
         let found = sources.find(self, session, &media.source).await?;
         let (file, uploaded) = self
             .uploaded(session, &found, media.kind, media.keep)
             .await?;
-        let what = Outgoing::Media {
+        let what = OutgoingContent::Media {
             file,
             kind: uploaded.kind,
             // What is converted has the type that the conversion gives it.
@@ -280,7 +282,7 @@ impl Gateway {
             album: None,
             context,
         };
-        Ok(Composed {
+        Ok(ComposedMessage {
             what,
             note: uploaded.note.clone(),
             file: Some(uploaded),
@@ -292,7 +294,7 @@ impl Gateway {
             Mentions::None => Ok(Vec::new()),
             Mentions::These(people) => Ok(people),
             Mentions::All if !to.is_group() => Err(Error::from(Code::MentionsNeedGroup)),
-            Mentions::All => session.require_link()?.group_members(to).await,
+            Mentions::All => session.require_connection()?.group_members(to).await,
         }
     }
 
@@ -313,14 +315,14 @@ impl Gateway {
 
     /// What a message shows besides words, for an answer to it. What may be looked at once only is
     /// not shown again.
-    fn shown(&self, session: &Session, message: &Message) -> Result<Option<Shown>> {
+    fn shown(&self, session: &Session, message: &Message) -> Result<Option<QuotedContent>> {
         if let Some(held) = &message.enclosed {
-            let shown =
-                (!held.enclosed.view_once).then(|| Shown::File(Box::new(held.enclosed.clone())));
+            let shown = (!held.enclosed.view_once)
+                .then(|| QuotedContent::File(Box::new(held.enclosed.clone())));
             return Ok(shown);
         }
         Ok(match &message.sent {
-            Some(Outgoing::Media {
+            Some(OutgoingContent::Media {
                 file,
                 kind,
                 mimetype,
@@ -332,7 +334,7 @@ impl Gateway {
                 if let Some(mimetype) = mimetype {
                     file.mimetype.clone_from(mimetype);
                 }
-                Shown::File(Box::new(Enclosed {
+                QuotedContent::File(Box::new(AttachedFile {
                     kind: *kind,
                     file,
                     name: file_name.clone(),
@@ -340,8 +342,12 @@ impl Gateway {
                     view_once: false,
                 }))
             }),
-            Some(Outgoing::Location { place, .. }) => Some(Shown::Place(place.clone())),
-            Some(Outgoing::Contacts { cards, .. }) => Some(Shown::Cards(cards.clone())),
+            Some(OutgoingContent::Location { place, .. }) => {
+                Some(QuotedContent::Place(place.clone()))
+            }
+            Some(OutgoingContent::Contacts { cards, .. }) => {
+                Some(QuotedContent::Cards(cards.clone()))
+            }
             _ => None,
         })
     }
@@ -350,7 +356,7 @@ impl Gateway {
         match self.message_in(session, id, to)? {
             Some(Message {
                 sender: None,
-                sent: Some(Outgoing::Text { .. }),
+                sent: Some(OutgoingContent::Text { .. }),
                 ..
             }) => Ok(()),
             Some(_) => Err(Error::from(Code::MessageNotEditable)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::settlement::Outcome;
+use super::settlement::SendOutcome;
 use crate::error::{Code, Result};
 use crate::ids::{Hash, MessageId, SessionNumber};
 use crate::store::record::Record;
@@ -55,7 +55,7 @@ impl IdempotencyKey {
         read: &impl Read,
         row: Row,
         now: Timestamp,
-    ) -> Result<Option<Remembered>> {
+    ) -> Result<Option<IdempotencyRecord>> {
         let found = IDEMPOTENCY.get(read, row)?;
         let Some(found) = found.filter(|found| found.ends > now) else {
             return Ok(None);
@@ -67,8 +67,8 @@ impl IdempotencyKey {
     }
 
     /// What is to be remembered of a request whose messages are about to be sent.
-    pub(super) fn begun(&self, ids: Vec<Option<MessageId>>, now: Timestamp) -> Remembered {
-        Remembered {
+    pub(super) fn begun(&self, ids: Vec<Option<MessageId>>, now: Timestamp) -> IdempotencyRecord {
+        IdempotencyRecord {
             request: self.request,
             ids,
             outcomes: None,
@@ -82,19 +82,19 @@ impl IdempotencyKey {
 pub struct InFlight(Mutex<HashSet<Row>>);
 
 /// A key that is being worked on, until the value is dropped.
-pub(super) struct Claimed<'a>(&'a InFlight, Row);
+pub(super) struct KeyInUse<'a>(&'a InFlight, Row);
 
 impl InFlight {
-    pub(super) fn claim(&self, key: Row) -> Result<Claimed<'_>> {
+    pub(super) fn claim(&self, key: Row) -> Result<KeyInUse<'_>> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !keys.insert(key) {
             return Err(Code::IdempotencyKeyInUse.into());
         }
-        Ok(Claimed(self, key))
+        Ok(KeyInUse(self, key))
     }
 }
 
-impl Drop for Claimed<'_> {
+impl Drop for KeyInUse<'_> {
     fn drop(&mut self) {
         self.0
             .0
@@ -106,25 +106,25 @@ impl Drop for Claimed<'_> {
 
 /// What is remembered of an idempotency key. Stored.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Remembered {
+pub(super) struct IdempotencyRecord {
     request: [u8; 32],
     /// The messages of the request that got an id, in its order.
     pub(super) ids: Vec<Option<MessageId>>,
     /// What became of them, once that is decided.
-    pub(super) outcomes: Option<Vec<Outcome>>,
+    pub(super) outcomes: Option<Vec<SendOutcome>>,
     ends: Timestamp,
 }
 
-impl Record for Remembered {
+impl Record for IdempotencyRecord {
     const VERSION: u8 = 1;
 }
 
 /// The key of its row: session, hash of the idempotency key.
 pub(super) type Row = (SessionNumber, Hash);
 
-const IDEMPOTENCY: Typed<Row, Remembered> = Typed::new(tables::IDEMPOTENCY);
+const IDEMPOTENCY: Typed<Row, IdempotencyRecord> = Typed::new(tables::IDEMPOTENCY);
 
-impl Remembered {
+impl IdempotencyRecord {
     /// Writes it down.
     pub(super) fn put(&self, tx: &mut Tx, row: Row) -> Result<()> {
         IDEMPOTENCY.put(tx, row, self)
@@ -132,7 +132,7 @@ impl Remembered {
 }
 
 /// Remembers what became of the messages of a request, or that this is not decided.
-pub(super) fn note(tx: &mut Tx, row: Row, outcomes: Option<Vec<Outcome>>) -> Result<()> {
+pub(super) fn note(tx: &mut Tx, row: Row, outcomes: Option<Vec<SendOutcome>>) -> Result<()> {
     let Some(mut remembered) = IDEMPOTENCY.get(tx, row)? else {
         return Ok(());
     };

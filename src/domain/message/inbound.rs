@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Held, MESSAGES, Message, chat, poll, reference};
+use super::{MESSAGES, Message, ReceivedFile, chat, poll, reference};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{self, ContactOptOut, EventData};
 use crate::domain::media::received;
 use crate::domain::optout::OptOut;
-use crate::domain::session::{Session, is_kept};
+use crate::domain::session::{Session, session_exists};
 use crate::domain::suppression;
 use crate::error::Result;
 use crate::store::{Durability, Tx};
-use crate::wa::message::{Incoming, Said};
+use crate::wa::message::{Incoming, IncomingContent};
 
 impl Gateway {
     /// Stores a batch in one transaction, fsynced.
@@ -26,11 +26,11 @@ impl Gateway {
         let (gateway, session) = (self.clone(), session.clone());
         self.record(Durability::Sync, move |tx| {
             let mut newest = None;
-            if !is_kept(tx, session.id.as_str(), session.number)? {
+            if !session_exists(tx, session.id.as_str(), session.number)? {
                 return Ok(((), None));
             }
             for incoming in &batch {
-                if incoming.what == Said::Nothing {
+                if incoming.what == IncomingContent::Nothing {
                     continue;
                 }
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
@@ -44,11 +44,11 @@ impl Gateway {
                     chat: incoming.chat.clone(),
                     sender: sender.cloned(),
                     at: incoming.at,
-                    text: words(&incoming.what),
+                    text: text_of(&incoming.what),
                     sent: None,
                     progress: None,
                     refusal: None,
-                    enclosed: held(&incoming.what),
+                    enclosed: received_file(&incoming.what),
                     unread: false,
                     campaign: None,
                 };
@@ -69,17 +69,20 @@ impl Gateway {
     }
 }
 
-fn words(what: &Said) -> Option<String> {
+fn text_of(what: &IncomingContent) -> Option<String> {
     match what {
-        Said::Text(text) => Some(text.clone()),
-        Said::Edit { body, .. } => Some(body.clone()),
-        Said::Special { text, .. } => text.clone(),
-        Said::Other { caption, .. } => caption.clone(),
-        Said::Media(enclosed) => enclosed.caption.clone(),
-        Said::Poll { question, .. } => Some(question.clone()),
-        Said::Reaction { emoji, .. } => Some(emoji.clone()),
-        Said::Location(place) => place.name.clone(),
-        Said::Contacts(_) | Said::Vote(_) | Said::Revoke { .. } | Said::Nothing => None,
+        IncomingContent::Text(text) => Some(text.clone()),
+        IncomingContent::Edit { body, .. } => Some(body.clone()),
+        IncomingContent::Special { text, .. } => text.clone(),
+        IncomingContent::Other { caption, .. } => caption.clone(),
+        IncomingContent::Media(enclosed) => enclosed.caption.clone(),
+        IncomingContent::Poll { question, .. } => Some(question.clone()),
+        IncomingContent::Reaction { emoji, .. } => Some(emoji.clone()),
+        IncomingContent::Location(place) => place.name.clone(),
+        IncomingContent::Contacts(_)
+        | IncomingContent::Vote(_)
+        | IncomingContent::Revoke { .. }
+        | IncomingContent::Nothing => None,
     }
 }
 
@@ -90,14 +93,15 @@ fn opt_out(
     session: &Session,
     incoming: &Incoming,
 ) -> Result<Option<u64>> {
-    let (Said::Text(text), Some(number)) = (&incoming.what, &incoming.person.number) else {
+    let (IncomingContent::Text(text), Some(number)) = (&incoming.what, &incoming.person.number)
+    else {
         return Ok(None);
     };
     if incoming.from_me || !incoming.chat.is_person() {
         return Ok(None);
     }
     let now = gateway.clock.now();
-    let Some(asked) = suppression::heed(tx, session, number, text, now)? else {
+    let Some(asked) = suppression::apply_opt_out(tx, session, number, text, now)? else {
         return Ok(None);
     };
     let data = EventData::ContactOptOut(ContactOptOut {
@@ -109,13 +113,13 @@ fn opt_out(
 }
 
 /// The file of a message, for the time when somebody asks for it.
-fn held(what: &Said) -> Option<Box<Held>> {
+fn received_file(what: &IncomingContent) -> Option<Box<ReceivedFile>> {
     match what {
-        Said::Media(enclosed)
-        | Said::Special {
+        IncomingContent::Media(enclosed)
+        | IncomingContent::Special {
             file: Some(enclosed),
             ..
-        } => Some(Box::new(Held {
+        } => Some(Box::new(ReceivedFile {
             enclosed: (**enclosed).clone(),
             kept: None,
         })),
@@ -126,11 +130,11 @@ fn held(what: &Said) -> Option<Box<Held>> {
 /// What is told of a message that arrived. A vote is opened for it; what speaks of a message that is
 /// not its sender's is told nobody.
 fn event_of(tx: &mut Tx, session: &Session, incoming: &Incoming) -> Result<Option<EventData>> {
-    if let Said::Vote(vote) = &incoming.what {
+    if let IncomingContent::Vote(vote) = &incoming.what {
         let vote = poll::take_vote(tx, session, incoming, vote)?;
         return Ok(vote.map(EventData::PollVote));
     }
-    if !reference::is_heeded(tx, session, incoming)? {
+    if !reference::is_allowed(tx, session, incoming)? {
         tracing::info!(session = %session.id, "a message about one that is not its sender's was left out");
         return Ok(None);
     }

@@ -14,12 +14,12 @@ mod poll;
 mod reference;
 pub mod send;
 pub mod settlement;
-pub mod unread;
+pub mod unreadable;
 
 use serde::{Deserialize, Serialize};
 
 use super::Gateway;
-use super::campaign::Part;
+use super::campaign::CampaignRef;
 use super::session::Session;
 use crate::error::{Code, Result};
 use crate::ids::{MediaId, MessageId, SessionNumber};
@@ -28,7 +28,7 @@ use crate::store::record::Record;
 use crate::store::typed::Value as _;
 use crate::store::{self, Read, Tx, Typed, bytes_of, parts_of, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Enclosed, Outgoing, Progress};
+use crate::wa::message::{AttachedFile, MessageState, OutgoingContent};
 
 /// One stored message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,20 +42,20 @@ pub struct Message {
     /// Its words, when it has any.
     pub text: Option<String>,
     /// What we sent, so that it can be written again with the same id.
-    pub sent: Option<Outgoing>,
+    pub sent: Option<OutgoingContent>,
     /// How far it has come, when it is ours.
-    pub progress: Option<Progress>,
+    pub progress: Option<MessageState>,
     /// WhatsApp's refusal, when there was one.
     pub refusal: Option<String>,
     /// The file of a message that arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enclosed: Option<Box<Held>>,
+    pub enclosed: Option<Box<ReceivedFile>>,
     /// Whether it could not be read, so that what comes later under its id takes its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unread: bool,
     /// The campaign that it is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub campaign: Option<Box<Part>>,
+    pub campaign: Option<Box<CampaignRef>>,
 }
 
 impl Record for Message {
@@ -64,9 +64,9 @@ impl Record for Message {
 
 /// The file of a message that arrived, and where it is kept since it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct ReceivedFile {
     /// The file.
-    pub enclosed: Enclosed,
+    pub enclosed: AttachedFile,
     /// Its id among the session's files, once it was fetched.
     pub kept: Option<MediaId>,
 }

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::Composed;
+use super::draft::ComposedMessage;
 use super::idempotency;
-use super::settlement::{Outcome, Settlement};
+use super::settlement::{SendOutcome, Settlement};
 use super::{Key, Message, own, put, put_encoded};
 use crate::domain::Gateway;
-use crate::domain::campaign::{Part, steps};
+use crate::domain::campaign::{CampaignRef, steps};
 use crate::domain::event::publish;
 use crate::domain::event::{EventData, MessageStatus};
-use crate::domain::media::Uploaded;
+use crate::domain::media::WaUpload;
 use crate::domain::session::Session;
 use crate::error::{Code, Result};
 use crate::ids::{MessageId, RowId, SessionNumber};
@@ -22,7 +22,7 @@ use crate::jid::Jid;
 use crate::store::typed::Value;
 use crate::store::{self, Durability, KeyParts, Read, Tx, Typed, bytes_of, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Outgoing, Progress, Receipt};
+use crate::wa::message::{MessageState, OutgoingContent, Receipt};
 
 /// How old an interrupted send may be to be sent after a crash; an older one would only surprise.
 const RESEND_WITHIN: Duration = Duration::from_secs(3600);
@@ -31,14 +31,14 @@ const RESEND_WITHIN: Duration = Duration::from_secs(3600);
 const UNSTORED: &str = "this result could not be stored, and may be told otherwise later";
 
 /// A message that is being sent. Stored.
-struct Asked {
+struct OutboxRow {
     /// When that began.
     at: Timestamp,
     /// A number that grows with each; older versions wrote none.
     place: Option<u64>,
 }
 
-impl Value for Asked {
+impl Value for OutboxRow {
     const VERSION: Option<u8> = None;
 
     fn encode(&self) -> Result<Vec<u8>> {
@@ -57,7 +57,7 @@ impl Value for Asked {
     }
 }
 
-const OUTBOX: Typed<(SessionNumber, MessageId), Asked> = Typed::new(tables::OUTBOX);
+const OUTBOX: Typed<(SessionNumber, MessageId), OutboxRow> = Typed::new(tables::OUTBOX);
 
 /// Whether the message with this key is being sent.
 pub(in crate::domain) fn holds(read: &impl Read, (session, id, ..): &Key) -> Result<bool> {
@@ -77,15 +77,15 @@ pub(in crate::domain) fn in_outbox(
 }
 
 /// A message on its way.
-pub(in crate::domain) struct Job {
+pub(in crate::domain) struct SendJob {
     pub(in crate::domain) id: MessageId,
     pub(in crate::domain) to: Jid,
-    pub(in crate::domain) what: Outgoing,
+    pub(in crate::domain) what: OutgoingContent,
     /// The uploaded file that it shows.
-    pub(super) file: Option<Arc<Uploaded>>,
+    pub(super) file: Option<Arc<WaUpload>>,
     note: Option<String>,
     /// The campaign that it is part of.
-    pub(in crate::domain) campaign: Option<Part>,
+    pub(in crate::domain) campaign: Option<CampaignRef>,
     /// Which album of its request it belongs to.
     pub(super) album: Option<usize>,
     /// Whether the client asked for it; the head of an album was not.
@@ -94,8 +94,8 @@ pub(in crate::domain) struct Job {
     pub(super) settled: Option<Settlement>,
 }
 
-impl Job {
-    pub(in crate::domain) fn new(id: MessageId, to: Jid, composed: Composed) -> Self {
+impl SendJob {
+    pub(in crate::domain) fn new(id: MessageId, to: Jid, composed: ComposedMessage) -> Self {
         Self {
             id,
             to,
@@ -114,20 +114,20 @@ impl Job {
         &self,
         session: SessionNumber,
         now: Timestamp,
-    ) -> Result<JobRows> {
+    ) -> Result<SendRows> {
         let message = Message {
             chat: self.to.clone(),
             sender: None,
             at: now,
             text: self.what.text().map(str::to_owned),
             sent: Some(self.what.clone()),
-            progress: Some(Progress::Sending),
+            progress: Some(MessageState::Sending),
             refusal: None,
             enclosed: None,
             unread: false,
             campaign: self.campaign.clone().map(Box::new),
         };
-        Ok(JobRows {
+        Ok(SendRows {
             key: (session, self.id.clone(), self.to.clone(), None),
             message: message.encode()?,
             at: now,
@@ -137,27 +137,29 @@ impl Job {
     /// What became of it, as far as that is known.
     fn settlement(&self) -> Settlement {
         let settled = self.settled.clone();
-        settled.unwrap_or(Settlement::Unacknowledged { unheard: false })
+        settled.unwrap_or(Settlement::Unacknowledged {
+            connection_held: false,
+        })
     }
 }
 
 /// One message of a request.
 pub(in crate::domain) enum Item {
     /// It is on its way.
-    Ready(Box<Job>),
+    Ready(Box<SendJob>),
     /// It could not even be made.
-    Refused(Outcome),
+    Refused(SendOutcome),
 }
 
-impl From<Job> for Item {
-    fn from(job: Job) -> Self {
+impl From<SendJob> for Item {
+    fn from(job: SendJob) -> Self {
         Self::Ready(Box::new(job))
     }
 }
 
 impl Item {
     /// The message, when it is on its way.
-    pub(super) fn ready(&self) -> Option<&Job> {
+    pub(super) fn ready(&self) -> Option<&SendJob> {
         match self {
             Self::Ready(job) => Some(job),
             Self::Refused(_) => None,
@@ -165,7 +167,7 @@ impl Item {
     }
 
     /// The same, to be changed.
-    pub(super) fn ready_mut(&mut self) -> Option<&mut Job> {
+    pub(super) fn ready_mut(&mut self) -> Option<&mut SendJob> {
         match self {
             Self::Ready(job) => Some(job),
             Self::Refused(_) => None,
@@ -174,13 +176,13 @@ impl Item {
 }
 
 /// The rows of a message that is about to be sent.
-pub(in crate::domain) struct JobRows {
+pub(in crate::domain) struct SendRows {
     key: Key,
     message: Vec<u8>,
     at: Timestamp,
 }
 
-impl JobRows {
+impl SendRows {
     /// The message's id.
     pub(in crate::domain) fn id(&self) -> &MessageId {
         &self.key.1
@@ -191,7 +193,7 @@ impl JobRows {
         // What a crash interrupted keeps its place when the client asks for it again.
         let (session, id, ..) = &self.key;
         if !OUTBOX.exists(tx, (session, id))? {
-            let asked = Asked {
+            let asked = OutboxRow {
                 at: self.at,
                 place: Some(tx.next_seq("outbox")?),
             };
@@ -211,7 +213,7 @@ fn settle_rows(
 ) -> Result<Option<u64>> {
     let mut newest = None;
     for (id, settlement) in settled {
-        let failed = settlement.progress() == Progress::Failed;
+        let failed = settlement.progress() == MessageState::Failed;
         if failed && !OUTBOX.exists(tx, (session.number, id))? {
             // Somebody else settled it, and may have put it back to be tried again.
             continue;
@@ -220,7 +222,7 @@ fn settle_rows(
         if failed
             && let Some((_, row)) = own(tx, session.number, id)?
             && let Some(part) = &row.campaign
-            && steps::missed(tx, session.number, part, settlement, now)?
+            && steps::retry_or_fail(tx, session.number, part, settlement, now)?
         {
             continue;
         }
@@ -250,7 +252,7 @@ fn advance(
     message.refusal.clone_from(&refusal);
     put(tx, &key, &message)?;
     if let Some(part) = &message.campaign {
-        steps::moved(
+        steps::update_recipient(
             tx,
             gateway,
             session,
@@ -286,7 +288,7 @@ impl Gateway {
         session: &Arc<Session>,
         items: Vec<Item>,
         key_row: Option<idempotency::Row>,
-    ) -> Vec<Outcome> {
+    ) -> Vec<SendOutcome> {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut settled = Vec::new();
         let mut campaigns = false;
@@ -302,7 +304,7 @@ impl Gateway {
             campaigns |= job.campaign.is_some();
             if job.asked {
                 let (to, id) = (job.to, job.id.clone());
-                outcomes.push(Outcome::of(&settlement, to, id, job.note));
+                outcomes.push(SendOutcome::of(&settlement, to, id, job.note));
             }
             settled.push((job.id, settlement));
         }
@@ -411,7 +413,7 @@ impl Gateway {
     ) -> Result<bool> {
         let ids = self.store.read(|read| in_outbox(read, session.number))?;
         let (_, of_campaigns) = self.interrupted_jobs(session, ids)?;
-        let is_part = |job: &Job| {
+        let is_part = |job: &SendJob| {
             let part = job.campaign.as_ref();
             part.is_some_and(|part| part.campaign == *campaign)
         };
@@ -434,7 +436,7 @@ impl Gateway {
         &self,
         session: &Session,
         ids: Vec<MessageId>,
-    ) -> Result<(Vec<Job>, Vec<Job>)> {
+    ) -> Result<(Vec<SendJob>, Vec<SendJob>)> {
         self.store.read(|read| {
             let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
             for id in ids {
@@ -442,7 +444,7 @@ impl Gateway {
                     continue;
                 };
                 let Some(what) = row.sent else { continue };
-                let mut job = Job::new(id, row.chat, what.into());
+                let mut job = SendJob::new(id, row.chat, what.into());
                 if let Some(part) = row.campaign {
                     job.campaign = Some(*part);
                     of_campaigns.push(job);
@@ -452,7 +454,7 @@ impl Gateway {
                     let why = why.to_owned();
                     Some(Settlement::Refused { code, why })
                 };
-                if let Outgoing::Media { file, .. } = &job.what {
+                if let OutgoingContent::Media { file, .. } = &job.what {
                     job.file = self.known_upload(session, file)?.map(Arc::new);
                     if job.file.is_none() {
                         let why = "interrupted by a restart, and its file is not kept any more";
@@ -476,10 +478,10 @@ mod tests {
     #[test]
     fn when_a_message_was_asked_for_is_read_as_every_version_wrote_it() {
         let at = Timestamp::from_ms(0x0102_0304);
-        let now = Asked { at, place: Some(5) }.encode().expect("bytes");
+        let now = OutboxRow { at, place: Some(5) }.encode().expect("bytes");
         assert_eq!(now, [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
         for (bytes, place) in [(&now[..], Some(5)), (&now[..8], None)] {
-            let asked = Asked::decode(bytes).expect("read");
+            let asked = OutboxRow::decode(bytes).expect("read");
             assert_eq!((asked.at, asked.place), (at, place));
         }
     }

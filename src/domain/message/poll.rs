@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::own;
 use crate::domain::Gateway;
-use crate::domain::event::{Heading, PollVote};
+use crate::domain::event::{MessageHeading, PollVote};
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
@@ -12,8 +12,8 @@ use crate::jid::Jid;
 use crate::store::record::Record;
 use crate::store::{Tx, Typed, tables};
 use crate::time::Timestamp;
-use crate::wa::message::{Incoming, Outgoing, SealedVote};
-use crate::wa::{Voting, open_vote};
+use crate::wa::message::{Incoming, OutgoingContent, SealedVote};
+use crate::wa::{VoteParties, open_vote};
 
 /// One person's answer to a poll.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(super) fn take_vote(
     let Some((_, poll)) = own(tx, session.number, &vote.poll)? else {
         return Ok(None);
     };
-    let Some(Outgoing::Poll {
+    let Some(OutgoingContent::Poll {
         options, secret, ..
     }) = &poll.sent
     else {
@@ -59,7 +59,7 @@ pub(super) fn take_vote(
     let status = session.status();
     let own_number = status.number.as_deref().and_then(Jid::of_number);
     let voter_number = incoming.person.number.as_deref().and_then(Jid::of_number);
-    let voting = Voting {
+    let voting = VoteParties {
         asked: [own_number.as_ref(), status.lid.as_ref()],
         answered: [voter_number.as_ref(), incoming.person.lid.as_ref()],
     };
@@ -79,7 +79,7 @@ pub(super) fn take_vote(
     }
     let names = chosen.iter().filter_map(|i| options.get(*i)).cloned();
     Ok(Some(PollVote {
-        heading: Heading::of(incoming),
+        heading: MessageHeading::of(incoming),
         poll: vote.poll.clone(),
         options: names.collect(),
     }))
@@ -92,7 +92,7 @@ impl Gateway {
             let Some((_, poll)) = own(read, session.number, id)? else {
                 return Ok(None);
             };
-            let Some(Outgoing::Poll { options, .. }) = poll.sent else {
+            let Some(OutgoingContent::Poll { options, .. }) = poll.sent else {
                 return Ok(None);
             };
             let mut tallies: Vec<Tally> = options

@@ -9,13 +9,13 @@
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::MessageId;
-use crate::jid::{Jid, Server};
+use crate::jid::{Jid, JidServer};
 use crate::store::Read;
 use crate::wa::backend;
-use crate::wa::message::{Incoming, Said};
+use crate::wa::message::{Incoming, IncomingContent};
 
 /// Who may say this of a message.
-enum Whose<'a> {
+enum AllowedSender<'a> {
     Anybodys,
     Its,
     /// An admin's who names the author.
@@ -23,32 +23,34 @@ enum Whose<'a> {
 }
 
 /// Whether what the message says of an earlier one, if it says anything, is to be believed.
-pub(super) fn is_heeded(read: &impl Read, session: &Session, incoming: &Incoming) -> Result<bool> {
+pub(super) fn is_allowed(read: &impl Read, session: &Session, incoming: &Incoming) -> Result<bool> {
     let (target, whose) = match &incoming.what {
-        Said::Reaction { target, .. } => (target, Whose::Anybodys),
-        Said::Edit { target, .. } => (target, Whose::Its),
-        Said::Revoke {
+        IncomingContent::Reaction { target, .. } => (target, AllowedSender::Anybodys),
+        IncomingContent::Edit { target, .. } => (target, AllowedSender::Its),
+        IncomingContent::Revoke {
             target,
             author: None,
-        } => (target, Whose::Its),
-        Said::Revoke {
+        } => (target, AllowedSender::Its),
+        IncomingContent::Revoke {
             target,
             author: Some(author),
-        } => (target, Whose::Admins(author)),
+        } => (target, AllowedSender::Admins(author)),
         _ => return Ok(true),
     };
-    if matches!(whose, Whose::Admins(_)) && !incoming.chat.is_group() {
+    if matches!(whose, AllowedSender::Admins(_)) && !incoming.chat.is_group() {
         return Ok(false);
     }
     let known = named(read, session, target)?;
     for (chat, author) in &known {
         let heeded = is_chat_of(chat, incoming)
             && match (&whose, author) {
-                (Whose::Anybodys, _) => true,
-                (Whose::Its, Some(author)) => is_sender_of(author, incoming),
-                (Whose::Its, None) => incoming.from_me,
-                (Whose::Admins(named), Some(author)) => is_same(read, session, author, named)?,
-                (Whose::Admins(named), None) => is_own(named, session),
+                (AllowedSender::Anybodys, _) => true,
+                (AllowedSender::Its, Some(author)) => is_sender_of(author, incoming),
+                (AllowedSender::Its, None) => incoming.from_me,
+                (AllowedSender::Admins(named), Some(author)) => {
+                    is_same(read, session, author, named)?
+                }
+                (AllowedSender::Admins(named), None) => is_own(named, session),
             };
         if heeded {
             return Ok(true);
@@ -74,7 +76,7 @@ fn is_same(read: &impl Read, session: &Session, one: &Jid, other: &Jid) -> Resul
 
 /// The person by number, where that is known.
 fn known_as(read: &impl Read, session: &Session, person: &Jid) -> Result<Jid> {
-    if person.server() != Server::Lid {
+    if person.server() != JidServer::Lid {
         return Ok(person.clone());
     }
     let number = backend::number_of(read, session.number.0, person.user_part())?;

@@ -9,19 +9,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::album;
-use super::draft::{Content, Draft, Sources};
-use super::idempotency::{IdempotencyKey, Remembered, Row};
-use super::outbox::{Item, Job, JobRows};
+use super::draft::{Draft, DraftContent, Sources};
+use super::idempotency::{IdempotencyKey, IdempotencyRecord, Row};
+use super::outbox::{Item, SendJob, SendRows};
 use super::own;
-use super::settlement::{Outcome, Settlement};
+use super::settlement::{SendOutcome, Settlement};
 use crate::domain::Gateway;
-use crate::domain::session::{Session, State, Status, must_be_kept};
+use crate::domain::session::{Session, SessionState, SessionStatus, ensure_session_exists};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::store::Durability;
-use crate::wa::link::{Verdict, Written};
-use crate::wa::message::{Outgoing, Progress};
+use crate::wa::connection::{Ack, PendingAck};
+use crate::wa::message::{MessageState, OutgoingContent};
 
 /// How many messages one request may hold.
 pub const MAX_BATCH: usize = 100;
@@ -33,15 +33,15 @@ const WRITTEN_AT_ONCE: usize = 32;
 const COMPOSED_AT_ONCE: usize = 4;
 
 /// How long a send waits for a session that is on its way back.
-const RECONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What becomes of a request whose client left before anything was promised to it.
-fn left() -> Error {
+fn client_left() -> Error {
     Error::from(Code::ClientLeft)
 }
 
 /// A message that could not even be written.
-fn unwritten(session: &Session, error: &Error) -> Settlement {
+fn write_failed(session: &Session, error: &Error) -> Settlement {
     let kind = error.kind();
     tracing::warn!(session = %session.id, ?kind, "a message could not be written");
     tracing::debug!(session = %session.id, ?error, "why it could not be written");
@@ -59,25 +59,27 @@ impl Gateway {
         drafts: Vec<Draft>,
         key: Option<IdempotencyKey>,
         hung_up: &CancellationToken,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Result<Vec<SendOutcome>> {
         let key = key.map(|key| (key.row(session.number), key));
-        let _first = session.ordinary_send();
+        let _first = session.interactive_send();
         let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(*row));
         let _claim = claim.transpose()?;
         let mut ids = vec![None; drafts.len()];
         if let Some((row, key)) = &key {
             let now = self.clock.seen();
             match self.store.read(|read| key.remembered(read, *row, now))? {
-                Some(Remembered {
+                Some(IdempotencyRecord {
                     outcomes: Some(outcomes),
                     ..
                 }) => return Ok(outcomes),
-                Some(Remembered { ids: first, .. }) if first.len() == ids.len() => ids = first,
+                Some(IdempotencyRecord { ids: first, .. }) if first.len() == ids.len() => {
+                    ids = first
+                }
                 _ => {}
             }
         }
         let prepared = hung_up.run_until_cancelled(async {
-            if !self.soon_connected(session).await {
+            if !self.wait_until_connected(session).await {
                 return Err(session.not_connected());
             }
             // What a crash interrupted was asked for earlier, and goes first. A request that is
@@ -86,15 +88,15 @@ impl Gateway {
             let patience = if repeated {
                 self.config.ack_timeout
             } else {
-                RECONNECT_PATIENCE
+                RECONNECT_TIMEOUT
             };
             session.interrupted_done(patience).await;
             Ok(self.items(session, drafts, ids).await)
         });
-        let items = prepared.await.ok_or_else(left)??;
+        let items = prepared.await.ok_or_else(client_left)??;
         let mut items = album::with_heads(items);
         if hung_up.is_cancelled() {
-            return Err(left());
+            return Err(client_left());
         }
         self.store_items(session, &items, key.as_ref()).await?;
         let jobs = items.iter_mut().filter_map(Item::ready_mut);
@@ -105,13 +107,13 @@ impl Gateway {
 
     /// Whether the session can send. One that is on its way back is waited for a moment: a client
     /// that asks in the second of a reconnect should not have to try again.
-    pub(in crate::domain) async fn soon_connected(&self, session: &Session) -> bool {
+    pub(in crate::domain) async fn wait_until_connected(&self, session: &Session) -> bool {
         if session.is_connected() {
             return true;
         }
-        let on_its_way = session.paired_link().is_some();
-        let connected = |status: &Status| status.state == State::Connected;
-        on_its_way && session.wait_until(RECONNECT_PATIENCE, connected).await
+        let on_its_way = session.paired_connection().is_some();
+        let connected = |status: &SessionStatus| status.state == SessionState::Connected;
+        on_its_way && session.wait_until(RECONNECT_TIMEOUT, connected).await
     }
 
     /// Looks up what the drafts refer to, uploads their files, and gives them ids.
@@ -134,11 +136,11 @@ impl Gateway {
             match self.compose(session, draft, sources).await {
                 Ok(composed) => {
                     let id = id.unwrap_or_else(|| self.ids.message_id());
-                    let mut job = Job::new(id, to, composed);
+                    let mut job = SendJob::new(id, to, composed);
                     job.album = album;
                     job.into()
                 }
-                Err(error) => Item::Refused(Outcome::unmade(to, &error)),
+                Err(error) => Item::Refused(SendOutcome::not_composed(to, &error)),
             }
         });
         stream::iter(composed)
@@ -149,13 +151,13 @@ impl Gateway {
 
     /// The message that an earlier try of the same request stored under this id. Composed anew it
     /// would not be the same: a poll's votes are sealed with the secret that it was first sent with.
-    fn stored_job(&self, session: &Session, id: &MessageId) -> Option<Job> {
+    fn stored_job(&self, session: &Session, id: &MessageId) -> Option<SendJob> {
         let stored = self.store.read(|read| own(read, session.number, id));
         let row = stored.ok().flatten()?.1;
-        let mut job = Job::new(id.clone(), row.chat, row.sent?.into());
-        if row.progress.is_some_and(|now| now >= Progress::Sent) {
+        let mut job = SendJob::new(id.clone(), row.chat, row.sent?.into());
+        if row.progress.is_some_and(|now| now >= MessageState::Sent) {
             job.settled = Some(Settlement::Acknowledged);
-        } else if let Outgoing::Media { file, .. } = &job.what {
+        } else if let OutgoingContent::Media { file, .. } = &job.what {
             job.file = Some(Arc::new(self.known_upload(session, file).ok().flatten()?));
         }
         Some(job)
@@ -179,13 +181,13 @@ impl Gateway {
         let to_go = items.iter().filter_map(Item::ready);
         let to_go = to_go.filter(|job| job.settled.is_none());
         let rows = to_go.map(|job| job.rows(number, now));
-        let rows: Vec<JobRows> = rows.collect::<Result<_>>()?;
+        let rows: Vec<SendRows> = rows.collect::<Result<_>>()?;
         if rows.is_empty() && remembered.is_none() {
             return Ok(());
         }
         self.store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, id.as_str(), number)?;
+                ensure_session_exists(tx, id.as_str(), number)?;
                 for row in rows {
                     row.put(tx)?;
                 }
@@ -199,16 +201,20 @@ impl Gateway {
 
     /// Writes the frames in order, then awaits their acknowledgements together. A message whose
     /// connection broke is written again with the same id, as long as there is time.
-    pub(in crate::domain) async fn deliver(&self, session: &Arc<Session>, mut jobs: Vec<&mut Job>) {
+    pub(in crate::domain) async fn deliver(
+        &self,
+        session: &Arc<Session>,
+        mut jobs: Vec<&mut SendJob>,
+    ) {
         let started = Instant::now();
         let deadline = started + self.config.ack_timeout;
         loop {
             let login = session.logins();
-            let mut waiting: Vec<(usize, Written)> = Vec::new();
+            let mut waiting: Vec<(usize, PendingAck)> = Vec::new();
             for (index, wrote) in self.write_all(session, &jobs, deadline).await {
                 match wrote {
                     Ok(written) => waiting.push((index, written)),
-                    Err(error) => jobs[index].settled = Some(unwritten(session, &error)),
+                    Err(error) => jobs[index].settled = Some(write_failed(session, &error)),
                 }
             }
             waiting.sort_by_key(|(index, _)| *index);
@@ -219,36 +225,36 @@ impl Gateway {
                 let verdict = if waits {
                     tokio::select! {
                         biased;
-                        verdict = written.verdict() => verdict,
+                        verdict = written.ack() => verdict,
                         () = &mut gone => { waits = false; None }
                         () = tokio::time::sleep_until(deadline) => { waits = false; None }
                     }
                 } else {
                     // Too late to wait, but others of the batch may have been answered.
-                    written.verdict_so_far()
+                    written.ack_so_far()
                 };
                 jobs[*index].settled = verdict.map(|verdict| match verdict {
-                    Verdict::Taken => {
+                    Ack::Accepted => {
                         self.metrics.note_sent(started.elapsed());
                         Settlement::Acknowledged
                     }
-                    Verdict::Refused(code) => Settlement::of_code(&code),
+                    Ack::Refused(code) => Settlement::of_code(&code),
                 });
             }
             if jobs.iter().all(|job| job.settled.is_some()) {
                 return;
             }
             if Instant::now() >= deadline {
-                let unheard = session.is_connected() && session.logins() == login;
+                let connection_held = session.is_connected() && session.logins() == login;
                 for job in jobs {
-                    let unacknowledged = || Settlement::Unacknowledged { unheard };
+                    let unacknowledged = || Settlement::Unacknowledged { connection_held };
                     job.settled.get_or_insert_with(unacknowledged);
                 }
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let back = |s: &Status| s.state == State::Connected;
-            if session.paired_link().is_none() || !session.wait_until(left, back).await {
+            let back = |s: &SessionStatus| s.state == SessionState::Connected;
+            if session.paired_connection().is_none() || !session.wait_until(left, back).await {
                 return;
             }
             if session.logins() == login {
@@ -265,9 +271,9 @@ impl Gateway {
     async fn write_all(
         &self,
         session: &Session,
-        jobs: &[&mut Job],
+        jobs: &[&mut SendJob],
         deadline: Instant,
-    ) -> Vec<(usize, Result<Written>)> {
+    ) -> Vec<(usize, Result<PendingAck>)> {
         let mut chats: Vec<Vec<usize>> = Vec::new();
         let mut chat_of: HashMap<&Jid, usize> = HashMap::new();
         for (index, job) in jobs.iter().enumerate() {
@@ -293,12 +299,12 @@ impl Gateway {
                     .flatten();
             }
             for index in chat {
-                let Some(link) = session.paired_link() else {
+                let Some(connection) = session.paired_connection() else {
                     break;
                 };
                 let job = &jobs[index];
                 let file = job.file.as_ref().map(|uploaded| &uploaded.file);
-                let write = link.write(&job.id, &job.to, &job.what, file, timer);
+                let write = connection.write(&job.id, &job.to, &job.what, file, timer);
                 match tokio::time::timeout_at(deadline, write).await {
                     Err(_) => break,
                     Ok(Err(error)) if error.kind() == ErrorKind::NotConnected => break,
@@ -315,7 +321,7 @@ impl Gateway {
 /// The album that the draft belongs to.
 fn album_of(draft: &Draft) -> Option<usize> {
     match &draft.content {
-        Content::Media(media) => media.album,
+        DraftContent::Media(media) => media.album,
         _ => None,
     }
 }

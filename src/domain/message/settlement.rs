@@ -6,13 +6,13 @@ use crate::error::{Code, Error, ErrorKind};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::time::Timestamp;
-use crate::wa::message::Progress;
+use crate::wa::message::MessageState;
 
 /// WhatsApp's code for an account that sends too much.
 const TOO_MANY: &str = "429";
 
 /// What became of a message of ours. It is not stored: the rows of the message and of its campaign,
-/// the event and the client's [`Outcome`] all follow from it.
+/// the event and the client's [`SendOutcome`] all follow from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::domain) enum Settlement {
     /// WhatsApp's server acknowledged it.
@@ -32,14 +32,14 @@ pub(in crate::domain) enum Settlement {
     /// Nobody knows whether it arrived: no answer came in time.
     Unacknowledged {
         /// Whether the connection held all that time: WhatsApp took it, and said nothing.
-        unheard: bool,
+        connection_held: bool,
     },
     /// Nobody knows whether it arrived: the session was logged out before an answer came.
     LoggedOut,
     /// A receipt came for it.
     Received {
         /// How far it has come.
-        progress: Progress,
+        progress: MessageState,
         /// Who received or read it.
         by: Jid,
         /// When, by WhatsApp's clock.
@@ -77,11 +77,11 @@ impl Settlement {
     }
 
     /// How far the message has come by it.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> MessageState {
         match self {
-            Self::Acknowledged => Progress::Sent,
+            Self::Acknowledged => MessageState::Sent,
             Self::Received { progress, .. } => *progress,
-            _ => Progress::Failed,
+            _ => MessageState::Failed,
         }
     }
 
@@ -111,7 +111,7 @@ impl Settlement {
 /// What a client is told of one message. Stored with its idempotency key for a day: a field that is
 /// added must be an `Option` or have a default, or no key that an older version wrote is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct SendOutcome {
     /// The chat it went to.
     pub to: Jid,
     /// Its id; `None` when it never got one.
@@ -129,9 +129,9 @@ pub struct Outcome {
     pub note: Option<String>,
 }
 
-impl Outcome {
+impl SendOutcome {
     /// Of a message that could not even be made.
-    pub(super) fn unmade(to: Jid, error: &Error) -> Self {
+    pub(super) fn not_composed(to: Jid, error: &Error) -> Self {
         Self {
             to,
             id: None,
@@ -173,27 +173,33 @@ mod tests {
             code,
             why: why.to_owned(),
         };
-        let unheard = Settlement::Unacknowledged { unheard: true };
+        let connection_held = Settlement::Unacknowledged {
+            connection_held: true,
+        };
         for (settlement, progress, code) in [
-            (Settlement::Acknowledged, Progress::Sent, None),
+            (Settlement::Acknowledged, MessageState::Sent, None),
             (
                 refused(Code::MessageTooOld, "too old"),
-                Progress::Failed,
+                MessageState::Failed,
                 Some(Code::MessageTooOld),
             ),
             (
                 Settlement::of_code("429"),
-                Progress::Failed,
+                MessageState::Failed,
                 Some(Code::AccountRateLimited),
             ),
-            (unheard, Progress::Failed, Some(Code::MessageUnacknowledged)),
+            (
+                connection_held,
+                MessageState::Failed,
+                Some(Code::MessageUnacknowledged),
+            ),
             (
                 Settlement::LoggedOut,
-                Progress::Failed,
+                MessageState::Failed,
                 Some(Code::SessionLoggedOut),
             ),
         ] {
-            let outcome = Outcome::of(&settlement, to.clone(), id.clone(), None);
+            let outcome = SendOutcome::of(&settlement, to.clone(), id.clone(), None);
             assert_eq!(settlement.progress(), progress);
             assert_eq!(outcome.code, code);
             assert_eq!(outcome.reason, code.map(Code::kind));
@@ -222,10 +228,10 @@ mod tests {
     #[test]
     fn an_outcome_of_an_older_version_is_read() {
         let stored = r#"{"to":"6281234567890@s.whatsapp.net","id":"3EB0AA","failure":null}"#;
-        let outcome: Outcome = serde_json::from_str(stored).expect("an outcome");
+        let outcome: SendOutcome = serde_json::from_str(stored).expect("an outcome");
         assert_eq!((outcome.reason, outcome.note), (None, None));
         let stored = r#"{"to":"6281234567890@s.whatsapp.net","id":null,"failure":"no","reason":"NotConnected"}"#;
-        let outcome: Outcome = serde_json::from_str(stored).expect("an outcome");
+        let outcome: SendOutcome = serde_json::from_str(stored).expect("an outcome");
         assert_eq!(outcome.reason, Some(ErrorKind::NotConnected));
         assert_eq!(outcome.code, None);
     }
@@ -233,14 +239,14 @@ mod tests {
     #[test]
     fn an_outcome_comes_back_and_a_code_of_a_newer_version_is_passed_over() {
         let to = Jid::parse("6281234567890@s.whatsapp.net").expect("a JID");
-        let outcome = Outcome::unmade(to, &Code::SessionNotConnected.into());
+        let outcome = SendOutcome::not_composed(to, &Code::SessionNotConnected.into());
         let stored = serde_json::to_string(&outcome).expect("JSON");
         assert_eq!(
-            serde_json::from_str::<Outcome>(&stored).expect("an outcome"),
+            serde_json::from_str::<SendOutcome>(&stored).expect("an outcome"),
             outcome
         );
         let newer = stored.replace("session_not_connected", "of_tomorrow");
-        let read: Outcome = serde_json::from_str(&newer).expect("an outcome");
+        let read: SendOutcome = serde_json::from_str(&newer).expect("an outcome");
         assert_eq!((read.code, read.reason), (None, outcome.reason));
     }
 }

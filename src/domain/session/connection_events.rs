@@ -8,18 +8,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::pairing::QR_RAN_OUT;
-use super::{Session, State};
+use super::{Session, SessionState};
 use crate::domain::Gateway;
 use crate::domain::event::{CallOffer, EventData, GroupUpdate, SessionUpdate};
 use crate::jid::Jid;
-use crate::wa::message::{Signal, Timer};
+use crate::wa::message::{ConnectionEvent, DisappearingTimer};
 
 impl Gateway {
     /// Hears what a session's connection tells, until it is stopped and all of it is worked on.
     pub(super) async fn listen(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        mut heard: mpsc::UnboundedReceiver<Signal>,
+        mut heard: mpsc::UnboundedReceiver<ConnectionEvent>,
         stopped: &CancellationToken,
     ) {
         let mut batch = Vec::new();
@@ -35,8 +35,8 @@ impl Gateway {
             let mut receipts = Vec::new();
             for signal in batch.drain(..) {
                 match signal {
-                    Signal::Receipt(receipt) => receipts.push(receipt),
-                    other => self.hear(session, other).await,
+                    ConnectionEvent::Receipt(receipt) => receipts.push(receipt),
+                    other => self.handle_event(session, other).await,
                 }
             }
             if !receipts.is_empty() {
@@ -45,16 +45,16 @@ impl Gateway {
         }
     }
 
-    async fn hear(self: &Arc<Self>, session: &Arc<Session>, signal: Signal) {
-        use State::{Connecting, Disconnected, Pairing};
+    async fn handle_event(self: &Arc<Self>, session: &Arc<Session>, signal: ConnectionEvent) {
+        use SessionState::{Connecting, Disconnected, Pairing};
         match signal {
-            Signal::Qr { code, seconds } => {
+            ConnectionEvent::Qr { code, seconds } => {
                 let ends = self.clock.now().after(Duration::from_secs(seconds));
                 session.change(|status| status.qr = Some((code, ends)));
                 self.announce(session, Pairing, "Scan QR code").await;
             }
-            Signal::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
-            Signal::Paired => {
+            ConnectionEvent::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
+            ConnectionEvent::Paired => {
                 self.note_paired(session).await;
                 // Saving the pairing may take longer than the new connection.
                 if !session.is_connected() {
@@ -62,25 +62,25 @@ impl Gateway {
                         .await;
                 }
             }
-            Signal::PairingFailed(why) => {
+            ConnectionEvent::PairingFailed(why) => {
                 tracing::debug!(session = %session.id, why, "pairing failed");
                 self.announce(session, Pairing, "Pairing failed; scan again")
                     .await;
             }
-            Signal::PasskeyAsked => {
+            ConnectionEvent::PasskeyAsked => {
                 let detail = "WhatsApp asks for a passkey to link this account, which a gateway cannot give; \
                               link with a phone whose WhatsApp has no passkey set, or remove it there first";
                 self.announce(session, Pairing, detail).await;
             }
-            Signal::Connected { number, lid, name } => {
+            ConnectionEvent::Connected { number, lid, name } => {
                 self.note_connected(session, number, lid, name).await;
             }
-            Signal::Named(name) => self.note_name(session, name).await,
-            Signal::Disconnected(_) => {
+            ConnectionEvent::Named(name) => self.note_name(session, name).await,
+            ConnectionEvent::Disconnected(_) => {
                 let detail = "Connection closed. Reconnecting...";
                 self.announce(session, Disconnected, detail).await;
             }
-            Signal::Unreachable(why) => {
+            ConnectionEvent::Unreachable(why) => {
                 tracing::debug!(session = %session.id, why, "WhatsApp cannot be reached");
                 self.announce(
                     session,
@@ -89,27 +89,27 @@ impl Gateway {
                 )
                 .await;
             }
-            Signal::LoggedOut(why) => self.note_logged_out(session, &why).await,
-            Signal::Replaced => {
+            ConnectionEvent::LoggedOut(why) => self.note_logged_out(session, &why).await,
+            ConnectionEvent::Replaced => {
                 let detail = "Another program uses this pairing; stop it, then reconnect";
                 self.end(session, Disconnected, detail).await;
             }
-            Signal::Banned { seconds, why } => {
+            ConnectionEvent::Banned { seconds, why } => {
                 let until = self.clock.now().after(Duration::from_secs(seconds));
                 let detail = format!(
                     "WhatsApp banned this account until {until} ({why}); send less and wait, then reconnect"
                 );
                 self.end(session, Disconnected, &detail).await;
             }
-            Signal::Outdated => {
+            ConnectionEvent::Outdated => {
                 let detail = "WhatsApp refuses this version of its web client; update Warung, or set whatsapp_version";
                 self.end(session, Disconnected, detail).await;
             }
-            Signal::Refused(why) => {
+            ConnectionEvent::Refused(why) => {
                 let detail = format!("WhatsApp refused the connection ({why}); trying again");
                 self.announce(session, Disconnected, &detail).await;
             }
-            Signal::Call {
+            ConnectionEvent::Call {
                 id,
                 from,
                 person,
@@ -123,9 +123,9 @@ impl Gateway {
                     video,
                     at,
                 });
-                self.publish_told(session, data).await;
+                self.publish_with_retry(session, data).await;
             }
-            Signal::Group {
+            ConnectionEvent::Group {
                 group,
                 by,
                 action,
@@ -136,7 +136,7 @@ impl Gateway {
             } => {
                 if let Some(seconds) = timer {
                     let set = at.as_secs();
-                    self.note_group_timer(session, &group, Timer { seconds, set })
+                    self.note_group_timer(session, &group, DisappearingTimer { seconds, set })
                         .await;
                 }
                 let data = EventData::GroupUpdate(GroupUpdate {
@@ -147,19 +147,19 @@ impl Gateway {
                     subject,
                     at,
                 });
-                self.publish_told(session, data).await;
+                self.publish_with_retry(session, data).await;
             }
-            Signal::Unread(unread) => self.note_unread(session, &unread).await,
-            Signal::Receipt(_) => {}
+            ConnectionEvent::Unreadable(unread) => self.note_unread(session, &unread).await,
+            ConnectionEvent::Receipt(_) => {}
         }
     }
 
     /// Sets state and detail, and tells the world when they changed.
-    pub(super) async fn announce(&self, session: &Session, state: State, detail: &str) {
+    pub(super) async fn announce(&self, session: &Session, state: SessionState, detail: &str) {
         let changed = session.change(|status| {
             status.state = state;
             status.detail = detail.to_owned();
-            if state != State::Pairing {
+            if state != SessionState::Pairing {
                 status.qr = None;
             }
         });
@@ -198,7 +198,8 @@ impl Gateway {
         .await;
         session.logins.fetch_add(1, Ordering::SeqCst);
         let detail = connected_detail(&session.status().name);
-        self.announce(session, State::Connected, &detail).await;
+        self.announce(session, SessionState::Connected, &detail)
+            .await;
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks
             .spawn(async move { gateway.resend_interrupted(&session).await });
@@ -207,7 +208,7 @@ impl Gateway {
     async fn note_name(&self, session: &Session, name: String) {
         session.change(|status| status.name.clone_from(&name));
         if session.is_connected() {
-            self.announce(session, State::Connected, &connected_detail(&name))
+            self.announce(session, SessionState::Connected, &connected_detail(&name))
                 .await;
         }
         self.update_row(session, move |row| row.name = name).await;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Settings, State, Status};
+use super::{SessionSettings, SessionState, SessionStatus};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MessageId, SessionId, SessionNumber};
 use crate::time::Timestamp;
-use crate::wa::link::Link;
+use crate::wa::connection::Connection;
 
 /// One session.
 pub struct Session {
@@ -21,18 +21,18 @@ pub struct Session {
     /// When it was made.
     pub created_at: Timestamp,
     pub(super) token: RwLock<String>,
-    pub(super) settings: RwLock<Settings>,
-    status: Mutex<Status>,
+    pub(super) settings: RwLock<SessionSettings>,
+    status: Mutex<SessionStatus>,
     /// Rises with each change of status.
     changed: watch::Sender<u64>,
     /// Rises with each login; a send that lost its connection waits for the next.
     pub(super) logins: AtomicU64,
     /// Hazard: starting and stopping hold this lock over an await, so that they never overlap.
-    pub(super) link: Arc<tokio::sync::Mutex<Option<Arc<Link>>>>,
+    pub(super) connection: Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>,
     /// The same link, for those who only use it.
-    current: RwLock<Option<Arc<Link>>>,
+    current: RwLock<Option<Arc<Connection>>>,
     /// How many requests to send are being worked on; campaigns let them go first.
-    ordinary: watch::Sender<usize>,
+    interactive: watch::Sender<usize>,
     /// Messages that the last run did not finish sending, in their order.
     interrupted: Mutex<Vec<MessageId>>,
     /// How many steps there are until none of them is left: waiting, and being sent.
@@ -46,9 +46,9 @@ impl Session {
         id: SessionId,
         number: SessionNumber,
         created_at: Timestamp,
-        settings: Settings,
+        settings: SessionSettings,
         token: String,
-        status: Status,
+        status: SessionStatus,
         any_change: Arc<AtomicU64>,
     ) -> Self {
         Self {
@@ -60,9 +60,9 @@ impl Session {
             status: Mutex::new(status),
             changed: watch::Sender::new(0),
             logins: AtomicU64::new(0),
-            link: Arc::default(),
+            connection: Arc::default(),
             current: RwLock::new(None),
-            ordinary: watch::Sender::new(0),
+            interactive: watch::Sender::new(0),
             interrupted: Mutex::new(Vec::new()),
             interrupted_steps: watch::Sender::new(0),
             any_change,
@@ -80,7 +80,7 @@ impl Session {
 
     /// Takes the messages that the last run did not finish sending. They are under way until the
     /// second value is dropped.
-    pub(in crate::domain) fn take_interrupted(&self) -> (Vec<MessageId>, UnderWay<'_>) {
+    pub(in crate::domain) fn take_interrupted(&self) -> (Vec<MessageId>, ResendInProgress<'_>) {
         let mut interrupted = self
             .interrupted
             .lock()
@@ -90,7 +90,7 @@ impl Session {
             // Whoever has taken them may be at it still.
             self.interrupted_steps.send_modify(|n| *n += 1);
         }
-        (ids, UnderWay(&self.interrupted_steps))
+        (ids, ResendInProgress(&self.interrupted_steps))
     }
 
     /// Waits until what the last run interrupted was sent or given up, or `patience` ends.
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// What its owner chose.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> SessionSettings {
         self.settings
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -116,19 +116,19 @@ impl Session {
     }
 
     /// A request to send begins; it ends when the value is dropped.
-    pub(in crate::domain) fn ordinary_send(&self) -> OrdinarySend<'_> {
-        self.ordinary.send_modify(|n| *n += 1);
-        OrdinarySend(&self.ordinary)
+    pub(in crate::domain) fn interactive_send(&self) -> InteractiveSend<'_> {
+        self.interactive.send_modify(|n| *n += 1);
+        InteractiveSend(&self.interactive)
     }
 
     /// Waits until no request to send is being worked on, or `patience` ends.
-    pub(in crate::domain) async fn ordinary_sends_done(&self, patience: Duration) {
-        let mut sends = self.ordinary.subscribe();
+    pub(in crate::domain) async fn interactive_sends_done(&self, patience: Duration) {
+        let mut sends = self.interactive.subscribe();
         let _ = tokio::time::timeout(patience, sends.wait_for(|n| *n == 0)).await;
     }
 
     /// Where it stands.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> SessionStatus {
         self.status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -137,11 +137,11 @@ impl Session {
 
     /// Whether it can send now.
     pub fn is_connected(&self) -> bool {
-        self.state() == State::Connected
+        self.state() == SessionState::Connected
     }
 
     /// Its state alone.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> SessionState {
         self.status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -159,7 +159,7 @@ impl Session {
     }
 
     /// The connection, while the session runs.
-    pub fn link(&self) -> Option<Arc<Link>> {
+    pub fn connection(&self) -> Option<Arc<Connection>> {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -168,13 +168,13 @@ impl Session {
 
     /// The connection, while the session runs and is paired: one that shows a QR code takes messages
     /// too, and never answers.
-    pub(in crate::domain) fn paired_link(&self) -> Option<Arc<Link>> {
-        self.link().filter(|_| self.status().paired)
+    pub(in crate::domain) fn paired_connection(&self) -> Option<Arc<Connection>> {
+        self.connection().filter(|_| self.status().paired)
     }
 
     /// The same, or the error for a session that cannot send now.
-    pub(in crate::domain) fn require_link(&self) -> Result<Arc<Link>> {
-        self.paired_link().ok_or_else(|| self.not_connected())
+    pub(in crate::domain) fn require_connection(&self) -> Result<Arc<Connection>> {
+        self.paired_connection().ok_or_else(|| self.not_connected())
     }
 
     /// The error for a session that cannot send now.
@@ -185,12 +185,16 @@ impl Session {
         )
     }
 
-    pub(super) fn set_current(&self, link: Option<Arc<Link>>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = link;
+    pub(super) fn set_current(&self, connection: Option<Arc<Connection>>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = connection;
     }
 
     /// Waits until `wanted` holds or `patience` ends.
-    pub async fn wait_until(&self, patience: Duration, wanted: impl Fn(&Status) -> bool) -> bool {
+    pub async fn wait_until(
+        &self,
+        patience: Duration,
+        wanted: impl Fn(&SessionStatus) -> bool,
+    ) -> bool {
         let mut changes = self.watch();
         let arrive = async {
             while !wanted(&self.status()) {
@@ -206,7 +210,7 @@ impl Session {
     }
 
     /// Changes the status; answers whether what people see of it changed.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Status)) -> bool {
+    pub(super) fn change(&self, change: impl FnOnce(&mut SessionStatus)) -> bool {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let before = (status.state, status.detail.clone());
         change(&mut status);
@@ -219,18 +223,18 @@ impl Session {
 }
 
 /// A request to send that is being worked on.
-pub(in crate::domain) struct OrdinarySend<'a>(&'a watch::Sender<usize>);
+pub(in crate::domain) struct InteractiveSend<'a>(&'a watch::Sender<usize>);
 
-impl Drop for OrdinarySend<'_> {
+impl Drop for InteractiveSend<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|n| *n = n.saturating_sub(1));
     }
 }
 
 /// Messages of the last run that are being sent again.
-pub(in crate::domain) struct UnderWay<'a>(&'a watch::Sender<usize>);
+pub(in crate::domain) struct ResendInProgress<'a>(&'a watch::Sender<usize>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for ResendInProgress<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|n| *n = n.saturating_sub(1));
     }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::row::{Row, SESSIONS};
+use super::row::{SESSIONS, SessionRow};
 use super::token::token_purpose;
-use super::{Session, Settings, State, Status};
+use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
-use crate::domain::{Gateway, doomed};
+use crate::domain::{Gateway, pending_removal};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::store::Durability;
 use crate::wa::backend::Backend;
-use crate::wa::link::{Link, Options};
+use crate::wa::connection::{Connection, ConnectionOptions};
 
 /// How many sessions connect at the same time after a start.
 const CONNECTING_AT_ONCE: usize = 8;
@@ -42,15 +42,15 @@ impl Gateway {
         Ok(())
     }
 
-    fn load_session(&self, name: &str, row: Row) -> Result<()> {
+    fn load_session(&self, name: &str, row: SessionRow) -> Result<()> {
         let id = SessionId::parse(name)?;
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
-            (Some(reason), _) => (State::LoggedOut, logged_out_detail(reason)),
-            (None, true) => (State::Disconnected, "Restarting...".to_owned()),
-            (None, false) => (State::Disconnected, NOT_PAIRED.to_owned()),
+            (Some(reason), _) => (SessionState::LoggedOut, logged_out_detail(reason)),
+            (None, true) => (SessionState::Disconnected, "Restarting...".to_owned()),
+            (None, false) => (SessionState::Disconnected, NOT_PAIRED.to_owned()),
         };
-        let status = Status {
+        let status = SessionStatus {
             state,
             detail,
             paired: row.paired,
@@ -92,7 +92,9 @@ impl Gateway {
                 tokio::time::sleep(jitter).await;
                 gateway.start_until_it_runs(&session).await;
                 session
-                    .wait_until(Duration::from_secs(10), |s| s.state != State::Connecting)
+                    .wait_until(Duration::from_secs(10), |s| {
+                        s.state != SessionState::Connecting
+                    })
                     .await;
                 drop(slot);
             });
@@ -127,7 +129,7 @@ impl Gateway {
                     u32::try_from(tx.next_seq("sessions")?)
                         .map_err(|_| Error::internal("session numbers ran out"))?,
                 );
-                let row = Row {
+                let row = SessionRow {
                     number,
                     created_at: now,
                     token: gateway.vault.seal(&token_purpose(number), &vault_token),
@@ -136,7 +138,7 @@ impl Gateway {
                     phone: None,
                     lid: None,
                     name: String::new(),
-                    settings: Settings::default(),
+                    settings: SessionSettings::default(),
                 };
                 SESSIONS.put(tx, &key, &row)?;
                 Ok(Some(row))
@@ -149,8 +151,8 @@ impl Gateway {
                 .map(|session| (session, false))
                 .ok_or_else(|| Error::from(Code::SessionBusy));
         };
-        let status = Status {
-            state: State::Created,
+        let status = SessionStatus {
+            state: SessionState::Created,
             detail: "Initializing...".into(),
             paired: false,
             qr: None,
@@ -198,27 +200,27 @@ impl Gateway {
 
     /// Starts a session unless it runs.
     pub async fn start(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
-        let mut slot = session.link.lock().await;
+        let mut slot = session.connection.lock().await;
         let known = self.sessions.by_number(session.number).is_some();
-        if session.link().is_some() || self.tasks.is_closed() || !known {
+        if session.connection().is_some() || self.tasks.is_closed() || !known {
             return Ok(());
         }
         if let Some(ended) = slot.take() {
             ended.close().await;
         }
-        self.announce(session, State::Connecting, "Connecting...")
+        self.announce(session, SessionState::Connecting, "Connecting...")
             .await;
-        let (signals, heard) = mpsc::unbounded_channel();
+        let (events, heard) = mpsc::unbounded_channel();
         let (gateway, inbox_session) = (self.clone(), session.clone());
         let inbox: crate::wa::inbox::Inbox = Arc::new(move |messages| {
             let (gateway, session) = (gateway.clone(), inbox_session.clone());
             Box::pin(async move { gateway.receive(&session, messages).await })
         });
         let (store, number) = (self.store.clone(), session.number);
-        let stored: crate::wa::Stored = Arc::new(move |id, sender| {
+        let stored: crate::wa::IsStored = Arc::new(move |id, sender| {
             store.read(|read| message::is_stored(read, number, id, sender))
         });
-        let opened = Link::open(Options {
+        let opened = Connection::open(ConnectionOptions {
             stored,
             backend: Backend::new(
                 self.store.clone(),
@@ -234,16 +236,16 @@ impl Gateway {
             show_online: self.config.show_online,
             name: session.status().name,
             inbox,
-            signals,
+            events,
             clock: self.clock.clone(),
         })
         .await;
         match opened {
-            Ok(link) => {
-                let stopped = link.stopped();
-                let link = Arc::new(link);
-                *slot = Some(link.clone());
-                session.set_current(Some(link));
+            Ok(connection) => {
+                let stopped = connection.stopped();
+                let connection = Arc::new(connection);
+                *slot = Some(connection.clone());
+                session.set_current(Some(connection));
                 let (gateway, session) = (self.clone(), session.clone());
                 self.tasks
                     .spawn(async move { gateway.listen(&session, heard, &stopped).await });
@@ -251,14 +253,20 @@ impl Gateway {
             }
             Err(error) => {
                 let detail = error.detail().to_owned();
-                self.announce(session, State::Disconnected, &detail).await;
+                self.announce(session, SessionState::Disconnected, &detail)
+                    .await;
                 Err(error)
             }
         }
     }
 
     /// Closes a connection that WhatsApp ended for a reason that trying again does not mend.
-    pub(super) async fn end(self: &Arc<Self>, session: &Arc<Session>, state: State, detail: &str) {
+    pub(super) async fn end(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        state: SessionState,
+        detail: &str,
+    ) {
         session.set_current(None);
         self.announce(session, state, detail).await;
         // The listener itself runs this, so closing is left to a task of its own.
@@ -269,30 +277,30 @@ impl Gateway {
 
     /// Closes the connection; the pairing stays.
     pub(super) async fn close(&self, session: &Session) {
-        let mut slot = session.link.lock().await;
+        let mut slot = session.connection.lock().await;
         session.set_current(None);
-        if let Some(link) = slot.take() {
-            link.close().await;
+        if let Some(connection) = slot.take() {
+            connection.close().await;
         }
     }
 
     /// Closes a connection that has ended, unless a new one was started meanwhile.
     pub(super) async fn close_ended(&self, session: &Session) {
-        let mut slot = session.link.lock().await;
-        if session.link().is_none()
-            && let Some(link) = slot.take()
+        let mut slot = session.connection.lock().await;
+        if session.connection().is_none()
+            && let Some(connection) = slot.take()
         {
-            link.close().await;
+            connection.close().await;
         }
     }
 
     /// Drops the connection and makes it anew; starts the session when it is stopped.
     pub async fn reconnect(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
-        match session.link() {
-            Some(link) if session.is_connected() => {
-                self.announce(session, State::Connecting, "Reconnecting...")
+        match session.connection() {
+            Some(connection) if session.is_connected() => {
+                self.announce(session, SessionState::Connecting, "Reconnecting...")
                     .await;
-                link.reconnect().await;
+                connection.reconnect().await;
             }
             Some(_) => {
                 self.close(session).await;
@@ -306,8 +314,8 @@ impl Gateway {
     /// Logs out and removes every row of the session.
     pub async fn delete_session(&self, session: &Arc<Session>) -> Result<()> {
         // A device that WhatsApp is not told of stays in the phone's list.
-        self.soon_connected(session).await;
-        let mut slot = session.link.lock().await;
+        self.wait_until_connected(session).await;
+        let mut slot = session.connection.lock().await;
         if self.sessions.by_number(session.number).is_none() {
             return Err(Error::new(
                 Code::SessionNotFound,
@@ -315,11 +323,11 @@ impl Gateway {
             ));
         }
         session.set_current(None);
-        if let Some(link) = slot.take() {
+        if let Some(connection) = slot.take() {
             if session.is_connected() {
-                link.logout().await;
+                connection.logout().await;
             } else {
-                link.close().await;
+                connection.close().await;
             }
         }
         let (key, number) = (session.id.as_str().to_owned(), session.number);
@@ -327,14 +335,14 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 SESSIONS.delete(tx, &key);
-                doomed::of_session(tx, number);
+                pending_removal::of_session(tx, number);
                 Ok(())
             })
             .await?;
         self.sessions.remove(session);
         self.keys.end_of_session(number);
         session.change(|status| {
-            status.state = State::LoggedOut;
+            status.state = SessionState::LoggedOut;
             status.detail = "Deleted".into();
             status.qr = None;
         });
@@ -352,8 +360,8 @@ impl Gateway {
                 gateway.close(&session).await;
                 // Whoever waits for it to connect need not wait any longer.
                 session.change(|status| {
-                    if status.state == State::Connecting {
-                        status.state = State::Disconnected;
+                    if status.state == SessionState::Connecting {
+                        status.state = SessionState::Disconnected;
                     }
                 });
             });

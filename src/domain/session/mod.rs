@@ -16,7 +16,7 @@ mod token;
 
 pub use handle::Session;
 pub use registry::Sessions;
-pub(super) use row::{is_kept, must_be_kept};
-pub use settings::{Limits, Settings};
-pub use status::{State, Status};
+pub(super) use row::{ensure_session_exists, session_exists};
+pub use settings::{CampaignLimits, SessionSettings};
+pub use status::{SessionState, SessionStatus};
 pub use token::fits_key;

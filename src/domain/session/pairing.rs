@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Session, State, Status};
+use super::{Session, SessionState, SessionStatus};
 use crate::domain::Gateway;
 use crate::error::{Code, Error, Result};
 use crate::jid::PhoneNumber;
@@ -43,15 +43,15 @@ impl Gateway {
             status.name = String::new();
         });
         // Held until the old keys are gone: a new connection must not start on them.
-        let slot = session.link.clone().lock_owned().await;
+        let slot = session.connection.clone().lock_owned().await;
         session.set_current(None);
-        self.announce(session, State::LoggedOut, &logged_out_detail(why))
+        self.announce(session, SessionState::LoggedOut, &logged_out_detail(why))
             .await;
         let (gateway, session) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
             let mut slot = slot;
-            if let Some(link) = slot.take() {
-                link.close().await;
+            if let Some(connection) = slot.take() {
+                connection.close().await;
             }
             // Another account may be paired next: it must not send what this one did not finish.
             gateway.fail_interrupted(&session).await;
@@ -64,11 +64,11 @@ impl Gateway {
 
     /// The QR code of a session that is not paired; starts pairing when none waits.
     pub async fn qr(self: &Arc<Self>, session: &Arc<Session>) -> Result<(String, Timestamp)> {
-        let waiting = |s: &Status| {
+        let waiting = |s: &SessionStatus| {
             s.qr.is_some()
                 || matches!(
                     s.state,
-                    State::Connected | State::Disconnected | State::LoggedOut
+                    SessionState::Connected | SessionState::Disconnected | SessionState::LoggedOut
                 )
         };
         if session.is_connected() {
@@ -81,7 +81,9 @@ impl Gateway {
         let status = session.status();
         match status.qr {
             Some(qr) => Ok(qr),
-            None if status.state == State::Connected => Err(Error::from(Code::SessionConnected)),
+            None if status.state == SessionState::Connected => {
+                Err(Error::from(Code::SessionConnected))
+            }
             None => Err(Error::new(
                 Code::QrNotReady,
                 format!("No QR code yet: {}", status.detail),
@@ -99,13 +101,13 @@ impl Gateway {
             return Err(Code::SessionConnected.into());
         }
         self.qr(session).await?;
-        let link = session.link().ok_or_else(|| {
+        let connection = session.connection().ok_or_else(|| {
             Error::new(Code::SessionBusy, "The session is being closed; try again")
         })?;
-        let code = link.pair_code(phone).await?;
+        let code = connection.pair_code(phone).await?;
         self.announce(
             session,
-            State::Pairing,
+            SessionState::Pairing,
             "Type the pairing code on the phone",
         )
         .await;
@@ -114,13 +116,15 @@ impl Gateway {
 
     /// Unlinks the session at WhatsApp; it stays here and can be paired again.
     pub async fn logout(self: &Arc<Self>, session: &Arc<Session>) -> Result<()> {
-        self.soon_connected(session).await;
-        let link = session.link();
-        match link {
-            Some(link) if session.is_connected() => {
-                link.logout().await;
+        self.wait_until_connected(session).await;
+        let connection = session.connection();
+        match connection {
+            Some(connection) if session.is_connected() => {
+                connection.logout().await;
                 session
-                    .wait_until(Duration::from_secs(5), |s| s.state == State::LoggedOut)
+                    .wait_until(Duration::from_secs(5), |s| {
+                        s.state == SessionState::LoggedOut
+                    })
                     .await;
             }
             _ => self.note_logged_out(session, "logged out here").await,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Session, Settings};
+use super::{Session, SessionSettings};
 use crate::domain::Gateway;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// What is stored of a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(super) struct SessionRow {
     pub(super) number: SessionNumber,
     pub(super) created_at: Timestamp,
     /// The sealed token.
@@ -28,18 +28,18 @@ pub(super) struct Row {
     pub(super) lid: Option<Jid>,
     pub(super) name: String,
     #[serde(default)]
-    pub(super) settings: Settings,
+    pub(super) settings: SessionSettings,
 }
 
-impl Record for Row {
+impl Record for SessionRow {
     const VERSION: u8 = 1;
 }
 
-pub(super) const SESSIONS: Typed<String, Row> = Typed::new(tables::SESSIONS);
+pub(super) const SESSIONS: Typed<String, SessionRow> = Typed::new(tables::SESSIONS);
 
 /// Whether the session of this name is still the one with this number. A request or a signal may
 /// outlive its session, and another may have got the name.
-pub(in crate::domain) fn is_kept(
+pub(in crate::domain) fn session_exists(
     read: &impl Read,
     id: &str,
     number: SessionNumber,
@@ -49,12 +49,12 @@ pub(in crate::domain) fn is_kept(
 }
 
 /// Refuses what is asked of a session that was deleted meanwhile.
-pub(in crate::domain) fn must_be_kept(
+pub(in crate::domain) fn ensure_session_exists(
     read: &impl Read,
     id: &str,
     number: SessionNumber,
 ) -> Result<()> {
-    if is_kept(read, id, number)? {
+    if session_exists(read, id, number)? {
         return Ok(());
     }
     Err(Error::new(
@@ -68,7 +68,7 @@ impl Gateway {
     pub(super) async fn update_row(
         &self,
         session: &Session,
-        change: impl FnOnce(&mut Row) + Clone + Send + 'static,
+        change: impl FnOnce(&mut SessionRow) + Clone + Send + 'static,
     ) {
         let write = || self.change_row(session, change.clone());
         if let Err(error) = self.while_store_fails(write).await
@@ -82,12 +82,12 @@ impl Gateway {
     pub(super) async fn change_row(
         &self,
         session: &Session,
-        change: impl FnOnce(&mut Row) + Send + 'static,
+        change: impl FnOnce(&mut SessionRow) + Send + 'static,
     ) -> Result<()> {
         let (key, number) = (session.id.as_str().to_owned(), session.number);
         self.store
             .write(Durability::Sync, move |tx| {
-                must_be_kept(tx, &key, number)?;
+                ensure_session_exists(tx, &key, number)?;
                 let row = SESSIONS.get(tx, &key)?;
                 let mut row = row.ok_or(Code::SessionNotFound)?;
                 change(&mut row);
@@ -99,10 +99,10 @@ impl Gateway {
     pub async fn change_settings(
         &self,
         session: &Arc<Session>,
-        change: impl FnOnce(&mut Settings) + Send + 'static,
-    ) -> Result<Settings> {
+        change: impl FnOnce(&mut SessionSettings) + Send + 'static,
+    ) -> Result<SessionSettings> {
         // Two changes at once must end in one order.
-        let _alone = session.link.lock().await;
+        let _alone = session.connection.lock().await;
         let mut settings = session.settings();
         change(&mut settings);
         let chosen = settings.clone();

@@ -4,28 +4,28 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::optout::Words;
+use crate::domain::optout::OptOutKeywords;
 use crate::domain::pacing::QuietHours;
 use crate::domain::zone::Zone;
 
 /// What a session's owner may choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Settings {
+pub struct SessionSettings {
     /// Whether files that arrive are fetched by themselves.
     pub auto_download: bool,
     /// What its campaigns together may send.
-    pub limits: Limits,
+    pub limits: CampaignLimits,
     /// Words by which people leave campaigns; the usual ones when `None`.
     pub opt_out_words: Option<Vec<String>>,
     /// Words by which people come back; the usual ones when `None`.
     pub opt_in_words: Option<Vec<String>>,
 }
 
-impl Settings {
+impl SessionSettings {
     /// The words that it listens to.
-    pub(in crate::domain) fn words(&self) -> Words {
-        let usual = Words::default();
+    pub(in crate::domain) fn opt_out_keywords(&self) -> OptOutKeywords {
+        let usual = OptOutKeywords::default();
         if self.opt_out_words.is_none() && self.opt_in_words.is_none() {
             return usual;
         }
@@ -36,7 +36,7 @@ impl Settings {
 /// What the campaigns of a session together may send.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Limits {
+pub struct CampaignLimits {
     /// How many messages a day.
     pub daily_cap: Option<NonZeroU32>,
     /// When nothing is sent.

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 
 /// Where a session stands. Stored in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
+pub enum SessionState {
     /// Made, nothing tried yet.
     Created,
     /// On its way to WhatsApp.
@@ -24,9 +24,9 @@ pub enum State {
 
 /// Where a session stands, with everything one may want to show.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct SessionStatus {
     /// The state.
-    pub state: State,
+    pub state: SessionState,
     /// A sentence about it.
     pub detail: String,
     /// Whether a phone accepted it and has not ended that.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::*;
 
 /// Waits until the listener has `count` connections.
-async fn until_open(server: &Server, count: u64) {
+async fn until_open(server: &HttpServer, count: u64) {
     soon(async {
         while server.metrics().open() != count {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -188,13 +188,13 @@ async fn the_clients_address_is_believed_from_proxies_only() {
     let listen: Listen = "127.0.0.1:0".parse().expect("an address");
     let trusted = ["127.0.0.1".to_owned(), "10.0.0.0/8".to_owned()];
     let trusting = app().trusting(&trusted).expect("ranges");
-    let plain = Server::bind(&listen, app(), Limits::default())
+    let plain = HttpServer::bind(&listen, app(), Limits::default())
         .await
         .expect("a port");
-    let behind = Server::bind(&listen, trusting, Limits::default())
+    let behind = HttpServer::bind(&listen, trusting, Limits::default())
         .await
         .expect("a port");
-    let ask = async |server: &Server, value: &str| {
+    let ask = async |server: &HttpServer, value: &str| {
         let headers = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{value}\r\n\r\n");
         let answer = talk(server, headers).await;
         answer.rsplit("\r\n").next().expect("a body").to_owned()

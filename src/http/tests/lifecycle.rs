@@ -66,7 +66,7 @@ async fn work_that_outlives_its_client_is_told_so_and_counted() {
     let app = App::new(vec![mount("", routes)]).expect("a table");
     let app = app.at_most(2, 1, usize::MAX);
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let server = Server::bind(&listen, app, Limits::default())
+    let server = HttpServer::bind(&listen, app, Limits::default())
         .await
         .expect("a free port");
     let with_token = |path: &str, token: &str| {
@@ -113,7 +113,7 @@ async fn events_are_streamed_until_the_server_stops() {
         .write_all(get("/events").as_bytes())
         .await
         .expect("to send");
-    let event = sse::Event {
+    let event = sse::SseEvent {
         id: "1".into(),
         name: "n".into(),
         data: "d".into(),
@@ -146,7 +146,7 @@ async fn a_unix_socket_serves_its_owner_only() {
         Ok(Reply::text(StatusCode::OK, "over unix"))
     };
     let app = App::new(vec![mount("", vec![Route::get("/", handler)])]).expect("a table");
-    let server = Server::bind(&listen, app.clone(), Limits::default())
+    let server = HttpServer::bind(&listen, app.clone(), Limits::default())
         .await
         .expect("a socket");
     use std::os::unix::fs::PermissionsExt;
@@ -156,7 +156,7 @@ async fn a_unix_socket_serves_its_owner_only() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let taken = Server::bind(&listen, app.clone(), Limits::default()).await;
+    let taken = HttpServer::bind(&listen, app.clone(), Limits::default()).await;
     let text = taken.err().expect("the first one answers").to_string();
     assert!(
         text.contains("w.sock") && text.contains("another program"),
@@ -178,12 +178,16 @@ async fn a_unix_socket_serves_its_owner_only() {
 
     // What a killed program leaves behind is replaced; a file of another kind is not.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a stale socket"));
-    let server = Server::bind(&listen, app.clone(), Limits::default())
+    let server = HttpServer::bind(&listen, app.clone(), Limits::default())
         .await
         .expect("replaced");
     server.shutdown().await;
     std::fs::write(&path, "precious").expect("a file");
-    assert!(Server::bind(&listen, app, Limits::default()).await.is_err());
+    assert!(
+        HttpServer::bind(&listen, app, Limits::default())
+            .await
+            .is_err()
+    );
     assert_eq!(
         std::fs::read_to_string(&path).expect("still there"),
         "precious"
@@ -195,7 +199,7 @@ async fn a_taken_port_is_named() {
     let server = serve(vec![], Limits::default()).await;
     let app = App::new(vec![]).expect("a table");
     let listen = Listen::Tcp(addr(&server));
-    let error = Server::bind(&listen, app, Limits::default())
+    let error = HttpServer::bind(&listen, app, Limits::default())
         .await
         .err()
         .expect("taken");

@@ -38,7 +38,7 @@ fn render(error: &Error) -> Reply {
 pub(crate) fn mount(prefix: &'static str, routes: Vec<Route>) -> Mount {
     Mount {
         prefix,
-        claim: Claim::everything(),
+        claim: MountClaim::everything(),
         routes,
         render,
     }
@@ -57,15 +57,15 @@ fn hasty() -> Limits {
     }
 }
 
-pub(crate) async fn serve(routes: Vec<Route>, limits: Limits) -> Server {
+pub(crate) async fn serve(routes: Vec<Route>, limits: Limits) -> HttpServer {
     let app = App::new(vec![mount("", routes)]).expect("a table");
     let listen = "127.0.0.1:0".parse().expect("an address");
-    Server::bind(&listen, app, limits)
+    HttpServer::bind(&listen, app, limits)
         .await
         .expect("a free port")
 }
 
-pub(crate) fn addr(server: &Server) -> SocketAddr {
+pub(crate) fn addr(server: &HttpServer) -> SocketAddr {
     server.local_addr().expect("a TCP listener")
 }
 
@@ -76,14 +76,14 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
         .expect("this takes far too long")
 }
 
-async fn connect(server: &Server) -> TcpStream {
+async fn connect(server: &HttpServer) -> TcpStream {
     soon(TcpStream::connect(addr(server)))
         .await
         .expect("a connection")
 }
 
 /// Sends bytes as they are and reads until the server closes.
-async fn talk(server: &Server, request: impl AsRef<[u8]>) -> String {
+async fn talk(server: &HttpServer, request: impl AsRef<[u8]>) -> String {
     let mut socket = connect(server).await;
     socket.write_all(request.as_ref()).await.expect("to send");
     rest(&mut socket).await

@@ -109,7 +109,7 @@ async fn the_longest_prefix_that_has_the_route_answers() {
             ..mount("/api/v1", vec![Route::get("/a", long)])
         },
         Mount {
-            claim: Claim::when(|request| request.header("x-key").is_some()),
+            claim: MountClaim::when(|request| request.header("x-key").is_some()),
             ..mount("/api/v1", vec![Route::get("/b", long)])
         },
     ])

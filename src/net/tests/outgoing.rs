@@ -13,12 +13,12 @@ use tokio_rustls::rustls::crypto::ring;
 use super::name_server::NameServer;
 use crate::error::{ErrorKind, Result};
 use crate::http::tests::{addr, get, mount, ok, serve, soon};
-use crate::http::{App, Limits, Listen, Method, Reply, Request, Route, Server, StatusCode};
-use crate::net::client::{Client, Dialer, Outgoing, Patience, Policy, Response};
+use crate::http::{App, HttpServer, Limits, Listen, Method, Reply, Request, Route, StatusCode};
+use crate::net::client::{Client, Dialer, OutgoingRequest, Policy, Response, Timeouts};
 
 fn policy(allow: &[&str]) -> Policy {
     let allow: Vec<String> = allow.iter().map(|&range| range.to_owned()).collect();
-    let patience = Patience {
+    let patience = Timeouts {
         connect: Duration::from_secs(2),
         head: Duration::from_millis(300),
         idle: Duration::from_millis(300),
@@ -26,7 +26,7 @@ fn policy(allow: &[&str]) -> Policy {
     };
     Policy::new(&allow, &[])
         .expect("ranges")
-        .with_patience(patience)
+        .with_timeouts(patience)
 }
 
 fn client(policy: Policy) -> Client {
@@ -38,8 +38,8 @@ fn asking(dns: &NameServer, policy: Policy) -> Client {
     Client::over(Dialer::with_resolver(policy, dns.resolver()).expect("a dialer"))
 }
 
-fn request(method: Method, url: impl Into<String>) -> Outgoing {
-    Outgoing {
+fn request(method: Method, url: impl Into<String>) -> OutgoingRequest {
+    OutgoingRequest {
         method,
         url: url.into(),
         headers: Vec::new(),
@@ -278,7 +278,7 @@ async fn requests_arrive_as_they_were_meant_over_one_kept_connection() {
         seen,
         format!("GET /a%20b c=& host={host} type=- agent=Warung body=")
     );
-    let post = Outgoing {
+    let post = OutgoingRequest {
         headers: vec![
             ("Content-Type".into(), "text/x".into()),
             ("User-Agent".into(), "Own/1".into()),
@@ -294,7 +294,7 @@ async fn requests_arrive_as_they_were_meant_over_one_kept_connection() {
         format!("POST /p c=- host={host} type=text/x agent=Own body=hello")
     );
     assert_eq!(server.metrics().accepted(), 1);
-    let forged = Outgoing {
+    let forged = OutgoingRequest {
         headers: vec![("x".into(), "a\r\nb: c".into())],
         ..request(Method::GET, format!("http://{host}/"))
     };
@@ -463,12 +463,12 @@ async fn a_body_that_drips_runs_out_of_time() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    let patience = Patience {
+    let patience = Timeouts {
         total: Duration::from_millis(500),
         idle: Duration::from_millis(300),
-        ..Patience::default()
+        ..Timeouts::default()
     };
-    let client = client(policy(&["127.0.0.1"]).with_patience(patience));
+    let client = client(policy(&["127.0.0.1"]).with_timeouts(patience));
     let response = soon(client.send(request(Method::GET, url)))
         .await
         .expect("a head");
@@ -567,7 +567,7 @@ async fn a_unix_socket_is_reached_by_its_path() {
     let path = folder.path().join("w.sock");
     let listen: Listen = format!("unix:{}", path.display()).parse().expect("a place");
     let app = App::new(vec![mount("", vec![Route::get("/x", ok)])]).expect("a table");
-    let _server = Server::bind(&listen, app, Limits::default())
+    let _server = HttpServer::bind(&listen, app, Limits::default())
         .await
         .expect("a socket");
     let client = Client::over_unix(policy(&[]), &path).expect("a client");

@@ -11,8 +11,8 @@ use whatsapp_rust::wacore::download::MediaType;
 use super::rig::Rig;
 use crate::error::Result;
 use crate::http::{Method, StatusCode};
-use crate::net::client::{Client, Outgoing, Policy, Response};
-use crate::sandbox::{Options, Sandbox, base64, random};
+use crate::net::client::{Client, OutgoingRequest, Policy, Response};
+use crate::sandbox::{NetworkOptions, Sandbox, base64, random};
 
 const SHOP: &str = "6281234567890";
 
@@ -24,7 +24,12 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        Self::with(Sandbox::open(Options::default()).await.expect("listens")).await
+        Self::with(
+            Sandbox::open(NetworkOptions::default())
+                .await
+                .expect("listens"),
+        )
+        .await
     }
 
     async fn with(sandbox: Sandbox) -> Self {
@@ -51,7 +56,7 @@ impl Host {
         body: Bytes,
     ) -> Result<Response> {
         let range = range.map(|range| ("range".to_owned(), range.to_owned()));
-        let request = Outgoing {
+        let request = OutgoingRequest {
             method,
             url: format!("{}{path}", self.base),
             headers: range.into_iter().collect(),
@@ -305,7 +310,7 @@ async fn a_client_resumes_an_upload_that_broke_off() {
 async fn a_large_file_is_there_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let sandbox = Sandbox::open(Options::kept_in(&state))
+    let sandbox = Sandbox::open(NetworkOptions::kept_in(&state))
         .await
         .expect("listens");
     let host = Host::with(sandbox).await;
@@ -318,7 +323,7 @@ async fn a_large_file_is_there_after_a_kill() {
     let media = copy.with_extension("media");
     std::fs::rename(state.with_extension("media"), &media).expect("moved");
     for _ in 0..2 {
-        let sandbox = Sandbox::open(Options::kept_in(&copy))
+        let sandbox = Sandbox::open(NetworkOptions::kept_in(&copy))
             .await
             .expect("listens");
         let host = Host::with(sandbox).await;

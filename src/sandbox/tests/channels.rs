@@ -9,7 +9,7 @@ use whatsapp_rust::{
 };
 
 use super::rig::{Device, Rig, said};
-use crate::sandbox::Options;
+use crate::sandbox::NetworkOptions;
 
 const SHOP: &str = "6281234567890";
 const STAFF: &str = "6285550001111";
@@ -334,7 +334,7 @@ async fn what_is_sent_again_is_written_once() {
 async fn channels_are_there_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let mut shop = rig.companion(SHOP).await;
     let staff = rig.companion(STAFF).await;
     let made = make(&shop, "Kabar").await;
@@ -355,7 +355,7 @@ async fn channels_are_there_after_a_kill() {
     // The file as a kill at this moment leaves it: nobody has asked for it to be written.
     std::fs::copy(&path, &copy).expect("copied");
 
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let backend = shop.backend.clone();
     shop.handle.shutdown().await;
     let mut shop = second.restart(backend).await;

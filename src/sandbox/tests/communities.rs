@@ -7,7 +7,7 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::{GroupParticipantOptions, GroupType, Jid, group_type};
 
 use super::rig::{Rig, eventually};
-use crate::sandbox::Options;
+use crate::sandbox::NetworkOptions;
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -71,7 +71,7 @@ async fn a_community_has_a_group_for_announcements_and_a_general_one() {
 async fn a_group_comes_into_a_community_with_its_members_and_leaves_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let shop = rig.companion(SHOP).await;
     let mut staff = rig.companion(STAFF).await;
     let client = shop.client.clone();
@@ -126,7 +126,7 @@ async fn a_group_comes_into_a_community_with_its_members_and_leaves_it() {
     shop.handle.shutdown().await;
     rig.network.save().expect("saved");
     std::fs::copy(&path, &copy).expect("copied");
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let mut shop = second.restart(backend).await;
     shop.connected().await;
     let client = &shop.client;

@@ -5,7 +5,7 @@ use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message, MessageKey};
 use whatsapp_rust::{Jid, RevokeType};
 
 use super::rig::{Rig, eventually, said};
-use crate::sandbox::{Draft, Reaction};
+use crate::sandbox::{PhoneDraft, Reaction};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -91,11 +91,11 @@ async fn a_client_sees_what_a_phone_does_to_messages() {
         .await
         .expect("sent");
     rig.received(CUSTOMER, 1).await;
-    let draft = Draft {
+    let draft = PhoneDraft {
         text: Some("Promo apa?".to_owned()),
         quoted_id: Some(sent.message_id.clone()),
         mentions: vec![SHOP.to_owned()],
-        ..Draft::default()
+        ..PhoneDraft::default()
     };
     let id = rig.network.send(CUSTOMER, SHOP, &draft).expect("sent");
     let answer = shop.message().await;

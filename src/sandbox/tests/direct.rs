@@ -4,7 +4,7 @@ use whatsapp_rust::Jid;
 use whatsapp_rust::prelude::*;
 
 use super::rig::{Rig, said};
-use crate::sandbox::{Form, Options, Profile, Receipts};
+use crate::sandbox::{Form, NetworkOptions, Profile, Receipts};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -88,9 +88,9 @@ async fn two_clients_write_to_each_other_by_hidden_id() {
 }
 
 async fn write_to_each_other(form: Form) {
-    let rig = Rig::with(Options {
+    let rig = Rig::with(NetworkOptions {
         form,
-        ..Options::default()
+        ..NetworkOptions::default()
     })
     .await;
     let mut shop = rig.companion(SHOP).await;

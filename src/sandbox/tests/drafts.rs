@@ -9,7 +9,7 @@ use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Jid, UploadOptions};
 
 use super::rig::{Device, Rig};
-use crate::sandbox::picture::tests::{film, picture};
+use crate::sandbox::image_info::tests::{picture, video};
 use crate::sandbox::{Sandbox, base64};
 
 const SHOP: &str = "6281234567890";
@@ -198,7 +198,7 @@ async fn a_phone_reports_whatever_a_client_sends() {
         (&json!(9), &json!(true))
     );
 
-    let seen = report(&rig, &shop, MediaType::Sticker, &film(3), |at| {
+    let seen = report(&rig, &shop, MediaType::Sticker, &video(3), |at| {
         pointing!(
             at,
             sticker_message,
@@ -331,14 +331,14 @@ async fn anybody_can_look_at_a_file() {
         file,
         json!({ "mimetype": "application/pdf", "size": 13, "data": data })
     );
-    use crate::net::client::{Client, Outgoing, Policy};
+    use crate::net::client::{Client, OutgoingRequest, Policy};
     let policy = Policy::new(&[], &[]).expect("legal").with_loopback(true);
     let client = Client::new(policy).expect("a client");
     let host = sandbox
         .url()
         .replace("ws://", "http://")
         .replace("/ws/chat", "");
-    let request = Outgoing {
+    let request = OutgoingRequest {
         method: crate::http::Method::GET,
         url: format!("{host}{path}"),
         headers: Vec::new(),

@@ -8,17 +8,17 @@ use whatsapp_rust::waproto::whatsapp::message::extended_text_message::FontType;
 use whatsapp_rust::{GroupParticipantOptions, Jid, StatusSendOptions};
 
 use super::rig::{Rig, eventually, said};
-use crate::sandbox::{Form, Options, Profile};
+use crate::sandbox::{Form, NetworkOptions, Profile};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
 const STAFF: &str = "6285550001111";
 
 async fn talk_in_a_group(form: Form) {
-    let rig = Rig::with(Options {
+    let rig = Rig::with(NetworkOptions {
         form,
         groups: Some(form),
-        ..Options::default()
+        ..NetworkOptions::default()
     })
     .await;
     let mut shop = rig.companion(SHOP).await;

@@ -9,7 +9,7 @@ use whatsapp_rust::wacore::poll::compute_option_hash;
 use whatsapp_rust::{Jid, Server};
 
 use super::rig::{Device, Rig, eventually};
-use crate::sandbox::{Form, Options};
+use crate::sandbox::{Form, NetworkOptions};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -62,9 +62,9 @@ async fn phones_vote_by_hidden_id() {
 }
 
 async fn phones_vote(form: Form) {
-    let rig = Rig::with(Options {
+    let rig = Rig::with(NetworkOptions {
         form,
-        ..Options::default()
+        ..NetworkOptions::default()
     })
     .await;
     let mut shop = rig.companion(SHOP).await;
@@ -183,7 +183,7 @@ async fn clients_and_phones_vote_in_the_poll_of_a_phone() {
 async fn votes_and_files_are_there_when_the_network_starts_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    let rig = Rig::with(Options::kept_in(&state)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&state)).await;
     let path = format!("/sandbox/phones/{CUSTOMER}/messages");
     let poll = json!({ "name": "Kapan?", "options": options(), "selectable": 1 });
     let id = rig
@@ -207,6 +207,6 @@ async fn votes_and_files_are_there_when_the_network_starts_again() {
     rig.order(json!({ "expireMedia": {} })).await;
     rig.network.save().expect("written");
     drop(rig);
-    let rig = Rig::with(Options::kept_in(&state)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&state)).await;
     assert_eq!(seen(&rig), before);
 }

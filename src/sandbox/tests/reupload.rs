@@ -8,7 +8,7 @@ use whatsapp_rust::wacore::download::MediaType;
 use whatsapp_rust::waproto::whatsapp::message::ImageMessage;
 
 use super::rig::{Device, Rig};
-use crate::sandbox::{Options, base64, random};
+use crate::sandbox::{NetworkOptions, base64, random};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -87,7 +87,7 @@ async fn a_phone_that_keeps_nothing_says_so() {
 async fn a_phone_that_was_off_answers_when_it_is_back_even_on_another_network() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
-    let rig = Rig::with(Options::kept_in(&state)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&state)).await;
     let mut shop = rig.companion(SHOP).await;
     let (image, id, file) = picture(&rig, &mut shop).await;
     rig.received(SHOP, 1).await;
@@ -117,7 +117,7 @@ async fn a_phone_that_was_off_answers_when_it_is_back_even_on_another_network() 
     let copy = folder.path().join("copy");
     std::fs::copy(&state, &copy).expect("copied");
     std::fs::rename(state.with_extension("media"), copy.with_extension("media")).expect("moved");
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let mut shop = second.restart(backend).await;
     shop.connected().await;
     assert_eq!(fetch_again(&shop, &image, direct_path.clone()).await, file);
@@ -127,8 +127,8 @@ async fn a_phone_that_was_off_answers_when_it_is_back_even_on_another_network() 
     second.network.save().expect("written");
     let third = folder.path().join("third");
     std::fs::copy(&copy, &third).expect("copied");
-    let third = Rig::with(Options::kept_in(&third)).await;
-    let answer = third.network.take_download(&crate::sandbox::Download {
+    let third = Rig::with(NetworkOptions::kept_in(&third)).await;
+    let answer = third.network.take_download(&crate::sandbox::CdnDownload {
         path: &direct_path,
         ..Default::default()
     });

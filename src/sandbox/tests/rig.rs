@@ -20,7 +20,7 @@ use whatsapp_rust::wacore::types::message::MessageCategory;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 
 use crate::sandbox::control;
-use crate::sandbox::{Download, Linked, Network, Options, ReceivedMessage, Upload};
+use crate::sandbox::{CdnDownload, CdnUpload, Linked, Network, NetworkOptions, ReceivedMessage};
 
 /// Longer than anything takes, shorter than the client's own time-outs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
@@ -34,10 +34,10 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new() -> Self {
-        Self::with(Options::default()).await
+        Self::with(NetworkOptions::default()).await
     }
 
-    pub(super) async fn with(options: Options) -> Self {
+    pub(super) async fn with(options: NetworkOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!(
             "ws://{}/ws/chat",
@@ -222,7 +222,7 @@ impl HttpClient for MediaHost {
         };
         let answer = if request.method == "POST" {
             let names: Vec<_> = path.split('/').collect();
-            let upload = Upload {
+            let upload = CdnUpload {
                 kind: names[2],
                 token: names[3],
                 auth: value("auth"),
@@ -240,10 +240,10 @@ impl HttpClient for MediaHost {
                 }
             }
         } else {
-            self.0.take_download(&Download {
+            self.0.take_download(&CdnDownload {
                 path,
                 auth: value("auth"),
-                ..Download::default()
+                ..CdnDownload::default()
             })
         };
         anyhow::ensure!(answer.cut.is_none(), "the connection broke");

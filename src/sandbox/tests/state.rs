@@ -5,7 +5,7 @@ use std::path::Path;
 use whatsapp_rust::Jid;
 
 use super::rig::{Rig, said};
-use crate::sandbox::{Draft, Network, Options, Profile};
+use crate::sandbox::{Network, NetworkOptions, PhoneDraft, Profile};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -15,14 +15,14 @@ const OFF: &str = "6285550001111";
 async fn killed(rig: &Rig, from: &Path, to: &Path) -> Rig {
     rig.network.save().expect("written");
     std::fs::copy(from, to).expect("copied");
-    Rig::with(Options::kept_in(to)).await
+    Rig::with(NetworkOptions::kept_in(to)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_is_where_he_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let mut shop = rig.companion(SHOP).await;
     let to = Jid::pn(CUSTOMER);
     shop.client.send_text(&to, "one").await.expect("sent");
@@ -78,10 +78,10 @@ async fn everybody_is_where_he_was() {
         second.received(CUSTOMER, 2).await[1].text.as_deref(),
         Some("five")
     );
-    let draft = Draft {
+    let draft = PhoneDraft {
         text: Some("again".to_owned()),
         quoted_id: Some(question),
-        ..Draft::default()
+        ..PhoneDraft::default()
     };
     second.network.send(CUSTOMER, SHOP, &draft).expect("sent");
     assert_eq!(said(&shop.message().await), "again");
@@ -102,7 +102,7 @@ async fn everybody_is_where_he_was() {
 async fn what_was_acknowledged_is_there_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let mut shop = rig.companion(SHOP).await;
     let off = Profile {
         online: false,
@@ -117,7 +117,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
         }
         // The file as a kill at this moment leaves it: nobody has asked for it to be written.
         std::fs::copy(&path, &copy).expect("copied");
-        let second = Network::open(Options::kept_in(&copy)).expect("opens");
+        let second = Network::open(NetworkOptions::kept_in(&copy)).expect("opens");
         assert_eq!(second.messages(CUSTOMER).expect("messages").len(), n);
         second.set_phone(OFF, Profile::default()).expect("set");
         assert_eq!(second.messages(OFF).expect("messages").len(), n);
@@ -126,7 +126,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     let set = set.set_profile_picture(vec![1, 2, 3]).await;
     set.expect("set");
     std::fs::copy(&path, &copy).expect("copied");
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let backend = shop.backend.clone();
     shop.handle.shutdown().await;
     let mut shop = second.restart(backend).await;
@@ -145,7 +145,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
 async fn a_phone_that_was_set_back_asks_for_what_it_cannot_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let mut shop = rig.companion(SHOP).await;
     let to = Jid::pn(CUSTOMER);
     rig.network.save().expect("written");
@@ -164,7 +164,7 @@ async fn a_phone_that_was_set_back_asks_for_what_it_cannot_read() {
     let backend = shop.backend.clone();
     shop.handle.shutdown().await;
 
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let mut shop = second.restart(backend).await;
     shop.connected().await;
     shop.client

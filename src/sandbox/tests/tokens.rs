@@ -7,7 +7,7 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::rig::{Device, PATIENCE, Rig, eventually, said};
 use crate::sandbox::number::Number;
-use crate::sandbox::{Options, Profile};
+use crate::sandbox::{NetworkOptions, Profile};
 
 const SHOP: &str = "6281234567890";
 const CUSTOMER: &str = "6289876543210";
@@ -59,7 +59,7 @@ async fn send(from: &mut Device, to: &str, text: &str) -> (Option<String>, Optio
 async fn a_stranger_shows_a_computed_token_and_a_friend_the_one_he_was_given() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, copy) = (folder.path().join("state"), folder.path().join("copy"));
-    let rig = Rig::with(Options::kept_in(&path)).await;
+    let rig = Rig::with(NetworkOptions::kept_in(&path)).await;
     let mut shop = rig.companion(SHOP).await;
     rig.network.set_phone(CUSTOMER, choosy()).expect("set");
     eventually("the secret of the account", || {
@@ -83,7 +83,7 @@ async fn a_stranger_shows_a_computed_token_and_a_friend_the_one_he_was_given() {
     let backend = shop.backend.clone();
     shop.handle.shutdown().await;
     std::fs::copy(&path, &copy).expect("copied");
-    let second = Rig::with(Options::kept_in(&copy)).await;
+    let second = Rig::with(NetworkOptions::kept_in(&copy)).await;
     let mut shop = second.restart(backend).await;
     shop.connected().await;
     // A client asks in its own time what it is to do.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::faults::SimulatedDisk;
-use crate::store::{Disk, Durability, Options};
+use crate::store::{Disk, Durability, StoreOptions};
 
 const Q: u8 = 5;
 
@@ -14,7 +14,11 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let store = Store::open(Disk::Simulated(SimulatedDisk::new()), Options::default()).unwrap();
+        let store = Store::open(
+            Disk::Simulated(SimulatedDisk::new()),
+            StoreOptions::default(),
+        )
+        .unwrap();
         let clock = Clock::manual(at(0));
         let queue = Queue::new(&store, Q, clock.clone(), Duration::from_secs(3600));
         Self {
@@ -31,7 +35,7 @@ impl Rig {
         self.store.write(Durability::Lazy, f).await.unwrap()
     }
 
-    async fn enqueue(&self, lane: &'static str, order: Order, due: i64, payload: &'static str) {
+    async fn enqueue(&self, lane: &'static str, order: LaneOrder, due: i64, payload: &'static str) {
         self.write(move |tx| enqueue(tx, Q, lane.as_bytes(), order, at(due), payload.as_bytes()))
             .await;
     }
@@ -64,9 +68,9 @@ fn payloads(claims: &[Claim]) -> Vec<String> {
 #[tokio::test]
 async fn an_ordered_lane_waits_for_its_head_and_another_lane_does_not() {
     let rig = Rig::new();
-    rig.enqueue("a", Order::Fifo, 0, "a1").await;
-    rig.enqueue("a", Order::Fifo, 0, "a2").await;
-    rig.enqueue("b", Order::Fifo, 0, "b1").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a1").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a2").await;
+    rig.enqueue("b", LaneOrder::Fifo, 0, "b1").await;
     let claims = rig.claim(10);
     assert_eq!(payloads(&claims), ["a1", "b1"]);
     assert!(
@@ -92,9 +96,9 @@ async fn an_ordered_lane_waits_for_its_head_and_another_lane_does_not() {
 async fn a_row_that_waits_for_its_retry_holds_up_nobody_in_a_lane_by_due_time() {
     let rig = Rig::new();
     for payload in ["c1", "c2", "c3"] {
-        rig.enqueue("c", Order::ByDue, 0, payload).await;
+        rig.enqueue("c", LaneOrder::ByDue, 0, payload).await;
     }
-    rig.enqueue("c", Order::ByDue, 90, "later").await;
+    rig.enqueue("c", LaneOrder::ByDue, 90, "later").await;
     let claims = rig.claim(2);
     assert_eq!(payloads(&claims), ["c1", "c2"]);
     assert!(
@@ -116,10 +120,10 @@ async fn many_lanes_share_what_one_call_may_claim() {
     let rig = Rig::new();
     for lane in ["x", "y"] {
         for _ in 0..10 {
-            rig.enqueue(lane, Order::ByDue, 0, lane).await;
+            rig.enqueue(lane, LaneOrder::ByDue, 0, lane).await;
         }
     }
-    rig.enqueue("z", Order::Fifo, 0, "z").await;
+    rig.enqueue("z", LaneOrder::Fifo, 0, "z").await;
     let mut got = payloads(&rig.claim(7));
     got.sort();
     assert_eq!(got, ["x", "x", "x", "y", "y", "y", "z"]);
@@ -128,7 +132,7 @@ async fn many_lanes_share_what_one_call_may_claim() {
 #[tokio::test]
 async fn a_claim_is_settled_once() {
     let rig = Rig::new();
-    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a1").await;
     let claim = rig.claim(1).pop().unwrap();
     assert!(rig.settle(&claim, done).await);
     assert!(!rig.settle(&claim, done).await, "it is settled already");
@@ -139,8 +143,8 @@ async fn a_claim_is_settled_once() {
 #[tokio::test]
 async fn a_deleted_lane_is_not_brought_back_by_its_claims() {
     let rig = Rig::new();
-    rig.enqueue("a", Order::Fifo, 0, "a1").await;
-    rig.enqueue("ab", Order::Fifo, 0, "other lane").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a1").await;
+    rig.enqueue("ab", LaneOrder::Fifo, 0, "other lane").await;
     let claims = rig.claim(2);
     rig.write(|tx| delete_page(tx, Q, b"a", 10)).await;
     assert!(!rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(1))).await);
@@ -155,10 +159,10 @@ async fn a_worker_sleeps_until_there_is_work() {
     let mut ready = pin!(ready);
     let soon = Duration::from_millis(20);
     assert!(tokio::time::timeout(soon, ready.as_mut()).await.is_err());
-    rig.enqueue("a", Order::Fifo, 0, "a1").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a1").await;
     ready.await.unwrap();
     let claim = rig.claim(1);
-    rig.enqueue("a", Order::Fifo, 0, "a2").await;
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a2").await;
     let mut ready = pin!(rig.queue.ready());
     assert!(
         tokio::time::timeout(soon, ready.as_mut()).await.is_err(),
@@ -171,7 +175,7 @@ async fn a_worker_sleeps_until_there_is_work() {
 #[tokio::test]
 async fn a_claim_is_held_until_its_settlement_is_committed() {
     let rig = Rig::new();
-    rig.enqueue("a", Order::ByDue, 0, "a1").await;
+    rig.enqueue("a", LaneOrder::ByDue, 0, "a1").await;
     let claim = rig.claim(1).pop().unwrap();
     let queue = rig.queue.clone();
     // The operation takes the last clone along; the one behind it runs in the same batch.

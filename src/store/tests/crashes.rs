@@ -290,9 +290,9 @@ async fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_room() {
 #[tokio::test]
 async fn a_store_whose_reads_failed_works_again_without_a_write() {
     let disk = SimulatedDisk::new();
-    let options = Options {
+    let options = StoreOptions {
         cache_bytes: 64 << 10,
-        ..Options::default()
+        ..StoreOptions::default()
     };
     let store = Store::open(Disk::Simulated(Arc::clone(&disk)), options).unwrap();
     store
@@ -319,7 +319,7 @@ async fn a_store_whose_making_was_cut_short_is_made_again() {
     for point in 0..80 {
         let disk = SimulatedDisk::new();
         disk.fail_after(point);
-        let opened = Store::open(Disk::Simulated(Arc::clone(&disk)), Options::default());
+        let opened = Store::open(Disk::Simulated(Arc::clone(&disk)), StoreOptions::default());
         disk.heal();
         let mut dice = Dice(point);
         for left in [disk.crash(), disk.crash_keeping(|_| dice.roll(2) == 0)] {

@@ -7,7 +7,7 @@
 
 use whatsapp_rust::store::error::Result as StoreResult;
 
-use super::{Backend, Kind, SEALED, VERSION};
+use super::{Backend, RowKind, SEALED, VERSION};
 use crate::error::{Error, Result};
 use crate::seal::Seal;
 use crate::store::tables::WA;
@@ -16,7 +16,7 @@ use crate::store::{Durability, Key, Read as _, Record, Store, decode, encode};
 /// How many rows of an older store are sealed at once.
 const PAGE: usize = 500;
 
-impl Kind {
+impl RowKind {
     /// How many bytes of a secret row are in clear behind the version byte; `None` is no secret.
     fn clear(self) -> Option<usize> {
         match self {
@@ -139,7 +139,7 @@ pub async fn seal_rows(store: &Store, seal: &Seal) -> Result<u64> {
 
 /// The sealed form of a row in clear; `None` when it is sealed or no secret.
 fn sealed(seal: &Seal, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-    let kind = Kind::of(*key.get(4)?)?;
+    let kind = RowKind::of(*key.get(4)?)?;
     let (&version, rest) = value.split_first()?;
     let (clear, secret) = rest.split_at_checked(kind.clear()?)?;
     if version != VERSION {

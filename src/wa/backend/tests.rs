@@ -9,7 +9,7 @@ use whatsapp_rust::wacore::store::traits::{Backend as LibraryBackend, DeviceInfo
 
 use super::*;
 use crate::store::faults::SimulatedDisk;
-use crate::store::{Disk, Options, check_simulated};
+use crate::store::{Disk, StoreOptions, check_simulated};
 use crate::time::Timestamp;
 
 /// Prefixes of each other, separators, and what a stranger might try against our keys.
@@ -314,10 +314,10 @@ impl Rig {
     }
 
     fn on(disk: Arc<SimulatedDisk>) -> Self {
-        Self::with(disk, Options::default())
+        Self::with(disk, StoreOptions::default())
     }
 
-    fn with(disk: Arc<SimulatedDisk>, options: Options) -> Self {
+    fn with(disk: Arc<SimulatedDisk>, options: StoreOptions) -> Self {
         let store = Store::open(Disk::Simulated(Arc::clone(&disk)), options).unwrap();
         Self { disk, store }
     }
@@ -336,7 +336,7 @@ impl Rig {
 }
 
 impl Rig {
-    fn count(&self, sid: u32, kind: Kind) -> usize {
+    fn count(&self, sid: u32, kind: RowKind) -> usize {
         let prefix = self.backend(sid).key(kind);
         self.store
             .read(|r| r.prefix(WA, &prefix, None, usize::MAX))
@@ -371,8 +371,8 @@ proptest! {
                 let answer = call(&ours[at], *made).await;
                 prop_assert_eq!(answer, expected, "session {} call {:?}", at + 1, made);
             }
-            let indexed = rig.count(2, Kind::SenderKeyGroup);
-            prop_assert_eq!(rig.count(2, Kind::SenderKeyDevice), indexed);
+            let indexed = rig.count(2, RowKind::SenderKeyGroup);
+            prop_assert_eq!(rig.count(2, RowKind::SenderKeyDevice), indexed);
             delete_all(&rig.store, 1).await.unwrap();
             prop_assert_eq!(rig.rows_of(1), 0);
             for which in 0..CALLS {
@@ -490,8 +490,8 @@ async fn a_secret_lies_sealed_and_opens_in_its_own_row_only() {
         assert!(!value.windows(secret.len()).any(|part| part == secret));
     }
     let (from, to) = (
-        b.key(Kind::Session).tail("a@s"),
-        b.key(Kind::Session).tail("b@s"),
+        b.key(RowKind::Session).tail("a@s"),
+        b.key(RowKind::Session).tail("b@s"),
     );
     let moved = move |tx: &mut Tx| {
         let value = tx.get(WA, &from)?.expect("a row");
@@ -514,11 +514,11 @@ async fn rows_of_an_older_version_are_sealed_as_they_are() {
     let rig = Rig::new();
     let b = rig.backend(1);
     let (device, count) = (Device::new(), 1200_u32);
-    let mut rows = vec![(b.key(Kind::Device), encode(&device).unwrap())];
-    rows.push((b.key(Kind::GroupMetadata).tail("g"), versioned(b"names")));
+    let mut rows = vec![(b.key(RowKind::Device), encode(&device).unwrap())];
+    rows.push((b.key(RowKind::GroupMetadata).tail("g"), versioned(b"names")));
     for id in 0..count {
         let value = Key::new().u8(VERSION).u8(1).tail("a key in clear");
-        rows.push((b.key(Kind::PreKey).u32(id), value.into()));
+        rows.push((b.key(RowKind::PreKey).u32(id), value.into()));
     }
     b.put_all(Durability::Sync, rows).await.unwrap();
     assert!(b.load().await.is_err(), "what is not sealed is not taken");
@@ -645,7 +645,7 @@ async fn a_disk_that_fails_is_an_error_of_every_call() {
 struct Watched {
     rig: Rig,
     backend: Backend,
-    arriving: Arc<Arriving>,
+    arriving: Arc<ArrivingMessages>,
     closing: tokio_util::sync::CancellationToken,
     missing: tokio::sync::mpsc::UnboundedReceiver<crate::wa::arriving::Missing>,
 }
@@ -653,14 +653,14 @@ struct Watched {
 impl Watched {
     fn new(stored: bool) -> Self {
         // No page is read from memory, so that reads fail as well as writes.
-        let options = Options {
+        let options = StoreOptions {
             cache_bytes: 0,
-            ..Options::default()
+            ..StoreOptions::default()
         };
         let rig = Rig::with(SimulatedDisk::new(), options);
         let (tell, missing) = tokio::sync::mpsc::unbounded_channel();
         let closing = tokio_util::sync::CancellationToken::new();
-        let arriving = Arc::new(Arriving::new(
+        let arriving = Arc::new(ArrivingMessages::new(
             Arc::new(move |_, _| Ok(stored)),
             tell,
             closing.clone(),
@@ -689,7 +689,7 @@ fn stanza(id: &str) -> whatsapp_rust::wacore_binary::Node {
 async fn a_ratchet_waits_for_the_row_of_the_message_that_moved_it() {
     let watched = Watched::new(true);
     let node = stanza("A1");
-    assert!(!watched.arriving.hear(&node.as_node_ref(), false));
+    assert!(!watched.arriving.observe(&node.as_node_ref(), false));
     let storing = watched.arriving.storing(vec!["A1".into()]);
     // A clean stop flushes too, and may lose no more.
     watched.closing.cancel();
@@ -714,7 +714,7 @@ async fn a_ratchet_waits_for_the_row_of_the_message_that_moved_it() {
 async fn a_message_that_is_never_stored_does_not_hold_ratchets_for_ever() {
     let watched = Watched::new(true);
     let node = stanza("A1");
-    watched.arriving.hear(&node.as_node_ref(), false);
+    watched.arriving.observe(&node.as_node_ref(), false);
     watched.backend.put_session("a", b"moved").await.unwrap();
     let waited_at_whatsapp = whatsapp_rust::NodeBuilder::new("message")
         .attr("id", "A2")
@@ -723,7 +723,7 @@ async fn a_message_that_is_never_stored_does_not_hold_ratchets_for_ever() {
     assert!(
         !watched
             .arriving
-            .hear(&waited_at_whatsapp.as_node_ref(), true)
+            .observe(&waited_at_whatsapp.as_node_ref(), true)
     );
 }
 
@@ -782,7 +782,7 @@ async fn unreadable() -> Watched {
     let watched = Watched::new(true);
     watched.backend.put_session("a", b"x").await.unwrap();
     watched.rig.disk.fail_after(0);
-    let key = watched.backend.key(Kind::Session).tail("a");
+    let key = watched.backend.key(RowKind::Session).tail("a");
     let read = watched.rig.store.read(|r| r.exists(WA, &key));
     assert!(read.is_err(), "{read:?}");
     watched
@@ -840,7 +840,7 @@ fn too_many_that_cannot_be_stored_ask_for_a_new_connection() {
         .map(|n| {
             watched
                 .arriving
-                .hear(&stanza(&format!("A{n}")).as_node_ref(), true)
+                .observe(&stanza(&format!("A{n}")).as_node_ref(), true)
         })
         .filter(|too_many| *too_many)
         .count();

@@ -9,7 +9,7 @@ use crate::ids::MessageId;
 const DEEPEST: usize = 8;
 
 /// What the wrappers of a message hold.
-pub(super) struct Base<'a> {
+pub(super) struct Unwrapped<'a> {
     /// The content itself.
     pub(super) body: &'a wa::Message,
     /// Whether one of the wrappers says that it may be looked at once only.
@@ -19,8 +19,8 @@ pub(super) struct Base<'a> {
 }
 
 /// Takes off the wrappers, which only say how something is shown.
-pub(super) fn base(message: &wa::Message) -> Base<'_> {
-    let mut base = Base {
+pub(super) fn base(message: &wa::Message) -> Unwrapped<'_> {
+    let mut base = Unwrapped {
         body: message,
         view_once: false,
         commented: None,

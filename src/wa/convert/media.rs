@@ -15,7 +15,8 @@ use crate::jid::Jid;
 use crate::names;
 use crate::wa::direct_path::DirectPath;
 use crate::wa::message::{
-    Attachment, Card, Degrees, Enclosed, Look, MediaKind, Place, Pointer, Said, SealedVote,
+    AttachedFile, Attachment, ContactCard, Degrees, IncomingContent, Location, MediaInfo,
+    MediaKind, Pointer, SealedVote,
 };
 
 /// The largest thumbnail that is taken from a stranger's message.
@@ -44,7 +45,7 @@ pub(in crate::wa) fn media_type(kind: MediaKind) -> MediaType {
 }
 
 /// What stands beside a file in its message.
-pub(super) struct Beside<'a> {
+pub(super) struct FileContext<'a> {
     pub(super) mimetype: Option<&'a str>,
     pub(super) file_name: Option<&'a str>,
     pub(super) caption: Option<&'a str>,
@@ -52,7 +53,11 @@ pub(super) struct Beside<'a> {
 }
 
 /// The message that shows an uploaded file.
-pub(super) fn enclosing(kind: MediaKind, file: &Attachment, beside: Beside<'_>) -> wa::Message {
+pub(super) fn enclosing(
+    kind: MediaKind,
+    file: &Attachment,
+    beside: FileContext<'_>,
+) -> wa::Message {
     let (pointer, look) = (&file.pointer, &file.look);
     let context_info = beside.context;
     let caption = beside.caption.map(str::to_owned);
@@ -138,7 +143,7 @@ pub(super) fn enclosing(kind: MediaKind, file: &Attachment, beside: Beside<'_>) 
 }
 
 /// The message that shows a place.
-pub(super) fn location(place: &Place, context: MessageField<wa::ContextInfo>) -> wa::Message {
+pub(super) fn location(place: &Location, context: MessageField<wa::ContextInfo>) -> wa::Message {
     wa::Message {
         location_message: MessageField::some(wa::message::LocationMessage {
             degrees_latitude: Some(place.latitude.value()),
@@ -153,8 +158,11 @@ pub(super) fn location(place: &Place, context: MessageField<wa::ContextInfo>) ->
 }
 
 /// The message that hands people's cards over.
-pub(super) fn contacts(cards: &[Card], context: MessageField<wa::ContextInfo>) -> wa::Message {
-    let card = |card: &Card, context_info| wa::message::ContactMessage {
+pub(super) fn contacts(
+    cards: &[ContactCard],
+    context: MessageField<wa::ContextInfo>,
+) -> wa::Message {
+    let card = |card: &ContactCard, context_info| wa::message::ContactMessage {
         display_name: Some(card.name.clone()),
         vcard: Some(card.vcard.clone()),
         context_info,
@@ -249,28 +257,28 @@ pub(super) fn put_into_album(message: &mut wa::Message, to: &Jid, album: &Messag
 }
 
 /// What a message says that is neither words nor a change to another message.
-pub(super) fn said(body: &wa::Message) -> Option<Said> {
+pub(super) fn content_of(body: &wa::Message) -> Option<IncomingContent> {
     if let Some(enclosed) = enclosed(body) {
-        return Some(Said::Media(Box::new(enclosed)));
+        return Some(IncomingContent::Media(Box::new(enclosed)));
     }
     if let Some(m) = body.location_message.as_option() {
-        return Some(Said::Location(Place {
+        return Some(IncomingContent::Location(Location {
             latitude: Degrees::new(m.degrees_latitude?, 90.0)?,
             longitude: Degrees::new(m.degrees_longitude?, 180.0)?,
             name: m.name.clone(),
             address: m.address.clone(),
         }));
     }
-    let card = |m: &wa::message::ContactMessage| Card {
+    let card = |m: &wa::message::ContactMessage| ContactCard {
         name: names::of_person(m.display_name.as_deref().unwrap_or_default()),
         vcard: m.vcard.clone().unwrap_or_default(),
     };
     if let Some(m) = body.contact_message.as_option() {
-        return Some(Said::Contacts(vec![card(m)]));
+        return Some(IncomingContent::Contacts(vec![card(m)]));
     }
     if let Some(m) = body.contacts_array_message.as_option() {
         let cards = m.contacts.iter().take(MAX_CARDS);
-        return Some(Said::Contacts(cards.map(card).collect()));
+        return Some(IncomingContent::Contacts(cards.map(card).collect()));
     }
     let polls = [
         &body.poll_creation_message,
@@ -280,7 +288,7 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
         &body.poll_creation_message_v6,
     ];
     if let Some(m) = polls.into_iter().find_map(|poll| poll.as_option()) {
-        return Some(Said::Poll {
+        return Some(IncomingContent::Poll {
             question: m.name.clone().unwrap_or_default(),
             options: m
                 .options
@@ -292,7 +300,7 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
     }
     if let Some(m) = body.poll_update_message.as_option() {
         let vote = m.vote.as_option()?;
-        return Some(Said::Vote(Box::new(SealedVote {
+        return Some(IncomingContent::Vote(Box::new(SealedVote {
             poll: target(&m.poll_creation_message_key)?,
             payload: vote.enc_payload.clone()?,
             nonce: vote.enc_iv.clone()?,
@@ -302,12 +310,12 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
 }
 
 /// The file in a message, when what is needed to open it is all there.
-pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
+pub(super) fn enclosed(body: &wa::Message) -> Option<AttachedFile> {
     macro_rules! enclosed {
         ($m:expr, $kind:expr, $usual:literal, $thumbnail:expr, $look:expr) => {{
             let m = $m;
-            let look: Look = $look;
-            Some(Enclosed {
+            let look: MediaInfo = $look;
+            Some(AttachedFile {
                 kind: $kind,
                 file: Attachment {
                     pointer: Pointer {
@@ -323,7 +331,7 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
                         sidecar: None,
                     },
                     mimetype: mimetype(&m.mimetype).unwrap_or($usual).to_owned(),
-                    look: Look {
+                    look: MediaInfo {
                         thumbnail: thumbnail($thumbnail),
                         width: look.width.filter(|side| *side <= MAX_SIDE),
                         height: look.height.filter(|side| *side <= MAX_SIDE),
@@ -337,10 +345,10 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
             })
         }};
     }
-    let size = |width, height| Look {
+    let size = |width, height| MediaInfo {
         width,
         height,
-        ..Look::default()
+        ..MediaInfo::default()
     };
     if let Some(m) = body.image_message.as_option() {
         let look = size(m.width, m.height);
@@ -357,7 +365,7 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
         } else {
             MediaKind::Video
         };
-        let look = Look {
+        let look = MediaInfo {
             seconds: m.seconds,
             ..size(m.width, m.height)
         };
@@ -371,16 +379,16 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
         } else {
             MediaKind::Audio
         };
-        let look = Look {
+        let look = MediaInfo {
             seconds: m.seconds,
-            ..Look::default()
+            ..MediaInfo::default()
         };
         let mut found = enclosed!(m, kind, "audio/ogg; codecs=opus", &None, look)?;
         found.view_once = m.view_once.unwrap_or_default();
         return Some(found);
     }
     if let Some(m) = body.document_message.as_option() {
-        let usual = Look::default();
+        let usual = MediaInfo::default();
         let mut found = enclosed!(
             m,
             MediaKind::Document,
@@ -393,7 +401,7 @@ pub(super) fn enclosed(body: &wa::Message) -> Option<Enclosed> {
         return Some(found);
     }
     let m = body.sticker_message.as_option()?;
-    let look = Look {
+    let look = MediaInfo {
         animated: m.is_animated.unwrap_or_default(),
         ..size(m.width, m.height)
     };
@@ -455,7 +463,7 @@ fn thumbnail(bytes: &Option<Vec<u8>>) -> Option<Bytes64> {
 
 /// Who may have asked and who may have answered: each person by both names. The seal of a vote
 /// binds the names that its sender used, which may be the numbers or the hidden ids.
-pub struct Voting<'a> {
+pub struct VoteParties<'a> {
     /// Our names: number and hidden id.
     pub asked: [Option<&'a Jid>; 2],
     /// The voter's names: number and hidden id.
@@ -467,7 +475,7 @@ pub fn open_vote(
     vote: &SealedVote,
     secret: &[u8],
     options: &[String],
-    voting: &Voting<'_>,
+    voting: &VoteParties<'_>,
 ) -> Option<Vec<usize>> {
     for asked in voting.asked.into_iter().flatten() {
         for answered in voting.answered.into_iter().flatten() {

@@ -16,17 +16,17 @@ use whatsapp_rust::waproto::whatsapp::message::{
 
 use super::kinds::target;
 use super::media::{enclosed, words as words_of};
-use crate::wa::message::{Degrees, Enclosed, Said};
+use crate::wa::message::{AttachedFile, Degrees, IncomingContent};
 use crate::wa::special::{
-    Album, Appointment, Choice, Disappearing, Invite, Keep, Live, Menu, Order, Payment, Pin,
-    Product, Selection, Special, StickerPack,
+    AlbumHead, Appointment, CatalogOrder, Choice, Disappearing, Invite, KeepInChat, LiveLocation,
+    Menu, Payment, PinInChat, Product, Selection, Special, StickerPack,
 };
 
 /// How many options of a menu are told; WhatsApp shows ten.
 const MAX_OPTIONS: usize = 100;
 
 /// A message of a rarer kind, or `None` when it is none, or says too little.
-pub(super) fn said(body: &wa::Message) -> Option<Said> {
+pub(super) fn content_of(body: &wa::Message) -> Option<IncomingContent> {
     menu(body)
         .or_else(|| answer(body))
         .or_else(|| appointment(body))
@@ -35,15 +35,15 @@ pub(super) fn said(body: &wa::Message) -> Option<Said> {
         .or_else(|| rest(body))
 }
 
-fn special(text: Option<String>, what: Special) -> Said {
-    Said::Special {
+fn special(text: Option<String>, what: Special) -> IncomingContent {
+    IncomingContent::Special {
         text: text.filter(|text| !text.is_empty()),
         what: Box::new(what),
         file: None,
     }
 }
 
-fn menu(body: &wa::Message) -> Option<Said> {
+fn menu(body: &wa::Message) -> Option<IncomingContent> {
     let (text, mut menu, file) = if let Some(m) = body.list_message.as_option() {
         list(m)
     } else if let Some(m) = body.buttons_message.as_option() {
@@ -56,14 +56,14 @@ fn menu(body: &wa::Message) -> Option<Said> {
         return None;
     };
     menu.options.truncate(MAX_OPTIONS);
-    Some(Said::Special {
+    Some(IncomingContent::Special {
         text: text.filter(|text| !text.is_empty()),
         what: Box::new(Special::Menu(menu)),
         file: file.map(Box::new),
     })
 }
 
-type Read = (Option<String>, Menu, Option<Enclosed>);
+type Read = (Option<String>, Menu, Option<AttachedFile>);
 
 fn list(m: &ListMessage) -> Read {
     let rows = m.sections.iter().flat_map(|section| &section.rows);
@@ -228,21 +228,21 @@ fn flow_choices(name: Option<&str>, params: Option<&str>) -> Vec<Choice> {
     }]
 }
 
-fn image_of(image: &ImageMessage) -> Option<Enclosed> {
+fn image_of(image: &ImageMessage) -> Option<AttachedFile> {
     enclosed(&wa::Message {
         image_message: MessageField::some(image.clone()),
         ..Default::default()
     })
 }
 
-fn video_of(video: &VideoMessage) -> Option<Enclosed> {
+fn video_of(video: &VideoMessage) -> Option<AttachedFile> {
     enclosed(&wa::Message {
         video_message: MessageField::some(video.clone()),
         ..Default::default()
     })
 }
 
-fn document_of(document: &wa::message::DocumentMessage) -> Option<Enclosed> {
+fn document_of(document: &wa::message::DocumentMessage) -> Option<AttachedFile> {
     enclosed(&wa::Message {
         document_message: MessageField::some(document.clone()),
         ..Default::default()
@@ -250,7 +250,7 @@ fn document_of(document: &wa::message::DocumentMessage) -> Option<Enclosed> {
 }
 
 /// The answer to a menu: its words are those that the person chose.
-fn answer(body: &wa::Message) -> Option<Said> {
+fn answer(body: &wa::Message) -> Option<IncomingContent> {
     let (text, selection) = if let Some(m) = body.list_response_message.as_option() {
         chosen_row(m)
     } else if let Some(m) = body.buttons_response_message.as_option() {
@@ -317,7 +317,7 @@ fn filled_form(m: &InteractiveResponseMessage) -> (Option<String>, Selection) {
     (text, selection)
 }
 
-fn appointment(body: &wa::Message) -> Option<Said> {
+fn appointment(body: &wa::Message) -> Option<IncomingContent> {
     let appointment = if let Some(m) = body.event_message.as_option() {
         event(m)
     } else if let Some(m) = body.event_invite_message.as_option() {
@@ -368,9 +368,9 @@ fn event(m: &EventMessage) -> Appointment {
     }
 }
 
-fn trade(body: &wa::Message) -> Option<Said> {
+fn trade(body: &wa::Message) -> Option<IncomingContent> {
     if let Some(m) = body.order_message.as_option() {
-        let order = Order {
+        let order = CatalogOrder {
             id: m.order_id.clone(),
             title: m.order_title.clone(),
             items: m.item_count,
@@ -418,10 +418,10 @@ fn trade(body: &wa::Message) -> Option<Said> {
 }
 
 /// What is done to other messages of the chat.
-fn about_messages(body: &wa::Message) -> Option<Said> {
+fn about_messages(body: &wa::Message) -> Option<IncomingContent> {
     if let Some(m) = body.pin_in_chat_message.as_option() {
         use wa::message::pin_in_chat_message::Type;
-        let pin = Pin {
+        let pin = PinInChat {
             message_id: target(&m.key)?,
             pinned: match m.r#type? {
                 Type::PIN_FOR_ALL => true,
@@ -432,7 +432,7 @@ fn about_messages(body: &wa::Message) -> Option<Said> {
         return Some(special(None, Special::Pin(pin)));
     }
     if let Some(m) = body.keep_in_chat_message.as_option() {
-        let keep = Keep {
+        let keep = KeepInChat {
             message_id: target(&m.key)?,
             kept: match m.keep_type? {
                 wa::KeepType::KEEP_FOR_ALL => true,
@@ -449,7 +449,7 @@ fn about_messages(body: &wa::Message) -> Option<Said> {
     })
 }
 
-fn rest(body: &wa::Message) -> Option<Said> {
+fn rest(body: &wa::Message) -> Option<IncomingContent> {
     if let Some(m) = body.group_invite_message.as_option() {
         let invite = Invite {
             group_id: m.group_jid.clone(),
@@ -460,7 +460,7 @@ fn rest(body: &wa::Message) -> Option<Said> {
         return Some(special(m.caption.clone(), Special::Invite(invite)));
     }
     if let Some(m) = body.live_location_message.as_option() {
-        let live = Live {
+        let live = LiveLocation {
             latitude: Degrees::new(m.degrees_latitude?, 90.0)?,
             longitude: Degrees::new(m.degrees_longitude?, 180.0)?,
             accuracy: m.accuracy_in_meters,
@@ -479,7 +479,7 @@ fn rest(body: &wa::Message) -> Option<Said> {
         return Some(special(text, Special::StickerPack(pack)));
     }
     let m = body.album_message.as_option()?;
-    let album = Album {
+    let album = AlbumHead {
         images: m.expected_image_count.unwrap_or_default(),
         videos: m.expected_video_count.unwrap_or_default(),
     };

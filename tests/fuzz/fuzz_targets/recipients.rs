@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use warung::domain::optout::Words;
-use warung::domain::recipient::Parsed;
+use warung::domain::optout::OptOutKeywords;
+use warung::domain::recipient::RecipientRows;
 use warung::domain::schedule::parse_when;
 use warung::domain::sheet::Sheet;
 use warung::domain::template::Template;
@@ -12,9 +12,9 @@ use warung::domain::zone::Zone;
 fuzz_target!(|bytes: &[u8]| {
     let _ = Sheet::read(bytes, Some("62"));
     let text = String::from_utf8_lossy(bytes);
-    let _ = Parsed::from_text(&text, Some("62"));
+    let _ = RecipientRows::from_text(&text, Some("62"));
     if let Ok(value) = serde_json::from_slice(bytes) {
-        let _ = Parsed::from_json(&value, Some("62"));
+        let _ = RecipientRows::from_json(&value, Some("62"));
     }
     let rendered = Template::parse(&text).render(|_| Some("{a|b}{{c}}"), 7);
     if !text.contains('{') {
@@ -22,5 +22,5 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let _ = parse_when(&text, &Zone::utc());
     let _ = Zone::parse(&text);
-    let _ = Words::default().verdict(&text);
+    let _ = OptOutKeywords::default().verdict(&text);
 });

@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = warung::wa::said_by(bytes);
+    let _ = warung::wa::parse_content(bytes);
 });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use warung::sandbox::Sandbox;
 use warung::server::Deps;
-use warung::store::{Disk, Durability, Options, Store, tables};
+use warung::store::{Disk, Durability, Store, StoreOptions, tables};
 
 use crate::files::{base64, file, on_disk, sha256, upload, uploaded};
 use crate::support::{Answer, Call, PATIENCE, Rig, Sink, eventually, program};
@@ -174,7 +174,7 @@ async fn what_an_older_version_let_in_is_found_and_put_aside() {
     assert!(!good && words.contains("not what its name says"), "{words}");
     // As an older version leaves it: nobody has looked yet.
     let disk = Disk::File(rig.config.data.join("warung.redb"));
-    let store = Store::open(disk, Options::default()).expect("a store");
+    let store = Store::open(disk, StoreOptions::default()).expect("a store");
     let forget = store.write(Durability::Sync, |tx| {
         tx.delete(tables::META, b"media_verified");
         Ok(())

@@ -15,7 +15,7 @@ async fn a_session_that_is_busy_with_a_picture_holds_up_nobody_else() {
     let id = SessionId::parse("busy").expect("an id");
     let number = gateway.sessions().get(&id).expect("a session").number;
     // As if one picture of the session took for ever.
-    let turn = gateway.picture_turns().of(number).await;
+    let turn = gateway.image_turns().of(number).await;
     let message = json!({ "to": "6281200000833", "type": "image",
         "image": { "base64": base64(&file("alpha.png")) } });
     let mut waiting = Vec::new();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::samples;
 use crate::domain::media::file_type::*;
 use crate::domain::media::kind::*;
-use crate::domain::media::reader::Reader;
+use crate::domain::media::reader::FileReader;
 
 #[test]
 fn every_type_is_known_by_its_content() {
@@ -48,7 +48,7 @@ fn a_long_office_file_is_known_by_its_directory() {
         ("xl/workbook.xml", b"<x/>"),
     ]);
     assert_eq!(sniff_bytes(&bytes[..HEAD]), FileType::Zip);
-    let found = sniff_in(&mut Reader::of_bytes(&bytes)).expect("reads");
+    let found = sniff_in(&mut FileReader::of_bytes(&bytes)).expect("reads");
     assert_eq!(found, FileType::Xlsx);
 }
 
@@ -128,7 +128,7 @@ fn every_beginning_of_every_file_is_sniffed_without_a_failure() {
     for (_, bytes) in samples::all() {
         for length in 0..bytes.len().min(3000) {
             sniff_bytes(&bytes[..length]);
-            sniff_in(&mut Reader::of_bytes(&bytes[..length])).expect("an answer");
+            sniff_in(&mut FileReader::of_bytes(&bytes[..length])).expect("an answer");
         }
     }
 }
@@ -141,6 +141,6 @@ proptest! {
         let mut bytes = all.get(start).map(|(_, bytes)| bytes[..bytes.len().min(40)].to_vec()).unwrap_or_default();
         bytes.extend(rest);
         sniff_bytes(&bytes);
-        sniff_in(&mut Reader::of_bytes(&bytes)).expect("an answer");
+        sniff_in(&mut FileReader::of_bytes(&bytes)).expect("an answer");
     }
 }

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::samples;
 use crate::domain::media::decode::{Opened, open};
 use crate::domain::media::file_type::FileType;
-use crate::domain::media::picture::*;
+use crate::domain::media::images::*;
 use crate::error::ErrorKind;
 
-fn ready(bytes: &[u8], kind: FileType) -> Picture {
+fn ready(bytes: &[u8], kind: FileType) -> PreparedImage {
     let picture = prepare_bytes(bytes.to_vec(), kind, false).expect("a picture");
     let thumbnail = image::load_from_memory(&picture.thumbnail).expect("a thumbnail");
     assert!(thumbnail.width().max(thumbnail.height()) <= THUMBNAIL_SIDE);
@@ -18,8 +18,8 @@ fn ready(bytes: &[u8], kind: FileType) -> Picture {
     picture
 }
 
-fn new_bytes(picture: &Picture) -> image::RgbImage {
-    let Content::New(bytes) = &picture.content else {
+fn new_bytes(picture: &PreparedImage) -> image::RgbImage {
+    let ImageContent::New(bytes) = &picture.content else {
         panic!("kept as it was");
     };
     let image = image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).expect("a JPEG");
@@ -43,7 +43,7 @@ fn a_small_jpeg_is_sent_as_it_is() {
         &samples::jpeg(&samples::marked(800, 600), 90),
         FileType::Jpeg,
     );
-    assert_eq!(picture.content, Content::Original);
+    assert_eq!(picture.content, ImageContent::Original);
     assert_eq!((picture.width, picture.height), (800, 600));
     assert_eq!(picture.mime, "image/jpeg");
 }
@@ -80,7 +80,7 @@ fn every_orientation_is_applied() {
         }
         let kept = samples::with_orientation(&plain, orientation);
         let kept = prepare_bytes(kept, FileType::Jpeg, true).expect("a picture");
-        assert_eq!(kept.content, Content::Original);
+        assert_eq!(kept.content, ImageContent::Original);
         assert_eq!((kept.width, kept.height), size);
     }
 }
@@ -142,7 +142,7 @@ fn large_pictures_are_scaled_down() {
         assert!(like(shown.get_pixel(1200, 200), BLUE));
         assert!(like(shown.get_pixel(400, 600), BLUE));
         let kept = prepare_bytes(bytes, kind, true).expect("a picture");
-        assert_eq!(kept.content, Content::Original);
+        assert_eq!(kept.content, ImageContent::Original);
         assert_eq!((kept.width, kept.height), (2500, 1250));
         assert_eq!(kept.mime, kind.mime());
     }
@@ -158,7 +158,7 @@ fn a_jpeg_with_many_bytes_is_made_smaller() {
     let noisy = samples::jpeg(&samples::noisy(1200, 1200), 100);
     assert!(noisy.len() as u64 > SMALL_ENOUGH);
     let picture = ready(&noisy, FileType::Jpeg);
-    let Content::New(bytes) = picture.content else {
+    let ImageContent::New(bytes) = picture.content else {
         panic!("kept");
     };
     assert!(bytes.len() < noisy.len());

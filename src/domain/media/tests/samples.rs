@@ -240,7 +240,7 @@ pub(super) fn movie(brand: &[u8; 4], tracks: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn film(brand: &[u8; 4]) -> Vec<u8> {
+pub(super) fn video(brand: &[u8; 4]) -> Vec<u8> {
     let tracks = [track(b"vide", 640, 360, false), track(b"soun", 0, 0, false)];
     movie(brand, &tracks)
 }
@@ -288,10 +288,10 @@ pub(super) fn mp3_counted(frames: u32) -> Vec<u8> {
 }
 
 /// The same with a tag before it.
-pub(super) fn tagged(sound: &[u8]) -> Vec<u8> {
+pub(super) fn tagged(audio: &[u8]) -> Vec<u8> {
     let mut bytes = b"ID3\x04\0\0\0\0\x02\x01".to_vec();
     bytes.extend([0; 257]);
-    bytes.extend(sound);
+    bytes.extend(audio);
     bytes
 }
 
@@ -367,9 +367,9 @@ pub(super) fn all() -> Vec<(FileType, Vec<u8>)> {
         (T::Odp, odf("presentation")),
         (T::Rtf, b"{\\rtf1 Hello}".to_vec()),
         (T::Zip, zip(&[("word/notes.txt", b"no office file")])),
-        (T::Mp4, film(b"isom")),
-        (T::ThreeGp, film(b"3gp5")),
-        (T::Mov, film(b"qt  ")),
+        (T::Mp4, video(b"isom")),
+        (T::ThreeGp, video(b"3gp5")),
+        (T::Mov, video(b"qt  ")),
         (T::M4a, movie(b"M4A ", &[track(b"soun", 0, 0, false)])),
         (T::M4a, movie(b"mp42", &[track(b"soun", 0, 0, false)])),
         (T::WebM, ebml("webm")),

@@ -1,20 +1,20 @@
 use proptest::prelude::*;
 
 use super::samples::{self, track};
+use crate::domain::media::audio::*;
 use crate::domain::media::file_type::FileType;
-use crate::domain::media::film;
-use crate::domain::media::reader::Reader;
-use crate::domain::media::sound::*;
+use crate::domain::media::reader::FileReader;
+use crate::domain::media::video;
 use crate::error::ErrorKind;
 
 fn seconds(bytes: &[u8], kind: FileType) -> Option<u32> {
-    let sound = inspect_in(&mut Reader::of_bytes(bytes), kind).expect("an answer");
-    assert_eq!(sound.voice, kind == FileType::OggOpus);
-    sound.seconds
+    let audio = inspect_in(&mut FileReader::of_bytes(bytes), kind).expect("an answer");
+    assert_eq!(audio.voice, kind == FileType::OggOpus);
+    audio.seconds
 }
 
-fn film_of(bytes: &[u8]) -> film::Film {
-    film::inspect_in(&mut Reader::of_bytes(bytes)).expect("a film")
+fn film_of(bytes: &[u8]) -> video::VideoInfo {
+    video::inspect_in(&mut FileReader::of_bytes(bytes)).expect("a film")
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn a_recording_that_was_cut_off_lasts_as_long_as_its_bytes() {
 
 #[test]
 fn a_film_tells_its_size_and_its_sound() {
-    let film = film_of(&samples::film(b"isom"));
+    let video = film_of(&samples::video(b"isom"));
     assert_eq!(
-        (film.seconds, film.width, film.height),
+        (video.seconds, video.width, video.height),
         (Some(12), 640, 360)
     );
-    assert!(film.has_sound);
+    assert!(video.has_sound);
     let turned = film_of(&samples::movie(b"isom", &[track(b"vide", 640, 360, true)]));
     assert_eq!((turned.width, turned.height), (360, 640));
     assert!(!turned.has_sound);
@@ -80,7 +80,7 @@ fn a_film_tells_its_size_and_its_sound() {
 #[test]
 fn the_header_of_a_large_film_is_found_at_its_end() {
     use std::io::{Seek, SeekFrom, Write};
-    let whole = samples::film(b"isom");
+    let whole = samples::video(b"isom");
     let header = whole.windows(4).position(|w| w == b"moov").expect("moov") - 4;
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     let size = 3_u64 << 30;
@@ -91,10 +91,10 @@ fn the_header_of_a_large_film_is_found_at_its_end() {
     // A hole: reading three gigabytes would take long.
     file.seek(SeekFrom::Start(16 + size)).expect("seeks");
     file.write_all(&whole[header..]).expect("writes");
-    let film = film::inspect(file.path()).expect("a film");
-    assert_eq!((film.seconds, film.width), (Some(12), 640));
-    let sound = inspect(file.path(), FileType::Mp4).expect("an answer");
-    assert_eq!(sound.seconds, Some(12));
+    let video = video::inspect(file.path()).expect("a film");
+    assert_eq!((video.seconds, video.width), (Some(12), 640));
+    let audio = inspect(file.path(), FileType::Mp4).expect("an answer");
+    assert_eq!(audio.seconds, Some(12));
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn a_film_in_fragments_tells_how_long_they_are() {
     let mut content = samples::movie_header(600, 0);
     let duration = samples::part(b"mehd", &[0, 0, 0, 0, 0, 0, 0x46, 0x50]);
     content.extend(samples::part(b"mvex", &duration));
-    let film = film_of(&samples::part(b"moov", &content));
-    assert_eq!(film.seconds, Some(30));
+    let video = film_of(&samples::part(b"moov", &content));
+    assert_eq!(video.seconds, Some(30));
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn what_has_no_header_is_no_film() {
         &samples::noise(5000),
         &[0; 5000],
     ] {
-        let error = film::inspect_in(&mut Reader::of_bytes(bytes)).expect_err("no film");
+        let error = video::inspect_in(&mut FileReader::of_bytes(bytes)).expect_err("no film");
         assert_eq!(error.kind(), ErrorKind::Unprocessable);
     }
     // Boxes of no size would be walked for ever.
     let empty = [0, 0, 0, 7, b'f', b'r', b'e', b'e'].repeat(1000);
-    film::inspect_in(&mut Reader::of_bytes(&empty)).expect_err("no film");
+    video::inspect_in(&mut FileReader::of_bytes(&empty)).expect_err("no film");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn every_beginning_of_every_sound_and_film_has_an_answer() {
     for (kind, bytes) in samples::all() {
         for length in 0..bytes.len().min(2500) {
             seconds(&bytes[..length], kind);
-            let _ = film::inspect_in(&mut Reader::of_bytes(&bytes[..length]));
+            let _ = video::inspect_in(&mut FileReader::of_bytes(&bytes[..length]));
         }
     }
 }
@@ -146,13 +146,13 @@ proptest! {
             bytes[at] = value;
         }
         seconds(&bytes, kind);
-        let _ = film::inspect_in(&mut Reader::of_bytes(&bytes));
+        let _ = video::inspect_in(&mut FileReader::of_bytes(&bytes));
     }
 
     #[test]
     fn any_bytes_have_an_answer(as_kind in 0..33_usize, bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
         let (kind, _) = samples::all().swap_remove(as_kind);
         seconds(&bytes, kind);
-        let _ = film::inspect_in(&mut Reader::of_bytes(&bytes));
+        let _ = video::inspect_in(&mut FileReader::of_bytes(&bytes));
     }
 }

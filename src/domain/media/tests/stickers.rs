@@ -12,7 +12,7 @@ use crate::domain::media::sticker::*;
 use crate::error::ErrorKind;
 
 fn bytes_of(sticker: &Sticker) -> &[u8] {
-    let Content::New(bytes) = &sticker.content else {
+    let ImageContent::New(bytes) = &sticker.content else {
         panic!("kept as it was");
     };
     let most = if sticker.animated {
@@ -153,7 +153,7 @@ fn a_moving_gif_goes_on_moving() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(bytes_of(&sticker)).expect("writes");
     let again = make(file.path(), FileType::WebP, &boundless()).expect("a sticker");
-    assert_eq!(again.content, Content::Original);
+    assert_eq!(again.content, ImageContent::Original);
     assert!(again.animated);
 }
 
@@ -200,7 +200,7 @@ fn a_proper_sticker_is_kept() {
     let bytes = samples::encoded(&samples::marked(SIDE, SIDE), ImageFormat::WebP);
     assert!(bytes.len() <= STILL_SIZE);
     let sticker = make_bytes(bytes.clone(), FileType::WebP).expect("a sticker");
-    assert_eq!(sticker.content, Content::Original);
+    assert_eq!(sticker.content, ImageContent::Original);
     assert!(!sticker.animated);
     let cut = bytes[..bytes.len() - 12].to_vec();
     let error = make_bytes(cut, FileType::WebP).expect_err("not whole");

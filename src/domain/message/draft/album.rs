@@ -1,6 +1,6 @@
 //! An album as a client asks for it: files of one request that are shown together.
 
-use super::{Content, Media};
+use super::{DraftContent, DraftMedia};
 use crate::error::{Code, Result};
 use crate::wa::message::MediaKind;
 
@@ -22,21 +22,21 @@ impl Album {
         Ok(Self { number })
     }
 
-    /// One of its files: a picture, a film or a document.
-    pub fn file(self, mut media: Media) -> Result<Content> {
+    /// One of its files: an image, a video or a document.
+    pub fn file(self, mut media: DraftMedia) -> Result<DraftContent> {
         use MediaKind as Kind;
         if !matches!(media.kind, Kind::Image | Kind::Video | Kind::Document) {
             return Err(Code::AlbumInvalid.into());
         }
         media.album = Some(self.number);
-        Ok(Content::Media(Box::new(media)))
+        Ok(DraftContent::Media(Box::new(media)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::media::Source;
+    use crate::domain::media::FileSource;
 
     #[test]
     fn an_album_has_2_to_30_pictures_films_and_documents() {
@@ -44,8 +44,8 @@ mod tests {
             assert_eq!(Album::of(files, 0).is_ok(), good, "{files}");
         }
         let album = Album::of(2, 7).expect("an album");
-        let file = |kind| Media::new(kind, Source::Link("https://example.com/a".into()));
-        let Ok(Content::Media(media)) = album.file(file(MediaKind::Image)) else {
+        let file = |kind| DraftMedia::new(kind, FileSource::Link("https://example.com/a".into()));
+        let Ok(DraftContent::Media(media)) = album.file(file(MediaKind::Image)) else {
             panic!("a picture belongs into an album");
         };
         assert_eq!(media.album, Some(7));

@@ -1,8 +1,8 @@
-//! People's cards as a client asks for them.
+//! Contact cards as a client asks for them.
 
 use crate::error::{Code, Result};
 use crate::jid::PhoneNumber;
-use crate::wa::message::Card;
+use crate::wa::message::ContactCard;
 
 /// How many cards one message may hold.
 pub const MAX_CARDS: usize = 50;
@@ -18,11 +18,11 @@ const MAX_VCARD: usize = 8192;
 
 /// The cards of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contacts(Vec<Card>);
+pub struct Contacts(Vec<ContactCard>);
 
 impl Contacts {
     /// One card to [`MAX_CARDS`].
-    pub fn new(cards: Vec<Card>) -> Result<Self> {
+    pub fn new(cards: Vec<ContactCard>) -> Result<Self> {
         if !(1..=MAX_CARDS).contains(&cards.len()) {
             return Err(Code::ContactsInvalid.into());
         }
@@ -30,13 +30,13 @@ impl Contacts {
     }
 }
 
-impl From<Contacts> for Vec<Card> {
+impl From<Contacts> for Vec<ContactCard> {
     fn from(contacts: Contacts) -> Self {
         contacts.0
     }
 }
 
-impl Card {
+impl ContactCard {
     /// The card of a person with a name and one to ten numbers.
     pub fn of(name: &str, numbers: &[PhoneNumber]) -> Result<Self> {
         let named = !name.trim().is_empty() && name.chars().count() <= MAX_NAME;
@@ -99,15 +99,15 @@ mod tests {
 
     #[test]
     fn a_card_has_a_name_and_one_to_ten_numbers() {
-        let card = Card::of("Budi; Toko", &[number()]).expect("a card");
+        let card = ContactCard::of("Budi; Toko", &[number()]).expect("a card");
         assert_eq!(
             card.vcard,
             "BEGIN:VCARD\nVERSION:3.0\nN:;Budi\\; Toko;;;\nFN:Budi\\; Toko\n\
              TEL;type=CELL;type=VOICE;waid=6281234567890:+6281234567890\nEND:VCARD"
         );
-        assert!(Card::of(&"x".repeat(200), &vec![number(); 10]).is_ok());
+        assert!(ContactCard::of(&"x".repeat(200), &vec![number(); 10]).is_ok());
         for (name, count) in [(" ", 1), ("Budi", 0), ("Budi", 11), (&"x".repeat(201), 1)] {
-            let refused = Card::of(name, &vec![number(); count]).map_err(|e| e.code());
+            let refused = ContactCard::of(name, &vec![number(); count]).map_err(|e| e.code());
             assert_eq!(refused, Err(Code::ContactsInvalid), "{name} {count}");
         }
     }
@@ -115,17 +115,20 @@ mod tests {
     #[test]
     fn a_card_of_ones_own_is_a_vcard_of_bounded_size() {
         let vcard = "\nBEGIN:VCARD\nFN:B\nEND:VCARD\n";
-        assert_eq!(Card::written("", vcard).expect("a card").vcard, vcard);
+        assert_eq!(
+            ContactCard::written("", vcard).expect("a card").vcard,
+            vcard
+        );
         let long = format!("BEGIN:VCARD{}END:VCARD", "x".repeat(8192));
         for wrong in ["", "FN:B", "BEGIN:VCARD", long.as_str()] {
-            assert!(Card::written("B", wrong).is_err(), "{wrong}");
+            assert!(ContactCard::written("B", wrong).is_err(), "{wrong}");
         }
-        assert!(Card::written(&"x".repeat(201), vcard).is_err());
+        assert!(ContactCard::written(&"x".repeat(201), vcard).is_err());
     }
 
     #[test]
     fn a_message_holds_1_to_50_cards() {
-        let card = Card::of("Budi", &[number()]).expect("a card");
+        let card = ContactCard::of("Budi", &[number()]).expect("a card");
         for (count, good) in [(0, false), (1, true), (50, true), (51, false)] {
             assert_eq!(
                 Contacts::new(vec![card.clone(); count]).is_ok(),
@@ -138,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_name_writes_a_line_of_its_own(name in "(?s).{1,60}") {
-            if let Ok(card) = Card::of(&name, &[number()]) {
+            if let Ok(card) = ContactCard::of(&name, &[number()]) {
                 prop_assert_eq!(card.vcard.lines().count(), 6);
                 prop_assert!(!card.vcard.contains('\r'));
             }

@@ -1,10 +1,10 @@
-//! A place on earth as a client asks for it.
+//! A location on earth as a client asks for it.
 
 use super::text::label;
 use crate::error::{Code, Result};
-use crate::wa::message::{Degrees, Place};
+use crate::wa::message::{Degrees, Location};
 
-impl Place {
+impl Location {
     /// A place at these degrees north (-90 to 90) and east (-180 to 180).
     pub fn at(latitude: f64, longitude: f64) -> Result<Self> {
         Ok(Self {
@@ -41,11 +41,11 @@ mod tests {
             (f64::NAN, 0.0, false),
             (0.0, f64::INFINITY, false),
         ] {
-            let code = Place::at(latitude, longitude).map_err(|e| e.code());
+            let code = Location::at(latitude, longitude).map_err(|e| e.code());
             assert_eq!(code.is_ok(), good, "{latitude} {longitude}");
             assert!(good || code == Err(Code::LocationInvalid));
         }
-        let place = || Place::at(-6.2, 106.8).expect("a place");
+        let place = || Location::at(-6.2, 106.8).expect("a place");
         let named = place().named(&"x".repeat(1000)).expect("a name");
         assert_eq!(named.name.map(|name| name.len()), Some(1000));
         assert_eq!(place().addressed("").expect("none").address, None);

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::check_simulated;
 
-const LANES: [(&[u8], Order); 4] = [
-    (b"", Order::Fifo),
-    (b"\0", Order::Fifo),
-    (b"a", Order::ByDue),
-    (b"ab", Order::ByDue),
+const LANES: [(&[u8], LaneOrder); 4] = [
+    (b"", LaneOrder::Fifo),
+    (b"\0", LaneOrder::Fifo),
+    (b"a", LaneOrder::ByDue),
+    (b"ab", LaneOrder::ByDue),
 ];
 
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Model {
             .iter()
             .filter(|(seq, row)| {
                 !self.claimed.contains(seq)
-                    && (LANES[row.lane].1 == Order::ByDue || head(row.lane) == Some(**seq))
+                    && (LANES[row.lane].1 == LaneOrder::ByDue || head(row.lane) == Some(**seq))
             })
             .map(|(seq, row)| (*seq, row))
             .collect()
@@ -104,7 +104,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let clock = Clock::manual(at(0));
     let start = |disk: &Arc<SimulatedDisk>| {
         let disk = Disk::Simulated(Arc::clone(disk));
-        let store = Store::open(disk, Options::default()).unwrap();
+        let store = Store::open(disk, StoreOptions::default()).unwrap();
         let queue = Queue::new(&store, Q, clock.clone(), Duration::from_secs(3600));
         Rig {
             store,
@@ -187,7 +187,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     .await;
                 model.rows.retain(|_, row| row.lane != lane);
                 // A claim of an ordered lane holds the lane, also a new one of that name.
-                if LANES[lane].1 == Order::Fifo {
+                if LANES[lane].1 == LaneOrder::Fifo {
                     claims.retain(|claim| claim.lane != LANES[lane].0);
                 }
             }
@@ -245,9 +245,9 @@ async fn workers_side_by_side_do_every_row_once_and_ordered_lanes_in_order() {
     let rig = Rig::new();
     for n in 0..ROWS {
         let order = if n % 2 == 0 {
-            Order::Fifo
+            LaneOrder::Fifo
         } else {
-            Order::ByDue
+            LaneOrder::ByDue
         };
         let lane = [(n % 10) as u8];
         rig.write(move |tx| enqueue(tx, Q, &lane, order, at(0), &n.to_be_bytes()))

@@ -17,7 +17,7 @@ pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             ready = gateway.unread_queue().ready() => ready,
         };
-        if let Err(error) = tell_due(&gateway, ready).await {
+        if let Err(error) = report_due(&gateway, ready).await {
             tracing::error!(?error, "messages that could not be read cannot be told");
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -27,13 +27,13 @@ pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     }
 }
 
-async fn tell_due(
+async fn report_due(
     gateway: &Arc<Gateway>,
     ready: crate::error::Result<()>,
 ) -> crate::error::Result<()> {
     ready?;
     for claim in gateway.unread_queue().claim(AT_ONCE)? {
-        gateway.tell_unread(claim).await?;
+        gateway.report_unreadable(claim).await?;
     }
     Ok(())
 }

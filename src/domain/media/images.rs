@@ -1,4 +1,4 @@
-//! Pictures as WhatsApp shows them: JPEG, upright, not larger than a phone's screen needs.
+//! Images as WhatsApp shows them: JPEG, upright, not larger than a phone's screen needs.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -10,12 +10,12 @@ use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, RgbImage};
 
-use super::decode::{Opened, Pixels, Source, open, unreadable};
+use super::decode::{ImageSource, Opened, Pixels, open, unreadable};
 use super::file_type::FileType;
 use super::shrink::{Shrink, fitted};
 use crate::error::{Error, Result};
 
-/// The longest side of a picture that is sent.
+/// The longest side of an image that is sent.
 pub const LONGEST_SIDE: u32 = 1600;
 /// A JPEG of at most this size is sent as it is, if nothing else is wrong with it.
 pub const SMALL_ENOUGH: u64 = 1 << 20;
@@ -27,18 +27,18 @@ pub const THUMBNAIL_SIZE: usize = 5 * 1024;
 
 /// What is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum ImageContent {
     /// The file as it is.
     Original,
     /// These bytes instead of the file's.
     New(Vec<u8>),
 }
 
-/// A picture that is ready to be sent.
+/// An image that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct PreparedImage {
     /// What to send.
-    pub content: Content,
+    pub content: ImageContent,
     /// Its MIME type.
     pub mime: &'static str,
     /// Width in pixels, as it is shown.
@@ -49,10 +49,10 @@ pub struct Picture {
     pub thumbnail: Vec<u8>,
 }
 
-/// Prepares the picture in a file. With `keep_original`, JPEG and PNG files keep their bytes.
+/// Prepares the image in a file. With `keep_original`, JPEG and PNG files keep their bytes.
 ///
-/// Every picture is decoded completely, so what is sent can be shown.
-pub fn prepare(path: &Path, kind: FileType, keep_original: bool) -> Result<Picture> {
+/// Every image is decoded completely, so what is sent can be shown.
+pub fn prepare(path: &Path, kind: FileType, keep_original: bool) -> Result<PreparedImage> {
     let file = File::open(path).map_err(Error::internal)?;
     let size = file.metadata().map_err(Error::internal)?.len();
     prepare_from(BufReader::new(file), size, kind, keep_original)
@@ -60,17 +60,17 @@ pub fn prepare(path: &Path, kind: FileType, keep_original: bool) -> Result<Pictu
 
 /// As [`prepare`], of bytes.
 #[cfg(feature = "sandbox")]
-pub fn prepare_bytes(bytes: Vec<u8>, kind: FileType, keep_original: bool) -> Result<Picture> {
+pub fn prepare_bytes(bytes: Vec<u8>, kind: FileType, keep_original: bool) -> Result<PreparedImage> {
     let size = bytes.len() as u64;
     prepare_from(Cursor::new(bytes), size, kind, keep_original)
 }
 
-fn prepare_from<R: Source + 'static>(
+fn prepare_from<R: ImageSource + 'static>(
     source: R,
     file_size: u64,
     kind: FileType,
     keep_original: bool,
-) -> Result<Picture> {
+) -> Result<PreparedImage> {
     let mut opened = open(source, kind)?;
     let size = opened.size();
     let orientation = opened.orientation();
@@ -83,8 +83,8 @@ fn prepare_from<R: Source + 'static>(
     if keep {
         let small = on_white(opened, fitted(size, THUMBNAIL_SIDE), orientation)?;
         let (width, height) = upright(size, orientation);
-        return Ok(Picture {
-            content: Content::Original,
+        return Ok(PreparedImage {
+            content: ImageContent::Original,
             mime: kind.mime(),
             width,
             height,
@@ -93,8 +93,8 @@ fn prepare_from<R: Source + 'static>(
     }
     let picture = on_white(opened, fitted(size, LONGEST_SIDE), orientation)?;
     let thumbnail = thumbnail_of(&picture)?;
-    Ok(Picture {
-        content: Content::New(jpeg(&picture, QUALITY)?),
+    Ok(PreparedImage {
+        content: ImageContent::New(jpeg(&picture, QUALITY)?),
         mime: FileType::Jpeg.mime(),
         width: picture.width(),
         height: picture.height(),
@@ -113,7 +113,7 @@ fn upright(size: (u32, u32), orientation: Orientation) -> (u32, u32) {
 }
 
 /// Decodes, scales down to `size`, puts transparency on white, and turns.
-fn on_white<R: Source>(
+fn on_white<R: ImageSource>(
     opened: Opened<R>,
     size: (u32, u32),
     orientation: Orientation,

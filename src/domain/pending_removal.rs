@@ -13,14 +13,14 @@ pub(super) const SIGNAL: u8 = 32;
 ///
 /// Hazard: the numbers are in the files of users. Never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doomed {
+pub(super) enum PendingRemoval {
     /// All rows of a session that is not among the sessions any more. Number 1.
     Session(SessionNumber),
     /// The people of a list or a campaign, and what became of them. Number 2.
     Roster(Roster),
 }
 
-impl Doomed {
+impl PendingRemoval {
     /// The key of its mark.
     pub(super) fn key(self) -> (u8, u32) {
         match self {
@@ -41,30 +41,30 @@ impl Doomed {
 
 pub(super) const REMOVALS: Typed<(u8, u32), ()> = Typed::new(tables::REMOVALS);
 
-fn mark(tx: &mut Tx, doomed: Doomed) {
+fn mark(tx: &mut Tx, doomed: PendingRemoval) {
     REMOVALS.put_encoded(tx, doomed.key(), Vec::new());
     tx.signal(SIGNAL);
 }
 
 /// Has all rows of a session removed, in the transaction that deletes it.
 pub(super) fn of_session(tx: &mut Tx, session: SessionNumber) {
-    mark(tx, Doomed::Session(session));
+    mark(tx, PendingRemoval::Session(session));
 }
 
 /// Has all people of a roster removed, in the transaction after which nobody names it.
 pub(super) fn of_roster(tx: &mut Tx, roster: Roster) {
-    mark(tx, Doomed::Roster(roster));
+    mark(tx, PendingRemoval::Roster(roster));
 }
 
 /// Whether the rows of the session with this number are being removed: they are nobody's any more.
-pub(super) fn is_session_doomed(read: &impl Read, session: SessionNumber) -> Result<bool> {
-    REMOVALS.exists(read, Doomed::Session(session).key())
+pub(super) fn is_session_being_removed(read: &impl Read, session: SessionNumber) -> Result<bool> {
+    REMOVALS.exists(read, PendingRemoval::Session(session).key())
 }
 
 /// Rows that one transaction may still remove.
-pub(super) struct Budget(usize);
+pub(super) struct RemovalBudget(usize);
 
-impl Budget {
+impl RemovalBudget {
     /// So many.
     pub(super) fn of(rows: usize) -> Self {
         Self(rows)
@@ -81,7 +81,7 @@ impl Budget {
     }
 
     /// How much is left.
-    pub(super) fn left(&self) -> usize {
+    pub(super) fn client_left(&self) -> usize {
         self.0
     }
 
@@ -107,11 +107,11 @@ mod tests {
     #[test]
     fn what_is_marked_is_found_again() {
         for doomed in [
-            Doomed::Session(SessionNumber(7)),
-            Doomed::Roster(Roster(u32::MAX)),
+            PendingRemoval::Session(SessionNumber(7)),
+            PendingRemoval::Roster(Roster(u32::MAX)),
         ] {
-            assert_eq!(Doomed::of(doomed.key()), Some(doomed));
+            assert_eq!(PendingRemoval::of(doomed.key()), Some(doomed));
         }
-        assert_eq!(Doomed::of((3, 1)), None);
+        assert_eq!(PendingRemoval::of((3, 1)), None);
     }
 }

@@ -9,43 +9,43 @@ use whatsapp_rust::wacore_binary::Node;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
-use super::iq::Request;
-use super::journal::Key;
-use super::media::Stored;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
+use super::media::StoredMedia;
 use super::network::Network;
-use super::number::{Address, Form};
+use super::number::{DeviceAddress, Form};
 use super::outbox::Class;
 use super::stanza::{jid, text};
 use super::{base64, random};
 
 /// Who has which picture.
 #[derive(Default)]
-pub(super) struct Pictures(Mutex<HashMap<Chat, Picture>>);
+pub(super) struct ProfilePictures(Mutex<HashMap<Chat, ProfilePicture>>);
 
 /// A picture: its id, where it can be fetched, and the file.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Picture {
+pub(super) struct ProfilePicture {
     id: u64,
     path: String,
     #[serde(with = "base64::text")]
     file: Vec<u8>,
 }
 
-impl Pictures {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Chat, Picture>> {
+impl ProfilePictures {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Chat, ProfilePicture>> {
         self.0
             .lock()
             .expect("Invariant: nothing panics under this lock")
     }
 
     /// A picture for the state file.
-    pub(super) fn row(&self, whose: &Chat) -> Option<Picture> {
+    pub(super) fn row(&self, whose: &Chat) -> Option<ProfilePicture> {
         self.lock().get(whose).cloned()
     }
 }
 
 impl Network {
-    pub(super) fn answer_picture(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_picture(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let target = jid(request.node, "target");
         let me = Chat::Person(request.from.number);
         let whose = match &target {
@@ -91,26 +91,26 @@ impl Network {
         }
     }
 
-    pub(super) fn picture(&self, whose: &Chat) -> Option<(u64, Stored)> {
+    pub(super) fn picture(&self, whose: &Chat) -> Option<(u64, StoredMedia)> {
         let pictures = self.pictures.lock();
         let picture = pictures.get(whose)?;
         Some((picture.id, self.stored(&picture.path)))
     }
 
     /// Puts a picture back to where it was.
-    pub(super) fn restore_picture(&self, whose: Chat, picture: Picture) {
+    pub(super) fn restore_picture(&self, whose: Chat, picture: ProfilePicture) {
         self.keep_picture(&picture.path, Bytes::copy_from_slice(&picture.file));
         self.pictures.lock().insert(whose, picture);
     }
 
     /// Changes or removes a picture and tells those who know the person or group.
-    fn set_picture(&self, whose: &Chat, by: Address, file: Option<&[u8]>) -> Option<u64> {
+    fn set_picture(&self, whose: &Chat, by: DeviceAddress, file: Option<&[u8]>) -> Option<u64> {
         let id = self.now().as_ms().unsigned_abs();
         let change = match file {
             Some(file) => {
                 let path = format!("/pp/{}.jpg", hex::encode_upper(random::bytes::<16>()));
                 let file = file.to_vec();
-                self.restore_picture(whose.clone(), Picture { id, path, file });
+                self.restore_picture(whose.clone(), ProfilePicture { id, path, file });
                 NodeBuilder::new("set").attr("id", id)
             }
             None => {
@@ -118,8 +118,8 @@ impl Network {
                 NodeBuilder::new("delete")
             }
         };
-        self.changes.touch(|| Key::Picture(whose.clone()));
-        let author = Address::phone(by.number).pn();
+        self.changes.touch(|| JournalKey::Picture(whose.clone()));
+        let author = DeviceAddress::phone(by.number).pn();
         let change = change
             .attr("jid", whose.jid(Form::Pn))
             .attr("author", author)

@@ -4,9 +4,9 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::file_type::FileType;
-use super::film::{self, seconds};
 use super::ogg;
-use super::reader::{Reader, be32, be64, le32};
+use super::reader::{FileReader, be32, be64, le32};
+use super::video::{self, seconds};
 use crate::error::Result;
 
 /// As much of the sound as is looked at where the whole would have to be counted.
@@ -16,7 +16,7 @@ const CHUNKS: usize = 64;
 
 /// What a sound file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sound {
+pub struct AudioInfo {
     /// Whole seconds, if they can be told cheaply.
     pub seconds: Option<u32>,
     /// Whether WhatsApp can play it as a voice note: only Opus in Ogg.
@@ -24,12 +24,12 @@ pub struct Sound {
 }
 
 /// Looks at the headers of a sound file. One that cannot be understood has no known duration.
-pub fn inspect(path: &Path, kind: FileType) -> Result<Sound> {
-    inspect_in(&mut Reader::open(path)?, kind)
+pub fn inspect(path: &Path, kind: FileType) -> Result<AudioInfo> {
+    inspect_in(&mut FileReader::open(path)?, kind)
 }
 
 /// As [`inspect`], of anything that can be read here and there.
-pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>, kind: FileType) -> Result<Sound> {
+pub fn inspect_in<R: Read + Seek>(reader: &mut FileReader<R>, kind: FileType) -> Result<AudioInfo> {
     let seconds = match kind {
         FileType::OggOpus | FileType::Ogg => ogg::duration(reader)?,
         FileType::Mp3 => mp3(reader)?,
@@ -38,11 +38,13 @@ pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>, kind: FileType) -> Res
         FileType::Wav => wav(reader)?,
         FileType::Flac => flac(reader)?,
         FileType::M4a | FileType::Mp4 | FileType::ThreeGp | FileType::Mov => {
-            film::inspect_in(reader).ok().and_then(|film| film.seconds)
+            video::inspect_in(reader)
+                .ok()
+                .and_then(|video| video.seconds)
         }
         _ => None,
     };
-    Ok(Sound {
+    Ok(AudioInfo {
         seconds,
         voice: kind == FileType::OggOpus,
     })
@@ -136,7 +138,7 @@ impl Mp3Frame {
     }
 }
 
-fn mp3<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+fn mp3<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     let start = tag_end(&reader.at(0, 10)?).unwrap_or(0);
     let bytes = reader.at(start, SAMPLE)?;
     let first = (0..bytes.len()).find(|at| by_frame(&bytes[*at..]) == Some(FileType::Mp3));
@@ -168,7 +170,7 @@ fn adts_frame(bytes: &[u8]) -> Option<(usize, u64)> {
     (size >= 7).then_some((size, rate))
 }
 
-fn aac<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+fn aac<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     const SAMPLES: u64 = 1024;
     let start = tag_end(&reader.at(0, 10)?).unwrap_or(0);
     let bytes = reader.at(start, SAMPLE)?;
@@ -180,7 +182,7 @@ fn aac<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
     Ok(seconds(frames.saturating_mul(SAMPLES), rate))
 }
 
-fn amr<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+fn amr<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     const NARROW: [usize; 9] = [12, 13, 15, 17, 19, 20, 26, 31, 5];
     const WIDE: [usize; 10] = [17, 23, 32, 36, 40, 46, 50, 58, 60, 5];
     const FRAMES_PER_SECOND: u64 = 50;
@@ -221,7 +223,7 @@ fn of_all((frames, bytes): (u64, u64), size: u64) -> u64 {
     (u128::from(frames) * u128::from(size) / u128::from(bytes)) as u64
 }
 
-fn wav<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+fn wav<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     let mut position = 12;
     let mut rate = None;
     for _ in 0..CHUNKS {
@@ -243,7 +245,7 @@ fn wav<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
     Ok(None)
 }
 
-fn flac<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Option<u32>> {
+fn flac<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<Option<u32>> {
     let start = tag_end(&reader.at(0, 10)?).unwrap_or(0);
     let head = reader.at(start, 42)?;
     // Twenty bits of rate, eight of other things, thirty-six of samples.

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use whatsapp_rust::wacore_binary::Node;
 
 use super::connection::{Socket, stream_error};
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::Address;
+use super::number::DeviceAddress;
 use super::stanza::{jid, result};
 
 impl Network {
     pub(super) fn answer_linking(
         self: &Arc<Self>,
-        request: &Request<'_, '_>,
+        request: &IqRequest<'_, '_>,
         socket: &Arc<Socket>,
     ) -> Option<Node> {
         let remove = request.child("remove-companion-device")?;
-        let who = jid(remove, "jid").and_then(|jid| Address::from_jid(&jid));
+        let who = jid(remove, "jid").and_then(|jid| DeviceAddress::from_jid(&jid));
         let who = who
             .filter(|who| who.number == request.from.number)
             .unwrap_or(request.from);
@@ -28,7 +28,7 @@ impl Network {
     }
 
     /// Removes a companion for good.
-    pub(super) fn unlink(self: &Arc<Self>, who: Address) -> bool {
+    pub(super) fn unlink(self: &Arc<Self>, who: DeviceAddress) -> bool {
         let account = self.directory.account(who.number);
         let mut state = account.lock();
         let Some(companion) = state.companions.remove(&who.device) else {
@@ -36,11 +36,11 @@ impl Network {
         };
         state.devices_changed = self.now().as_secs();
         drop(state);
-        self.changes.touch(|| Key::Account(who.number));
-        self.changes.touch(|| Key::Companion(who));
-        self.changes.touch(|| Key::Keys(who));
+        self.changes.touch(|| JournalKey::Account(who.number));
+        self.changes.touch(|| JournalKey::Companion(who));
+        self.changes.touch(|| JournalKey::Keys(who));
         for place in companion.outbox.places() {
-            self.changes.touch(|| Key::Waiting(who, place));
+            self.changes.touch(|| JournalKey::Waiting(who, place));
         }
         self.directory.remove_login(&companion.noise);
         if let Some(socket) = &companion.socket {

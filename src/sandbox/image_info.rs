@@ -16,7 +16,7 @@ const MOST_PIXELS: u64 = 40_000_000;
 
 /// A picture as a phone sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Decoded {
+pub struct ImageInfo {
     /// `jpeg`, `png`, `gif` or `webp`.
     pub format: &'static str,
     /// In pixels.
@@ -28,7 +28,7 @@ pub struct Decoded {
 }
 
 /// Looks at a picture; `None` if it is none.
-pub(super) fn look(file: &[u8]) -> Option<Decoded> {
+pub(super) fn inspect(file: &[u8]) -> Option<ImageInfo> {
     let format = image::guess_format(file).ok()?;
     let (width, height) = ImageReader::with_format(Cursor::new(file), format)
         .into_dimensions()
@@ -46,7 +46,7 @@ pub(super) fn look(file: &[u8]) -> Option<Decoded> {
         ),
         _ => return None,
     };
-    Some(Decoded {
+    Some(ImageInfo {
         format: name,
         width,
         height,
@@ -67,7 +67,7 @@ fn moves(file: &[u8]) -> Option<bool> {
 
 /// A small JPEG of a picture, as phones put it into their messages.
 pub(super) fn small(file: &[u8]) -> Option<Vec<u8>> {
-    let seen = look(file)?;
+    let seen = inspect(file)?;
     if u64::from(seen.width) * u64::from(seen.height) > MOST_PIXELS {
         return None;
     }
@@ -97,7 +97,7 @@ pub(super) mod tests {
     }
 
     /// A GIF with so many frames.
-    pub(in crate::sandbox) fn film(frames: u32) -> Vec<u8> {
+    pub(in crate::sandbox) fn video(frames: u32) -> Vec<u8> {
         let mut out = Vec::new();
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut out);
         for n in 0..frames {
@@ -118,20 +118,20 @@ pub(super) mod tests {
             (ImageFormat::Png, "png"),
             (ImageFormat::WebP, "webp"),
         ] {
-            let seen = look(&picture(30, 20, format)).expect("a picture");
+            let seen = inspect(&picture(30, 20, format)).expect("a picture");
             assert_eq!((seen.format, seen.width, seen.height), (name, 30, 20));
             assert!(!seen.animated);
         }
-        let animated = |frames| look(&film(frames)).expect("a picture").animated;
+        let animated = |frames| inspect(&video(frames)).expect("a picture").animated;
         assert!(!animated(1) && animated(2) && animated(5));
-        assert_eq!(look(b"%PDF-1.7"), None);
-        assert_eq!(look(&picture(30, 20, ImageFormat::Png)[..20]), None);
+        assert_eq!(inspect(b"%PDF-1.7"), None);
+        assert_eq!(inspect(&picture(30, 20, ImageFormat::Png)[..20]), None);
     }
 
     #[test]
     fn a_small_one_has_the_same_shape() {
         let small = small(&picture(400, 200, ImageFormat::Png)).expect("a picture");
-        let seen = look(&small).expect("a picture");
+        let seen = inspect(&small).expect("a picture");
         assert_eq!((seen.format, seen.width, seen.height), ("jpeg", 72, 36));
     }
 }

@@ -24,7 +24,7 @@ use crate::seal::{Seal, file::is_sealed};
 const WRITE_AT_ONCE: usize = 256 * 1024;
 
 /// The folder `media/` below the data folder.
-pub struct Folder {
+pub struct BlobFolder {
     path: PathBuf,
     ids: IdSource,
     /// Hazard: a file must not be removed by one while another begins to name it, so whoever
@@ -32,7 +32,7 @@ pub struct Folder {
     changing: Mutex<()>,
 }
 
-impl Folder {
+impl BlobFolder {
     /// Opens the folder and empties it of what was arriving when the last run ended.
     pub fn open(data: &Path, ids: IdSource) -> Result<Self> {
         let path = data.join("media");
@@ -84,14 +84,14 @@ impl Folder {
     ///
     /// Hazard: until [`Gateway::verify_media`](crate::domain::Gateway::verify_media) is through, a file
     /// that an older version stored may be anything, and disks forget: a name proves nothing.
-    pub(super) async fn look(&self, hash: &Hash) -> Result<(Content, u64)> {
+    pub(super) async fn inspect(&self, hash: &Hash) -> Result<(BlobState, u64)> {
         let (path, hash) = (self.path_of(hash), *hash);
-        in_background(move || look(&path, &hash))
+        in_background(move || inspect(&path, &hash))
             .await
             .map_err(|e| unusable("the media folder cannot be read", e))
     }
 
-    /// Takes a file away that is not what its name says. The caller holds [`Folder::change`].
+    /// Takes a file away that is not what its name says. The caller holds [`BlobFolder::change`].
     pub(super) async fn put_aside(&self, hash: &Hash) -> Result<()> {
         let (from, folder) = (self.path_of(hash), self.path.join("wrong"));
         let to = folder.join(hash.to_string());
@@ -124,11 +124,11 @@ impl Folder {
     }
 
     /// Takes bytes as they arrive, hashing them on the way.
-    pub(super) fn arrival(&self) -> Result<Arrival> {
+    pub(super) fn arrival(&self) -> Result<PartialFile> {
         let scratch = self.scratch()?;
         let mut file = tokio::fs::File::from_std(scratch.file);
         file.set_max_buf_size(WRITE_AT_ONCE);
-        Ok(Arrival {
+        Ok(PartialFile {
             file,
             path: scratch.path,
             hash: Sha256::new(),
@@ -137,12 +137,12 @@ impl Folder {
     }
 
     /// Gives an arrived file its name, unless the same content was seen `there`. The caller holds
-    /// [`Folder::change`].
-    pub(super) async fn name(&self, arrived: &Arrived, there: Content) -> Result<()> {
+    /// [`BlobFolder::change`].
+    pub(super) async fn name(&self, arrived: &CompleteFile, there: BlobState) -> Result<()> {
         let to = self.path_of(&arrived.hash);
         let (from, folder) = (arrived.path.clone(), self.path.clone());
         in_background(move || {
-            if there == Content::Right && to.exists() {
+            if there == BlobState::Right && to.exists() {
                 return Ok(());
             }
             File::open(from.path())?.sync_all()?;
@@ -153,7 +153,7 @@ impl Folder {
         .map_err(|e| unusable("the file cannot be stored", e))
     }
 
-    /// Removes files that no row names any more. The caller holds [`Folder::change`].
+    /// Removes files that no row names any more. The caller holds [`BlobFolder::change`].
     pub(in crate::domain) async fn remove(&self, hashes: Vec<Hash>) {
         if hashes.is_empty() {
             return;
@@ -180,10 +180,10 @@ impl Folder {
     }
 
     /// Second names for all contents, under which they stay whatever happens to the first. The
-    /// caller holds [`Folder::change`].
-    pub(super) async fn hold(&self) -> Result<Held> {
+    /// caller holds [`BlobFolder::change`].
+    pub(super) async fn hold(&self) -> Result<AliasFolder> {
         let name = hex::encode(self.ids.bytes::<16>());
-        let held = Held(self.path.join("arriving").join(name));
+        let held = AliasFolder(self.path.join("arriving").join(name));
         let from = self.path.clone();
         tokio::task::spawn_blocking(move || {
             DirBuilder::new().mode(0o700).create(held.path())?;
@@ -215,7 +215,7 @@ pub fn seal_contents(from: &Path, to: &Path, seal: &Seal) -> Result<()> {
 /// Puts the files of a backup into the media folder of `data`, each under the hash that it has.
 pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<()> {
     let cannot = |e| unusable("the files cannot be restored", e);
-    let (from, to) = (beside(backup), data.join("media"));
+    let (from, to) = (media_folder_of(backup), data.join("media"));
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&to);
     made.map_err(cannot)?;
     for hash in contents_of(&from).map_err(cannot)? {
@@ -290,7 +290,7 @@ pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
 
 /// What lies under the name of a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum BlobState {
     /// Nothing.
     Missing,
     /// The content that the name says.
@@ -299,9 +299,9 @@ pub(super) enum Content {
     Wrong,
 }
 
-fn look(path: &Path, hash: &Hash) -> io::Result<(Content, u64)> {
+fn inspect(path: &Path, hash: &Hash) -> io::Result<(BlobState, u64)> {
     let mut file = match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Content::Missing, 0)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((BlobState::Missing, 0)),
         opened => opened?,
     };
     let (mut computed, mut size) = (Sha256::new(), 0);
@@ -319,9 +319,9 @@ fn look(path: &Path, hash: &Hash) -> io::Result<(Content, u64)> {
     let right = computed.finalize()[..] == hash.0;
     Ok((
         if right {
-            Content::Right
+            BlobState::Right
         } else {
-            Content::Wrong
+            BlobState::Wrong
         },
         size,
     ))
@@ -334,8 +334,8 @@ pub fn check(folder: &Path, named: &[Hash]) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let mut seen = HashSet::new();
     for hash in contents_of(folder).map_err(cannot)? {
-        let (content, _) = look(&folder.join(hash.to_string()), &hash).map_err(cannot)?;
-        if content == Content::Wrong {
+        let (content, _) = inspect(&folder.join(hash.to_string()), &hash).map_err(cannot)?;
+        if content == BlobState::Wrong {
             problems.push(format!("media/{hash}: the file is not what its name says"));
         }
         seen.insert(hash);
@@ -347,7 +347,7 @@ pub fn check(folder: &Path, named: &[Hash]) -> Result<Vec<String>> {
 }
 
 /// Where the files of a backup go: `copy.redb.media` beside `copy.redb`.
-pub fn beside(backup: &Path) -> PathBuf {
+pub fn media_folder_of(backup: &Path) -> PathBuf {
     let mut name = backup.as_os_str().to_owned();
     name.push(".media");
     name.into()
@@ -371,16 +371,16 @@ pub(super) fn unusable(what: &'static str, error: io::Error) -> Error {
 }
 
 /// A folder of second names; it goes when the value does.
-pub(super) struct Held(PathBuf);
+pub(super) struct AliasFolder(PathBuf);
 
-impl Held {
+impl AliasFolder {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }
 
-impl Drop for Held {
+impl Drop for AliasFolder {
     fn drop(&mut self) {
         // What stays is removed by the next start.
         let _ = std::fs::remove_dir_all(&self.0);
@@ -418,8 +418,8 @@ impl Scratch {
     }
 
     /// What was written to it, by its hash and size.
-    pub(super) fn arrived(self, hash: Hash, size: u64) -> Arrived {
-        Arrived {
+    pub(super) fn arrived(self, hash: Hash, size: u64) -> CompleteFile {
+        CompleteFile {
             path: self.path,
             hash,
             size,
@@ -428,14 +428,14 @@ impl Scratch {
 }
 
 /// A file whose bytes are arriving.
-pub(super) struct Arrival {
+pub(super) struct PartialFile {
     file: tokio::fs::File,
     path: Arc<Temporary>,
     hash: Sha256,
     size: u64,
 }
 
-impl Arrival {
+impl PartialFile {
     /// Adds bytes.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
@@ -450,10 +450,10 @@ impl Arrival {
     }
 
     /// All bytes are here.
-    pub(super) async fn finish(mut self) -> Result<Arrived> {
+    pub(super) async fn finish(mut self) -> Result<CompleteFile> {
         let flushed = self.file.flush().await;
         flushed.map_err(|e| unusable("the media folder cannot be written to", e))?;
-        Ok(Arrived {
+        Ok(CompleteFile {
             path: self.path,
             hash: Hash(self.hash.finalize().into()),
             size: self.size,
@@ -463,7 +463,7 @@ impl Arrival {
 
 /// A file that arrived whole and has no lasting name yet.
 #[derive(Debug, Clone)]
-pub struct Arrived {
+pub struct CompleteFile {
     path: Arc<Temporary>,
     /// SHA-256 of its bytes.
     pub hash: Hash,
@@ -471,7 +471,7 @@ pub struct Arrived {
     pub size: u64,
 }
 
-impl Arrived {
+impl CompleteFile {
     /// Where it is for now.
     pub(super) fn path(&self) -> &Path {
         self.path.path()
@@ -482,13 +482,13 @@ impl Arrived {
 mod tests {
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, Folder) {
+    fn folder() -> (tempfile::TempDir, BlobFolder) {
         let data = tempfile::tempdir().expect("a folder");
-        let folder = Folder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
+        let folder = BlobFolder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
         (data, folder)
     }
 
-    async fn arrived(folder: &Folder, bytes: &[u8]) -> Arrived {
+    async fn arrived(folder: &BlobFolder, bytes: &[u8]) -> CompleteFile {
         let mut arrival = folder.arrival().expect("an arrival");
         for chunk in bytes.chunks(3) {
             arrival.write(chunk).await.expect("written");
@@ -496,7 +496,7 @@ mod tests {
         arrival.finish().await.expect("whole")
     }
 
-    fn arriving(folder: &Folder) -> usize {
+    fn arriving(folder: &BlobFolder) -> usize {
         std::fs::read_dir(folder.path.join("arriving"))
             .expect("a folder")
             .count()
@@ -508,10 +508,10 @@ mod tests {
         let file = arrived(&folder, b"hello world").await;
         assert_eq!(file.hash, Hash(Sha256::digest(b"hello world").into()));
         assert_eq!(file.size, 11);
-        folder.name(&file, Content::Missing).await.expect("named");
+        folder.name(&file, BlobState::Missing).await.expect("named");
         let again = arrived(&folder, b"hello world").await;
-        let (there, size) = folder.look(&again.hash).await.expect("readable");
-        assert_eq!((there, size), (Content::Right, 11));
+        let (there, size) = folder.inspect(&again.hash).await.expect("readable");
+        assert_eq!((there, size), (BlobState::Right, 11));
         folder.name(&again, there).await.expect("named already");
         assert_eq!(arriving(&folder), 1, "the second copy still waits");
         drop((file, again));
@@ -526,8 +526,8 @@ mod tests {
         let (_data, folder) = folder();
         let file = arrived(&folder, b"hello world").await;
         std::fs::write(folder.path_of(&file.hash), b"jello world").expect("written");
-        let (there, _) = folder.look(&file.hash).await.expect("readable");
-        assert_eq!(there, Content::Wrong);
+        let (there, _) = folder.inspect(&file.hash).await.expect("readable");
+        assert_eq!(there, BlobState::Wrong);
         let problems = check(&folder.path, &[Hash([1; 32])]).expect("readable");
         assert_eq!(problems.len(), 2, "{problems:?}");
         folder.name(&file, there).await.expect("named");
@@ -549,7 +549,7 @@ mod tests {
         drop(arrival);
         assert_eq!(arriving(&folder), 0);
         std::fs::write(folder.path.join("arriving/left"), b"by a crash").expect("written");
-        let folder = Folder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
+        let folder = BlobFolder::open(data.path(), IdSource::seeded(1)).expect("a media folder");
         assert_eq!(arriving(&folder), 0);
     }
 }

@@ -21,14 +21,17 @@ use whatsapp_rust::{
     Client as Library, NodeBuilder, RawNodeLease, RetryRequestOptions, SendOptions,
 };
 
-use super::arriving::{Arriving, Missing, Stored};
+use super::arriving::{ArrivingMessages, IsStored, Missing};
 use super::backend::Backend;
 use super::convert;
 use super::http::LibraryHttp;
 use super::inbox::{Hook, Inbox};
 use super::media_hosts::MediaHosts;
-use super::media_places::Places;
-use super::message::{Attachment, Outgoing, Progress, Receipt, Signal, Timer, Unread, WhyUnread};
+use super::media_places::DownloadSlots;
+use super::message::{
+    Attachment, ConnectionEvent, DisappearingTimer, MessageState, OutgoingContent, Receipt,
+    UnreadableMessage, UnreadableReason,
+};
 use super::transport::{Endpoint, Transports};
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
@@ -47,7 +50,7 @@ const OPENING: std::time::Duration = std::time::Duration::from_secs(10);
 const LOGOUT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// What a connection needs.
-pub struct Options {
+pub struct ConnectionOptions {
     /// The session's keys and device state.
     pub backend: Backend,
     /// Where WhatsApp is.
@@ -67,42 +70,42 @@ pub struct Options {
     /// Stores what arrives.
     pub inbox: Inbox,
     /// Whether a message that arrives again is stored.
-    pub stored: Stored,
-    /// Hears everything else, in order.
-    pub signals: UnboundedSender<Signal>,
+    pub stored: IsStored,
+    /// Gets everything else, in order.
+    pub events: UnboundedSender<ConnectionEvent>,
     /// The time.
     pub clock: Clock,
 }
 
 /// What WhatsApp's server said to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Ack {
     /// It took the message.
-    Taken,
+    Accepted,
     /// It refused the message with this code.
     Refused(String),
 }
 
 /// A frame that was written and not yet acknowledged.
-pub struct Written {
-    verdict: oneshot::Receiver<Verdict>,
+pub struct PendingAck {
+    verdict: oneshot::Receiver<Ack>,
     id: MessageId,
     acks: Arc<Acks>,
 }
 
-impl Written {
+impl PendingAck {
     /// Waits for the server's word. It may never come: the caller sets the limit.
-    pub async fn verdict(&mut self) -> Option<Verdict> {
+    pub async fn ack(&mut self) -> Option<Ack> {
         (&mut self.verdict).await.ok()
     }
 
     /// The server's word, if it is here already.
-    pub fn verdict_so_far(&mut self) -> Option<Verdict> {
+    pub fn ack_so_far(&mut self) -> Option<Ack> {
         self.verdict.try_recv().ok()
     }
 }
 
-impl Drop for Written {
+impl Drop for PendingAck {
     fn drop(&mut self) {
         self.verdict.close();
         self.acks.forget(&self.id);
@@ -111,16 +114,16 @@ impl Drop for Written {
 
 /// Messages that wait for the server's acknowledgement.
 #[derive(Default)]
-struct Acks(Mutex<HashMap<String, Vec<oneshot::Sender<Verdict>>>>);
+struct Acks(Mutex<HashMap<String, Vec<oneshot::Sender<Ack>>>>);
 
 impl Acks {
-    fn expect(&self, id: &MessageId) -> oneshot::Receiver<Verdict> {
+    fn expect(&self, id: &MessageId) -> oneshot::Receiver<Ack> {
         let (tell, hear) = oneshot::channel();
         self.lock().entry(id.to_string()).or_default().push(tell);
         hear
     }
 
-    fn resolve(&self, id: &str, verdict: Verdict) {
+    fn resolve(&self, id: &str, verdict: Ack) {
         for tell in self.lock().remove(id).unwrap_or_default() {
             let _ = tell.send(verdict.clone());
         }
@@ -137,13 +140,13 @@ impl Acks {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<oneshot::Sender<Verdict>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<oneshot::Sender<Ack>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A running connection, which the library makes anew whenever it breaks.
-pub struct Link {
+pub struct Connection {
     client: Arc<Library>,
     running: Mutex<Option<BotHandle>>,
     closing: CancellationToken,
@@ -151,24 +154,28 @@ pub struct Link {
     stopped: CancellationToken,
     acks: Arc<Acks>,
     hosts: MediaHosts,
-    pub(super) places: Places,
+    pub(super) places: DownloadSlots,
     clock: Clock,
-    arriving: Arc<Arriving>,
+    arriving: Arc<ArrivingMessages>,
     /// Shows us each stanza before it is worked on.
     _stanzas: RawNodeLease,
 }
 
-impl Link {
-    /// Starts connecting; what comes of it is told by signals.
-    pub async fn open(options: Options) -> Result<Self> {
+impl Connection {
+    /// Starts connecting; what comes of it is reported as events.
+    pub async fn open(options: ConnectionOptions) -> Result<Self> {
         let acks = Arc::new(Acks::default());
         let client_slot = Arc::new(Mutex::new(Weak::<Library>::new()));
         let closing = CancellationToken::new();
         let (missing, to_ask) = mpsc::unbounded_channel();
-        let arriving = Arc::new(Arriving::new(options.stored, missing, closing.clone()));
+        let arriving = Arc::new(ArrivingMessages::new(
+            options.stored,
+            missing,
+            closing.clone(),
+        ));
         let backend = options.backend.behind(arriving.clone());
         let listener = Listener {
-            signals: options.signals.clone(),
+            events: options.events.clone(),
             acks: acks.clone(),
             client: client_slot.clone(),
             arriving: arriving.clone(),
@@ -194,7 +201,7 @@ impl Link {
             .with_transport_factory(Transports {
                 dialer: options.dialer,
                 endpoint: options.endpoint,
-                signals: options.signals,
+                events: options.events,
                 closing: closing.clone(),
             })
             .with_http_client(LibraryHttp {
@@ -231,7 +238,7 @@ impl Link {
             stopped: CancellationToken::new(),
             acks,
             hosts,
-            places: Places::default(),
+            places: DownloadSlots::default(),
             clock: options.clock,
         })
     }
@@ -242,12 +249,12 @@ impl Link {
         &self,
         id: &MessageId,
         to: &Jid,
-        what: &Outgoing,
+        what: &OutgoingContent,
         file: Option<&Attachment>,
-        timer: Option<Timer>,
-    ) -> Result<Written> {
+        timer: Option<DisappearingTimer>,
+    ) -> Result<PendingAck> {
         let wire_to = convert::to_wire(to)?;
-        if to.is_person() && !self.is_there(&wire_to).await {
+        if to.is_person() && !self.is_registered(&wire_to).await {
             return Err(Code::NumberNotOnWhatsapp.into());
         }
         let own = self.own_jid();
@@ -256,7 +263,7 @@ impl Link {
             convert::expire(&mut message, timer);
         }
         let verdict = self.acks.expect(id);
-        let written = Written {
+        let written = PendingAck {
             verdict,
             id: id.clone(),
             acks: self.acks.clone(),
@@ -274,7 +281,7 @@ impl Link {
 
     /// Whether a person is on WhatsApp, as far as it says. Somebody whose devices are known costs no
     /// question; the devices of others are asked for now instead of by the sending itself.
-    async fn is_there(&self, person: &WireJid) -> bool {
+    async fn is_registered(&self, person: &WireJid) -> bool {
         let (signal, contacts) = (self.client.signal(), self.client.contacts());
         let devices = signal.get_user_devices(std::slice::from_ref(person)).await;
         if devices.is_ok_and(|devices| !devices.is_empty()) {
@@ -516,10 +523,10 @@ fn stanza_of(message: Missing, client: &Library) -> Node {
 
 /// Hears the library's events and says them in our words.
 struct Listener {
-    signals: UnboundedSender<Signal>,
+    events: UnboundedSender<ConnectionEvent>,
     acks: Arc<Acks>,
     client: Arc<Mutex<Weak<Library>>>,
-    arriving: Arc<Arriving>,
+    arriving: Arc<ArrivingMessages>,
     backend: Backend,
     show_online: bool,
 }
@@ -532,8 +539,8 @@ const NAME_SETTLES: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Listener {
     /// Notes what comes, before anybody works on it.
-    fn hear(&self, stanza: &NodeRef<'_>) {
-        if self.arriving.hear(stanza, self.backend.fails())
+    fn observe(&self, stanza: &NodeRef<'_>) {
+        if self.arriving.observe(stanza, self.backend.fails())
             && let Some(client) = self.client()
         {
             tracing::warn!("the store fails and more messages come than can be held; reconnecting");
@@ -541,9 +548,9 @@ impl Listener {
         }
     }
 
-    fn tell(&self, signal: Signal) {
+    fn emit(&self, signal: ConnectionEvent) {
         // A closed channel means that the session is being removed.
-        let _ = self.signals.send(signal);
+        let _ = self.events.send(signal);
     }
 
     fn client(&self) -> Option<Arc<Library>> {
@@ -555,7 +562,7 @@ impl Listener {
 
     /// Hazard: the library saves the pairing in the background; it is paired only once it is on disk.
     fn paired(&self) {
-        let (Some(client), signals) = (self.client(), self.signals.clone()) else {
+        let (Some(client), events) = (self.client(), self.events.clone()) else {
             return;
         };
         let arriving = self.arriving.clone();
@@ -569,7 +576,7 @@ impl Listener {
                 }
                 late = true;
             }
-            let _ = signals.send(Signal::Paired);
+            let _ = events.send(ConnectionEvent::Paired);
             if late {
                 // What the library began meanwhile may wait for minutes for what it could not store.
                 client.reconnect_immediately().await;
@@ -579,7 +586,7 @@ impl Listener {
 
     /// Takes back that the account is online, which the library says at each login and when the
     /// account's name changes: a phone whose owner is online elsewhere does not ring.
-    fn look_offline(&self, after: std::time::Duration) {
+    fn appear_offline(&self, after: std::time::Duration) {
         let (Some(client), false) = (self.client(), self.show_online) else {
             return;
         };
@@ -603,9 +610,9 @@ impl Listener {
     }
 
     fn connected(&self) {
-        self.look_offline(std::time::Duration::ZERO);
+        self.appear_offline(std::time::Duration::ZERO);
         let Some(client) = self.client() else { return };
-        self.tell(Signal::Connected {
+        self.emit(ConnectionEvent::Connected {
             number: client.pn().map(|jid| jid.user.to_string()),
             lid: client.lid().as_ref().and_then(convert::from_wire),
             name: client.push_name(),
@@ -616,52 +623,58 @@ impl Listener {
 impl EventHandler for Listener {
     fn handle_event(&self, event: Arc<Event>) {
         match &*event {
-            Event::RawNode(stanza) => self.hear(stanza.get()),
+            Event::RawNode(stanza) => self.observe(stanza.get()),
             Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
                 let verdict = match &ack.error {
-                    None => Verdict::Taken,
-                    Some(code) => Verdict::Refused(code.clone()),
+                    None => Ack::Accepted,
+                    Some(code) => Ack::Refused(code.clone()),
                 };
                 self.acks.resolve(&ack.id, verdict);
             }
             Event::Receipt(receipt) => {
                 if let Some(receipt) = receipt_of(receipt) {
-                    self.tell(Signal::Receipt(receipt));
+                    self.emit(ConnectionEvent::Receipt(receipt));
                 }
             }
-            Event::PairingQrCode(qr) => self.tell(Signal::Qr {
+            Event::PairingQrCode(qr) => self.emit(ConnectionEvent::Qr {
                 code: qr.code.clone(),
                 seconds: qr.timeout.as_secs(),
             }),
             // With a pairing code outstanding the library keeps the connection, and the code lives on.
-            Event::PairingQrCodesExhausted(e) if e.disconnected => self.tell(Signal::QrRanOut),
+            Event::PairingQrCodesExhausted(e) if e.disconnected => {
+                self.emit(ConnectionEvent::QrRanOut)
+            }
             Event::PairSuccess(_) => self.paired(),
-            Event::PairError(e) => self.tell(Signal::PairingFailed(e.error.clone())),
-            Event::QrScannedWithoutMultidevice(_) => self.tell(Signal::PairingFailed(
+            Event::PairError(e) => self.emit(ConnectionEvent::PairingFailed(e.error.clone())),
+            Event::QrScannedWithoutMultidevice(_) => self.emit(ConnectionEvent::PairingFailed(
                 "the phone's WhatsApp is too old for linked devices".into(),
             )),
-            Event::PairPasskeyRequest(_) => self.tell(Signal::PasskeyAsked),
+            Event::PairPasskeyRequest(_) => self.emit(ConnectionEvent::PasskeyAsked),
             Event::Connected(_) => self.connected(),
             Event::SelfPushNameUpdated(update) => {
                 self.save_name();
-                self.look_offline(NAME_SETTLES);
-                self.tell(Signal::Named(update.new_name.clone()));
+                self.appear_offline(NAME_SETTLES);
+                self.emit(ConnectionEvent::Named(update.new_name.clone()));
             }
             Event::UndecryptableMessage(message) => {
                 self.arriving.settle(&message.info.id);
-                if let Some(unread) = unread_of(message) {
-                    self.tell(Signal::Unread(Box::new(unread)));
+                if let Some(unread) = unreadable_of(message) {
+                    self.emit(ConnectionEvent::Unreadable(Box::new(unread)));
                 }
             }
-            Event::Disconnected(d) => self.tell(Signal::Disconnected(d.reason.to_string())),
-            Event::LoggedOut(out) => self.tell(Signal::LoggedOut(logout_reason(out))),
-            Event::StreamReplaced(_) => self.tell(Signal::Replaced),
-            Event::TemporaryBan(ban) => self.tell(Signal::Banned {
+            Event::Disconnected(d) => {
+                self.emit(ConnectionEvent::Disconnected(d.reason.to_string()))
+            }
+            Event::LoggedOut(out) => self.emit(ConnectionEvent::LoggedOut(logout_reason(out))),
+            Event::StreamReplaced(_) => self.emit(ConnectionEvent::Replaced),
+            Event::TemporaryBan(ban) => self.emit(ConnectionEvent::Banned {
                 seconds: ban.expire.num_seconds().max(0).unsigned_abs(),
                 why: format!("{:?}", ban.code),
             }),
-            Event::ClientOutdated(_) => self.tell(Signal::Outdated),
-            Event::ConnectFailure(f) => self.tell(Signal::Refused(format!("{:?}", f.reason))),
+            Event::ClientOutdated(_) => self.emit(ConnectionEvent::Outdated),
+            Event::ConnectFailure(f) => {
+                self.emit(ConnectionEvent::Refused(format!("{:?}", f.reason)))
+            }
             Event::IncomingCall(call) => {
                 if let CallAction::Offer {
                     call_id,
@@ -671,7 +684,7 @@ impl EventHandler for Listener {
                 } = &call.action
                     && let Some(from) = convert::from_wire(&call.from)
                 {
-                    self.tell(Signal::Call {
+                    self.emit(ConnectionEvent::Call {
                         id: call_id.clone(),
                         from,
                         person: convert::person_of(&call.from, caller_pn.as_ref()),
@@ -681,8 +694,8 @@ impl EventHandler for Listener {
                 }
             }
             Event::GroupUpdate(update) => {
-                if let Some(signal) = group_signal(update) {
-                    self.tell(signal);
+                if let Some(signal) = group_event(update) {
+                    self.emit(signal);
                 }
             }
             _ => {}
@@ -700,24 +713,24 @@ fn logout_reason(out: &LoggedOut) -> String {
 
 /// A message that could not be read. One that its sender wants to be passed over is none: it is a
 /// sign or a change, of which people see nothing either.
-fn unread_of(message: &UndecryptableMessage) -> Option<Unread> {
+fn unreadable_of(message: &UndecryptableMessage) -> Option<UnreadableMessage> {
     if message.decrypt_fail_mode == DecryptFailMode::Hide {
         return None;
     }
     let why = match &message.unavailable_type {
-        UnavailableType::ViewOnce => WhyUnread::ViewOnce,
-        other if other.is_unrecoverable_fanout() => WhyUnread::ElsewhereOnly,
-        _ => WhyUnread::Undecryptable,
+        UnavailableType::ViewOnce => UnreadableReason::ViewOnce,
+        other if other.is_unrecoverable_fanout() => UnreadableReason::ElsewhereOnly,
+        _ => UnreadableReason::Undecryptable,
     };
     let heading = convert::heading(&message.info)?;
-    Some(Unread { heading, why })
+    Some(UnreadableMessage { heading, why })
 }
 
 fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option<Receipt> {
     let progress = match receipt.r#type {
-        ReceiptType::Delivered => Progress::Delivered,
-        ReceiptType::Read => Progress::Read,
-        ReceiptType::Played => Progress::Played,
+        ReceiptType::Delivered => MessageState::Delivered,
+        ReceiptType::Read => MessageState::Read,
+        ReceiptType::Played => MessageState::Played,
         _ => return None,
     };
     Some(Receipt {
@@ -733,7 +746,9 @@ fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option
     })
 }
 
-fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> Option<Signal> {
+fn group_event(
+    update: &whatsapp_rust::wacore::types::events::GroupUpdate,
+) -> Option<ConnectionEvent> {
     use whatsapp_rust::wacore::stanza::groups::GroupNotificationAction as Action;
     let timer = match &update.action {
         Action::Ephemeral { expiration, .. } => Some(*expiration),
@@ -752,7 +767,7 @@ fn group_signal(update: &whatsapp_rust::wacore::types::events::GroupUpdate) -> O
         .participant_pn
         .as_ref()
         .or(update.participant.as_ref());
-    Some(Signal::Group {
+    Some(ConnectionEvent::Group {
         group: convert::from_wire(&update.group_jid)?,
         by: by.and_then(convert::from_wire),
         action: update.action.tag_name().to_owned(),

@@ -6,13 +6,13 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bounds what is under way at a time, so that no single holder takes what the others need.
-pub struct Places<K: Eq + Hash> {
+pub struct ConcurrencyLimit<K: Eq + Hash> {
     most: usize,
     each: usize,
     taken: Mutex<(usize, HashMap<K, usize>)>,
 }
 
-impl<K: Eq + Hash + Clone> Places<K> {
+impl<K: Eq + Hash + Clone> ConcurrencyLimit<K> {
     /// So many places in all, and so many for each holder.
     pub fn new(most: usize, each: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -23,7 +23,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
     }
 
     /// Takes a place until it is dropped; `None` when there is none for this holder.
-    pub fn take(self: &Arc<Self>, holder: K) -> Option<Place<K>> {
+    pub fn take(self: &Arc<Self>, holder: K) -> Option<Permit<K>> {
         let mut taken = self.taken();
         let own = taken.1.get(&holder).copied().unwrap_or(0);
         if taken.0 >= self.most || own >= self.each {
@@ -32,7 +32,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
         taken.0 += 1;
         taken.1.insert(holder.clone(), own + 1);
         drop(taken);
-        Some(Place {
+        Some(Permit {
             of: self.clone(),
             holder,
         })
@@ -44,18 +44,18 @@ impl<K: Eq + Hash + Clone> Places<K> {
 }
 
 /// A place that is taken for as long as this lives.
-pub struct Place<K: Eq + Hash + Clone> {
-    of: Arc<Places<K>>,
+pub struct Permit<K: Eq + Hash + Clone> {
+    of: Arc<ConcurrencyLimit<K>>,
     holder: K,
 }
 
-impl<K: Eq + Hash + Clone> fmt::Debug for Place<K> {
+impl<K: Eq + Hash + Clone> fmt::Debug for Permit<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Place")
     }
 }
 
-impl<K: Eq + Hash + Clone> Drop for Place<K> {
+impl<K: Eq + Hash + Clone> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut taken = self.of.taken();
         taken.0 -= 1;
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn one_holder_leaves_room_for_the_others() {
-        let places = Places::new(3, 2);
+        let places = ConcurrencyLimit::new(3, 2);
         let first = places.take("a").expect("a place");
         let _second = places.take("a").expect("a place");
         assert!(places.take("a").is_none());

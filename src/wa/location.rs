@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A place on earth. Degrees are kept as text, so that they come out as they went in.
+/// A location on earth. Degrees are kept as text, so that they come out as they went in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Location {
     /// Degrees north.
     pub latitude: Degrees,
     /// Degrees east.

@@ -6,8 +6,8 @@ use whatsapp_rust::waproto::whatsapp::message::ContactMessage;
 use whatsapp_rust::waproto::whatsapp::message_association::AssociationType;
 
 use super::content::{poll_of, unwrapped};
+use super::image_info;
 use super::inbox::ReceivedMessage;
-use super::picture;
 
 /// The small picture in a message, as a phone sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,7 +23,7 @@ pub struct Thumbnail {
 /// A place.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct LocationView {
     /// In degrees.
     pub latitude: f64,
     /// In degrees.
@@ -38,7 +38,7 @@ pub struct Place {
 
 /// Somebody's card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Card {
+pub struct ContactCardView {
     /// How he is called.
     pub name: Option<String>,
     /// The card itself.
@@ -60,7 +60,7 @@ pub struct PollView {
 
 /// How much an album is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Album {
+pub struct AlbumView {
     /// Pictures.
     pub images: u32,
     /// Films.
@@ -93,7 +93,7 @@ pub(super) fn add_to(view: &mut ReceivedMessage, message: &Message) {
         view.animated = Some(m.is_animated.unwrap_or(false));
     }
     if let Some(m) = message.location_message.as_option() {
-        view.location = Some(Place {
+        view.location = Some(LocationView {
             latitude: m.degrees_latitude.unwrap_or(0.0),
             longitude: m.degrees_longitude.unwrap_or(0.0),
             name: m.name.clone(),
@@ -102,13 +102,13 @@ pub(super) fn add_to(view: &mut ReceivedMessage, message: &Message) {
         view.thumbnail = thumbnail(&m.jpeg_thumbnail);
     }
     if let Some(m) = message.contact_message.as_option() {
-        view.contacts = Some(vec![card(m)]);
+        view.contacts = Some(vec![contact_card(m)]);
     }
     if let Some(m) = message.contacts_array_message.as_option() {
-        view.contacts = Some(m.contacts.iter().map(card).collect());
+        view.contacts = Some(m.contacts.iter().map(contact_card).collect());
     }
     if let Some(m) = message.album_message.as_option() {
-        view.album = Some(Album {
+        view.album = Some(AlbumView {
             images: m.expected_image_count.unwrap_or(0),
             videos: m.expected_video_count.unwrap_or(0),
         });
@@ -155,7 +155,7 @@ fn is_view_once(message: &Message) -> bool {
 
 fn thumbnail(file: &Option<Vec<u8>>) -> Option<Thumbnail> {
     let file = file.as_deref()?;
-    let seen = picture::look(file).filter(|seen| seen.format == "jpeg")?;
+    let seen = image_info::inspect(file).filter(|seen| seen.format == "jpeg")?;
     Some(Thumbnail {
         size: file.len(),
         width: seen.width,
@@ -163,8 +163,8 @@ fn thumbnail(file: &Option<Vec<u8>>) -> Option<Thumbnail> {
     })
 }
 
-fn card(contact: &ContactMessage) -> Card {
-    Card {
+fn contact_card(contact: &ContactMessage) -> ContactCardView {
+    ContactCardView {
         name: contact.display_name.clone(),
         vcard: contact.vcard.clone(),
     }

@@ -10,30 +10,30 @@ use super::{Key, MESSAGES, Message};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::upgrade;
-use crate::domain::event::{Event, EventData, Heading, MessageReceived, ReceivedContent};
+use crate::domain::event::{Event, EventData, MessageHeading, MessageReceived, ReceivedContent};
 use crate::domain::queues::{UNREAD, UNREAD_WAIT};
-use crate::domain::session::{Session, is_kept};
+use crate::domain::session::{Session, session_exists};
 use crate::error::Result;
 use crate::ids::SessionNumber;
-use crate::store::queue::{self, Claim, Order};
+use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::record::Record;
 use crate::store::typed::Value as _;
 use crate::store::{Durability, Tx, bytes_of, parts_of};
 use crate::time::Timestamp;
-use crate::wa::message::{Unread, WhyUnread};
+use crate::wa::message::{UnreadableMessage, UnreadableReason};
 
 /// What its event gives as the kind of message.
 const UNREADABLE: &str = "unreadable";
 
 /// What is kept of a message that could not be read, in the queue. Stored.
 #[derive(Clone, Serialize, Deserialize)]
-struct Waiting {
+struct UnreadableRow {
     session: String,
-    heading: Heading,
-    why: WhyUnread,
+    heading: MessageHeading,
+    why: UnreadableReason,
 }
 
-impl Record for Waiting {
+impl Record for UnreadableRow {
     const VERSION: u8 = 2;
 
     fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
@@ -46,7 +46,7 @@ impl Record for Waiting {
     }
 }
 
-impl Waiting {
+impl UnreadableRow {
     /// The key of its message's row.
     fn row(&self, session: SessionNumber) -> Key {
         let heading = &self.heading;
@@ -76,32 +76,36 @@ impl Waiting {
 
 impl Gateway {
     /// A message could not be read: it is waited for. What only a phone can show never comes.
-    pub(in crate::domain) async fn note_unread(&self, session: &Session, unread: &Unread) {
+    pub(in crate::domain) async fn note_unread(
+        &self,
+        session: &Session,
+        unread: &UnreadableMessage,
+    ) {
         let heading = &unread.heading;
         // Nobody waits for a story, nor for what the owner wrote himself.
         if heading.from_me || heading.chat.is_status() {
             return;
         }
-        let waiting = Waiting {
+        let waiting = UnreadableRow {
             session: session.id.to_string(),
-            heading: Heading::of(heading),
+            heading: MessageHeading::of(heading),
             why: unread.why,
         };
         let due = match unread.why {
-            WhyUnread::Undecryptable => self.clock.now().after(UNREAD_WAIT),
-            WhyUnread::ViewOnce | WhyUnread::ElsewhereOnly => self.clock.now(),
+            UnreadableReason::Undecryptable => self.clock.now().after(UNREAD_WAIT),
+            UnreadableReason::ViewOnce | UnreadableReason::ElsewhereOnly => self.clock.now(),
         };
         let number = session.number;
         let row = waiting.row(number);
         let write = || {
             let (waiting, row) = (waiting.clone(), row.clone());
             self.store.write(Durability::Sync, move |tx| {
-                if !is_kept(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
+                if !session_exists(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
                     return Ok(());
                 }
                 let lane = bytes_of(number);
                 let waiting = waiting.encode()?;
-                queue::enqueue(tx, UNREAD, &lane, Order::ByDue, due, &waiting).map(|_| ())
+                queue::enqueue(tx, UNREAD, &lane, LaneOrder::ByDue, due, &waiting).map(|_| ())
             })
         };
         if let Err(error) = self.while_store_fails(write).await {
@@ -110,8 +114,8 @@ impl Gateway {
     }
 
     /// Tells of a message that did not come, unless it did.
-    pub async fn tell_unread(&self, claim: Claim) -> Result<()> {
-        let Ok(waiting) = Waiting::decode(&claim.payload) else {
+    pub async fn report_unreadable(&self, claim: Claim) -> Result<()> {
+        let Ok(waiting) = UnreadableRow::decode(&claim.payload) else {
             tracing::error!("a note of a message that could not be read is damaged and left out");
             let done = move |tx: &mut Tx| queue::done(tx, &claim).map(|_| ());
             return self.store.write(Durability::Lazy, done).await;
@@ -121,7 +125,7 @@ impl Gateway {
         self.record(Durability::Sync, move |tx| {
             queue::done(tx, &claim)?;
             let row = waiting.row(number);
-            if !is_kept(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
+            if !session_exists(tx, &waiting.session, number)? || MESSAGES.exists(tx, &row)? {
                 return Ok(((), None));
             }
             let message = Message {

@@ -15,13 +15,13 @@ use whatsapp_rust::wacore_binary::util::unpack_bytes;
 
 use super::account::{Companion, PublishedKeys, SignedKey};
 use super::envelope::Envelope;
-use super::journal::{Journal, Key, Woken};
+use super::journal::{Journal, JournalKey, Woken};
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::outbox::{Class, Outbox};
-use super::phone::{OwnSenderKey, Session};
+use super::phone::{OwnSenderKey, PackedSession};
 use super::profile::Profile;
-use super::reupload::Wanted;
+use super::reupload::ReuploadRequest;
 use super::{base64, stanza};
 use crate::error::{Error, Result};
 
@@ -74,7 +74,7 @@ struct PhoneRow {
     profile: Profile,
     given_prekeys: u32,
     #[serde(default)]
-    wanted: Vec<Wanted>,
+    wanted: Vec<ReuploadRequest>,
     /// Where older state files have what waits for the phone.
     #[serde(default, skip_serializing)]
     waiting: Vec<Envelope>,
@@ -84,7 +84,7 @@ struct PhoneRow {
 struct OwnSenderKeyRow {
     #[serde(with = "base64::text")]
     record: Vec<u8>,
-    known_to: BTreeSet<Address>,
+    known_to: BTreeSet<DeviceAddress>,
 }
 
 /// The open journal, and who writes it.
@@ -92,7 +92,7 @@ pub(super) struct Keeper(Mutex<Journal>);
 
 impl Keeper {
     /// Opens the state file; answers what is in it.
-    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<Key, Value>)> {
+    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<JournalKey, Value>)> {
         let (journal, rows) = Journal::open(path)?;
         Ok((Self(Mutex::new(journal)), rows))
     }
@@ -158,10 +158,10 @@ impl Network {
         }
     }
 
-    fn row(&self, key: &Key) -> Option<Value> {
+    fn row(&self, key: &JournalKey) -> Option<Value> {
         match key {
-            Key::Seed => Some(base64::encode(self.seed.bytes()).into()),
-            Key::Account(number) => {
+            JournalKey::Seed => Some(base64::encode(self.seed.bytes()).into()),
+            JournalKey::Account(number) => {
                 let account = self.directory.known_account(*number)?;
                 let state = account.lock();
                 value(&AccountRow {
@@ -173,26 +173,31 @@ impl Network {
                     trusted: state.trusted.iter().map(|(who, at)| (*who, *at)).collect(),
                 })
             }
-            Key::Companion(_) | Key::Keys(_) | Key::Waiting(..) => self.companion_row(key),
-            Key::Settings(number) => value(&self.settings.row(*number)?),
-            Key::Group(id) => value(self.groups.lock().get(id)?),
-            Key::Picture(whose) => value(&self.pictures.row(whose)?),
-            Key::File(path) => value(&self.media.row(path)?),
-            Key::Channel(id) => value(self.channels.lock().get(id)?),
-            Key::Post(id, number) => value(self.channels.lock().get(id)?.posts.get(number)?),
+            JournalKey::Companion(_) | JournalKey::Keys(_) | JournalKey::Waiting(..) => {
+                self.companion_row(key)
+            }
+            JournalKey::Settings(number) => value(&self.settings.row(*number)?),
+            JournalKey::Group(id) => value(self.groups.lock().get(id)?),
+            JournalKey::Picture(whose) => value(&self.pictures.row(whose)?),
+            JournalKey::File(path) => value(&self.media.row(path)?),
+            JournalKey::Channel(id) => value(self.channels.lock().get(id)?),
+            JournalKey::Post(id, number) => value(self.channels.lock().get(id)?.posts.get(number)?),
             _ => self.phone_row(key),
         }
     }
 
-    fn companion_row(&self, key: &Key) -> Option<Value> {
-        let (Key::Companion(address) | Key::Keys(address) | Key::Waiting(address, _)) = key else {
+    fn companion_row(&self, key: &JournalKey) -> Option<Value> {
+        let (JournalKey::Companion(address)
+        | JournalKey::Keys(address)
+        | JournalKey::Waiting(address, _)) = key
+        else {
             return None;
         };
         let account = self.directory.known_account(address.number)?;
         let state = account.lock();
         let companion = state.companions.get(&address.device)?;
         match key {
-            Key::Keys(_) => {
+            JournalKey::Keys(_) => {
                 let keys = companion.keys.as_ref()?;
                 value(&KeysRow {
                     registration_id: keys.registration_id,
@@ -206,7 +211,7 @@ impl Network {
                         .collect(),
                 })
             }
-            Key::Waiting(_, place) => {
+            JournalKey::Waiting(_, place) => {
                 let (class, node) = companion.outbox.get(*place)?;
                 value(&WaitingRow {
                     class: *class,
@@ -224,47 +229,49 @@ impl Network {
         }
     }
 
-    fn phone_row(&self, key: &Key) -> Option<Value> {
+    fn phone_row(&self, key: &JournalKey) -> Option<Value> {
         let number = match key {
-            Key::Phone(number)
-            | Key::Held(number, _)
-            | Key::Session(number, _)
-            | Key::GroupSecret(number, ..)
-            | Key::OwnGroupSecret(number, _)
-            | Key::Message(number, _)
-            | Key::Sent(number, _) => *number,
+            JournalKey::Phone(number)
+            | JournalKey::Held(number, _)
+            | JournalKey::Session(number, _)
+            | JournalKey::GroupSecret(number, ..)
+            | JournalKey::OwnGroupSecret(number, _)
+            | JournalKey::Message(number, _)
+            | JournalKey::Sent(number, _) => *number,
             _ => return None,
         };
         let phone = self.directory.known_phone(number)?;
         let state = phone.lock();
         match key {
-            Key::Phone(_) => value(&PhoneRow {
+            JournalKey::Phone(_) => value(&PhoneRow {
                 profile: state.profile.clone(),
                 given_prekeys: state.given_prekeys,
                 wanted: state.wanted.clone(),
                 waiting: Vec::new(),
             }),
-            Key::Held(_, place) => value(state.waiting.get(place)?),
-            Key::Session(_, with) => {
+            JournalKey::Held(_, place) => value(state.waiting.get(place)?),
+            JournalKey::Session(_, with) => {
                 let bytes = match state.sessions.get(with)? {
-                    Session::Packed(bytes) => base64::encode(bytes),
-                    Session::Live(record) => base64::encode(&record.serialize().ok()?),
+                    PackedSession::Packed(bytes) => base64::encode(bytes),
+                    PackedSession::Live(record) => base64::encode(&record.serialize().ok()?),
                 };
                 Some(bytes.into())
             }
-            Key::GroupSecret(_, group, of) => {
+            JournalKey::GroupSecret(_, group, of) => {
                 let record = state.sender_keys.get(&(group.clone(), *of))?;
                 Some(base64::encode(&record.serialize().ok()?).into())
             }
-            Key::OwnGroupSecret(_, group) => {
+            JournalKey::OwnGroupSecret(_, group) => {
                 let own = state.own_sender_keys.get(group)?;
                 value(&OwnSenderKeyRow {
                     record: own.record.as_ref()?.serialize().ok()?,
                     known_to: own.known_to.clone(),
                 })
             }
-            Key::Message(_, place) => value(state.inbox.entries().get(*place as usize)?),
-            Key::Sent(_, place) => value(state.sent.iter().find(|sent| sent.place == *place)?),
+            JournalKey::Message(_, place) => value(state.inbox.entries().get(*place as usize)?),
+            JournalKey::Sent(_, place) => {
+                value(state.sent.iter().find(|sent| sent.place == *place)?)
+            }
             _ => None,
         }
     }
@@ -273,12 +280,12 @@ impl Network {
     ///
     /// Invariant: the rows come in the order of their keys, so that a companion comes before what
     /// belongs to it, and messages come in the order in which they arrived.
-    pub(super) fn restore(&self, rows: BTreeMap<Key, Value>) -> Result<()> {
+    pub(super) fn restore(&self, rows: BTreeMap<JournalKey, Value>) -> Result<()> {
         let mut files = Vec::new();
         for (key, row) in rows {
             match &key {
-                Key::Seed => {}
-                Key::Account(number) => {
+                JournalKey::Seed => {}
+                JournalKey::Account(number) => {
                     let row: AccountRow = read(row)?;
                     let account = self.directory.account(*number);
                     let mut state = account.lock();
@@ -289,18 +296,20 @@ impl Network {
                     state.about = row.about;
                     state.trusted = row.trusted.into_iter().collect();
                 }
-                Key::Companion(address) => self.restore_companion(*address, read(row)?),
-                Key::Keys(_) | Key::Waiting(..) => self.restore_of_companion(&key, row)?,
-                Key::Settings(number) => self.settings.restore(*number, read(row)?),
-                Key::Group(id) => {
+                JournalKey::Companion(address) => self.restore_companion(*address, read(row)?),
+                JournalKey::Keys(_) | JournalKey::Waiting(..) => {
+                    self.restore_of_companion(&key, row)?
+                }
+                JournalKey::Settings(number) => self.settings.restore(*number, read(row)?),
+                JournalKey::Group(id) => {
                     self.groups.lock().insert(id.clone(), read(row)?);
                 }
-                Key::File(path) => files.push((path.clone(), read(row)?)),
-                Key::Picture(whose) => self.restore_picture(whose.clone(), read(row)?),
-                Key::Channel(id) => {
+                JournalKey::File(path) => files.push((path.clone(), read(row)?)),
+                JournalKey::Picture(whose) => self.restore_picture(whose.clone(), read(row)?),
+                JournalKey::Channel(id) => {
                     self.channels.lock().insert(id.clone(), read(row)?);
                 }
-                Key::Post(id, number) => {
+                JournalKey::Post(id, number) => {
                     if let Some(channel) = self.channels.lock().get_mut(id) {
                         channel.posts.insert(*number, read(row)?);
                     }
@@ -312,7 +321,7 @@ impl Network {
         Ok(())
     }
 
-    fn restore_companion(&self, address: Address, row: CompanionRow) {
+    fn restore_companion(&self, address: DeviceAddress, row: CompanionRow) {
         let companion = Companion {
             noise: row.noise,
             identity: row.identity,
@@ -332,8 +341,8 @@ impl Network {
         self.directory.add_login(row.noise, address);
     }
 
-    fn restore_of_companion(&self, key: &Key, row: Value) -> Result<()> {
-        let (Key::Keys(address) | Key::Waiting(address, _)) = key else {
+    fn restore_of_companion(&self, key: &JournalKey, row: Value) -> Result<()> {
+        let (JournalKey::Keys(address) | JournalKey::Waiting(address, _)) = key else {
             return Ok(());
         };
         let account = self.directory.account(address.number);
@@ -342,7 +351,7 @@ impl Network {
         let Some(companion) = state.companions.get_mut(&address.device) else {
             return Ok(());
         };
-        if let Key::Waiting(_, place) = key {
+        if let JournalKey::Waiting(_, place) = key {
             let WaitingRow { class, stanza } = read(row)?;
             let bytes = unpack_bytes(BytesMut::from(stanza.as_slice())).map_err(Error::internal)?;
             let node = OwnedNodeRef::new(bytes).map_err(Error::internal)?;
@@ -371,42 +380,44 @@ impl Network {
         Ok(())
     }
 
-    fn restore_phone(&self, key: &Key, row: Value) -> Result<()> {
-        let (Key::Phone(number)
-        | Key::Held(number, _)
-        | Key::Session(number, _)
-        | Key::GroupSecret(number, ..)
-        | Key::OwnGroupSecret(number, _)
-        | Key::Message(number, _)
-        | Key::Sent(number, _)) = key
+    fn restore_phone(&self, key: &JournalKey, row: Value) -> Result<()> {
+        let (JournalKey::Phone(number)
+        | JournalKey::Held(number, _)
+        | JournalKey::Session(number, _)
+        | JournalKey::GroupSecret(number, ..)
+        | JournalKey::OwnGroupSecret(number, _)
+        | JournalKey::Message(number, _)
+        | JournalKey::Sent(number, _)) = key
         else {
             return Ok(());
         };
         let phone = self.directory.phone(*number);
         let mut state = phone.lock();
         match key {
-            Key::Phone(_) => {
+            JournalKey::Phone(_) => {
                 let row: PhoneRow = read(row)?;
                 state.profile = row.profile;
                 state.given_prekeys = row.given_prekeys;
                 state.wanted = row.wanted;
                 state.waiting.extend((0..).zip(row.waiting));
             }
-            Key::Held(_, place) => {
+            JournalKey::Held(_, place) => {
                 let envelope: Envelope = read(row)?;
                 state.waiting.insert(*place, envelope);
             }
-            Key::Session(_, with) => {
+            JournalKey::Session(_, with) => {
                 let bytes = bytes_of(row)?;
                 SessionRecord::deserialize(&bytes).map_err(Error::internal)?;
-                state.sessions.insert(*with, Session::Packed(bytes.into()));
+                state
+                    .sessions
+                    .insert(*with, PackedSession::Packed(bytes.into()));
             }
-            Key::GroupSecret(_, group, of) => {
+            JournalKey::GroupSecret(_, group, of) => {
                 let record = SenderKeyRecord::deserialize(&bytes_of(row)?);
                 let record = record.map_err(Error::internal)?;
                 state.sender_keys.insert((group.clone(), *of), record);
             }
-            Key::OwnGroupSecret(_, group) => {
+            JournalKey::OwnGroupSecret(_, group) => {
                 let row: OwnSenderKeyRow = read(row)?;
                 let record = SenderKeyRecord::deserialize(&row.record).map_err(Error::internal)?;
                 let own = OwnSenderKey {
@@ -415,10 +426,10 @@ impl Network {
                 };
                 state.own_sender_keys.insert(group.clone(), own);
             }
-            Key::Message(..) => {
+            JournalKey::Message(..) => {
                 state.inbox.push(read(row)?);
             }
-            Key::Sent(..) => state.sent.push_back(read(row)?),
+            JournalKey::Sent(..) => state.sent.push_back(read(row)?),
             _ => {}
         }
         Ok(())

@@ -15,10 +15,10 @@ use whatsapp_rust::waproto::whatsapp::sync_action_value::{
 use whatsapp_rust::waproto::whatsapp::syncd_mutation::SyncdOperation;
 use whatsapp_rust::waproto::whatsapp::{KeyId, SyncActionValue, SyncdPatch, SyncdVersion};
 
-use super::iq::Request;
-use super::journal::Key;
+use super::iq::IqRequest;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Number};
+use super::number::{DeviceAddress, Number};
 use super::outbox::Class;
 use super::profile::SaltBy;
 use super::stanza::{child_bytes, text};
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 
 /// The settings of all accounts.
 #[derive(Default)]
-pub(super) struct Settings(Mutex<HashMap<Number, BTreeMap<String, Collection>>>);
+pub(super) struct AppState(Mutex<HashMap<Number, BTreeMap<String, Collection>>>);
 
 /// One group of settings.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Collection {
     }
 }
 
-impl Settings {
+impl AppState {
     fn lock(&self) -> MutexGuard<'_, HashMap<Number, BTreeMap<String, Collection>>> {
         self.0
             .lock()
@@ -124,7 +124,7 @@ impl Settings {
 }
 
 impl Network {
-    pub(super) fn answer_settings(&self, request: &Request<'_, '_>) -> Option<Node> {
+    pub(super) fn answer_settings(&self, request: &IqRequest<'_, '_>) -> Option<Node> {
         let sync = request.child("sync")?;
         let mut changed = Vec::new();
         let collections: Vec<_> = sync
@@ -166,7 +166,7 @@ impl Network {
             Ok(_) if conflict => 409,
             Ok(patch) => {
                 collection.push(patch);
-                self.changes.touch(|| Key::Settings(number));
+                self.changes.touch(|| JournalKey::Settings(number));
                 changed.push((name.clone(), collection.version()));
                 let done = NodeBuilder::new("collection")
                     .attr("name", name)
@@ -196,7 +196,7 @@ impl Network {
     fn announce_settings(&self, number: Number, except: Option<u16>, name: &str, version: u64) {
         let id = random::message_id();
         let notification = NodeBuilder::new("notification")
-            .attr("from", Address::phone(number).pn())
+            .attr("from", DeviceAddress::phone(number).pn())
             .attr("type", "server_sync")
             .attr("id", id.as_str())
             .attr("t", self.now().as_secs())
@@ -256,7 +256,7 @@ impl Network {
         collection.push(patch);
         let version = collection.version();
         drop(all);
-        self.changes.touch(|| Key::Settings(number));
+        self.changes.touch(|| JournalKey::Settings(number));
         self.announce_settings(number, None, name, version);
     }
 
@@ -300,7 +300,7 @@ impl Network {
     /// The user of a phone saves somebody in his address book.
     pub fn save_contact(&self, phone: &str, contact: &str, name: &str) -> Result<()> {
         let number = self.number(phone)?;
-        let contact = Address::phone(self.number(contact)?);
+        let contact = DeviceAddress::phone(self.number(contact)?);
         let first = name.split_whitespace().next();
         let first = first.ok_or_else(|| Error::invalid("a contact has a name"))?;
         let action = ContactAction {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::reader::{Reader, be32, be64};
+use super::reader::{FileReader, be32, be64};
 use crate::error::Result;
 
 /// More boxes side by side than a sensible file has; each costs a read.
@@ -10,7 +10,7 @@ const SIBLINGS: usize = 4096;
 
 /// A box: its name and where its content lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Mp4Box {
     /// Four letters.
     pub(super) name: [u8; 4],
     /// First byte of the content.
@@ -19,9 +19,9 @@ pub(super) struct Part {
     pub(super) end: u64,
 }
 
-impl Part {
+impl Mp4Box {
     /// The whole file.
-    pub(super) fn whole<R: Read + Seek>(reader: &Reader<R>) -> Self {
+    pub(super) fn whole<R: Read + Seek>(reader: &FileReader<R>) -> Self {
         Self {
             name: *b"file",
             start: 0,
@@ -32,8 +32,8 @@ impl Part {
     /// Visits the boxes inside until `visit` says that it has seen enough.
     pub(super) fn each<R: Read + Seek>(
         self,
-        reader: &mut Reader<R>,
-        mut visit: impl FnMut(&mut Reader<R>, Part) -> Result<bool>,
+        reader: &mut FileReader<R>,
+        mut visit: impl FnMut(&mut FileReader<R>, Mp4Box) -> Result<bool>,
     ) -> Result<()> {
         let mut position = self.start;
         for _ in 0..SIBLINGS {
@@ -54,7 +54,7 @@ impl Part {
                 break;
             }
             let end = position.saturating_add(size);
-            let part = Part {
+            let part = Mp4Box {
                 name: [name[0], name[1], name[2], name[3]],
                 start: position + header,
                 end: end.min(self.end),
@@ -70,9 +70,9 @@ impl Part {
     /// The first box of that name inside.
     pub(super) fn find<R: Read + Seek>(
         self,
-        reader: &mut Reader<R>,
+        reader: &mut FileReader<R>,
         name: &[u8; 4],
-    ) -> Result<Option<Part>> {
+    ) -> Result<Option<Mp4Box>> {
         let mut found = None;
         self.each(reader, |_, part| {
             if part.name == *name {
@@ -86,7 +86,7 @@ impl Part {
     /// The first bytes of the content, as many as are asked for and there.
     pub(super) fn content<R: Read + Seek>(
         self,
-        reader: &mut Reader<R>,
+        reader: &mut FileReader<R>,
         count: usize,
     ) -> Result<Vec<u8>> {
         let size = self.end.saturating_sub(self.start);

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 
 use super::chat::Chat;
-use super::envelope::Heading;
+use super::envelope::ReceiptHeading;
 use super::inbox::ReceivedMessage;
 use super::iq_groups::GroupView;
-use super::journal::Key;
+use super::journal::JournalKey;
 use super::network::Network;
-use super::number::{Address, Form};
+use super::number::{DeviceAddress, Form};
 use super::phone::{Notice, SentMessage};
 use super::profile::Profile;
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ pub struct Overview {
     /// How many phones were ever touched.
     pub phones: usize,
     /// The counters.
-    pub stats: super::stats::Stats,
+    pub stats: super::stats::NetworkStats,
 }
 
 /// An account with its companions.
@@ -132,7 +132,7 @@ impl Network {
             self.share_name(number);
         }
         for envelope in waiting {
-            self.hand_to_phone(Address::phone(number), envelope);
+            self.hand_to_phone(DeviceAddress::phone(number), envelope);
         }
         for wanted in wanted {
             self.give_file(&wanted);
@@ -195,7 +195,7 @@ impl Network {
         };
         let mut any = false;
         for device in devices {
-            any |= self.unlink(Address::new(number, device));
+            any |= self.unlink(DeviceAddress::new(number, device));
         }
         if any {
             Ok(())
@@ -219,7 +219,7 @@ impl Network {
         addressing: Form,
         ephemeral: u32,
     ) -> Result<String> {
-        let creator = Address::phone(self.number(phone)?);
+        let creator = DeviceAddress::phone(self.number(phone)?);
         let members: Result<Vec<_>> = members.iter().map(|text| self.number(text)).collect();
         let id = self.new_group(subject, creator, &members?, addressing, |group| {
             group.ephemeral = ephemeral;
@@ -238,7 +238,7 @@ impl Network {
             state.blocked.remove(&whom);
         }
         drop(state);
-        self.changes.touch(|| Key::Account(number));
+        self.changes.touch(|| JournalKey::Account(number));
         Ok(())
     }
 
@@ -266,20 +266,25 @@ impl Network {
             .known_phone(number)
             .and_then(|phone| phone.origin(id))
             .ok_or_else(missing)?;
-        let heading = Heading {
+        let heading = ReceiptHeading {
             id: id.into(),
             from,
             chat,
             form: self.form,
             timestamp: 0,
         };
-        self.receipt_from_phone(Address::phone(number), &heading, Some("read"), Vec::new());
+        self.receipt_from_phone(
+            DeviceAddress::phone(number),
+            &heading,
+            Some("read"),
+            Vec::new(),
+        );
         Ok(())
     }
 
     /// The user of a phone types (or records, or stops) in a chat.
     pub fn typing(&self, phone: &str, to: &str, state: Typing) -> Result<()> {
-        let from = Address::phone(self.number(phone)?);
+        let from = DeviceAddress::phone(self.number(phone)?);
         let chat = self.chat(to)?;
         let content = match state {
             Typing::Composing => NodeBuilder::new("composing").build(),

@@ -11,12 +11,12 @@ use whatsapp_rust::waproto::whatsapp::{Message, MessageKey};
 use super::chat::Chat;
 use super::claims::Claims;
 use super::network::Network;
-use super::number::{Address, Number};
-use super::sending::Manner;
+use super::number::{DeviceAddress, Number};
+use super::sending::SendMode;
 use crate::error::{Error, Result};
 
 /// The message that something is done to.
-pub(super) struct Aim<'a> {
+pub(super) struct TargetMessage<'a> {
     /// One that the phone knows.
     pub(super) id: &'a str,
     /// Where a hostile phone writes to.
@@ -25,7 +25,7 @@ pub(super) struct Aim<'a> {
     pub(super) claims: &'a Claims,
 }
 
-impl<'a> Aim<'a> {
+impl<'a> TargetMessage<'a> {
     fn honest(id: &'a str, claims: &'a Claims) -> Self {
         Self {
             id,
@@ -34,8 +34,8 @@ impl<'a> Aim<'a> {
         }
     }
 
-    fn manner(&self, edit: Option<&'static str>) -> Manner<'a> {
-        Manner {
+    fn send_mode(&self, edit: Option<&'static str>) -> SendMode<'a> {
+        SendMode {
             edit,
             readers: &[],
             claims: Some(self.claims),
@@ -46,13 +46,13 @@ impl<'a> Aim<'a> {
 impl Network {
     /// The user of a phone puts a sign on a message, or takes it off (empty).
     pub fn react(self: &Arc<Self>, phone: &str, id: &str, sign: &str) -> Result<String> {
-        self.react_at(phone, &Aim::honest(id, &Claims::default()), sign)
+        self.react_at(phone, &TargetMessage::honest(id, &Claims::default()), sign)
     }
 
     pub(super) fn react_at(
         self: &Arc<Self>,
         phone: &str,
-        aim: &Aim<'_>,
+        aim: &TargetMessage<'_>,
         sign: &str,
     ) -> Result<String> {
         let number = self.number(phone)?;
@@ -70,18 +70,18 @@ impl Network {
             reaction_message: MessageField::some(reaction),
             ..Default::default()
         };
-        self.send_in_manner(number, &chat, message, &aim.manner(None))
+        self.send_as(number, &chat, message, &aim.send_mode(None))
     }
 
     /// The user of a phone changes the text of his own message.
     pub fn edit(self: &Arc<Self>, phone: &str, id: &str, text: &str) -> Result<String> {
-        self.edit_at(phone, &Aim::honest(id, &Claims::default()), text)
+        self.edit_at(phone, &TargetMessage::honest(id, &Claims::default()), text)
     }
 
     pub(super) fn edit_at(
         self: &Arc<Self>,
         phone: &str,
-        aim: &Aim<'_>,
+        aim: &TargetMessage<'_>,
         text: &str,
     ) -> Result<String> {
         let number = self.number(phone)?;
@@ -104,15 +104,19 @@ impl Network {
             protocol_message: MessageField::some(protocol),
             ..Default::default()
         };
-        self.send_in_manner(number, &chat, message, &aim.manner(Some("1")))
+        self.send_as(number, &chat, message, &aim.send_mode(Some("1")))
     }
 
     /// The user of a phone takes his own message back.
     pub fn revoke(self: &Arc<Self>, phone: &str, id: &str) -> Result<String> {
-        self.revoke_at(phone, &Aim::honest(id, &Claims::default()))
+        self.revoke_at(phone, &TargetMessage::honest(id, &Claims::default()))
     }
 
-    pub(super) fn revoke_at(self: &Arc<Self>, phone: &str, aim: &Aim<'_>) -> Result<String> {
+    pub(super) fn revoke_at(
+        self: &Arc<Self>,
+        phone: &str,
+        aim: &TargetMessage<'_>,
+    ) -> Result<String> {
         let number = self.number(phone)?;
         let (key, chat) = match self.foreign(aim)? {
             Some(foreign) => foreign,
@@ -127,11 +131,11 @@ impl Network {
             protocol_message: MessageField::some(protocol),
             ..Default::default()
         };
-        self.send_in_manner(number, &chat, message, &aim.manner(Some("7")))
+        self.send_as(number, &chat, message, &aim.send_mode(Some("7")))
     }
 
     /// The key that a hostile phone claims, and the chat that it writes to.
-    fn foreign(&self, aim: &Aim<'_>) -> Result<Option<(MessageKey, Chat)>> {
+    fn foreign(&self, aim: &TargetMessage<'_>) -> Result<Option<(MessageKey, Chat)>> {
         let Some(key) = &aim.claims.key else {
             return Ok(None);
         };
@@ -167,7 +171,7 @@ impl Network {
             .and_then(|phone| phone.origin(id))
             .ok_or_else(|| Error::not_found("the phone has no such message"))?;
         let in_list = !matches!(chat, Chat::Person(_));
-        let author: Jid = Address::phone(author.number).jid(self.list_form(&chat));
+        let author: Jid = DeviceAddress::phone(author.number).jid(self.list_form(&chat));
         let key = MessageKey {
             remote_jid: Some(chat.jid(self.form).to_string()),
             from_me: Some(false),

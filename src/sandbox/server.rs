@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::cdn::{Flow, LARGEST_FILE};
-use super::{Download, MediaAnswer, Network, Options, Upload, control, serve_websocket};
+use super::cdn::{LARGEST_FILE, ThrottledBody};
+use super::{
+    CdnDownload, CdnUpload, MediaAnswer, Network, NetworkOptions, control, serve_websocket,
+};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{
-    App, Claim, Limits, Listen, Method, Mount, Reply, Request, Route, Server, StatusCode,
+    App, HttpServer, Limits, Listen, Method, Mount, MountClaim, Reply, Request, Route, StatusCode,
 };
 
 /// Finds the QR code that a session of the gateway shows.
@@ -22,18 +24,18 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     network: Arc<Network>,
     qr_of: Arc<Mutex<Option<QrOf>>>,
-    listener: Mutex<Option<Server>>,
+    listener: Mutex<Option<HttpServer>>,
     url: String,
 }
 
 impl Sandbox {
     /// A network on a free port of this machine.
-    pub async fn open(options: Options) -> Result<Self> {
+    pub async fn open(options: NetworkOptions) -> Result<Self> {
         Self::serve("127.0.0.1:0", options).await
     }
 
     /// A network on this address.
-    pub async fn serve(listen: &str, options: Options) -> Result<Self> {
+    pub async fn serve(listen: &str, options: NetworkOptions) -> Result<Self> {
         let network = Network::open(options)?;
         let qr_of = Arc::default();
         let mut routes = control_routes(&network, &qr_of);
@@ -44,7 +46,7 @@ impl Sandbox {
         routes.extend(media_routes(&network));
         let app = App::new(vec![Mount {
             prefix: "",
-            claim: Claim::everything(),
+            claim: MountClaim::everything(),
             routes,
             render: refuse,
         }])?;
@@ -54,7 +56,7 @@ impl Sandbox {
             max_connections: 8192,
             ..Limits::default()
         };
-        let listener = Server::bind(&listen, app, limits).await?;
+        let listener = HttpServer::bind(&listen, app, limits).await?;
         let address = listener
             .local_addr()
             .ok_or_else(|| Error::invalid("the simulated network listens on ADDR:PORT only"))?;
@@ -78,7 +80,7 @@ impl Sandbox {
         let routes = control_routes(&self.0.network, &self.0.qr_of);
         vec![Mount {
             prefix: "",
-            claim: Claim::everything(),
+            claim: MountClaim::everything(),
             routes,
             render: refuse,
         }]
@@ -154,7 +156,7 @@ async fn leave(network: Arc<Network>, mut request: Request) -> Result<Reply> {
     let length = body.len();
     let left = network.clone();
     let answering = move || {
-        let upload = Upload {
+        let upload = CdnUpload {
             kind: request.param("kind"),
             token: request.param("token"),
             auth: request.query("auth"),
@@ -183,7 +185,7 @@ async fn fetch(network: Arc<Network>, request: Request) -> Result<Reply> {
             .split_once("?auth=")
             .map(|(_, key)| key)
     };
-    let answer = network.take_download(&Download {
+    let answer = network.take_download(&CdnDownload {
         path: request.path(),
         auth: request.query("auth").or_else(hidden),
         range: request.header("range"),
@@ -206,7 +208,7 @@ fn reply(kind: &str, answer: MediaAnswer) -> Result<Reply> {
             } else {
                 length
             };
-            Reply::try_stream(kind, Some(length), Flow::new(&answer))
+            Reply::try_stream(kind, Some(length), ThrottledBody::new(&answer))
         }
     };
     let reply = reply.with_status(status);

@@ -6,37 +6,37 @@ use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::blobs::{BlobState as Stored, unusable};
 use super::effort::{Effort, LONGEST};
 use super::file_type::{Family, FileType};
-use super::folder::{Content as Stored, unusable};
-use super::picture::Content;
-use super::source::Found;
-use super::turns::Turn;
-use super::uploaded::{LIFE, UPLOADS, Uploaded};
-use super::{decode, film, metadata, picture, sound, sticker};
+use super::images::ImageContent;
+use super::source::LocalFile;
+use super::turns::ImageTurn;
+use super::uploaded::{LIFE, UPLOADS, WaUpload};
+use super::{audio, decode, images, metadata, sticker, video};
 use crate::bytes64::Bytes64;
 use crate::domain::Gateway;
-use crate::domain::session::{Session, must_be_kept};
+use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::store::{Durability, bytes_of};
-use crate::wa::message::{Attachment, FileKey, Look, MediaKind};
+use crate::wa::message::{Attachment, FileKey, MediaInfo, MediaKind};
 
 /// What of a file is left as it came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// The pixels of a JPEG or PNG picture, large as it may be.
+pub struct KeepOptions {
+    /// The pixels of a JPEG or PNG image, large as it may be.
     pub original: bool,
-    /// The metadata of a picture whose pixels are left.
+    /// The metadata of an image whose pixels are left.
     pub metadata: bool,
 }
 
 /// What is sent, before it is at WhatsApp.
-struct Made {
+struct PreparedFile {
     kind: MediaKind,
     note: Option<String>,
     content: Box<dyn io::Read + Send>,
     mimetype: String,
-    look: Look,
+    look: MediaInfo,
 }
 
 impl Gateway {
@@ -44,10 +44,10 @@ impl Gateway {
     pub(in crate::domain) async fn uploaded(
         &self,
         session: &Session,
-        found: &Found,
+        found: &LocalFile,
         kind: MediaKind,
-        keep: Keep,
-    ) -> Result<(FileKey, Arc<Uploaded>)> {
+        keep: KeepOptions,
+    ) -> Result<(FileKey, Arc<WaUpload>)> {
         let original = if keep.original { ",original" } else { "" };
         let metadata = if keep.metadata { ",metadata" } else { "" };
         let key = FileKey {
@@ -65,7 +65,7 @@ impl Gateway {
         let (value, id, number) = (uploaded.clone(), session.id.clone(), session.number);
         self.store
             .write(Durability::Lazy, move |tx| {
-                must_be_kept(tx, id.as_str(), number)?;
+                ensure_session_exists(tx, id.as_str(), number)?;
                 UPLOADS.put(tx, row, &value)
             })
             .await?;
@@ -77,7 +77,7 @@ impl Gateway {
         &self,
         session: &Session,
         key: &FileKey,
-    ) -> Result<Option<Uploaded>> {
+    ) -> Result<Option<WaUpload>> {
         let row = (session.number, key.sha256, &key.purpose);
         let found = self.store.read(|read| UPLOADS.get(read, row))?;
         Ok(found.filter(|uploaded| uploaded.ends > self.clock.seen()))
@@ -86,15 +86,15 @@ impl Gateway {
     async fn upload(
         &self,
         session: &Session,
-        found: &Found,
+        found: &LocalFile,
         kind: MediaKind,
-        keep: Keep,
-    ) -> Result<Uploaded> {
-        if found.is_kept() && self.media.look(&found.hash).await?.0 != Stored::Right {
+        keep: KeepOptions,
+    ) -> Result<WaUpload> {
+        if found.is_stored() && self.media.inspect(&found.hash).await?.0 != Stored::Right {
             return Err(Code::FileDamaged.into());
         }
         let made = {
-            let turn = self.picture_turn(session, found, kind).await?;
+            let turn = self.image_turn(session, found, kind).await?;
             let (path, file_type) = (found.path().to_owned(), found.found);
             tokio::task::spawn_blocking(move || {
                 // The turn lasts as long as the work, also when nobody waits for it any more.
@@ -104,13 +104,13 @@ impl Gateway {
             .await
             .map_err(Error::internal)??
         };
-        let link = session.require_link()?;
+        let connection = session.require_connection()?;
         let sealed = self.media.scratch()?;
         let sealed_file = sealed.file.try_clone().map_err(Error::internal)?;
-        let pointer = link
+        let pointer = connection
             .upload(made.content, sealed_file, sealed.path(), made.kind)
             .await?;
-        Ok(Uploaded {
+        Ok(WaUpload {
             kind: made.kind,
             note: made.note,
             file: Attachment {
@@ -122,15 +122,15 @@ impl Gateway {
         })
     }
 
-    /// Waits until the file may be worked on, if it is a picture that is to be decoded.
-    async fn picture_turn(
+    /// Waits until the file may be worked on, if it is an image that is to be decoded.
+    async fn image_turn(
         &self,
         session: &Session,
-        found: &Found,
+        found: &LocalFile,
         kind: MediaKind,
-    ) -> Result<Option<Turn>> {
+    ) -> Result<Option<ImageTurn>> {
         let shown = matches!(kind, MediaKind::Image | MediaKind::Gif | MediaKind::Sticker);
-        if found.found.family() != Family::Picture || !shown {
+        if found.found.family() != Family::Image || !shown {
             return Ok(None);
         }
         let called = self.pictures.of(session.number).await;
@@ -138,12 +138,12 @@ impl Gateway {
         let bytes = tokio::task::spawn_blocking(move || decode::memory_of(&path, file_type))
             .await
             .map_err(Error::internal)??;
-        self.pictures.place(called, bytes).await.map(Some)
+        self.pictures.acquire(called, bytes).await.map(Some)
     }
 }
 
 /// Makes of a file what WhatsApp's clients show in this way.
-fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Made> {
+fn make(path: &Path, found: FileType, kind: MediaKind, keep: KeepOptions) -> Result<PreparedFile> {
     let needs = |family: Family, what: &str| {
         if found.family() == family {
             return Ok(());
@@ -155,7 +155,7 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
         ))
     };
     let as_it_is = |kind, note, look| {
-        Ok(Made {
+        Ok(PreparedFile {
             kind,
             note,
             content: whole(path)?,
@@ -164,39 +164,39 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
         })
     };
     match kind {
-        MediaKind::Document => Ok(Made {
+        MediaKind::Document => Ok(PreparedFile {
             kind,
             note: None,
             content: original(path, found, keep)?,
             mimetype: found.mime().to_owned(),
-            look: Look::default(),
+            look: MediaInfo::default(),
         }),
         MediaKind::Image => {
-            needs(Family::Picture, "a picture")?;
+            needs(Family::Image, "a picture")?;
             image(path, found, keep, None)
         }
-        MediaKind::Gif if found.family() == Family::Picture => {
+        MediaKind::Gif if found.family() == Family::Image => {
             let note =
                 "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
             image(path, found, keep, Some(note.to_owned()))
         }
         MediaKind::Sticker => {
-            needs(Family::Picture, "a picture")?;
+            needs(Family::Image, "a picture")?;
             let made = sticker::make(path, found, &Effort::of_this_thread(LONGEST))?;
-            Ok(Made {
+            Ok(PreparedFile {
                 kind,
                 note: None,
                 content: match made.content {
                     // The Exif data of a sticker name its pack.
-                    Content::Original => whole(path)?,
-                    Content::New(bytes) => Box::new(Cursor::new(bytes)),
+                    ImageContent::Original => whole(path)?,
+                    ImageContent::New(bytes) => Box::new(Cursor::new(bytes)),
                 },
                 mimetype: FileType::WebP.mime().to_owned(),
-                look: Look {
+                look: MediaInfo {
                     width: Some(sticker::SIDE),
                     height: Some(sticker::SIDE),
                     animated: made.animated,
-                    ..Look::default()
+                    ..MediaInfo::default()
                 },
             })
         }
@@ -211,19 +211,19 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
                     ),
                 ));
             }
-            let film = film::inspect(path)?;
-            let look = Look {
-                width: Some(film.width).filter(|side| *side > 0),
-                height: Some(film.height).filter(|side| *side > 0),
-                seconds: film.seconds,
-                ..Look::default()
+            let video = video::inspect(path)?;
+            let look = MediaInfo {
+                width: Some(video.width).filter(|side| *side > 0),
+                height: Some(video.height).filter(|side| *side > 0),
+                seconds: video.seconds,
+                ..MediaInfo::default()
             };
             as_it_is(kind, None, look)
         }
         MediaKind::Audio | MediaKind::Voice => {
             needs(Family::Audio, "a sound file")?;
-            let sound = sound::inspect(path, found)?;
-            let plain = kind == MediaKind::Voice && !sound.voice;
+            let audio = audio::inspect(path, found)?;
+            let plain = kind == MediaKind::Voice && !audio.voice;
             let note = plain.then(|| {
                 let mime = found.mime();
                 format!(
@@ -231,12 +231,12 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: Keep) -> Result<Mad
                 )
             });
             let kind = if plain { MediaKind::Audio } else { kind };
-            let look = Look {
-                seconds: sound.seconds,
-                ..Look::default()
+            let look = MediaInfo {
+                seconds: audio.seconds,
+                ..MediaInfo::default()
             };
             let mut made = as_it_is(kind, note, look)?;
-            if sound.voice {
+            if audio.voice {
                 made.mimetype = "audio/ogg; codecs=opus".to_owned();
             }
             Ok(made)
@@ -250,29 +250,34 @@ fn whole(path: &Path) -> Result<Box<dyn io::Read + Send>> {
     Ok(Box::new(file))
 }
 
-/// The file as its sender means it: where a picture was taken is told only when it was asked for.
-fn original(path: &Path, found: FileType, keep: Keep) -> Result<Box<dyn io::Read + Send>> {
+/// The file as its sender means it: where an image was taken is told only when it was asked for.
+fn original(path: &Path, found: FileType, keep: KeepOptions) -> Result<Box<dyn io::Read + Send>> {
     if keep.metadata {
         return whole(path);
     }
     Ok(Box::new(metadata::strip(path, found)?))
 }
 
-fn image(path: &Path, found: FileType, keep: Keep, note: Option<String>) -> Result<Made> {
-    let picture = picture::prepare(path, found, keep.original)?;
-    Ok(Made {
+fn image(
+    path: &Path,
+    found: FileType,
+    keep: KeepOptions,
+    note: Option<String>,
+) -> Result<PreparedFile> {
+    let image = images::prepare(path, found, keep.original)?;
+    Ok(PreparedFile {
         kind: MediaKind::Image,
         note,
-        content: match picture.content {
-            Content::Original => original(path, found, keep)?,
-            Content::New(bytes) => Box::new(Cursor::new(bytes)),
+        content: match image.content {
+            ImageContent::Original => original(path, found, keep)?,
+            ImageContent::New(bytes) => Box::new(Cursor::new(bytes)),
         },
-        mimetype: picture.mime.to_owned(),
-        look: Look {
-            thumbnail: Some(Bytes64(picture.thumbnail)),
-            width: Some(picture.width),
-            height: Some(picture.height),
-            ..Look::default()
+        mimetype: image.mime.to_owned(),
+        look: MediaInfo {
+            thumbnail: Some(Bytes64(image.thumbnail)),
+            width: Some(image.width),
+            height: Some(image.height),
+            ..MediaInfo::default()
         },
     })
 }

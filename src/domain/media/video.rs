@@ -1,43 +1,43 @@
-//! Durations and dimensions of films. Their pictures are not decoded.
+//! Durations and dimensions of videos. Their images are not decoded.
 
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use super::boxes::Part;
-use super::reader::{Reader, be32, be64};
+use super::mp4_boxes::Mp4Box;
+use super::reader::{FileReader, be32, be64};
 use crate::error::{Code, Error, Result};
 
-/// More tracks than a sensible film has.
+/// More tracks than a sensible video has.
 const TRACKS: usize = 32;
 
-/// What a film's headers say.
+/// What a video's headers say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Film {
+pub struct VideoInfo {
     /// Whole seconds, if the file says how long it is.
     pub seconds: Option<u32>,
-    /// Width as it is shown; 0 if there is no picture.
+    /// Width as it is shown; 0 if there is no image.
     pub width: u32,
-    /// Height as it is shown; 0 if there is no picture.
+    /// Height as it is shown; 0 if there is no image.
     pub height: u32,
     /// Whether there is a sound track.
     pub has_sound: bool,
 }
 
 /// Reads the headers of an MPEG-4, 3GP or QuickTime file, wherever in the file they are.
-pub fn inspect(path: &Path) -> Result<Film> {
-    inspect_in(&mut Reader::open(path)?)
+pub fn inspect(path: &Path) -> Result<VideoInfo> {
+    inspect_in(&mut FileReader::open(path)?)
 }
 
 /// As [`inspect`], of anything that can be read here and there.
-pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Film> {
-    let whole = Part::whole(reader);
+pub fn inspect_in<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<VideoInfo> {
+    let whole = Mp4Box::whole(reader);
     let Some(movie) = whole.find(reader, b"moov")? else {
         return Err(Error::new(
             Code::FileUnreadable,
             "The film cannot be read: it has no MPEG-4 header",
         ));
     };
-    let mut film = Film::default();
+    let mut video = VideoInfo::default();
     let mut clock = None;
     let mut fragments = None;
     let mut tracks = 0;
@@ -46,7 +46,7 @@ pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Film> {
             b"mvhd" => clock = duration(&part.content(reader, 32)?),
             b"trak" => {
                 tracks += 1;
-                track(reader, part, &mut film)?;
+                track(reader, part, &mut video)?;
             }
             b"mvex" => fragments = fragments_duration(reader, part)?,
             _ => {}
@@ -54,15 +54,15 @@ pub fn inspect_in<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Film> {
         Ok(tracks == TRACKS)
     })?;
     if let Some((scale, units)) = clock {
-        // A film in fragments says here only how long they are together.
+        // A video in fragments says here only how long they are together.
         let units = if units == 0 {
             fragments.unwrap_or(0)
         } else {
             units
         };
-        film.seconds = seconds(units, u64::from(scale));
+        video.seconds = seconds(units, u64::from(scale));
     }
-    Ok(film)
+    Ok(video)
 }
 
 /// Whole seconds, rounded; at least one of anything that lasts.
@@ -90,7 +90,10 @@ fn duration(header: &[u8]) -> Option<(u32, u64)> {
     }
 }
 
-fn fragments_duration<R: Read + Seek>(reader: &mut Reader<R>, part: Part) -> Result<Option<u64>> {
+fn fragments_duration<R: Read + Seek>(
+    reader: &mut FileReader<R>,
+    part: Mp4Box,
+) -> Result<Option<u64>> {
     let Some(header) = part.find(reader, b"mehd")? else {
         return Ok(None);
     };
@@ -102,7 +105,11 @@ fn fragments_duration<R: Read + Seek>(reader: &mut Reader<R>, part: Part) -> Res
     })
 }
 
-fn track<R: Read + Seek>(reader: &mut Reader<R>, part: Part, film: &mut Film) -> Result<()> {
+fn track<R: Read + Seek>(
+    reader: &mut FileReader<R>,
+    part: Mp4Box,
+    video: &mut VideoInfo,
+) -> Result<()> {
     let handler = match part.find(reader, b"mdia")? {
         Some(media) => match media.find(reader, b"hdlr")? {
             Some(handler) => handler.content(reader, 12)?,
@@ -111,14 +118,14 @@ fn track<R: Read + Seek>(reader: &mut Reader<R>, part: Part, film: &mut Film) ->
         None => Vec::new(),
     };
     match handler.get(8..12) {
-        Some(b"soun") => film.has_sound = true,
+        Some(b"soun") => video.has_sound = true,
         Some(b"vide") => {
             if let Some(header) = part.find(reader, b"tkhd")? {
                 let header = header.content(reader, 96)?;
                 if let Some((width, height)) = shown_size(&header)
-                    && film.width == 0
+                    && video.width == 0
                 {
-                    (film.width, film.height) = (width, height);
+                    (video.width, video.height) = (width, height);
                 }
             }
         }
@@ -127,7 +134,7 @@ fn track<R: Read + Seek>(reader: &mut Reader<R>, part: Part, film: &mut Film) ->
     Ok(())
 }
 
-/// The size in a track header, its sides swapped if the matrix turns the picture by a quarter.
+/// The size in a track header, its sides swapped if the matrix turns the image by a quarter.
 fn shown_size(header: &[u8]) -> Option<(u32, u32)> {
     let matrix = match header.first()? {
         0 => 40,
