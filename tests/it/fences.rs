@@ -57,7 +57,6 @@ fn each_library_and_layer_stays_behind_its_fence() {
                 "crate::worker",
                 "crate::server",
                 "StatusCode",
-                "serde(rename",
                 "json!",
             ],
         ),
@@ -91,7 +90,8 @@ fn each_library_and_layer_stays_behind_its_fence() {
         ("worker/", &["crate::api", "crate::http"]),
     ];
     // What `store::Typed` does for the domain, and who does it by hand: files have numbers in them too,
-    // and what is old is looked for in all tables alike.
+    // and what is old is looked for in all tables alike. Names of a dialect are not given here; stored
+    // fields that have another name now keep their old one on the disk.
     let by_hand: &[(&str, &[&str])] = &[
         ("record::encode", &[]),
         ("record::decode", &[]),
@@ -101,6 +101,7 @@ fn each_library_and_layer_stays_behind_its_fence() {
         ),
         (".prefix(", &["domain/retention.rs"]),
         ("for_each_prefix", &[]),
+        ("serde(rename", &["domain/campaign/mod.rs"]),
     ];
     // What older versions stored was a dialect's JSON.
     let exempt = ["domain/event/upgrade.rs"];
