@@ -133,6 +133,10 @@ impl Server {
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
         gateway.load_keys()?;
+        gateway.pause_restored().await?;
+        if let Err(error) = gateway.forget_old_copies().await {
+            tracing::warn!(?error, "copies of older stores could not be looked at");
+        }
         let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
