@@ -136,7 +136,7 @@ pub fn find(read: &impl Read, session: SessionNumber, seq: u64) -> Result<Option
 mod tests {
     use super::*;
     use crate::store::faults::SimulatedDisk;
-    use crate::store::{Disk, Options};
+    use crate::store::{Disk, StoreOptions};
 
     /// The largest whole number that JavaScript keeps.
     const LARGEST: u64 = 1 << 53;
@@ -149,7 +149,8 @@ mod tests {
     #[tokio::test]
     async fn no_two_starts_of_a_store_that_came_back_number_alike() {
         let disk = SimulatedDisk::new();
-        let open = |disk| Store::open(Disk::Simulated(disk), Options::default()).expect("opened");
+        let open =
+            |disk| Store::open(Disk::Simulated(disk), StoreOptions::default()).expect("opened");
         let store = open(disk.clone());
         let first = begin_run(&store, at("2026-11-22T00:00:00Z")).await;
         let first = first.expect("begun");
@@ -178,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_clock_leaves_numbers_for_all_later_starts() {
         let store = Disk::Simulated(SimulatedDisk::new());
-        let store = Store::open(store, Options::default()).expect("opened");
+        let store = Store::open(store, StoreOptions::default()).expect("opened");
         let mut before = 0;
         for time in [
             "1970-01-01T00:00:00Z",
