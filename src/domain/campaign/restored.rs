@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LIVE, Status};
+use super::{CampaignState, LIVE};
 use crate::domain::Gateway;
 use crate::error::{ErrorKind, Result};
 use crate::store::{Durability, RESTORED, Read, tables};
@@ -32,7 +32,7 @@ impl Gateway {
             };
             let paused = self.move_campaign(&session, &id, |campaign| {
                 campaign.detail = Some(WHY.into());
-                Ok(Status::Paused)
+                Ok(CampaignState::Paused)
             });
             match paused.await {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
