@@ -8,10 +8,11 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::domain::media::blobs;
 use crate::domain::session;
 use crate::domain::vault::{Vault, key_bytes, secret_file};
 use crate::error::{Code, Error, Result};
-use crate::ids::IdSource;
+use crate::ids::{Hash, IdSource};
 use crate::seal::{Seal, file::is_sealed};
 use crate::server::{refuse_lost_key, store_file};
 use crate::store::{Disk, Durability, Read, Store, StoreOptions, tables};
@@ -54,7 +55,7 @@ pub async fn open_store(
     let store = Store::open(disk.clone(), options.clone())?;
     if let Some(proof) = store.read(|r| r.get(tables::META, PROOF))? {
         seal.open(PROOF, &proof).map_err(|_| wrong_key())?;
-        seal_old_copies(&disk, seal)?;
+        seal_old_copies(&store, seal)?;
         return Ok(store);
     }
     if !session::fits_key(&store, vault)? {
@@ -66,11 +67,21 @@ pub async fn open_store(
     let rows = seal_rows(&store, seal).await?;
     let store = match &disk {
         Disk::File(path) if used => {
+            let fresh = path.with_extension("redb.fresh");
+            if let Err(error) = store.backup(&fresh).await {
+                // What is lost is less than a gateway that does not start.
+                tracing::warn!(why = %error.detail(), "keys and tokens of WhatsApp were sealed, but the \
+                    store could not be written anew, and parts of the file that are free now may hold \
+                    them still; the next start tries again");
+                seal_old_copies(&store, seal)?;
+                return Ok(store);
+            }
             tracing::info!(
                 rows,
                 "keys and tokens of WhatsApp were sealed; the store is written anew"
             );
-            rewritten(store, path).await?;
+            store.close().await;
+            std::fs::rename(&fresh, path).map_err(Error::internal)?;
             Store::open(disk.clone(), options)?
         }
         _ => store,
@@ -81,7 +92,7 @@ pub async fn open_store(
         Ok(())
     };
     store.write(Durability::Sync, note).await?;
-    seal_old_copies(&disk, seal)?;
+    seal_old_copies(&store, seal)?;
     Ok(store)
 }
 
@@ -89,44 +100,35 @@ fn wrong_key() -> Error {
     Error::from(Code::KeyWrong)
 }
 
-/// Closes the store and puts a fresh copy in its place.
-async fn rewritten(store: Store, path: &Path) -> Result<()> {
-    let fresh = path.with_extension("redb.fresh");
-    store.backup(&fresh).await?;
-    store.close().await;
-    std::fs::rename(&fresh, path).map_err(Error::internal)
-}
-
-/// Seals the copies that migrations of the schema left: `warung.redb.schema-1`.
-fn seal_old_copies(disk: &Disk, seal: &Seal) -> Result<()> {
-    #[cfg_attr(not(feature = "sandbox"), allow(irrefutable_let_patterns))]
-    let Disk::File(path) = disk else {
-        return Ok(());
-    };
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(());
-    };
-    let begins = format!("{}.schema-", name.to_string_lossy());
-    for entry in std::fs::read_dir(folder)
-        .map_err(Error::internal)?
-        .flatten()
-    {
-        let copy = entry.path();
-        let name = entry.file_name();
-        let version = name.to_str().and_then(|n| n.strip_prefix(&begins));
-        let ours = version.is_some_and(|v| v.parse::<u32>().is_ok());
-        if ours && !is_sealed(&copy) {
-            let clear = std::fs::File::open(&copy).map_err(Error::internal)?;
-            seal.seal_file(clear, &copy)?;
-            tracing::info!(copy = %copy.display(),
-                "the copy of the older store is sealed as a backup is; `warung restore` opens it");
+/// Seals the copies that migrations of the schema left: `warung.redb.schema-1`. One that cannot be
+/// sealed, because the disk is full say, holds up no start.
+fn seal_old_copies(store: &Store, seal: &Seal) -> Result<()> {
+    for (_, copy) in store.older_copies()? {
+        if is_sealed(&copy) {
+            continue;
+        }
+        let clear = std::fs::File::open(&copy).map_err(Error::internal);
+        match clear.and_then(|clear| seal.seal_file(clear, &copy)) {
+            Ok(()) => tracing::info!(copy = %copy.display(),
+                "the copy of the older store is sealed as a backup is; `warung restore` opens it"),
+            Err(error) => tracing::warn!(copy = %copy.display(), why = %error.detail(),
+                "the copy of the older store is not sealed yet; the next start tries again"),
         }
     }
     Ok(())
 }
 
-/// Makes a store and its files of a backup, in a data folder that has the key and no store.
-pub fn restore(config: &Config, backup: &Path) -> Result<()> {
+/// Files that a restored store names and that are not there.
+pub struct Lost {
+    /// The backup does not have them.
+    pub missing: Vec<Hash>,
+    /// What the backup has is not what was backed up.
+    pub damaged: Vec<Hash>,
+}
+
+/// Makes a store and its files of a backup, in a data folder that has the key and no store. What
+/// cannot be had of the files is told; all the rest comes back.
+pub fn restore(config: &Config, backup: &Path) -> Result<Lost> {
     let store = store_file(config);
     let refuse = |text: String| Err(Error::new(Code::RestoreRefused, text));
     if store.exists() {
@@ -143,6 +145,14 @@ pub fn restore(config: &Config, backup: &Path) -> Result<()> {
         ));
     }
     let seal = Seal::new(&key_of(config, &IdSource::random())?);
-    crate::domain::media::blobs::restore_contents(backup, &config.data, &seal)?;
-    crate::store::restore(&seal, backup, &store)
+    // A wrong key ends it here, before any file is written.
+    let restored = crate::store::restore(&seal, backup, &store)?;
+    let damaged = blobs::restore_contents(backup, &config.data, &seal)?;
+    let named = restored.keys(tables::BLOBS)?.into_iter();
+    let named = named.filter_map(|key| key.try_into().ok()).map(Hash);
+    let media = config.data.join("media");
+    let lost = |hash: &Hash| !damaged.contains(hash) && !media.join(hash.to_string()).exists();
+    let missing = named.filter(lost).collect();
+    restored.publish()?;
+    Ok(Lost { missing, damaged })
 }

@@ -12,6 +12,8 @@ use crate::api::terminal_qr;
 use crate::at_rest;
 use crate::config::{Config, KeysCommand, Legacy, Loaded};
 use crate::domain::media::blobs;
+use crate::domain::media::staged::Staged;
+use crate::domain::retention::COPY_DAYS;
 use crate::domain::vault::Vault;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Listen, Method};
@@ -191,6 +193,13 @@ pub fn check(config: &Config) -> Result<ExitCode> {
     let named = named.into_iter().filter_map(|key| key.try_into().ok());
     let named: Vec<_> = named.map(crate::ids::Hash).collect();
     problems.extend(blobs::check(&config.data.join("media"), &named)?);
+    for (_, copy) in store::older_copies(&file)? {
+        say(&format!(
+            "{} is a copy from before an upgrade, with what was deleted since; the gateway removes it \
+             after {COPY_DAYS} days",
+            copy.display()
+        ));
+    }
     if problems.is_empty() {
         say(&format!("{} is in order", file.display()));
         let space = store::space(&file)?;
@@ -205,6 +214,7 @@ pub fn check(config: &Config) -> Result<ExitCode> {
 /// Asks the running gateway for a copy and moves it to `file`.
 pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     let running = Running::of(config)?;
+    let staged = Staged::begin(file)?;
     let name = format!("backup-{}.redb", std::process::id());
     let answer = running
         .ask(Method::POST, "/admin/backup", Some(json!({ "name": name })))
@@ -216,23 +226,17 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Upstream => None,
         Err(error) => return Err(error),
     };
-    let cannot = |e: std::io::Error| {
-        Error::new(
-            Code::PathUnusable,
-            format!("cannot write {}: {e}", file.display()),
-        )
-    };
-    let files = blobs::media_folder_of(file);
     match made {
         Some(made) => {
-            let copied = std::fs::copy(&made, file)
-                .map_err(cannot)
-                .and_then(|_| blobs::copy_contents(&blobs::media_folder_of(&made), &files));
+            let copied = staged.copy(&made);
             // It goes also when there was no room for the copy: it takes that of the data folder.
             let gone = std::fs::remove_file(&made)
                 .and_then(|()| std::fs::remove_dir_all(blobs::media_folder_of(&made)));
             copied?;
-            gone.map_err(cannot)?;
+            gone.map_err(|e| {
+                let text = format!("cannot remove {}: {e}", made.display());
+                Error::new(Code::PathUnusable, text)
+            })?;
         }
         None => {
             let ids = IdSource::random();
@@ -241,24 +245,55 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             let (disk, options) = (store::Disk::File(store_file(config)), Default::default());
             let store = at_rest::open_store(disk, options, &vault, &seal).await?;
             let room = config.data.clone();
-            store.sealed_backup(seal.clone(), room, file).await?;
+            let copied = store
+                .sealed_backup(seal.clone(), room, &staged.store())
+                .await;
             store.close().await;
-            blobs::seal_contents(&config.data.join("media"), &files, &seal)?;
+            copied?;
+            staged.seal_files(&config.data.join("media"), &seal)?;
         }
     }
+    staged.publish()?;
+    let files = blobs::media_folder_of(file);
     say(&format!("wrote {} and {}", file.display(), files.display()));
     Ok(())
 }
 
-/// Makes a store of a backup; the data folder holds the key and no store yet.
+/// How many of the files that are lost a sentence names.
+const NAMED: usize = 3;
+
+/// Makes a store of a backup; the data folder holds the key and no store yet. That files are missing
+/// is told on standard error and is no failure: the store is there.
 pub fn restore(config: &Config, file: &Path) -> Result<()> {
-    at_rest::restore(config, file)?;
+    let lost = at_rest::restore(config, file)?;
     say(&format!("{} is restored", store_file(config).display()));
+    say(
+        "the first start pauses campaigns that were running or scheduled; resume each when you know \
+         who was written to or opted out since the backup",
+    );
     let files = blobs::media_folder_of(file);
     if !files.exists() {
         say(&format!(
             "{} is not there: the files of messages and campaigns are missing; `warung check` names them",
             files.display()
+        ));
+    }
+    for (hashes, what) in [(&lost.missing, "missing"), (&lost.damaged, "damaged")] {
+        if hashes.is_empty() {
+            continue;
+        }
+        let named: Vec<_> = hashes.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match hashes.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        complain(&Error::new(
+            Code::FileDamaged,
+            format!(
+                "files of the backup are {what} ({}): {}{more}; everything else is restored",
+                hashes.len(),
+                named.join(", ")
+            ),
         ));
     }
     if config.master_key.is_none() && !config.data.join("master.key").exists() {

@@ -24,7 +24,7 @@ use crate::ids::IdSource;
 use crate::ids::SessionId;
 use crate::net::client::{Client, Dialer, Policy, Timeouts};
 use crate::seal::Seal;
-use crate::store::{Disk, Durability, Read, Store, StoreOptions, tables};
+use crate::store::{Disk, Durability, Store, StoreOptions, tables};
 use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
 use crate::{api, at_rest, worker};
@@ -47,9 +47,6 @@ const LINK_PATIENCE: Timeouts = Timeouts {
     idle: Duration::from_secs(20),
     total: Duration::from_secs(600),
 };
-
-/// More events than one interval between fsyncs can hold.
-const EVENT_GAP: u64 = 1 << 20;
 
 /// What a test replaces.
 pub struct Deps {
@@ -102,7 +99,7 @@ impl Server {
         let store = at_rest::open_store(disk, options, &vault, &seal).await?;
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
-        let newest = skip_event_numbers(&store).await?;
+        let newest = event::log::begin_run(&store, deps.clock.now()).await?;
         let (host, port, path) = config.whatsapp_server()?;
         let endpoint = Endpoint {
             tls: config.whatsapp_url.is_none(),
@@ -136,6 +133,10 @@ impl Server {
         gateway.remove_orphaned_media().await?;
         gateway.load_sessions()?;
         gateway.load_keys()?;
+        gateway.pause_restored().await?;
+        if let Err(error) = gateway.forget_old_copies().await {
+            tracing::warn!(?error, "copies of older stores could not be looked at");
+        }
         let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
@@ -425,15 +426,6 @@ fn last_known_time(store: &Store) -> Result<Option<Timestamp>> {
         let noted = retention::noted_time(read)?;
         noted.map_or_else(|| event::log::newest_time(read), |at| Ok(Some(at)))
     })
-}
-
-/// Leaves a gap in the events' numbers. Events of which only the fsync was missing when the power
-/// went may have been delivered; their numbers must not name others.
-async fn skip_event_numbers(store: &Store) -> Result<u64> {
-    store
-        .write(Durability::Sync, |tx| tx.next_seqs("events", EVENT_GAP))
-        .await?;
-    store.read(|read| read.last_seq("events"))
 }
 
 /// Tells the store whether sessions without a webhook have the configuration's.

@@ -10,13 +10,19 @@ use super::media::uploaded::LIFE;
 use super::message::idempotency::KEY_LIFE;
 use super::message::outbox;
 use super::{Gateway, message};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::{Durability, Read, Table, Tx, bytes_of, dated, parts_of, tables};
 use crate::time::Timestamp;
 
 /// How many rows one transaction looks at, so that others are not kept waiting.
 const PAGE: usize = 500;
+
+/// How many days the copy of the store is kept that a migration made for going back.
+pub const COPY_DAYS: u32 = 30;
+
+/// Where it is noted when such a copy was seen first; the copy's name follows.
+const COPIES: &str = "copy/";
 
 /// Where the time that was seen last is noted.
 const SEEN: &[u8] = b"seen_time";
@@ -135,8 +141,8 @@ impl Gateway {
             .await
     }
 
-    /// Removes events, delivery logs, messages, files and idempotency keys past their time, a page at a
-    /// time. Answers how many rows went.
+    /// Removes events, delivery logs, messages, files, idempotency keys and copies of older stores past
+    /// their time, a page at a time. Answers how many rows and copies went.
     ///
     /// Invariant: nothing is old by a clock that jumped, or that nobody set; see [`Clock::seen`].
     ///
@@ -167,6 +173,62 @@ impl Gateway {
         }
         let before = now.before(days(self.config.media_days));
         gone += self.forget_old_media(before, now).await?;
+        gone += self.forget_old_copies().await?;
+        Ok(gone)
+    }
+
+    /// Removes copies that migrations kept of the store and that are too old to go back to. What was
+    /// deleted since is in them. Answers how many went, and says of a new one until when it is kept.
+    pub async fn forget_old_copies(&self) -> Result<usize> {
+        let Some(believed) = self.clock.believed() else {
+            return Ok(0);
+        };
+        let row = |version: u32| format!("{COPIES}{version}").into_bytes();
+        let copies = self.store.older_copies()?;
+        let notes = self
+            .store
+            .read(|read| read.prefix(tables::META, COPIES.as_bytes(), None, usize::MAX))?;
+        let noted = |version: u32| {
+            let note = notes.iter().find(|(key, _)| *key == row(version))?;
+            let ms = i64::from_be_bytes(note.1.as_slice().try_into().ok()?);
+            // A time that is ahead was noted while the clock was wrong.
+            Some(Timestamp::from_ms(ms)).filter(|at| *at <= believed.after(SLACK))
+        };
+        let life = Duration::from_secs(u64::from(COPY_DAYS) * 24 * 3600);
+        let (mut new, mut stays, mut gone) = (Vec::new(), Vec::new(), 0);
+        for (version, copy) in &copies {
+            let Some(at) = noted(*version) else {
+                let until = believed.after(life);
+                tracing::info!(copy = %copy.display(), %until,
+                    "the copy of the older store is kept until then, for going back to the older version");
+                new.push(row(*version));
+                continue;
+            };
+            if believed < at.after(life) {
+                stays.push(row(*version));
+                continue;
+            }
+            std::fs::remove_file(copy).map_err(Error::internal)?;
+            tracing::info!(copy = %copy.display(), "the copy of the older store is removed");
+            gone += 1;
+        }
+        // A later copy of the same name begins anew.
+        let mut old: Vec<_> = notes.into_iter().map(|(key, _)| key).collect();
+        old.retain(|key| !stays.contains(key));
+        if new.is_empty() && old.is_empty() {
+            return Ok(gone);
+        }
+        self.store
+            .write(Durability::Sync, move |tx| {
+                for key in old {
+                    tx.delete(tables::META, &key);
+                }
+                for key in new {
+                    tx.put(tables::META, key, believed.as_ms().to_be_bytes());
+                }
+                Ok(())
+            })
+            .await?;
         Ok(gone)
     }
 

@@ -22,6 +22,12 @@ pub fn is_sealed(path: &Path) -> bool {
     File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok() && start == *MAGIC)
 }
 
+/// How long the sealed file is of which so many bytes were sealed.
+pub fn sealed_len(clear: u64) -> u64 {
+    let pieces = clear / PIECE as u64 + 1;
+    (MAGIC.len() + SALT) as u64 + clear + pieces * TAG as u64
+}
+
 impl Seal {
     /// Writes what `from` holds to a sealed file at `to`, which is whole or not there.
     pub fn seal_file(&self, from: impl Read, to: &Path) -> Result<()> {
@@ -141,6 +147,8 @@ mod tests {
             let clear: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             seal.seal_file(clear.as_slice(), &sealed).expect("sealed");
             assert!(is_sealed(&sealed));
+            let size = std::fs::metadata(&sealed).expect("a file").len();
+            assert_eq!(size, sealed_len(length as u64), "{length}");
             seal.open_file(&sealed, &opened).expect("opened");
             assert_eq!(std::fs::read(&opened).expect("read"), clear, "{length}");
             let bytes = std::fs::read(&sealed).expect("read");

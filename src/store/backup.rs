@@ -1,15 +1,20 @@
 //! A consistent copy of an open store.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{DirEntry, File};
 use std::io::{self, Seek as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redb::ReadableTableMetadata as _;
 use redb::{Database, Durability, ReadTransaction, TableDefinition, TableHandle as _};
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
-use super::disk::{cannot_open, existing, private, publish, with_suffix};
+use super::check::keys;
+use super::disk::{Disk, cannot_open, existing, not_ours, private, publish, with_suffix};
 use super::failure::Failure;
+use super::read::definition;
+use super::schema;
+use super::tables::{META, Table};
 use crate::error::{Error, Result};
 use crate::seal::{Seal, file::is_sealed};
 
@@ -53,21 +58,97 @@ pub(super) fn sealed(from: &ReadTransaction, seal: &Seal, room: &Path, to: &Path
     seal.seal_file(copy, to)
 }
 
-/// Makes a store at `to` of a backup, or of the copy that a migration kept.
-pub fn restore(seal: &Seal, backup: &Path, to: &Path) -> Result<()> {
+/// The row of [`META`] that a store has from its making out of a backup until its first start.
+pub const RESTORED: &[u8] = b"restored";
+
+/// A store that was made of a backup and is not in its place yet; it goes with the value.
+pub struct Restored {
+    unfinished: PathBuf,
+    to: PathBuf,
+}
+
+/// Makes a store for `to` of a backup, or of the copy that a migration kept, and marks it
+/// [`RESTORED`].
+pub fn restore(seal: &Seal, backup: &Path, to: &Path) -> Result<Restored> {
     let failed = |e| cannot_open(&to.display().to_string(), e);
-    let unfinished = with_suffix(to, "part");
+    let restored = Restored {
+        unfinished: with_suffix(to, "part"),
+        to: to.to_owned(),
+    };
+    let unfinished = &restored.unfinished;
     if is_sealed(backup) {
-        seal.open_file(backup, &unfinished)?;
+        seal.open_file(backup, unfinished)?;
     } else {
         // Older versions did not seal: it is a store as it is, or `existing` refuses it.
         drop(existing(backup)?);
-        let mut file = private(&unfinished).map_err(failed)?;
+        let mut file = private(unfinished).map_err(failed)?;
         let mut clear = File::open(backup).map_err(failed)?;
         io::copy(&mut clear, &mut file).map_err(failed)?;
     }
-    drop(existing(&unfinished)?);
-    publish(&unfinished, to).map_err(failed)
+    let name = Disk::File(backup.to_owned());
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_file(existing(unfinished)?)
+        .map_err(|e| name.explain(e))?;
+    let begun = database.begin_read().map_err(Failure::from)?;
+    schema(&begun).ok_or_else(|| not_ours(&name.name()))?;
+    drop(begun);
+    mark(&database)?;
+    Ok(restored)
+}
+
+fn mark(database: &Database) -> Result<(), Failure> {
+    let transaction = database.begin_write()?;
+    let mut meta = transaction.open_table(definition(META))?;
+    meta.insert(RESTORED, b"".as_slice())?;
+    drop(meta);
+    Ok(transaction.commit()?)
+}
+
+impl Restored {
+    /// The keys of one of its tables; none where its version has no such table.
+    pub fn keys(&self, table: Table) -> Result<Vec<Vec<u8>>> {
+        keys(&self.unfinished, table)
+    }
+
+    /// Puts it in its place.
+    pub fn publish(self) -> Result<()> {
+        publish(&self.unfinished, &self.to)
+            .map_err(|e| cannot_open(&self.to.display().to_string(), e))
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        // It may be in its place.
+        let _ = std::fs::remove_file(&self.unfinished);
+    }
+}
+
+/// The copies of itself that migrations of the store at `path` left, by the schema of each:
+/// `warung.redb.schema-1`.
+pub fn older_copies(path: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let begins = format!("{}.schema-", name.to_string_lossy());
+    let entries = std::fs::read_dir(folder).map_err(Error::internal)?;
+    let version = |name: &OsStr| name.to_str()?.strip_prefix(&begins)?.parse().ok();
+    let copy = |entry: DirEntry| Some((version(&entry.file_name())?, entry.path()));
+    let mut copies: Vec<_> = entries.flatten().filter_map(copy).collect();
+    copies.sort();
+    Ok(copies)
+}
+
+/// How many bytes the rows of a store of any version take, with what is left over in their pages.
+pub(super) fn used_bytes(from: &ReadTransaction) -> Result<u64, Failure> {
+    let mut used = 0;
+    for handle in from.list_tables()? {
+        let definition: TableDefinition<&[u8], &[u8]> = TableDefinition::new(handle.name());
+        let stats = from.open_table(definition)?.stats()?;
+        used += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+    }
+    Ok(used)
 }
 
 fn copy_rows(from: &ReadTransaction, to: &Path) -> Result<(), Failure> {

@@ -62,15 +62,24 @@ pub fn check(path: &Path) -> Result<Vec<String>> {
     )
 }
 
-/// The keys of a table, in a store that nobody has open and that [`check`] found in order.
+/// The keys of a table, in a store that nobody has open and that is in order; none where there is no
+/// such table.
 pub fn keys(path: &Path, table: Table) -> Result<Vec<Vec<u8>>> {
     let file = existing(path)?;
     let opened = redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_file(file);
     let database = opened.map_err(Failure::from)?;
-    let reader = Reader::new(database.begin_read().map_err(Failure::from)?);
+    let transaction = database.begin_read().map_err(Failure::from)?;
     let mut keys = Vec::new();
+    let known = {
+        let mut tables = transaction.list_tables().map_err(Failure::from)?;
+        tables.any(|handle| handle.name() == table.name())
+    };
+    if !known {
+        return Ok(keys);
+    }
+    let reader = Reader::new(transaction);
     reader.for_each_prefix(table, b"", |key, _| {
         keys.push(key.to_vec());
         Ok(ControlFlow::Continue(()))

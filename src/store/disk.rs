@@ -130,6 +130,18 @@ impl Disk {
         Ok(Some(file))
     }
 
+    /// How many bytes there is room for beside the store; `None` when that is not known.
+    pub(super) fn free(&self) -> Option<u64> {
+        match self {
+            Self::File(path) => {
+                let room = rustix::fs::statvfs(folder_of(path)).ok()?;
+                Some(room.f_bavail.saturating_mul(room.f_frsize))
+            }
+            #[cfg(any(test, feature = "sandbox"))]
+            Self::Simulated(disk) => disk.free(),
+        }
+    }
+
     /// Finds out whether the medium takes writes again, without touching the database.
     pub(super) fn probe(&self) -> io::Result<()> {
         match self {
@@ -156,7 +168,7 @@ impl Disk {
         }
     }
 
-    fn explain(&self, error: DatabaseError) -> Error {
+    pub(super) fn explain(&self, error: DatabaseError) -> Error {
         let name = self.name();
         match error {
             DatabaseError::DatabaseAlreadyOpen => Error::new(
@@ -217,11 +229,13 @@ pub(super) fn private(path: &Path) -> io::Result<File> {
 pub(super) fn publish(finished: &Path, path: &Path) -> io::Result<()> {
     File::open(finished)?.sync_all()?;
     std::fs::rename(finished, path)?;
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that a file lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    let named = path.parent().filter(|p| !p.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 /// `NAME.suffix` in the same folder.

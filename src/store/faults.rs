@@ -89,6 +89,13 @@ impl SimulatedDisk {
         self.lock().capacity = Some(bytes);
     }
 
+    /// How many bytes it can grow by; `None` when it never fills up.
+    pub(super) fn free(&self) -> Option<u64> {
+        let state = self.lock();
+        let left = state.capacity?.saturating_sub(state.image.len());
+        Some(left as u64)
+    }
+
     /// Ends all failures.
     pub fn heal(&self) {
         let mut state = self.lock();

@@ -45,7 +45,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub use self::backup::restore;
+pub use self::backup::{RESTORED, Restored, older_copies, restore};
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
 pub use self::check::{check, keys};
@@ -59,7 +59,7 @@ pub use self::tables::Table;
 pub use self::tx::Tx;
 pub use self::typed::{Rows, Typed, bytes_of, parts_of};
 
-use self::disk::{Meter, not_ours, with_suffix};
+use self::disk::{Meter, folder_of, not_ours, with_suffix};
 use self::failure::{Failure, closed, unavailable};
 use self::stats::StoreCounters;
 use self::tables::{META, MIGRATIONS, Migration};
@@ -125,6 +125,8 @@ struct Shared {
     counters: StoreCounters,
     meter: Arc<Meter>,
     signals: [Arc<Notify>; 64],
+    /// Where the file is; `None` on a simulated disk.
+    path: Option<PathBuf>,
 }
 
 impl Shared {
@@ -201,6 +203,11 @@ impl Store {
             counters: StoreCounters::default(),
             meter,
             signals: std::array::from_fn(|_| Arc::new(Notify::new())),
+            path: match &disk {
+                Disk::File(path) => Some(path.clone()),
+                #[cfg(any(test, feature = "sandbox"))]
+                Disk::Simulated(_) => None,
+            },
         });
         let (sender, receiver) = mpsc::channel();
         let writer = Writer::new(Arc::clone(&shared), receiver, disk, options);
@@ -324,6 +331,14 @@ impl Store {
         )
     }
 
+    /// The copies of itself that migrations left; see [`older_copies`].
+    pub fn older_copies(&self) -> Result<Vec<(u32, PathBuf)>> {
+        self.shared
+            .path
+            .as_deref()
+            .map_or(Ok(Vec::new()), older_copies)
+    }
+
     /// Writes a consistent copy to `to`, which is whole or not there; returns its size in bytes.
     pub async fn backup(&self, to: &Path) -> Result<u64> {
         let store = self.clone();
@@ -389,11 +404,14 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
             ),
         ));
     }
+    if version < newest {
+        need_room(disk, version, backup::used_bytes(&transaction)?)?;
+    }
     match disk {
         Disk::File(path) if version < newest => {
             let copy = with_suffix(path, &format!("schema-{version}"));
             tracing::info!(store = name, from = version, to = newest, copy = %copy.display(),
-                "the store is of an older version and is migrated; it is copied first");
+                "the store is of an older version and is migrated; it is copied first, for going back to that version");
             backup::copy(&transaction, &copy)?;
         }
         _ => {}
@@ -429,6 +447,32 @@ fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result
         tracing::info!(store = name, schema = newest, "the store is migrated");
     }
     Ok(())
+}
+
+/// Refuses a migration that would fill the disk up in the middle, when the older version could not
+/// open the store any more and this one not yet.
+fn need_room(disk: &Disk, version: u32, used: u64) -> Result<()> {
+    // The copy, what is written anew before the old pages are free, and once more while the copy or
+    // the store is sealed.
+    let needed = used.saturating_mul(3).saturating_add(1 << 20);
+    let Some(free) = disk.free().filter(|free| *free < needed) else {
+        return Ok(());
+    };
+    let place = match disk {
+        Disk::File(path) => folder_of(path).display().to_string(),
+        #[cfg(any(test, feature = "sandbox"))]
+        Disk::Simulated(_) => disk.name(),
+    };
+    let (needed, free) = (needed.div_ceil(1 << 20), free >> 20);
+    Err(Error::new(
+        Code::StoreUnavailable,
+        format!(
+            "{} is of an older version (schema {version}) and cannot be migrated: that and the copy that \
+             is kept need {needed} MiB in {place}, where {free} MiB are free. Nothing was changed: make \
+             room there, or go on with the older version",
+            disk.name()
+        ),
+    ))
 }
 
 /// Runs one migration to its end, stretch by stretch.

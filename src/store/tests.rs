@@ -380,6 +380,44 @@ async fn an_older_file_is_migrated_step_by_step_and_copied_before() {
 }
 
 #[tokio::test]
+async fn a_migration_that_would_fill_the_disk_up_is_not_begun() {
+    let migration = || Migration {
+        what: "marks",
+        stretch: |tx, _| {
+            tx.put(META, "new", "v");
+            Ok(Stretch {
+                rows: 1,
+                last: None,
+            })
+        },
+    };
+    let disk = SimulatedDisk::new();
+    let open = |migrations: &[Migration]| {
+        let disk = Disk::Simulated(Arc::clone(&disk));
+        Store::open_with(disk, StoreOptions::default(), migrations)
+    };
+    let store = open(&[]).unwrap();
+    put(&store, Durability::Sync, "old", "v").await.unwrap();
+    store.close().await;
+    let full = disk.size();
+    disk.fill_up_at(full + (1 << 20));
+    let error = open(&[migration()]).err().unwrap();
+    assert!(
+        error
+            .detail()
+            .contains("MiB in the simulated disk, where 1 MiB are free"),
+        "{error}"
+    );
+    let store = open(&[]).unwrap();
+    assert_eq!(value(&store, "old").as_deref(), Some("v"));
+    assert_eq!(value(&store, "new"), None);
+    store.close().await;
+    disk.fill_up_at(full + (8 << 20));
+    let store = open(&[migration()]).unwrap();
+    assert_eq!(value(&store, "new").as_deref(), Some("v"));
+}
+
+#[tokio::test]
 async fn a_backup_is_what_the_store_was_at_one_moment() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = simulated();

@@ -29,6 +29,7 @@ mod messages;
 mod operation;
 mod pairing;
 mod power;
+mod restored;
 mod sealed;
 mod service;
 mod strangers;

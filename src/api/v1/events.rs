@@ -46,7 +46,8 @@ impl Holder {
 /// take all of them.
 type Open = ConcurrencyLimit<Holder>;
 
-/// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on.
+/// Server-sent events from the durable log: from after `Last-Event-ID`, or from now on. One that the
+/// log has not come to begins with all that is kept.
 async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Reply> {
     let only = of_one(&caller, &request)?;
     let gateway = caller.gateway;
@@ -55,9 +56,11 @@ async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Rep
         .or_else(|| request.query("lastEventId"))
     {
         None => *gateway.newest_event().borrow(),
-        Some(id) => id
-            .parse()
-            .map_err(|_| Error::invalid("Last-Event-ID must be a number"))?,
+        Some(id) => {
+            let id = id.parse();
+            gateway
+                .place_after(id.map_err(|_| Error::invalid("Last-Event-ID must be a number"))?)?
+        }
     };
     let place = open.take(Holder::of(&caller.principal)).ok_or_else(|| {
         let text = "Too many event streams are open; one can carry all events of a session";

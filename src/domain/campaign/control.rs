@@ -44,7 +44,7 @@ impl Gateway {
     }
 
     /// Moves a campaign to the status that `next` decides on.
-    async fn move_campaign(
+    pub(super) async fn move_campaign(
         self: &Arc<Self>,
         session: &Session,
         id: &RowId,

@@ -17,6 +17,7 @@ pub mod create;
 pub mod live;
 pub mod preview;
 pub mod report;
+pub mod restored;
 pub mod rows;
 pub mod run;
 mod sending;

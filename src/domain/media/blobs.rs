@@ -18,7 +18,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, IdSource};
-use crate::seal::{Seal, file::is_sealed};
+use crate::seal::Seal;
+use crate::seal::file::{is_sealed, sealed_len};
 
 /// Bytes that are handed to the disk at once.
 const WRITE_AT_ONCE: usize = 256 * 1024;
@@ -187,7 +188,7 @@ impl BlobFolder {
         let from = self.path.clone();
         tokio::task::spawn_blocking(move || {
             DirBuilder::new().mode(0o700).create(held.path())?;
-            copy_contents(&from, held.path()).map_err(io::Error::other)?;
+            copy_contents(&from, held.path(), held.path()).map_err(io::Error::other)?;
             Ok(held)
         })
         .await
@@ -196,43 +197,57 @@ impl BlobFolder {
     }
 }
 
-/// Seals all kept files of a folder into another beside a backup of the store. What an earlier
-/// backup left there is the same: a file never changes.
-pub fn seal_contents(from: &Path, to: &Path, seal: &Seal) -> Result<()> {
+/// Seals all kept files of a folder into another, except those that lie sealed in `there`: a file
+/// never changes.
+pub fn seal_contents(from: &Path, to: &Path, there: &Path, seal: &Seal) -> Result<()> {
     let cannot = |e| unusable("the files cannot be copied", e);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
-    made.map_err(cannot)?;
     for hash in contents_of(from).map_err(cannot)? {
-        let copy = to.join(hash.to_string());
-        if !is_sealed(&copy) {
-            let clear = File::open(from.join(hash.to_string())).map_err(cannot)?;
-            seal.seal_file(clear, &copy)?;
+        let name = hash.to_string();
+        let clear = File::open(from.join(&name)).map_err(cannot)?;
+        let length = clear.metadata().map_err(cannot)?.len();
+        if !is_whole(&there.join(&name), sealed_len(length)) {
+            seal.seal_file(clear, &to.join(&name))?;
         }
     }
     Ok(())
 }
 
+/// Whether it is a sealed file of this length, and so nothing that broke off.
+fn is_whole(file: &Path, length: u64) -> bool {
+    std::fs::metadata(file).is_ok_and(|there| there.len() == length) && is_sealed(file)
+}
+
 /// Puts the files of a backup into the media folder of `data`, each under the hash that it has.
-pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<()> {
+/// Answers those that are damaged; all others are there.
+pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<Vec<Hash>> {
     let cannot = |e| unusable("the files cannot be restored", e);
     let (from, to) = (media_folder_of(backup), data.join("media"));
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&to);
     made.map_err(cannot)?;
+    let mut damaged = Vec::new();
     for hash in contents_of(&from).map_err(cannot)? {
         let (sealed, clear) = (from.join(hash.to_string()), to.join(hash.to_string()));
+        if hash_of(&clear).is_ok_and(|there| there == hash) {
+            continue;
+        }
         if is_sealed(&sealed) {
-            seal.open_file(&sealed, &clear)?;
+            match seal.open_file(&sealed, &clear) {
+                Err(error) if error.code() == Code::KeyWrong => {
+                    damaged.push(hash);
+                    continue;
+                }
+                opened => opened?,
+            }
         } else {
             // Older versions did not seal.
             std::fs::copy(&sealed, &clear).map_err(cannot)?;
         }
         if hash_of(&clear).map_err(cannot)? != hash {
             std::fs::remove_file(&clear).map_err(cannot)?;
-            let text = format!("{} is damaged", sealed.display());
-            return Err(Error::new(Code::FileDamaged, text));
+            damaged.push(hash);
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 fn hash_of(path: &Path) -> io::Result<Hash> {
@@ -249,7 +264,7 @@ fn hash_of(path: &Path) -> io::Result<Hash> {
 }
 
 /// The files of a folder that are named as contents are; none where there is no folder.
-fn contents_of(folder: &Path) -> io::Result<Vec<Hash>> {
+pub(in crate::domain) fn contents_of(folder: &Path) -> io::Result<Vec<Hash>> {
     match std::fs::read_dir(folder) {
         Ok(entries) => Ok(entries
             .flatten()
@@ -260,30 +275,20 @@ fn contents_of(folder: &Path) -> io::Result<Vec<Hash>> {
     }
 }
 
-/// Copies all files of a backup into another folder. On the same disk it takes no room: a file never
-/// changes, so both may be the same.
-pub fn copy_contents(from: &Path, to: &Path) -> Result<()> {
+/// Copies all kept files of a folder into another, except those that lie sealed in `there`. On the same
+/// disk it takes no room: a file never changes, so both may be the same.
+pub fn copy_contents(from: &Path, to: &Path, there: &Path) -> Result<()> {
     let cannot = |e| unusable("the files cannot be copied", e);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(to);
-    made.map_err(cannot)?;
-    if !from.exists() {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(from).map_err(cannot)? {
-        let entry = entry.map_err(cannot)?;
-        let name = entry.file_name();
-        if name.to_str().and_then(Hash::parse).is_none() {
+    for hash in contents_of(from).map_err(cannot)? {
+        let name = hash.to_string();
+        let (file, copy) = (from.join(&name), to.join(&name));
+        let length = std::fs::metadata(&file).map_err(cannot)?.len();
+        if is_whole(&there.join(&name), length) || std::fs::hard_link(&file, &copy).is_ok() {
             continue;
         }
-        let copy = to.join(name);
-        if is_sealed(&copy) {
-            continue;
-        }
-        // Older versions did not seal what lies there.
-        let _ = std::fs::remove_file(&copy);
-        if std::fs::hard_link(entry.path(), &copy).is_err() {
-            std::fs::copy(entry.path(), copy).map_err(cannot)?;
-        }
+        std::fs::copy(&file, &copy).map_err(cannot)?;
+        let copied = File::open(&copy).and_then(|copy| copy.sync_all());
+        copied.map_err(cannot)?;
     }
     Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use tokio::sync::Mutex;
+
 use super::arriving::ReservedSpace;
-use super::blobs::{self, BlobState, CompleteFile};
+use super::blobs::{BlobState, CompleteFile};
 use super::file_type::FileType;
 use super::files::{
     BLOBS, MEDIA, MediaFile, MediaUsage, OpenFile, add, make_room, redate, take, usage,
 };
 use super::source::LocalFile;
+use super::staged::Staged;
 use crate::domain::Gateway;
 use crate::domain::campaign::rows::files_in_use;
 use crate::domain::session::{Session, ensure_session_exists};
@@ -201,17 +204,26 @@ impl Gateway {
 
     /// Writes a consistent copy of the store to `to`, and of the files that it names beside it;
     /// both sealed.
+    ///
+    /// One at a time: each needs the room of a whole copy.
     pub async fn backup(&self, to: &Path) -> Result<()> {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
+        let staged = Staged::begin(to)?;
         let seal = self.seal.clone();
         let held = {
             // No file comes or goes between the two; sealing them all takes long.
             let _alone = self.media.change().await;
             let room = self.config.data.clone();
-            self.store.sealed_backup(seal.clone(), room, to).await?;
+            let copy = staged.store();
+            self.store.sealed_backup(seal.clone(), room, &copy).await?;
             self.media.hold().await?
         };
-        let to = blobs::media_folder_of(to);
-        tokio::task::spawn_blocking(move || blobs::seal_contents(held.path(), &to, &seal))
+        let finish = move || {
+            staged.seal_files(held.path(), &seal)?;
+            staged.publish()
+        };
+        tokio::task::spawn_blocking(finish)
             .await
             .map_err(Error::internal)?
     }

@@ -24,6 +24,7 @@ pub mod reader;
 pub mod received;
 mod shrink;
 pub mod source;
+pub mod staged;
 pub mod sticker;
 pub mod turns;
 pub mod upload;

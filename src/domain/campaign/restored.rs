@@ -1,0 +1,54 @@
+//! Campaigns of a store that was made of a backup: they wait until somebody knows who was written to since.
+
+use std::sync::Arc;
+
+use super::{CampaignState, LIVE};
+use crate::domain::Gateway;
+use crate::error::{ErrorKind, Result};
+use crate::store::{Durability, RESTORED, Read, tables};
+
+/// What such a campaign says of itself.
+const WHY: &str =
+    "restored from a backup: resume it when you know who was written to or opted out since";
+
+impl Gateway {
+    /// Pauses what runs or would start by itself, if the store was made of a backup. It comes before
+    /// the campaigns run; a crash in between leaves the rest to the next start.
+    pub async fn pause_restored(self: &Arc<Self>) -> Result<()> {
+        let restored = self
+            .store
+            .read(|read| read.exists(tables::META, RESTORED))?;
+        if !restored {
+            return Ok(());
+        }
+        let live = self
+            .store
+            .read(|read| LIVE.rows(()).keys(read, usize::MAX))?;
+        let mut campaigns = 0;
+        for (number, id) in live {
+            // A session that is being removed runs none.
+            let Some(session) = self.sessions.by_number(number) else {
+                continue;
+            };
+            let paused = self.move_campaign(&session, &id, |campaign| {
+                campaign.detail = Some(WHY.into());
+                Ok(CampaignState::Paused)
+            });
+            match paused.await {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                paused => campaigns += usize::from(paused.is_ok()),
+            }
+        }
+        tracing::warn!(
+            campaigns,
+            "the store was restored from a backup; campaigns that ran or were scheduled are paused: \
+             resume each when you know who was written to or opted out since"
+        );
+        self.store
+            .write(Durability::Sync, |tx| {
+                tx.delete(tables::META, RESTORED);
+                Ok(())
+            })
+            .await
+    }
+}
