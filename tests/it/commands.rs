@@ -105,6 +105,7 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     assert!(paired && shown.contains("Connected as"), "{shown}");
     let (checked, words) = run(&data, &running.listen, &["check"]).await;
     assert!(!checked && words.contains("in use"), "{words}");
+    makes_and_revokes_a_key(&data, &running.listen).await;
     let upload = Call::new(
         running.listen.parse().expect("an address"),
         "POST",
@@ -151,6 +152,40 @@ async fn a_newcomer_pairs_in_the_terminal_checks_and_keeps_a_copy() {
     assert!(file.exists());
 }
 
+async fn makes_and_revokes_a_key(data: &Path, listen: &str) {
+    let create = ["key", "create", "the till", "--scope", "send,read"];
+    let pinned = [&create[..], &["--session", "shop"]].concat();
+    let (made, words) = run(data, listen, &pinned).await;
+    assert!(made, "{words}");
+    let (id, _) = words.split_once(" was made").expect("an id");
+    let key = words.trim_end().lines().last().expect("a key");
+    let own = Call::new(
+        listen.parse().expect("an address"),
+        "GET",
+        "/api/v1/sessions/shop",
+    );
+    own.clone().bearer(key).send().await.expect(200);
+    let (_, words) = run(data, listen, &["key", "list"]).await;
+    for part in [id, "send,read", "session shop", "used 1 times", "the till"] {
+        assert!(words.contains(part), "{part} in {words}");
+    }
+    assert!(!words.contains(key), "{words}");
+    let (revoked, words) = run(data, listen, &["key", "revoke", id]).await;
+    assert!(revoked && words.contains("revoked"), "{words}");
+    assert_eq!(own.bearer(key).send().await.status, 403);
+    for (wrong, part) in [
+        (&["key", "revoke", "key_1_a"][..], "Key not found"),
+        (&["key", "revoke", "a/../b"], "Key not found"),
+        (
+            &["key", "create", "x", "--scope", "fly"],
+            "There is no scope fly",
+        ),
+    ] {
+        let (good, words) = run(data, listen, wrong).await;
+        assert!(!good && words.contains(part), "{wrong:?}: {words}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_end_with_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -164,6 +199,10 @@ async fn mistakes_end_with_a_sentence() {
             "127.0.0.1",
         ),
         (&["pair", "shop"], "no gateway runs on"),
+        (&["key", "list"], "no gateway runs on"),
+        (&["key"], "key needs create, list or revoke"),
+        (&["key", "create", "x"], "--scope"),
+        (&["config"], "config needs check or show"),
         (&["check"], "warung.redb"),
     ] {
         let (good, said) = run(&data, "127.0.0.1:1", words).await;

@@ -50,8 +50,8 @@ async fn opened(rig: &Rig, key: &str) -> Vec<&'static str> {
                 let message = answer.json()["message"].clone();
                 assert_eq!(message, format!("The key lacks the scope {scope}"));
             }
-            // What was asked is nonsense in some, which is found later.
-            200 | 400 => opened.push(scope),
+            // What was asked is nonsense in some, which is found later, or the session not connected.
+            200 | 400 | 404 => opened.push(scope),
             other => panic!("{scope}: {other}"),
         }
     }
@@ -184,11 +184,13 @@ async fn a_key_ends_when_it_is_revoked_and_with_its_session() {
         assert_eq!(status(&rig, &first).await, ended);
         assert_eq!(status(&rig, &second).await, ended);
         assert_eq!(status(&rig, &third).await, good);
-        let names: Vec<_> = list(&rig).await.iter().map(|k| k["name"].clone()).collect();
-        assert_eq!(names, ["first", "third"]);
+        let listed = list(&rig).await;
+        let of = |name: &str| listed.iter().find(|key| key["name"] == name);
+        assert!(of("first").is_some_and(|key| key["revokedAt"].is_string()));
+        assert!(of("third").is_some_and(|key| key["revokedAt"].is_null()));
+        assert_eq!(listed.len(), 2);
         rig.restart().await;
     }
-    assert!(list(&rig).await[0]["revokedAt"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
