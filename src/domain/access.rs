@@ -1,22 +1,26 @@
 //! Who calls, and what they may do. There are three credentials: the master key, the token of a
 //! session, and stored keys, each of one dialect, with scopes, and perhaps for one session only.
-//!
-//! A key is random, so that its SHA-256 is all that is kept of it: whoever reads the store learns no key.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+mod scope;
+mod stored_key;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, watch};
+pub use scope::{Dialect, Scope};
+pub(super) use stored_key::Keys;
+pub use stored_key::{KeyUsage, StoredKey};
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+
+use self::stored_key::{AccessKeyRow, KEYS, NO_SESSION};
 use super::Gateway;
 use super::session::{Session, ensure_session_exists};
 use super::vault::{same_secret, token_hash};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, RowId, SessionId, SessionNumber};
-use crate::store::{Durability, Read, Record, Tx, Typed, tables};
-use crate::time::Timestamp;
+use crate::store::{Durability, Read, Tx};
 
 /// How many keys there may be, those that were revoked and are still listed among them.
 const MAX_KEYS: usize = 1000;
@@ -26,113 +30,6 @@ const MAX_NAME: usize = 100;
 
 /// How many characters of a key are shown again.
 const PREVIEW: usize = 6;
-
-/// A dialect that has keys. Hazard: the names are in the files of users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dialect {
-    /// The v1 API, and its legacy sends.
-    V1,
-    /// OpenWA.
-    OpenWa,
-    /// Kirana.
-    Kirana,
-    /// ServerWA.
-    ServerWa,
-    /// Wafa.
-    Wafa,
-}
-
-impl Dialect {
-    /// Every dialect.
-    pub const ALL: [Self; 5] = [
-        Self::V1,
-        Self::OpenWa,
-        Self::Kirana,
-        Self::ServerWa,
-        Self::Wafa,
-    ];
-
-    /// Its word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::OpenWa => "openwa",
-            Self::Kirana => "kirana",
-            Self::ServerWa => "serverwa",
-            Self::Wafa => "wafa",
-        }
-    }
-
-    /// Reads its word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == word)
-    }
-
-    /// What its keys begin with. Those of ServerWA are 64 hex digits and nothing else.
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::V1 => "v1_",
-            Self::OpenWa => "owa_",
-            Self::Kirana => "kirana_",
-            Self::ServerWa => "",
-            Self::Wafa => "wafa_",
-        }
-    }
-}
-
-/// Something that a key may be for. Hazard: the names are in the files of users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Scope {
-    /// Make, pair, log out and delete sessions; in dialects that have it, make and revoke keys.
-    Admin,
-    /// Send and revoke messages.
-    Send,
-    /// Campaigns, lists of recipients, suppressed numbers.
-    Broadcast,
-    /// A session's settings.
-    Config,
-    /// Ask the model that answers.
-    Ai,
-    /// Files of a session.
-    Media,
-    /// Webhooks and their deliveries.
-    Webhook,
-    /// See sessions, messages and events.
-    Read,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Self; 8] = [
-        Self::Admin,
-        Self::Send,
-        Self::Broadcast,
-        Self::Config,
-        Self::Ai,
-        Self::Media,
-        Self::Webhook,
-        Self::Read,
-    ];
-
-    /// Its word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Send => "send",
-            Self::Broadcast => "broadcast",
-            Self::Config => "config",
-            Self::Ai => "ai",
-            Self::Media => "media",
-            Self::Webhook => "webhook",
-            Self::Read => "read",
-        }
-    }
-
-    /// Reads its word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.as_str() == word)
-    }
-}
 
 /// Who a request comes from, after its credential was checked.
 #[derive(Clone)]
@@ -149,7 +46,7 @@ impl Principal {
     /// Refuses a key without this scope. The master key and a session's token have all of them.
     pub fn require_scope(&self, scope: Scope) -> Result<()> {
         match self {
-            Self::Key(key) if !key.row.scopes.contains(&scope) => Err(Error::new(
+            Self::Key(key) if !key.has(scope) => Err(Error::new(
                 Code::ScopeMissing,
                 format!("The key lacks the scope {}", scope.as_str()),
             )),
@@ -164,179 +61,6 @@ impl Principal {
             Self::Session(own) => Some(own.number),
             Self::Key(key) => key.pinned,
         }
-    }
-}
-
-/// What is stored of a key. Hazard: the names of its fields are in the files of users.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct AccessKeyRow {
-    /// SHA-256 of the key.
-    hash: Hash,
-    /// Its last characters, by which people tell keys apart.
-    preview: String,
-    name: String,
-    dialect: Dialect,
-    scopes: BTreeSet<Scope>,
-    created_at: Timestamp,
-    #[serde(default)]
-    usage: KeyUsage,
-}
-
-impl Record for AccessKeyRow {
-    const VERSION: u8 = 1;
-}
-
-/// What became of a key since it was made. Stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyUsage {
-    /// How many requests it admitted.
-    pub count: u64,
-    /// When the last of them came.
-    pub last_used_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
-/// A stored key while the program runs.
-pub struct StoredKey {
-    /// By which it is listed and revoked.
-    pub id: RowId,
-    /// The only session that it opens; every one when `None`.
-    pub pinned: Option<SessionNumber>,
-    /// What was stored when it was made or read; its usage goes on in `usage`.
-    row: AccessKeyRow,
-    usage: Mutex<KeyUsage>,
-    /// Whether it was used since its usage was written.
-    is_used: AtomicBool,
-}
-
-impl StoredKey {
-    /// What its maker called it.
-    pub fn name(&self) -> &str {
-        &self.row.name
-    }
-
-    /// The dialect in which it is shown.
-    pub fn dialect(&self) -> Dialect {
-        self.row.dialect
-    }
-
-    /// What it may do.
-    pub fn scopes(&self) -> impl Iterator<Item = Scope> + '_ {
-        self.row.scopes.iter().copied()
-    }
-
-    /// Whether it may do this.
-    pub fn has(&self, scope: Scope) -> bool {
-        self.row.scopes.contains(&scope)
-    }
-
-    /// The last characters of the key itself.
-    pub fn preview(&self) -> &str {
-        &self.row.preview
-    }
-
-    /// When it was made.
-    pub fn created_at(&self) -> Timestamp {
-        self.row.created_at
-    }
-
-    /// What became of it since.
-    pub fn usage(&self) -> KeyUsage {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, KeyUsage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn new(id: RowId, pinned: Option<SessionNumber>, row: AccessKeyRow) -> Arc<Self> {
-        let usage = Mutex::new(row.usage);
-        Arc::new(Self {
-            id,
-            pinned,
-            row,
-            usage,
-            is_used: AtomicBool::new(false),
-        })
-    }
-
-    fn key(&self) -> (SessionNumber, RowId) {
-        row_key(self.pinned, &self.id)
-    }
-}
-
-/// All keys.
-///
-/// The rows of keys that are pinned go with their session, as the layout says. Those of the others
-/// have number 0 there, which no session has: they are never removed, and all keys are one table.
-const KEYS: Typed<(SessionNumber, RowId), AccessKeyRow> = Typed::new(tables::KEYS);
-
-fn row_key(pinned: Option<SessionNumber>, id: &RowId) -> (SessionNumber, RowId) {
-    (pinned.unwrap_or(NO_SESSION), id.clone())
-}
-
-/// The numbers of sessions begin with 1.
-const NO_SESSION: SessionNumber = SessionNumber(0);
-
-/// All keys, by id and by hash.
-#[derive(Default)]
-pub(super) struct Keys {
-    registry: RwLock<KeyRegistry>,
-    /// Rises when keys end.
-    ended: watch::Sender<u64>,
-    /// Told when a key has admitted a request.
-    used: Notify,
-}
-
-#[derive(Default)]
-struct KeyRegistry {
-    by_id: BTreeMap<RowId, Arc<StoredKey>>,
-    /// Those that were not revoked.
-    by_hash: HashMap<[u8; 32], Arc<StoredKey>>,
-}
-
-impl Keys {
-    fn insert(&self, key: Arc<StoredKey>) {
-        let mut registry = self.write();
-        if key.usage().revoked_at.is_none() {
-            registry.by_hash.insert(key.row.hash.0, key.clone());
-        }
-        registry.by_id.insert(key.id.clone(), key);
-    }
-
-    /// Ends the keys of a session that was deleted; its rows go with the session's.
-    pub(super) fn end_of_session(&self, session: SessionNumber) {
-        let mut registry = self.write();
-        let is_other = |key: &Arc<StoredKey>| key.pinned != Some(session);
-        registry.by_id.retain(|_, key| is_other(key));
-        registry.by_hash.retain(|_, key| is_other(key));
-        drop(registry);
-        self.ended.send_modify(|n| *n += 1);
-    }
-
-    fn revoked(&self, key: &StoredKey, at: Timestamp) {
-        key.lock().revoked_at = Some(at);
-        self.write().by_hash.remove(&key.row.hash.0);
-        self.ended.send_modify(|n| *n += 1);
-    }
-
-    fn forget(&self, id: &RowId) {
-        self.write().by_id.remove(id);
-    }
-
-    fn all(&self) -> Vec<Arc<StoredKey>> {
-        self.read().by_id.values().cloned().collect()
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, KeyRegistry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, KeyRegistry> {
-        self.registry
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -380,7 +104,7 @@ impl Gateway {
     /// The key that this is, unless it was revoked or its session is gone.
     pub fn key_by_secret(&self, secret: &str) -> Option<Arc<StoredKey>> {
         let hash = token_hash(secret);
-        let key = self.keys.read().by_hash.get(&hash).cloned()?;
+        let key = self.keys.by_hash(&hash)?;
         let ended = |session| self.sessions.by_number(session).is_none();
         (!key.pinned.is_some_and(ended)).then_some(key)
     }
@@ -476,7 +200,7 @@ impl Gateway {
     pub async fn create_key(&self, new: NewKey) -> Result<(Arc<StoredKey>, String)> {
         new.check()?;
         let (secret, now) = (
-            format!("{}{}", new.dialect.prefix(), self.ids.secret()),
+            format!("{}{}", new.dialect.key_prefix(), self.ids.secret()),
             self.clock.now(),
         );
         let row = AccessKeyRow {
@@ -540,7 +264,7 @@ impl Gateway {
     /// There is no such key, or no other key could administer its dialect: whoever has a dialect
     /// administered by keys would be locked out.
     pub async fn revoke_key(&self, id: &RowId) -> Result<()> {
-        let key = self.keys.read().by_id.get(id).cloned();
+        let key = self.keys.get(id);
         let key = key.ok_or(Code::KeyNotFound)?;
         let (stored, now) = (key.clone(), self.clock.now());
         let at = self
@@ -639,46 +363,4 @@ fn must_leave_an_admin(read: &impl Read, without: &StoredKey) -> Result<()> {
         return Ok(());
     }
     Err(Error::from(Code::LastAdminKey))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::record;
-
-    #[test]
-    fn words_are_read_as_they_are_written() {
-        for dialect in Dialect::ALL {
-            assert_eq!(Dialect::parse(dialect.as_str()), Some(dialect));
-        }
-        for scope in Scope::ALL {
-            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
-        }
-        assert_eq!(Dialect::parse("V1"), None);
-        assert_eq!(Scope::parse(""), None);
-    }
-
-    /// A row as the first version wrote it.
-    #[test]
-    fn a_row_of_the_first_version_is_read() {
-        let json = format!(
-            r#"{{"hash":"{}","preview":"abcdef","name":"shop","dialect":"OpenWa","scopes":["Admin","Send"],"created_at":1700000000000}}"#,
-            "ab".repeat(32)
-        );
-        let row: AccessKeyRow = record::decode(&[&[1], json.as_bytes()].concat()).expect("a row");
-        let id = RowId::parse("key_1").expect("an id");
-        let key = StoredKey::new(id, None, row);
-        assert_eq!(key.dialect(), Dialect::OpenWa);
-        assert!(key.has(Scope::Send) && !key.has(Scope::Read));
-        assert_eq!(key.usage(), KeyUsage::default());
-    }
-
-    #[test]
-    fn no_session_is_told_from_every_session_by_its_number() {
-        let id = RowId::parse("key_1").expect("an id");
-        assert_eq!(row_key(None, &id).0, NO_SESSION);
-        let seven = SessionNumber(7);
-        assert_eq!(row_key(Some(seven), &id).0, seven);
-        assert!(tables::KEYS.is_of_session());
-    }
 }
