@@ -190,9 +190,9 @@ impl Gateway {
             .read(|read| read.prefix(tables::META, COPIES.as_bytes(), None, usize::MAX))?;
         let noted = |version: u32| {
             let note = notes.iter().find(|(key, _)| *key == row(version))?;
-            let ms = i64::from_be_bytes(note.1.as_slice().try_into().ok()?);
+            let ms: u64 = parts_of(&note.1).ok()?;
             // A time that is ahead was noted while the clock was wrong.
-            Some(Timestamp::from_ms(ms)).filter(|at| *at <= believed.after(SLACK))
+            Some(Timestamp::from_ms(ms as i64)).filter(|at| *at <= believed.after(SLACK))
         };
         let life = Duration::from_secs(u64::from(COPY_DAYS) * 24 * 3600);
         let (mut new, mut stays, mut gone) = (Vec::new(), Vec::new(), 0);
@@ -224,7 +224,7 @@ impl Gateway {
                     tx.delete(tables::META, &key);
                 }
                 for key in new {
-                    tx.put(tables::META, key, believed.as_ms().to_be_bytes());
+                    tx.put(tables::META, key, bytes_of(believed.as_ms() as u64));
                 }
                 Ok(())
             })
