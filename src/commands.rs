@@ -26,10 +26,22 @@ use crate::server::{Deps, Server, judge, own_socket, store_file};
 use crate::store::{self, tables};
 use crate::systemd;
 
-/// Writes to standard output; a reader that went away is no error.
-pub fn say(text: &str) {
+/// Writes to standard output what was asked for; a reader that went away is no error.
+pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
+            Code::PathUnusable,
+            format!("standard output cannot be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Tells how it goes, on standard output. Nothing depends on whether it is heard.
+pub fn say(text: &str) {
+    let _ = print(text);
 }
 
 /// Writes an error to standard error.
@@ -365,8 +377,8 @@ pub async fn key(config: &Config, what: KeysCommand) -> Result<()> {
             });
             let made = running.ask(Method::POST, "/admin/keys", Some(new)).await?;
             let field = |name: &str| made[name].as_str().unwrap_or_default();
-            say(&format!("{} was made; it is shown only now:", field("id")));
-            say(field("key"));
+            print(&format!("{} was made; it is shown only now:", field("id")))?;
+            print(field("key"))?;
         }
         KeysCommand::List => {
             let answer = running.ask(Method::GET, "/admin/keys", None).await?;
@@ -407,12 +419,20 @@ fn line_of(key: &Value) -> String {
     )
 }
 
+/// What is said without the master key, and with another one.
+const NO_KEY: &str = "the gateway's master key is needed: set WARUNG_MASTER_KEY or WARUNG_MASTER_KEY_FILE as the gateway has it \
+                      (a key that the gateway made is in master.key in its data folder)";
+const WRONG_KEY: &str = "the gateway has another master key: set WARUNG_MASTER_KEY or WARUNG_MASTER_KEY_FILE as the gateway has it \
+                         (a key that the gateway made is in master.key in its data folder)";
+
 /// The gateway that runs with these settings, asked over HTTP with its master key.
 struct Running {
     client: Client,
     url: String,
     key: String,
     store: std::path::PathBuf,
+    /// What is said when the gateway does not take the key.
+    wrong_key: &'static str,
 }
 
 impl Running {
@@ -422,9 +442,12 @@ impl Running {
         let address = config.listen.parse::<std::net::SocketAddr>();
         allow.extend(address.map(|address| address.ip().to_string()));
         let policy = Policy::new(&allow, &config.dns_servers)?.with_loopback(true);
-        let key = match &config.master_key {
-            Some(key) => key.to_string(),
-            None => std::fs::read_to_string(config.data.join("master.key")).unwrap_or_default(),
+        let (key, wrong_key) = match &config.master_key {
+            Some(key) => (key.to_string(), WRONG_KEY),
+            None => match std::fs::read_to_string(config.data.join("master.key")) {
+                Ok(key) => (key, WRONG_KEY),
+                Err(_) => (String::new(), NO_KEY),
+            },
         };
         // The socket that strangers do not reach comes first; it lies there while a gateway runs.
         let own = Some(own_socket(config)).filter(|path| path.exists());
@@ -439,6 +462,7 @@ impl Running {
                     url: "http://localhost".into(),
                     key: key.trim().into(),
                     store: store_file(config),
+                    wrong_key,
                 });
             }
             // A listener on all addresses is reached on loopback.
@@ -455,6 +479,7 @@ impl Running {
             url,
             key: key.trim().into(),
             store: store_file(config),
+            wrong_key,
         })
     }
 
@@ -494,9 +519,11 @@ impl Running {
         if status < 300 {
             return Ok(answer);
         }
+        if matches!(status, 401 | 403) {
+            return Err(Error::new(Code::MasterKeyInvalid, self.wrong_key));
+        }
         let code = match status {
             400 => Code::InvalidRequest,
-            401 | 403 => Code::MasterKeyInvalid,
             _ => Code::GatewayRefused,
         };
         Err(Error::new(

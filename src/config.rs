@@ -86,11 +86,8 @@ pub struct Loaded {
 
 /// Reads command line, environment and the files that they name.
 pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Loaded> {
-    let vars = std::env::vars_os().filter_map(|(name, value)| {
-        // An empty one is one that is not set.
-        let name = name.into_string().ok()?;
-        (!value.is_empty()).then_some((name, value))
-    });
+    let vars = std::env::vars_os();
+    let vars = vars.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     load_from(args, &vars.collect(), |path| {
         let file = std::fs::File::open(path)?;
         let text = io::read_to_string(file.take(LONGEST_FILE + 1))?;
@@ -117,7 +114,14 @@ pub fn load_from(
     if command.is_about_the_program() {
         return Ok(loaded(Config::default(), BTreeMap::new(), Vec::new()));
     }
+    let settings = Config::settings();
     let mut given = Vec::new();
+    let all = env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    let (env, empty): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        all.partition(|(_, value): &(String, OsString)| !value.is_empty());
+    let env = &env;
     let mut problems = Vec::new();
     let file = match file {
         Some(path) => Some(path),
@@ -127,13 +131,26 @@ pub fn load_from(
     };
     if let Some(path) = file {
         match read(&path) {
-            Ok(text) => (given, problems) = file::read(&path, &text),
+            Ok(text) => {
+                (given, problems) = file::read(&path, &text, |name| {
+                    // What is no setting is told elsewhere.
+                    let setting = settings.get_arguments().find(|s| s.get_id() == name);
+                    setting.is_none_or(takes_list)
+                })
+            }
             Err(error) => {
                 problems.push(format!("the settings file {path} cannot be read: {error}"))
             }
         }
     }
-    let settings = Config::settings();
+    // An empty one is one that is not set, but who sets a secret wants to have one.
+    let empty = empty
+        .into_keys()
+        .filter(|name| names_secret(&settings, name));
+    problems
+        .extend(empty.map(|name| {
+            format!("the variable {name} is empty: give it a value, or do not set it")
+        }));
     for found in from_environment(&settings, env, read) {
         match found {
             Ok(one) => given.push(one),
@@ -201,6 +218,32 @@ impl Loaded {
     }
 }
 
+/// The setting whose value is a URL that may hold a secret.
+const HIDES_SECRETS: &str = "webhook_url";
+
+/// Whether the variable gives a secret, itself or in a file.
+fn names_secret(settings: &clap::Command, variable: &str) -> bool {
+    let aliased = ALIASES.iter().find(|(alias, _)| *alias == variable);
+    settings.get_arguments().filter(|s| is_secret(s)).any(|s| {
+        let name = s.get_id().as_str();
+        let own = command::variable(name);
+        aliased.is_some_and(|(_, of)| *of == name)
+            || variable.strip_suffix("_FILE").unwrap_or(variable) == own
+    })
+}
+
+/// Whether the setting's value is a list.
+fn takes_list(setting: &Arg) -> bool {
+    use std::any::TypeId;
+    let lists = [
+        TypeId::of::<Vec<String>>(),
+        TypeId::of::<Vec<u16>>(),
+        TypeId::of::<Vec<std::net::IpAddr>>(),
+    ];
+    let own = setting.get_value_parser().type_id();
+    lists.iter().any(|list| own == *list)
+}
+
 /// Whether the setting's value may be shown to nobody.
 fn is_secret(setting: &Arg) -> bool {
     setting.get_value_parser().type_id() == std::any::TypeId::of::<Secret>()
@@ -233,7 +276,7 @@ fn judge(settings: &clap::Command, given: &Given) -> Result<String, String> {
         (None, Some(values)) => format!("one of {values}"),
         (None, None) => "understood".into(),
     };
-    let said = match is_secret(setting) {
+    let said = match is_secret(setting) || name == HIDES_SECRETS {
         true => "its value".into(),
         false => format!("{value:?}"),
     };

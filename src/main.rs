@@ -56,14 +56,14 @@ async fn run(loaded: Loaded) -> Result<ExitCode> {
         }
         Command::Key(what) => commands::key(&config, what).await?,
         Command::Config(ConfigCommand::Check) => commands::check_settings(&loaded)?,
-        Command::Config(ConfigCommand::Show) => commands::say(&loaded.show()?),
-        Command::Version { json: false } => commands::say(&version::details()),
-        Command::Version { json: true } => commands::say(&version::json().to_string()),
+        Command::Config(ConfigCommand::Show) => commands::print(&loaded.show()?)?,
+        Command::Version { json: false } => commands::print(&version::details())?,
+        Command::Version { json: true } => commands::print(&version::json().to_string())?,
         Command::Licenses => {
             let source = config.source_url.as_deref();
-            commands::say(&warung::licences::notices(source));
+            commands::print(&warung::licences::notices(source))?;
         }
-        Command::Print(text) => commands::say(&text),
+        Command::Print(text) => commands::print(&text)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -292,7 +292,35 @@ impl Policies {
 /// Finds what a start would refuse of the settings. Nothing is started or made.
 pub(crate) fn judge(config: &Config) -> Result<()> {
     let policies = Policies::of(config)?;
-    check_webhook_url(config, &Client::new(policies.webhooks)?)
+    check_webhook_url(config, &Client::new(policies.webhooks)?)?;
+    check_folder(&config.data)
+}
+
+/// Whether the data folder is there and can be written, or could be made.
+fn check_folder(path: &Path) -> Result<()> {
+    let wrong = |at: &Path, why: &dyn std::fmt::Display| {
+        let text = format!("setting data: {}: {why}", at.display());
+        Err(Error::new(Code::SettingInvalid, text))
+    };
+    let absolute = match std::path::absolute(path) {
+        Ok(absolute) => absolute,
+        Err(error) => return wrong(path, &error),
+    };
+    for at in absolute.ancestors() {
+        match std::fs::metadata(at) {
+            Ok(there) if !there.is_dir() => return wrong(at, &"it is no folder"),
+            Ok(_) => {
+                let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+                return match rustix::fs::access(at, access) {
+                    Ok(()) => Ok(()),
+                    Err(error) => wrong(at, &error),
+                };
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return wrong(at, &error),
+        }
+    }
+    Ok(())
 }
 
 fn check_webhook_url(config: &Config, client: &Client) -> Result<()> {

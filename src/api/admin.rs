@@ -21,7 +21,7 @@ use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
 use crate::domain::vault::private_folder;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::http::{HttpMetrics, Method, Mount, MountClaim, Reply, Request, StatusCode};
 
 /// The content type of what a scrape gets.
@@ -61,7 +61,9 @@ async fn ready(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
                 "The store cannot be written now; {count} messages that arrived wait for it"
             ),
         };
-        return Err(Error::new(Code::StoreUnavailable, detail));
+        // The store told the log when it began, and anybody may ask here as often as they like.
+        let answer = json!({ "status": "error", "message": detail });
+        return Ok(Reply::json(StatusCode::SERVICE_UNAVAILABLE, &answer));
     }
     let astray = gateway.clock().astray().as_secs();
     if astray > 0 {

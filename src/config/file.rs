@@ -5,7 +5,12 @@ use toml::de::{DeTable, DeValue};
 use super::{Given, Origin};
 
 /// What the file gives, and what in it is no setting, in sentences.
-pub(super) fn read(path: &str, text: &str) -> (Vec<Given>, Vec<String>) {
+/// `takes_list` tells of which settings a list is the value.
+pub(super) fn read(
+    path: &str,
+    text: &str,
+    takes_list: impl Fn(&str) -> bool,
+) -> (Vec<Given>, Vec<String>) {
     let line = |at: usize| {
         1 + text
             .as_bytes()
@@ -31,7 +36,12 @@ pub(super) fn read(path: &str, text: &str) -> (Vec<Given>, Vec<String>) {
             line,
         };
         let name = name.into_inner().into_owned();
+        let is_list = matches!(value.get_ref(), DeValue::Array(_));
         match plain(value.get_ref()) {
+            Some(_) if is_list && !takes_list(&name) => problems.push(format!(
+                "setting {} ({origin}): a plain value is expected, not a list",
+                name.escape_debug()
+            )),
             Some(value) => given.push(Given {
                 name,
                 value,

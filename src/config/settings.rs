@@ -94,8 +94,8 @@ pub struct Config {
     #[arg(long, value_name = "URL", value_parser = value::web)]
     pub webhook_url: Option<String>,
 
-    /// Signs deliveries to webhook_url.
-    #[arg(long, value_name = "SECRET", value_parser = value::secret)]
+    /// Signs deliveries to webhook_url, 8 to 256 characters; without it they are not signed.
+    #[arg(long, value_name = "SECRET", value_parser = value::webhook_secret)]
     pub webhook_secret: Option<Secret>,
 
     /// Stands for a leading 0 in a phone number, 1 to 3 digits such as 62.

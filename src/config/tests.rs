@@ -294,6 +294,91 @@ fn secrets_are_read_from_files_that_variables_name() {
 }
 
 #[test]
+fn who_sets_a_secret_has_one() {
+    for variable in [
+        "WARUNG_MASTER_KEY",
+        "WARUNG_MASTER_KEY_FILE",
+        "MASTER_API_KEY",
+        "WARUNG_WEBHOOK_SECRET",
+        "WARUNG_WEBHOOK_SECRET_FILE",
+    ] {
+        let said = refused(load_with(&["check"], &[(variable, "")], &[]));
+        assert!(
+            said.contains(&format!("{variable} is empty")),
+            "{variable}: {said}"
+        );
+        assert!(load_with(&["version"], &[(variable, "")], &[]).is_ok());
+    }
+    let others = [("WARUNG_LISTEN", ""), ("WARUNG_STRANGE", "")];
+    let loaded = load_with(&["check"], &others, &[]).expect("as if they were not set");
+    assert!(loaded.unknown_variables.is_empty());
+    for secret in ["", "seven77", &"x".repeat(257)] {
+        let said = refused(with_file(&format!("webhook_secret = {secret:?}")));
+        assert!(said.contains("8 to 256"), "{said}");
+    }
+    assert!(with_file("webhook_secret = \"eight888\"").is_ok());
+}
+
+#[test]
+fn a_list_is_the_value_of_a_list_only() {
+    for name in [
+        "webhook_secret",
+        "master_key",
+        "device_name",
+        "max_sessions",
+    ] {
+        let said = refused(with_file(&format!("{name} = [\"first part\", \"second\"]")));
+        assert!(said.contains(name) && said.contains("not a list"), "{said}");
+        assert!(!said.contains("first part"), "{said}");
+    }
+    let lists = "allow_private = [\"10.0.0.0/8\"]\nallow_ports = [3001]\n\
+                 trusted_proxies = []\ndns_servers = [\"192.0.2.1\"]";
+    assert!(with_file(lists).is_ok());
+}
+
+#[test]
+fn what_others_are_shown_has_no_control_characters() {
+    for line in [
+        "device_name = \"Toko\\nAni\"",
+        "source_url = \"https://example.org/\\u001b[31m\"",
+        "source_url = \"https://example.org/a\\tb\"",
+    ] {
+        assert!(with_file(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn what_may_be_secret_in_a_url_is_not_shown() {
+    let hidden = |url: &str| {
+        let loaded = with_file(&format!("webhook_url = {url:?}")).expect("good");
+        let shown = loaded.show().expect("shown");
+        with_file(&shown).expect("it can be read");
+        let line = shown.lines().find(|line| line.contains("webhook_url"));
+        line.expect("a line").to_owned()
+    };
+    for url in [
+        "https://example.org/hook?token=hush77",
+        "https://example.org/hook#hush77",
+        "https://hush77@example.org/hook",
+        "https://ani:hush77@example.org/hook",
+    ] {
+        let shown = hidden(url);
+        assert!(!shown.contains("hush77"), "{shown}");
+        assert!(
+            shown.starts_with("# ") && shown.contains("https://example.org/hook?..."),
+            "{shown}"
+        );
+    }
+    let shown = hidden("https://example.org/hook");
+    assert!(
+        shown.starts_with("webhook_url = \"https://example.org/hook\""),
+        "{shown}"
+    );
+    let said = refused(with_file("webhook_url = \"htps://example.org/?hush77\""));
+    assert!(!said.contains("hush77"), "{said}");
+}
+
+#[test]
 fn variables_of_a_kubernetes_service_are_no_settings() {
     let env = [
         ("WARUNG_PORT", "tcp://10.0.0.1:3000"),

@@ -82,15 +82,17 @@ pub(super) fn as_seconds<S: Serializer>(time: &Duration, out: S) -> Result<S::Ok
 }
 
 pub(super) fn text(text: &str) -> Read<String> {
-    when((!text.is_empty()).then(|| text.into()), "a text")
+    let good = !text.is_empty() && !text.contains(char::is_control);
+    when(good.then(|| text.into()), "a text without line breaks")
 }
 
 pub(super) fn path(text: &str) -> Read<PathBuf> {
     when((!text.is_empty()).then(|| text.into()), "a path")
 }
 
-pub(super) fn secret(text: &str) -> Read<Secret> {
-    when((!text.is_empty()).then(|| text.into()), "a text")
+pub(super) fn webhook_secret(text: &str) -> Read<Secret> {
+    let good = (8..=256).contains(&text.len());
+    when(good.then(|| text.into()), "a text of 8 to 256 characters")
 }
 
 pub(super) fn master_key(text: &str) -> Read<Secret> {
@@ -111,9 +113,27 @@ pub(super) fn listen(text: &str) -> Read<String> {
 }
 
 pub(super) fn web(text: &str) -> Read<String> {
+    // The parser leaves control characters out, and others would write them out.
     let url = Url::parse(text).ok();
+    let url = url.filter(|_| !text.contains(char::is_control));
     let good = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     when(good.map(|_| text.into()), "an http:// or https:// URL")
+}
+
+/// A URL without what is often secret in it, and whether anything was left out.
+pub(super) fn without_secrets(text: &str) -> (String, bool) {
+    let Ok(mut url) = Url::parse(text) else {
+        return (String::new(), true);
+    };
+    let bare = url.username().is_empty() && url.password().is_none();
+    if bare && url.query().is_none() && url.fragment().is_none() {
+        return (text.to_owned(), false);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    // Only a URL without a host refuses this, and that has neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    (format!("{url}?..."), true)
 }
 
 pub(super) fn whatsapp(text: &str) -> Read<String> {

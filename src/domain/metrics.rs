@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -18,6 +18,8 @@ pub struct DomainMetrics {
     before: u64,
     send: Histogram,
     webhook: Histogram,
+    webhook_failures: Counter,
+    dead_letters: Counter,
 }
 
 impl DomainMetrics {
@@ -27,6 +29,8 @@ impl DomainMetrics {
             before: newest_event,
             send: Histogram::new(SECONDS),
             webhook: Histogram::new(SECONDS),
+            webhook_failures: Counter::default(),
+            dead_letters: Counter::default(),
         }
     }
 
@@ -36,8 +40,16 @@ impl DomainMetrics {
     }
 
     /// A try of a webhook took so long, however it came out.
-    pub fn note_webhook(&self, took: Duration) {
+    pub fn note_webhook(&self, took: Duration, failed: bool) {
         self.webhook.observe(took.as_secs_f64());
+        if failed {
+            self.webhook_failures.inc();
+        }
+    }
+
+    /// A delivery was given up.
+    pub(super) fn note_dead_letter(&self) {
+        self.dead_letters.inc();
     }
 
     /// Names the measurements in a registry.
@@ -54,6 +66,16 @@ impl DomainMetrics {
             "webhook_duration_seconds",
             "Time that a try of a webhook delivery took",
             self.webhook.clone(),
+        );
+        to.register(
+            "webhook_failures",
+            "Tries of webhook deliveries that failed",
+            self.webhook_failures.clone(),
+        );
+        to.register(
+            "webhook_dead_letters",
+            "Webhook deliveries that were given up",
+            self.dead_letters.clone(),
         );
     }
 }

@@ -76,6 +76,8 @@ pub struct Gateway {
     sessions: session::Sessions,
     keys: access::Keys,
     deliveries: Queue,
+    /// Webhooks whose last delivery failed.
+    failing_webhooks: event::failing::Failing,
     /// The number of the newest event; event streams wait on it.
     newest_event: watch::Sender<u64>,
     /// Idempotency keys whose requests are being worked on.
@@ -148,7 +150,9 @@ impl Gateway {
             Queue::new(&setup.store, number, setup.clock.clone(), longest_wait)
         };
         Ok(Arc::new(Self {
-            deliveries: queue(queues::DELIVERIES, queues::DELIVERY_WAIT),
+            deliveries: queue(queues::DELIVERIES, queues::DELIVERY_WAIT)
+                .at_most_per_lane(queues::ASIDE_AT_ONCE),
+            failing_webhooks: Default::default(),
             downloads: queue(queues::DOWNLOADS, queues::DOWNLOAD_WAIT)
                 .at_most_per_lane(queues::DOWNLOADS_AT_ONCE),
             unread: queue(queues::UNREAD, queues::UNREAD_WAIT),

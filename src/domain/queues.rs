@@ -10,6 +10,9 @@ pub const DELIVERIES: u8 = 1;
 /// The longest wait between two tries of a delivery.
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(3600);
 
+/// How many deliveries of a webhook that were set aside are tried at once: the others need the slots.
+pub const ASIDE_AT_ONCE: usize = 2;
+
 /// Downloads of received files that a session asked to be made by themselves.
 pub const DOWNLOADS: u8 = 2;
 

@@ -158,6 +158,7 @@ codes! {
     UrlUnresolvable = "url_unresolvable", Invalid, "URL host name cannot be resolved";
     HostUnreachable = "host_unreachable", Upstream, "The host cannot be reached";
     HostTimeout = "host_timeout", UpstreamTimeout, "The host did not answer in time";
+    AnswerNotHttp = "answer_not_http", Upstream, "The host gave an answer that is not HTTP";
     LinkFailed = "link_failed", Upstream, "The link leads to no file";
     AnswerTooLarge = "answer_too_large", TooLarge, "The answer of the host is too large";
     WhatsappUnreachable = "whatsapp_unreachable", UpstreamTimeout, "WhatsApp's server could not be reached";
@@ -167,7 +168,8 @@ codes! {
     WebhookSecretInvalid = "webhook_secret_invalid", Invalid, "Webhook secret must be 8 to 256 characters";
     EventUnknown = "event_unknown", Invalid, "Unknown event";
     DeliveryNotFound = "delivery_not_found", NotFound, "Delivery not found";
-    DeliveryNotDead = "delivery_not_dead", Conflict, "Only dead deliveries can be replayed";
+    DeliveryNotDead = "delivery_not_dead", Conflict, "A delivery that arrived cannot be replayed";
+    DeliveryNotWaiting = "delivery_not_waiting", Conflict, "Only pending deliveries can be skipped";
     WebhookNotFound = "webhook_not_found", NotFound, "The webhook of this delivery was removed";
     EventForgotten = "event_forgotten", NotFound, "The event of this delivery is no longer kept";
 

@@ -54,6 +54,8 @@ const RESERVED_V4: &[Ipv4Net] = &[
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
+    // Azure's wire server: public by its number, and answers each machine there with its own secrets.
+    Ipv4Net::new_assert(Ipv4Addr::new(168, 63, 129, 16), 32),
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
     Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
     Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 0, 0), 24),
@@ -162,6 +164,7 @@ mod tests {
         for open in [
             "1.1.1.1",
             "93.184.216.34",
+            "168.63.129.17",
             "172.32.0.1",
             "2606:4700::1111",
             "2a00::1",
@@ -175,6 +178,7 @@ mod tests {
             "100.127.255.255",
             "127.0.0.1",
             "127.9.9.9",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",

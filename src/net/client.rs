@@ -378,6 +378,10 @@ fn path_of(target: &CheckedUrl) -> Result<hyper::Uri> {
 }
 
 fn broken(error: hyper::Error) -> Error {
+    // Also a head that is too large.
+    if error.is_parse() {
+        return Error::from(Code::AnswerNotHttp).because(error);
+    }
     Error::new(
         Code::HostUnreachable,
         "The connection to the host broke off",

@@ -167,6 +167,179 @@ pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<
     Ok(rows)
 }
 
+/// Moves a claimed row to a lane where each row is due by itself; it is tried again there at `when`, with
+/// one attempt more. False when it was no longer there.
+pub fn move_to(tx: &mut Tx, claim: &Claim, lane: &[u8], when: Timestamp) -> Result<bool> {
+    let Some(payload) = claim.remove(tx)? else {
+        return Ok(false);
+    };
+    let at = LaneKey::new(claim.queue(), lane);
+    let entry = QueueRow {
+        attempts: claim.attempts.saturating_add(1),
+        due: when,
+        payload: &payload,
+    };
+    let old = at.load(tx)?;
+    if old.is_some_and(|lane| lane.order != LaneOrder::ByDue) {
+        return Err(Error::internal("a lane cannot change its order"));
+    }
+    let new = match old {
+        None => Lane {
+            order: LaneOrder::ByDue,
+            due: when,
+            len: 1,
+        },
+        Some(lane) => Lane {
+            due: lane.due.min(when),
+            len: lane.len + 1,
+            ..lane
+        },
+    };
+    let key = at.row(LaneOrder::ByDue, when, claim.seq);
+    tx.put(QUEUE_ROWS, key, entry.encode());
+    at.store(tx, old, Some(new));
+    tx.signal(claim.queue());
+    Ok(true)
+}
+
+/// Up to `limit` rows behind the claimed head of an ordered lane, as claims that share its hold: nobody
+/// else can claim them while it lasts.
+pub fn behind(read: &impl Read, claim: &Claim, limit: usize) -> Result<Vec<Claim>> {
+    let lane = &claim.hold.lane;
+    let mut found = Vec::new();
+    read.for_each_prefix(QUEUE_ROWS, &lane.0, |key, value| {
+        if found.len() >= limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        let row = Waiting::read(lane, claim.order, key, value)?;
+        if row.seq > claim.seq {
+            found.push(Claim {
+                lane: claim.lane.clone(),
+                seq: row.seq,
+                due: row.due,
+                attempts: row.attempts,
+                payload: row.payload.into(),
+                order: claim.order,
+                hold: Arc::clone(&claim.hold),
+            });
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// A row as it waits, claimed or not.
+pub struct Waiting {
+    lane: LaneKey,
+    order: LaneOrder,
+    seq: u64,
+    due: Timestamp,
+    attempts: u32,
+    payload: Vec<u8>,
+}
+
+impl Waiting {
+    fn read(lane: &LaneKey, order: LaneOrder, key: &[u8], value: &[u8]) -> Result<Self> {
+        let mut parts = KeyParts::new(&key[lane.0.len()..]);
+        let (_, seq) = (parts.u64()?, parts.u64()?);
+        let entry = QueueRow::decode(value)?;
+        Ok(Self {
+            lane: lane.clone(),
+            order,
+            seq,
+            due: entry.due,
+            attempts: entry.attempts,
+            payload: entry.payload.to_vec(),
+        })
+    }
+
+    /// Writes the row with another due time, or takes it away; the lane follows.
+    fn change(&self, tx: &mut Tx, due: Option<Timestamp>) -> Result<()> {
+        let Some(old) = self.lane.load(tx)? else {
+            return Err(Error::internal("a queue row without a lane"));
+        };
+        tx.delete(QUEUE_ROWS, &self.lane.row(self.order, self.due, self.seq));
+        if let Some(due) = due {
+            let entry = QueueRow {
+                attempts: self.attempts,
+                due,
+                payload: &self.payload,
+            };
+            let key = self.lane.row(self.order, due, self.seq);
+            tx.put(QUEUE_ROWS, key, entry.encode());
+        }
+        let len = old.len.saturating_sub(u64::from(due.is_none()));
+        let new = self.lane.rescheduled(tx, Lane { len, ..old })?;
+        self.lane.store(tx, Some(old), new);
+        tx.signal(self.lane.0[0]);
+        Ok(())
+    }
+}
+
+/// The first row of a lane that asks for this. It reads the lane's rows up to it.
+pub fn find(read: &impl Read, queue: u8, lane: &[u8], payload: &[u8]) -> Result<Option<Waiting>> {
+    let at = LaneKey::new(queue, lane);
+    let Some(Lane { order, .. }) = at.load(read)? else {
+        return Ok(None);
+    };
+    let mut found = None;
+    read.for_each_prefix(QUEUE_ROWS, &at.0, |key, value| {
+        if QueueRow::decode(value)?.payload != payload {
+            return Ok(ControlFlow::Continue(()));
+        }
+        found = Some(Waiting::read(&at, order, key, value)?);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// Takes a row away, claimed or not. Settling a claim of it does nothing from then on.
+pub fn remove(tx: &mut Tx, row: &Waiting) -> Result<()> {
+    row.change(tx, None)
+}
+
+/// Makes a row due now. One that is being worked on may be done once more.
+pub fn hasten_row(tx: &mut Tx, row: &Waiting, now: Timestamp) -> Result<()> {
+    row.change(tx, Some(now))
+}
+
+/// Makes rows of a lane due now that are due later: the head of an ordered lane, or up to `limit` of
+/// the others. Answers how many; less than `limit` when none is left.
+pub fn hasten(tx: &mut Tx, queue: u8, lane: &[u8], now: Timestamp, limit: usize) -> Result<usize> {
+    let at = LaneKey::new(queue, lane);
+    let Some(Lane { order, .. }) = at.load(tx)? else {
+        return Ok(0);
+    };
+    let mut later = Vec::new();
+    tx.for_each_prefix(QUEUE_ROWS, &at.0, |key, value| {
+        let row = Waiting::read(&at, order, key, value)?;
+        if row.due > now {
+            later.push(row);
+        }
+        Ok(match order {
+            LaneOrder::ByDue if later.len() < limit => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        })
+    })?;
+    for row in &later {
+        row.change(tx, Some(now))?;
+    }
+    Ok(later.len())
+}
+
+/// The lanes of a queue that may have rows that are due later than now. It reads a row for each lane.
+pub fn later_lanes(read: &impl Read, queue: u8, now: Timestamp) -> Result<Vec<Vec<u8>>> {
+    let mut lanes = Vec::new();
+    read.for_each_prefix(QUEUE_LANES, &[queue], |key, value| {
+        let lane = Lane::decode(value)?;
+        if lane.order == LaneOrder::ByDue || lane.due > now {
+            lanes.push(KeyParts::new(&key[1..]).escaped()?);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(lanes)
+}
+
 /// What the first row of a lane asks for, claimed or not.
 pub fn head(read: &impl Read, queue: u8, lane: &[u8]) -> Result<Option<Vec<u8>>> {
     let row = read.first(QUEUE_ROWS, &LaneKey::new(queue, lane).0)?;
@@ -395,8 +568,8 @@ impl Queue {
         DueRows { now, latest }
     }
 
-    /// Lets no more than so many rows of a lane be claimed at a time, so that none can take all that
-    /// its workers have.
+    /// Lets no more than so many rows of a lane that is not ordered be claimed at a time, so that none
+    /// can take all that its workers have.
     #[must_use]
     pub fn at_most_per_lane(mut self, rows: usize) -> Self {
         self.per_lane = rows;
@@ -430,10 +603,11 @@ impl Queue {
         let mut found = Vec::new();
         let result = self.store.read(|reader| {
             let mut take = |lane: &LaneKey, order, limit: usize| {
-                let limit = limit.min(self.room_in(lane, &marks));
-                if order == LaneOrder::Fifo && marks.contains(&lane.0) {
-                    return Ok(0);
-                }
+                let limit = match order {
+                    LaneOrder::Fifo if marks.contains(&lane.0) => return Ok(0),
+                    LaneOrder::Fifo => limit,
+                    LaneOrder::ByDue => limit.min(self.room_in(lane, &marks)),
+                };
                 let rows = rows(reader, lane, order, is_due, limit, &marks)?;
                 marks.extend(rows.iter().map(|row| row.mark.clone()));
                 let count = rows.len();

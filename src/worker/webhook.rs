@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::slots::{Responsiveness, Slot, Slots};
 use crate::domain::Gateway;
-use crate::domain::event::delivery::{Attempt, DueDelivery, Payload};
+use crate::domain::event::delivery::{Attempt, DueDelivery, Payload, Tried};
 use crate::domain::event::webhook::lane_parts;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::net::Method;
 use crate::net::client::OutgoingRequest;
@@ -38,6 +38,12 @@ fn responsiveness(attempt: &Attempt) -> Responsiveness {
 
 /// Delivers until `stop`; a delivery that is under way is finished.
 pub async fn run(gateway: Arc<Gateway>, render: RenderDelivery, stop: CancellationToken) {
+    if let Err(error) = gateway.hasten_deliveries().await {
+        tracing::warn!(
+            ?error,
+            "webhook deliveries wait for the time they were put off to"
+        );
+    }
     let mut slots = Slots::default();
     let (ended, mut ends) = mpsc::unbounded_channel();
     while !stop.is_cancelled() {
@@ -123,7 +129,46 @@ async fn deliver(
     };
     let attempt = post(gateway, &due, render).await;
     *shown = responsiveness(&attempt);
-    gateway.settle_delivery(claim, due, attempt).await
+    let others = probe(gateway, &claim, &attempt, render).await?;
+    let tried = Tried {
+        claim,
+        due,
+        attempt,
+    };
+    gateway.settle_delivery(tried, others).await
+}
+
+/// Tries those behind a delivery that failed until one arrives: then the receiver works. Answers what was
+/// tried; nothing when none arrived, as if they had not been tried.
+async fn probe(
+    gateway: &Gateway,
+    failed: &Claim,
+    attempt: &Attempt,
+    render: RenderDelivery,
+) -> Result<Vec<Tried>> {
+    let mut tried = Vec::new();
+    for claim in gateway.probes(failed, attempt)? {
+        if gateway.tasks().is_closed() {
+            break;
+        }
+        let Some(due) = gateway.due_delivery(&claim)? else {
+            continue;
+        };
+        let attempt = post(gateway, &due, render).await;
+        let (arrived, goes_on) = (attempt.error.is_none(), attempt.invites_another());
+        tried.push(Tried {
+            claim,
+            due,
+            attempt,
+        });
+        if arrived {
+            return Ok(tried);
+        }
+        if !goes_on {
+            break;
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// One signed POST. The delivery's id stays the same over all tries.
@@ -160,15 +205,16 @@ async fn post(gateway: &Gateway, due: &DueDelivery, render: RenderDelivery) -> A
         }
         Err(error) => (
             None,
-            Some(match error.kind() {
-                ErrorKind::UpstreamTimeout => "the receiver did not answer in time",
-                ErrorKind::Invalid => "the address is not allowed",
+            Some(match (error.code(), error.kind()) {
+                (Code::AnswerNotHttp, _) => "the receiver gave an answer that is not HTTP",
+                (_, ErrorKind::UpstreamTimeout) => "the receiver did not answer in time",
+                (_, ErrorKind::Invalid) => "the address is not allowed",
                 _ => "the receiver could not be reached",
             }),
         ),
     };
     let took = started.elapsed();
-    gateway.metrics().note_webhook(took);
+    gateway.metrics().note_webhook(took, error.is_some());
     Attempt {
         status,
         error,

@@ -383,6 +383,68 @@ async fn settings_are_checked_and_shown_without_a_start() {
         );
     }
     assert!(!Path::new(&data).exists(), "nothing was made");
+    write("warung.toml", "");
+    for (there, words) in [(place("key"), "no folder"), (place("key/data"), "(--data)")] {
+        let mut check = Command::new(program());
+        check.args(["config", "check", "--data", &there]);
+        let (good, _, complaint) = asked(&mut check).await;
+        assert!(!good, "{there}");
+        assert!(
+            complaint.contains("setting data") && complaint.contains(words),
+            "{complaint}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_told_and_a_reader_that_left_is_not() {
+    for words in [
+        &["licenses"][..],
+        &["version"],
+        &["version", "--json"],
+        &["config", "show"],
+        &["--help"],
+        &["--version"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = Command::new(program());
+        command.args(words).stdout(full.expect("a device"));
+        command.stderr(Stdio::piped());
+        let output = command.spawn().expect("it runs").wait_with_output();
+        let output = output.await.expect("it ends");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(complaint.contains("standard output"), "{complaint}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(program());
+        command.args(words).stdout(writer).stderr(Stdio::piped());
+        let output = command.spawn().expect("it runs").wait_with_output();
+        let output = output.await.expect("it ends");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {complaint}");
+        assert!(complaint.is_empty(), "{complaint}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_the_master_key_says_where_it_is() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let running = serve(&data, &network).await;
+    let copy = folder.path().join("copy").display().to_string();
+    for (key, words) in [("another key of sixteen", "another"), ("", "needed")] {
+        std::fs::remove_file(data.join("master.key")).expect("it was there");
+        if !key.is_empty() {
+            std::fs::write(data.join("master.key"), key).expect("written");
+        }
+        let (copied, said) = run(&data, &running.listen, &["backup", &copy]).await;
+        assert!(!copied, "{said}");
+        for words in [words, "WARUNG_MASTER_KEY", "master.key"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,4 +34,5 @@ mod sealed;
 mod service;
 mod strangers;
 mod upgrade;
+mod webhooks;
 mod weight;

@@ -463,6 +463,8 @@ pub struct Sink {
     pub url: String,
     got: Arc<Mutex<Vec<Delivered>>>,
     status: Arc<std::sync::atomic::AtomicU16>,
+    /// What it answers to some, by what their bodies hold.
+    to_some: Arc<std::sync::Mutex<BTreeMap<String, u16>>>,
 }
 
 impl Sink {
@@ -473,6 +475,7 @@ impl Sink {
             url,
             got: Arc::default(),
             status: Arc::new(std::sync::atomic::AtomicU16::new(200)),
+            to_some: Arc::default(),
         };
         tokio::spawn(sink.clone().serve(listener));
         sink
@@ -482,6 +485,12 @@ impl Sink {
     pub fn answer(&self, status: u16) {
         self.status
             .store(status, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// What it answers from now on to those whose bodies hold this.
+    pub fn answer_to(&self, held: &str, status: u16) {
+        let mut to_some = self.to_some.lock().expect("no panic");
+        to_some.insert(held.to_owned(), status);
     }
 
     /// What it accepted, in order of arrival (tries that it refused are not counted).
@@ -529,7 +538,14 @@ impl Sink {
         let (head, body) = request.into_parts();
         let headers = texts(&head.headers);
         let body = body.collect().await?.to_bytes();
-        let status = self.status.load(std::sync::atomic::Ordering::SeqCst);
+        let text = String::from_utf8_lossy(&body);
+        let special = {
+            let to_some = self.to_some.lock().expect("no panic");
+            let special = to_some.iter().find(|(held, _)| text.contains(*held));
+            special.map(|(_, status)| *status)
+        };
+        let all = self.status.load(std::sync::atomic::Ordering::SeqCst);
+        let status = special.unwrap_or(all);
         if (200..300).contains(&status) {
             let (method, path) = (head.method.to_string(), head.uri.to_string());
             self.got.lock().await.push(Delivered {

@@ -365,9 +365,9 @@ async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
 
     // The address is another one, where somebody answers; the secret and what waits stay.
     let hook = json!({ "sessionId": "shop", "url": sink.url });
+    clock.advance(Duration::from_secs(3600));
     let set = rig.post("/api/v1/webhook", &hook).master().send();
     assert_eq!(set.await.expect(200)["secret"], Value::Null);
-    clock.advance(Duration::from_secs(3600));
     let server = rig.server.as_ref().expect("running");
     server.gateway().delivery_queue().wake();
     let end = format!("shop-{last}");

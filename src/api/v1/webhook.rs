@@ -10,7 +10,7 @@ use crate::api::reply::success;
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::event::EventKind;
-use crate::domain::event::delivery::{Delivery, DeliveryState};
+use crate::domain::event::delivery::{DeliveryState, Listed};
 use crate::domain::event::webhook::{Registration, V1};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
@@ -18,6 +18,7 @@ use crate::http::{Method, Reply, Request, Route, StatusCode};
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
     let replay_path = "/webhook/deliveries/{deliveryId}/replay";
+    let delivery_path = "/webhook/deliveries/{deliveryId}";
     let scope = Scope::Webhook;
     vec![
         admitted(gateway, scope, M::POST, "/webhook", set),
@@ -25,6 +26,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
         admitted(gateway, scope, M::DELETE, "/webhook", remove),
         admitted(gateway, scope, M::GET, "/webhook/deliveries", deliveries),
         admitted(gateway, scope, M::POST, replay_path, replay),
+        admitted(gateway, scope, M::DELETE, delivery_path, skip),
     ]
 }
 
@@ -124,18 +126,23 @@ async fn deliveries(caller: Caller, request: Request) -> Result<Reply> {
         Some(Ok(limit @ 1..=500)) => limit,
         Some(_) => return Err(Error::invalid("limit must be a number from 1 to 500")),
     };
-    let rows = caller.gateway.deliveries(session.number, state, limit);
-    let rows: Vec<Value> = rows.await?.iter().map(delivery).collect();
-    let answer = json!({ "status": "success", "sessionId": session.id, "deliveries": rows });
+    let found = caller.gateway.deliveries(session.number, state, limit);
+    let found = found.await?;
+    let rows: Vec<Value> = found.rows.iter().map(delivery).collect();
+    let answer = json!({
+        "status": "success", "sessionId": session.id, "waiting": found.waiting, "deliveries": rows,
+    });
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
 /// A row of the delivery log.
-fn delivery((id, row): &(String, Delivery)) -> Value {
+fn delivery(listed: &Listed) -> Value {
+    let row = &listed.delivery;
     json!({
-        "id": id, "eventId": row.event_id, "event": row.event, "status": row.state,
+        "id": listed.id, "eventId": row.event_id, "event": row.event, "status": row.state,
         "attempts": row.attempts, "httpStatus": row.http_status, "lastError": row.last_error,
         "lastAttemptAt": row.at.to_string(), "durationMs": row.duration_ms,
+        "waitingBehind": listed.behind,
     })
 }
 
@@ -144,4 +151,11 @@ async fn replay(caller: Caller, request: Request) -> Result<Reply> {
     let id = request.param("deliveryId");
     caller.gateway.replay_delivery(&session, id).await?;
     Ok(success(&format!("Delivery {id} will be tried again.")))
+}
+
+async fn skip(caller: Caller, request: Request) -> Result<Reply> {
+    let session = caller.session(in_query(&request))?;
+    let id = request.param("deliveryId");
+    caller.gateway.skip_delivery(&session, id).await?;
+    Ok(success(&format!("Delivery {id} is skipped.")))
 }

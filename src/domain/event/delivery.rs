@@ -1,10 +1,17 @@
 //! Deliveries of events to webhooks: what became of each try, and when the next one is made.
+//!
+//! The deliveries of a webhook go in order, and one that fails holds up those behind it as long as the
+//! receiver may be at fault. When it is known that the delivery itself is, it is set aside: it goes to
+//! a lane where each waits for itself. That is known when its answer says so, or when the receiver
+//! takes one that was behind it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::webhook::{MOST, Webhook, lane, lane_parts, payload, seq_of};
+use super::webhook::{
+    MOST, Webhook, aside_lane, is_aside, lane, lane_parts, lanes, payload, seq_of,
+};
 use super::{Event, EventKind, log};
 use crate::domain::Gateway;
 use crate::domain::queues::{DELIVERIES as QUEUE, DELIVERY_WAIT};
@@ -13,14 +20,29 @@ use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::record::Record;
-use crate::store::{Durability, Read, Typed, tables};
+use crate::store::{Durability, Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
 /// How long a delivery is tried before it becomes a dead letter.
 const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// How often a delivery is tried that the receiver calls wrong in itself (400, 404, 410, 422 ...).
-const REFUSED_ATTEMPTS: u32 = 6;
+/// How often a delivery that was set aside is tried when the receiver calls it wrong in itself: for about
+/// five hours.
+const REFUSED_ATTEMPTS: u32 = 10;
+
+/// How many of those behind a delivery are tried after its first failure, as many more after each
+/// further one, and how many at most. Any of them may be as wrong as the first.
+const PROBES: u32 = 10;
+const MOST_PROBES: u32 = 100;
+
+/// From which failure on one behind it is tried when the receiver is away, which mostly ends by itself.
+const AWAY_ATTEMPTS: u32 = 3;
+
+/// How long a try may take for others to follow it at once.
+const PROMPT: Duration = Duration::from_secs(3);
+
+/// What the log says of a delivery that was not to be tried again.
+const SKIPPED: &str = "skipped by its owner";
 
 /// A delivery that is due: which event goes where.
 pub struct DueDelivery {
@@ -52,6 +74,47 @@ pub struct Attempt {
     pub error: Option<&'static str>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What a failed try says of who is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// This delivery: the receiver does not take its content, the one thing that is its own. URL, method,
+    /// kinds of headers and content type are the same for all.
+    Delivery,
+    /// The receiver, or this delivery in a way that it has no status for.
+    Unclear,
+    /// The receiver: it does not answer, or what stands before it does.
+    Away,
+}
+
+impl Attempt {
+    fn failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    fn fault(&self) -> Fault {
+        match self.status {
+            Some(400 | 413 | 422) => Fault::Delivery,
+            None | Some(408 | 425 | 429 | 502 | 503 | 504) => Fault::Away,
+            Some(_) => Fault::Unclear,
+        }
+    }
+
+    /// Whether another may be tried after this one failed, without pressing a receiver that is away.
+    pub fn invites_another(&self) -> bool {
+        self.fault() != Fault::Away && self.took < PROMPT
+    }
+}
+
+/// A delivery that was tried.
+pub struct Tried {
+    /// Its row in the queue.
+    pub claim: Claim,
+    /// What was to be delivered.
+    pub due: DueDelivery,
+    /// What became of it.
+    pub attempt: Attempt,
 }
 
 /// When a delivery that failed `attempts` times is tried again: 2 s, 8 s, 30 s, 2 min, 8 min, 30 min,
@@ -136,11 +199,17 @@ fn waits(
     entry: Result<Delivery>,
 ) -> Result<bool> {
     let pending = entry.is_ok_and(|entry| entry.state == DeliveryState::Pending);
-    Ok(pending && queue::lane_len(read, QUEUE, &lane(session, webhook))? > 0)
+    Ok(pending && waiting_of(read, session, webhook)? > 0)
 }
 
-/// Whether the receiver says that this very delivery is wrong, so that trying for days would only
-/// hold up those behind it.
+/// How many deliveries of a webhook wait, tried or not.
+fn waiting_of(read: &impl Read, session: SessionNumber, webhook: &str) -> Result<u64> {
+    let in_order = queue::lane_len(read, QUEUE, &lane(session, webhook))?;
+    Ok(in_order + queue::lane_len(read, QUEUE, &aside_lane(session, webhook))?)
+}
+
+/// Whether the receiver says that a delivery which alone is at fault is wrong, so that days will not make
+/// it right.
 fn is_refusal(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 409 | 423 | 425 | 429)
 }
@@ -238,7 +307,7 @@ impl Gateway {
 
     /// Settles a claim that nobody waits for any more.
     pub async fn drop_delivery(&self, claim: Claim) -> Result<()> {
-        let done = move |tx: &mut crate::store::Tx| queue::done(tx, &claim).map(|_| ());
+        let done = move |tx: &mut Tx| queue::done(tx, &claim).map(|_| ());
         self.store.write(Durability::Lazy, done).await
     }
 
@@ -246,37 +315,122 @@ impl Gateway {
     /// busy.
     pub async fn postpone_delivery(&self, claim: Claim) -> Result<()> {
         let when = self.clock.now().after(retry_after(claim.attempts + 1));
-        let later = move |tx: &mut crate::store::Tx| queue::retry_at(tx, &claim, when).map(|_| ());
+        let later = move |tx: &mut Tx| queue::retry_at(tx, &claim, when).map(|_| ());
         self.store.write(Durability::Lazy, later).await
     }
 
-    /// Records what became of a try, in one transaction with the queue's own step.
-    pub async fn settle_delivery(
-        &self,
-        claim: Claim,
-        due: DueDelivery,
-        attempt: Attempt,
-    ) -> Result<()> {
-        let now = self.clock.now();
-        let attempts = claim.attempts + 1;
-        let (number, id, seq) = (due.session, due.webhook_id, due.seq);
-        let refused = attempt.status.is_some_and(is_refusal) && attempts >= REFUSED_ATTEMPTS;
-        let given_up = attempt.error.is_some() && !refused && {
-            let age = self.clock.age_of(due.event.at);
-            let lane = (number, id.as_str());
-            self.store
-                .read(|read| is_given_up(read, lane, seq, attempts, age))?
+    /// Those behind a failed delivery that are tried to find out whether it alone is at fault; none when
+    /// that is known, or when the receiver had better be left alone.
+    pub fn probes(&self, claim: &Claim, attempt: &Attempt) -> Result<Vec<Claim>> {
+        let attempts = claim.attempts.saturating_add(1);
+        let most = match attempt.fault() {
+            _ if !attempt.failed() || is_aside(&claim.lane) => 0,
+            Fault::Delivery => 0,
+            Fault::Unclear => PROBES.saturating_mul(attempts).min(MOST_PROBES),
+            Fault::Away => u32::from(attempts >= AWAY_ATTEMPTS && attempt.status != Some(429)),
         };
-        let state = match attempt.error {
-            None => DeliveryState::Delivered,
-            Some(_) if refused || given_up => DeliveryState::Dead,
-            Some(_) => DeliveryState::Pending,
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        self.store
+            .read(|read| queue::behind(read, claim, most as usize))
+    }
+
+    /// Records what became of a try, in one transaction with the queue's own step. When one of the
+    /// others that were behind it arrived, it is the last of them, and those before it failed.
+    pub async fn settle_delivery(&self, tried: Tried, others: Vec<Tried>) -> Result<()> {
+        let works = !tried.attempt.failed() || !others.is_empty();
+        self.tell(&tried, works);
+        let steps = std::iter::once(tried).chain(others);
+        let steps = steps
+            .map(|tried| self.step(tried, works))
+            .collect::<Result<Vec<_>>>()?;
+        // A settled row that a crash takes back is delivered once more: at least once.
+        let durability = match steps.iter().any(Step::is_last) {
+            true => Durability::Sync,
+            false => Durability::Lazy,
         };
-        if state == DeliveryState::Dead {
+        self.store
+            .write(durability, move |tx| {
+                steps.iter().try_for_each(|step| step.apply(tx))
+            })
+            .await
+    }
+
+    /// Tells the operator when a webhook begins to fail, and when it works again. Its URL may be secret.
+    fn tell(&self, tried: &Tried, works: bool) {
+        let (lane, session) = (&tried.claim.lane, &tried.due.event.session);
+        let attempt = &tried.attempt;
+        if is_aside(lane) {
+            return;
+        }
+        if works {
+            if self.failing_webhooks.note(lane, false) {
+                tracing::info!(%session, "the webhook takes deliveries again");
+            }
+        } else if attempt.fault() != Fault::Delivery && self.failing_webhooks.note(lane, true) {
             tracing::warn!(
-                event = seq,
+                %session,
                 status = attempt.status,
+                why = attempt.error,
+                "the webhook fails; its deliveries wait and are tried again"
+            );
+        }
+    }
+
+    /// What is to be done after a try; `works` says that the receiver takes deliveries of this webhook.
+    fn step(&self, tried: Tried, works: bool) -> Result<Step> {
+        let Tried {
+            claim,
+            due,
+            attempt,
+        } = tried;
+        let now = self.clock.now();
+        let attempts = claim.attempts.saturating_add(1);
+        let (session, webhook, seq) = (due.session, due.webhook_id, due.seq);
+        let is_aside = is_aside(&claim.lane);
+        let alone = attempt.failed() && (is_aside || works || attempt.fault() == Fault::Delivery);
+        let refused =
+            alone && attempts >= REFUSED_ATTEMPTS && attempt.status.is_some_and(is_refusal);
+        let given_up = match attempt.failed() {
+            false => false,
+            true if alone => tried_for(attempts) > HORIZON,
+            true => {
+                let age = self.clock.age_of(due.event.at);
+                let lane = (session, webhook.as_str());
+                self.store
+                    .read(|read| is_given_up(read, lane, seq, attempts, age))?
+            }
+        };
+        let set_anew = self
+            .webhook(session, &webhook)?
+            .is_some_and(|hook| hook.at != due.webhook.at);
+        let again = match set_anew {
+            // The answer was another receiver's, or came before it was repaired.
+            true => now,
+            false => now.after(retry_after(attempts)),
+        };
+        let (state, next) = match attempt.failed() {
+            false => (DeliveryState::Delivered, Next::None),
+            true if refused || given_up => (DeliveryState::Dead, Next::None),
+            true if alone && !is_aside => (DeliveryState::Pending, Next::Aside(again)),
+            true => (DeliveryState::Pending, Next::Again(again)),
+        };
+        let (name, status) = (&due.event.session, attempt.status);
+        if state == DeliveryState::Dead {
+            self.metrics.note_dead_letter();
+            tracing::warn!(
+                session = %name,
+                event = seq,
+                status,
                 "a webhook delivery is given up; it can be replayed"
+            );
+        } else if matches!(next, Next::Aside(_)) {
+            tracing::info!(
+                session = %name,
+                event = seq,
+                status,
+                "the webhook does not take one delivery; it is tried again beside the others"
             );
         }
         let entry = Delivery {
@@ -288,27 +442,15 @@ impl Gateway {
             last_error: attempt.error.map(str::to_owned),
             at: now,
             duration_ms: u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX),
-            given_up,
+            given_up: given_up && !alone,
         };
-        // A settled row that a crash takes back is delivered once more: at least once.
-        let durability = match state {
-            DeliveryState::Dead => Durability::Sync,
-            _ => Durability::Lazy,
-        };
-        self.store
-            .write(durability, move |tx| {
-                if state == DeliveryState::Pending {
-                    queue::retry_at(tx, &claim, now.after(retry_after(attempts)))?;
-                } else {
-                    queue::done(tx, &claim)?;
-                }
-                // A session that was removed meanwhile leaves no log.
-                if log::EVENTS.exists(tx, (number, seq))? {
-                    DELIVERIES.put(tx, (number, seq, &id), &entry)?;
-                }
-                Ok(())
-            })
-            .await
+        Ok(Step {
+            claim,
+            next,
+            session,
+            webhook,
+            entry,
+        })
     }
 
     /// The newest deliveries of a session, newest first; those of one state when it is given.
@@ -317,20 +459,33 @@ impl Gateway {
         number: SessionNumber,
         state: Option<DeliveryState>,
         limit: usize,
-    ) -> Result<Vec<(String, Delivery)>> {
+    ) -> Result<Deliveries> {
         // Dead letters may lie far below the newest deliveries, so it is not looked where others wait
         // for it.
         self.scan(number, move |read| {
-            let mut found = Vec::new();
+            let mut rows = Vec::new();
             DELIVERIES.rows(number).backwards().find(read, |row| {
                 let delivery = row.value()?;
                 if state.is_none_or(|s| s == delivery.state) {
-                    let (_, webhook) = row.key()?;
-                    found.push((format!("{}-{webhook}", delivery.event_id), delivery));
+                    let (seq, webhook) = row.key()?;
+                    let behind = match delivery.state {
+                        DeliveryState::Pending => behind(read, number, &webhook, seq)?,
+                        _ => 0,
+                    };
+                    let id = format!("{seq}-{webhook}");
+                    rows.push(Listed {
+                        id,
+                        delivery,
+                        behind,
+                    });
                 }
-                Ok((found.len() >= limit).then_some(()))
+                Ok((rows.len() >= limit).then_some(()))
             })?;
-            Ok(found)
+            let mut waiting = 0;
+            for lane in lanes(read, number)? {
+                waiting += queue::lane_len(read, QUEUE, &lane)?;
+            }
+            Ok(Deliveries { rows, waiting })
         })
         .await
     }
@@ -340,20 +495,18 @@ impl Gateway {
         self.store.read(|read| queue::len(read, QUEUE))
     }
 
-    /// Puts a dead letter back into the queue, at the end of its lane.
+    /// Has a dead letter be tried again, beside the others, or one that waits be tried now. For one that
+    /// waits behind another, that one is tried.
     pub async fn replay_delivery(&self, session: &Session, delivery: &str) -> Result<()> {
-        let missing = || Error::from(Code::DeliveryNotFound);
-        let (seq, webhook) = delivery.split_once('-').ok_or_else(missing)?;
-        let seq: u64 = seq.parse().map_err(|_| missing())?;
+        let (seq, webhook) = parts_of_id(delivery)?;
         let number = session.number;
-        let missing_hook = self.webhook(number, webhook)?.is_none();
-        let webhook = webhook.to_owned();
+        let missing_hook = self.webhook(number, &webhook)?.is_none();
         let now = self.clock.now();
         self.store
             .write(Durability::Sync, move |tx| {
                 let key = (number, seq, webhook.as_str());
                 let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
-                if entry.state != DeliveryState::Dead {
+                if entry.state == DeliveryState::Delivered {
                     return Err(Code::DeliveryNotDead.into());
                 }
                 if missing_hook {
@@ -362,12 +515,124 @@ impl Gateway {
                 if log::find(tx, number, seq)?.is_none() {
                     return Err(Code::EventForgotten.into());
                 }
-                let lane = lane(number, &webhook);
-                queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, now, &payload(seq))?;
+                let (lane, aside) = (lane(number, &webhook), aside_lane(number, &webhook));
+                if entry.state == DeliveryState::Pending && waiting_of(tx, number, &webhook)? > 0 {
+                    return match queue::find(tx, QUEUE, &aside, &payload(seq))? {
+                        Some(row) => queue::hasten_row(tx, &row, now),
+                        None => queue::hasten(tx, QUEUE, &lane, now, 1).map(|_| ()),
+                    };
+                }
+                queue::enqueue(tx, QUEUE, &aside, LaneOrder::ByDue, now, &payload(seq))?;
                 entry.state = DeliveryState::Pending;
                 DELIVERIES.put(tx, key, &entry)
             })
             .await
+    }
+
+    /// Gives up a delivery that waits, so that those behind it go on. It can be replayed.
+    pub async fn skip_delivery(&self, session: &Session, delivery: &str) -> Result<()> {
+        let (seq, webhook) = parts_of_id(delivery)?;
+        let number = session.number;
+        self.store
+            .write(Durability::Sync, move |tx| {
+                let key = (number, seq, webhook.as_str());
+                let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
+                if entry.state != DeliveryState::Pending {
+                    return Err(Code::DeliveryNotWaiting.into());
+                }
+                for lane in [aside_lane(number, &webhook), lane(number, &webhook)] {
+                    if let Some(row) = queue::find(tx, QUEUE, &lane, &payload(seq))? {
+                        queue::remove(tx, &row)?;
+                    }
+                }
+                entry.state = DeliveryState::Dead;
+                entry.last_error = Some(SKIPPED.to_owned());
+                DELIVERIES.put(tx, key, &entry)
+            })
+            .await
+    }
+}
+
+fn missing() -> Error {
+    Code::DeliveryNotFound.into()
+}
+
+/// The event and the webhook of a delivery's id, as clients name it.
+fn parts_of_id(id: &str) -> Result<(u64, String)> {
+    let parts = id.split_once('-');
+    let parts = parts.and_then(|(seq, webhook)| Some((seq.parse().ok()?, webhook.to_owned())));
+    parts.ok_or_else(missing)
+}
+
+/// How many deliveries wait until this one has arrived or is given up.
+fn behind(read: &impl Read, session: SessionNumber, webhook: &str, seq: u64) -> Result<u64> {
+    let lane = lane(session, webhook);
+    let head = queue::head(read, QUEUE, &lane)?;
+    match head.as_deref().and_then(seq_of) == Some(seq) {
+        true => Ok(queue::lane_len(read, QUEUE, &lane)?.saturating_sub(1)),
+        false => Ok(0),
+    }
+}
+
+/// Deliveries of a session.
+pub struct Deliveries {
+    /// Those that were asked for.
+    pub rows: Vec<Listed>,
+    /// How many wait, tried or not.
+    pub waiting: u64,
+}
+
+/// One delivery of a list.
+pub struct Listed {
+    /// Its id: the event and the webhook.
+    pub id: String,
+    /// How it stands.
+    pub delivery: Delivery,
+    /// How many wait behind it.
+    pub behind: u64,
+}
+
+/// When a delivery is tried next.
+enum Next {
+    /// Not again.
+    None,
+    /// Where it is, and those behind it wait.
+    Again(Timestamp),
+    /// Beside the others.
+    Aside(Timestamp),
+}
+
+/// What is written after a try.
+struct Step {
+    claim: Claim,
+    next: Next,
+    session: SessionNumber,
+    webhook: String,
+    entry: Delivery,
+}
+
+impl Step {
+    fn is_last(&self) -> bool {
+        self.entry.state == DeliveryState::Dead
+    }
+
+    fn apply(&self, tx: &mut Tx) -> Result<()> {
+        let (number, webhook) = (self.session, self.webhook.as_str());
+        let waited = match self.next {
+            Next::None => queue::done(tx, &self.claim)?,
+            Next::Again(when) => queue::retry_at(tx, &self.claim, when)?,
+            Next::Aside(when) => {
+                queue::move_to(tx, &self.claim, &aside_lane(number, webhook), when)?
+            }
+        };
+        // Whoever took it out of the queue meanwhile has said what became of it.
+        let told = waited || self.entry.state == DeliveryState::Delivered;
+        let seq = self.entry.event_id;
+        // A session that was removed meanwhile leaves no log.
+        if told && log::EVENTS.exists(tx, (number, seq))? {
+            DELIVERIES.put(tx, (number, seq, webhook), &self.entry)?;
+        }
+        Ok(())
     }
 }
 
@@ -387,6 +652,27 @@ mod tests {
         let days = (1..).find(|attempts| tried_for(*attempts) > HORIZON);
         assert_eq!(days, Some(79));
         assert!(tried_for(u32::MAX) > HORIZON);
+    }
+
+    #[test]
+    fn only_what_depends_on_the_content_is_the_fault_of_one_delivery() {
+        let fault = |status| {
+            let attempt = Attempt {
+                status,
+                error: Some("no"),
+                took: Duration::ZERO,
+            };
+            attempt.fault()
+        };
+        for status in [400, 413, 422] {
+            assert_eq!(fault(Some(status)), Fault::Delivery, "{status}");
+        }
+        for status in [301, 401, 403, 404, 405, 410, 414, 415, 431, 500] {
+            assert_eq!(fault(Some(status)), Fault::Unclear, "{status}");
+        }
+        for status in [None, Some(429), Some(502), Some(503), Some(504)] {
+            assert_eq!(fault(status), Fault::Away, "{status:?}");
+        }
     }
 
     #[test]

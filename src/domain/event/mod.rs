@@ -4,6 +4,7 @@
 //! with the deliveries that it asks for; `upgrade` reads what older versions stored.
 
 pub mod delivery;
+pub mod failing;
 pub mod log;
 pub mod publish;
 pub mod upgrade;

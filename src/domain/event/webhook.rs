@@ -23,6 +23,9 @@ pub const V1: &str = "v1";
 /// The id of the webhook from the configuration, for sessions without one of their own.
 const DEFAULT: &str = "default";
 
+/// What the name of a lane ends with whose deliveries hold up no others. No webhook's id ends so.
+const ASIDE: &str = "/aside";
+
 /// What is said of an address that is none of https.
 const NOT_HTTPS: &str = "Webhook URL must be a valid HTTPS URL";
 
@@ -70,14 +73,22 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
     let hooks = WEBHOOKS.rows(session).page(tx, MOST)?;
     for (id, hook) in &hooks {
         if hook.wants(event) {
-            let lane = lane(session, id);
-            queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, event.at, &payload(seq))?;
+            put(tx, &lane(session, id), event, seq)?;
         }
     }
     if hooks.is_empty() && !event.is_own_message() && tx.exists(tables::META, b"default_webhook")? {
-        let lane = lane(session, DEFAULT);
-        queue::enqueue(tx, QUEUE, &lane, LaneOrder::Fifo, event.at, &payload(seq))?;
+        put(tx, &lane(session, DEFAULT), event, seq)?;
     }
+    Ok(())
+}
+
+/// Puts a delivery at the end of its lane. The first that comes to wait behind another has that one tried
+/// at once: with two it shows whether the receiver is at fault or one of them.
+fn put(tx: &mut Tx, lane: &[u8], event: &Event, seq: u64) -> Result<()> {
+    if queue::lane_len(tx, QUEUE, lane)? == 1 {
+        queue::hasten(tx, QUEUE, lane, event.at, 1)?;
+    }
+    queue::enqueue(tx, QUEUE, lane, LaneOrder::Fifo, event.at, &payload(seq))?;
     Ok(())
 }
 
@@ -91,9 +102,21 @@ pub fn lane(session: SessionNumber, id: &str) -> Vec<u8> {
     bytes_of((session, id))
 }
 
-/// Takes a lane apart again.
+/// The lane of the deliveries that no longer hold up the others of their webhook: each waits for itself.
+pub(super) fn aside_lane(session: SessionNumber, id: &str) -> Vec<u8> {
+    lane(session, &format!("{id}{ASIDE}"))
+}
+
+/// Whether it is such a lane.
+pub(super) fn is_aside(lane: &[u8]) -> bool {
+    lane.ends_with(ASIDE.as_bytes())
+}
+
+/// The session and the webhook that a lane is of.
 pub fn lane_parts(lane: &[u8]) -> Option<(SessionNumber, String)> {
-    parts_of(lane).ok()
+    let (session, id): (_, String) = parts_of(lane).ok()?;
+    let id = id.strip_suffix(ASIDE).map(str::to_owned).unwrap_or(id);
+    Some((session, id))
 }
 
 /// Hex digits of HMAC-SHA256 over `parts`.
@@ -113,20 +136,30 @@ pub fn seq_of(payload: &[u8]) -> Option<u64> {
 
 /// The lanes that the deliveries of a session may lie in.
 pub(in crate::domain) fn lanes(read: &impl Read, session: SessionNumber) -> Result<Vec<Vec<u8>>> {
-    let own = WEBHOOKS.rows(session).keys(read, MOST)?;
-    let ids = own.iter().map(String::as_str).chain([DEFAULT]);
-    Ok(ids.map(|id| lane(session, id)).collect())
+    let lanes = |id: &str| [lane(session, id), aside_lane(session, id)];
+    Ok(ids(read, session)?
+        .iter()
+        .flat_map(|id| lanes(id))
+        .collect())
 }
 
-/// The oldest event that a delivery of the session still needs, but for those that were replayed;
+/// The ids of the webhooks that deliveries of a session may go to.
+fn ids(read: &impl Read, session: SessionNumber) -> Result<Vec<String>> {
+    let mut ids = WEBHOOKS.rows(session).keys(read, MOST)?;
+    ids.push(DEFAULT.to_owned());
+    Ok(ids)
+}
+
+/// The oldest event that a delivery of the session still needs, but for those that wait by themselves;
 /// `None` when no delivery waits.
 pub(in crate::domain) fn oldest_awaited(
     read: &impl Read,
     session: SessionNumber,
 ) -> Result<Option<u64>> {
     let mut oldest = None;
-    for lane in lanes(read, session)? {
-        // A lane is in the order of the log; what was replayed is older than what follows it.
+    for id in ids(read, session)? {
+        // This lane is in the order of the log.
+        let lane = lane(session, &id);
         if let Some(seq) = queue::head(read, QUEUE, &lane)?.as_deref().and_then(seq_of) {
             oldest = oldest.into_iter().chain([seq]).min();
         }
@@ -196,7 +229,34 @@ impl Gateway {
                 Ok(existed)
             })
             .await?;
+        // Whoever sets it has repaired the receiver, or names another.
+        self.hasten(vec![lane(number, id), aside_lane(number, id)])
+            .await?;
         Ok((!given && !existed).then_some(made))
+    }
+
+    /// Has every delivery that waits be tried now: a start is often the end of what was wrong.
+    pub async fn hasten_deliveries(&self) -> Result<()> {
+        let now = self.clock.now();
+        let lanes = self
+            .store
+            .read(|read| queue::later_lanes(read, QUEUE, now))?;
+        self.hasten(lanes).await
+    }
+
+    /// Makes what waits in these lanes due now, a page at a time.
+    async fn hasten(&self, lanes: Vec<Vec<u8>>) -> Result<()> {
+        let now = self.clock.now();
+        for lane in lanes {
+            loop {
+                let lane = lane.clone();
+                let page = move |tx: &mut Tx| queue::hasten(tx, QUEUE, &lane, now, PAGE);
+                if self.store.write(Durability::Lazy, page).await? < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where the session's events go: to its own webhook, or to the configuration's.
@@ -250,7 +310,9 @@ impl Gateway {
                         return Ok(0);
                     }
                     WEBHOOKS.delete(tx, (number, id));
-                    queue::delete_page(tx, QUEUE, &lane(number, id), PAGE)
+                    let gone = queue::delete_page(tx, QUEUE, &lane(number, id), PAGE)?;
+                    let aside = aside_lane(number, id);
+                    Ok(gone + queue::delete_page(tx, QUEUE, &aside, PAGE - gone)?)
                 };
                 if gateway.store.write(Durability::Sync, page).await? < PAGE {
                     return Ok(());
@@ -344,7 +406,11 @@ mod tests {
     #[test]
     fn lanes_round_trip() {
         let lane = lane(SessionNumber(7), V1);
-        assert_eq!(lane_parts(&lane), Some((SessionNumber(7), V1.to_owned())));
+        let aside = aside_lane(SessionNumber(7), V1);
+        for lane in [&lane, &aside] {
+            assert_eq!(lane_parts(lane), Some((SessionNumber(7), V1.to_owned())));
+        }
+        assert!(is_aside(&aside) && !is_aside(&lane));
         assert_eq!(lane_parts(b"abc"), None);
     }
 }

@@ -93,6 +93,55 @@ async fn an_ordered_lane_waits_for_its_head_and_another_lane_does_not() {
 }
 
 #[tokio::test]
+async fn a_head_steps_aside_and_what_waits_is_found_hastened_and_removed() {
+    let rig = Rig::new();
+    for payload in ["a1", "a2", "a3"] {
+        rig.enqueue("a", LaneOrder::Fifo, 0, payload).await;
+    }
+    let head = rig.claim(9).remove(0);
+    let behind = rig.store.read(|read| behind(read, &head, 9)).unwrap();
+    assert_eq!(payloads(&behind), ["a2", "a3"]);
+    // One that was behind is done first; nobody else can claim meanwhile.
+    assert!(rig.settle(&behind[1], done).await);
+    drop(behind);
+    assert!(rig.claim(9).is_empty());
+    assert!(
+        rig.settle(&head, |tx, c| move_to(tx, c, b"a aside", at(70)))
+            .await
+    );
+    assert!(!rig.settle(&head, done).await, "it is elsewhere");
+    drop(head);
+    assert_eq!(payloads(&rig.claim(9)), ["a2"]);
+    assert_eq!(rig.queue.next_due().unwrap(), Some(at(0)));
+    let find = |lane: &'static [u8], payload: &'static [u8]| {
+        rig.store.read(|read| find(read, Q, lane, payload)).unwrap()
+    };
+    assert!(find(b"a", b"a1").is_none());
+    let aside = find(b"a aside", b"a1").expect("it is there");
+    rig.write(move |tx| hasten_row(tx, &aside, at(0))).await;
+    let claims = rig.claim(9);
+    assert_eq!(payloads(&claims), ["a2", "a1"]);
+    assert_eq!(claims[1].attempts, 1);
+    assert!(
+        rig.settle(&claims[0], |tx, c| retry_at(tx, c, at(500)))
+            .await
+    );
+    drop(claims);
+    let later = |rig: &Rig| rig.store.read(|read| later_lanes(read, Q, at(0))).unwrap();
+    assert_eq!(later(&rig), [b"a".to_vec(), b"a aside".to_vec()]);
+    assert_eq!(rig.write(|tx| hasten(tx, Q, b"a", at(0), 9)).await, 1);
+    assert_eq!(later(&rig), [b"a aside".to_vec()]);
+    let row = find(b"a", b"a2").expect("it is there");
+    let claim = rig.claim(9);
+    rig.write(move |tx| remove(tx, &row)).await;
+    assert!(!rig.settle(&claim[0], done).await, "it was removed");
+    drop(claim);
+    assert_eq!(payloads(&rig.claim(9)), ["a1"]);
+    let left = rig.store.read(|read| lane_len(read, Q, b"a")).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn a_row_that_waits_for_its_retry_holds_up_nobody_in_a_lane_by_due_time() {
     let rig = Rig::new();
     for payload in ["c1", "c2", "c3"] {
