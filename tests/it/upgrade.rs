@@ -10,7 +10,6 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use warung::domain::event;
 use warung::domain::vault::key_bytes;
 use warung::seal::Seal;
 use warung::server::Deps;
@@ -325,6 +324,23 @@ async fn raw_events(call: Call, last: u64) -> String {
 /// The number of the last event in the log of schema 3's store, and when it happened.
 const LAST: (u64, i64) = (1_048_653, 1_795_293_675_195);
 
+/// The events that schema 3 had.
+const KINDS: [&str; 13] = [
+    "session.update",
+    "message.received",
+    "message.status",
+    "message.edited",
+    "message.deleted",
+    "message.reaction",
+    "message.media",
+    "poll.vote",
+    "campaign.progress",
+    "campaign.status",
+    "contact.optout",
+    "call.offer",
+    "group.update",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
     let folder = unpacked("schema-3.tar.gz").await;
@@ -343,7 +359,7 @@ async fn events_and_deliveries_of_a_store_of_schema_3_are_told_to_the_byte() {
 
     let stream = rig.get("/api/v1/events?lastEventId=0").master();
     let events = raw_events(stream, last).await;
-    for name in event::EventKind::ALL.map(event::EventKind::as_str) {
+    for name in KINDS {
         assert!(events.contains(&format!("\nevent: {name}\n")), "no {name}");
     }
     must_be("schema-3.events", &events);
