@@ -592,7 +592,8 @@ async fn a_body_that_names_another_session_than_its_list_is_refused() {
     let of = |rest: &str| format!("/api/v1/recipient-lists/{id}{rest}");
     let put = |rest: &str, body: &Value| Call::new(rig.addr(), "PUT", &of(rest)).json(body);
     let import = |session: &str| json!({ "sessionId": session, "recipients": people });
-    let person = |session: &str| json!({ "sessionId": session, "name": "Budi", "number": "6281200000002" });
+    let person =
+        |session: &str| json!({ "sessionId": session, "name": "Budi", "number": "6281200000002" });
     let calls = |session: &str| {
         let one = json!({ "sessionId": session, "name": "Ana" });
         [
