@@ -21,6 +21,7 @@ pub mod manual;
 pub mod memory;
 pub mod self_check;
 pub mod version;
+mod words;
 
 #[cfg(not(feature = "sandbox"))]
 mod api;

@@ -1,19 +1,42 @@
-//! Admission: who sent a request, what they may do, and which session they mean. All dialects ask here.
+//! Admission: who sent a request, what they may do, and which session they mean. All dialects ask here,
+//! each with its [`Admission`].
 
 use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::Gateway;
-use crate::domain::access::{Dialect, Principal, Scope};
+use crate::domain::access::{Principal, Scope};
+use crate::domain::dialect::Dialect;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, MountClaim, Reply, Request, Route};
 use crate::ids::SessionId;
 
-/// A route whose handler gets its caller, who was admitted and has the scope.
+/// How a dialect admits its callers.
+pub(super) struct Admission {
+    /// Whose keys it takes.
+    pub(super) dialect: Dialect,
+    /// What a request shows.
+    pub(super) shown: fn(&Request) -> Shown<'_>,
+    /// What it calls the id of a session, in paths and queries.
+    pub(super) session_name: &'static str,
+}
+
+/// What a request shows to be admitted.
+pub(super) enum Shown<'a> {
+    /// Nothing.
+    Nothing,
+    /// The master key, where the dialect has a place of its own for it.
+    Master(&'a str),
+    /// A token or a key.
+    Secret(&'a str),
+}
+
+/// A route whose handler gets its caller, who was admitted and has all these scopes.
 pub(super) fn admitted<F, Out>(
     gateway: &Arc<Gateway>,
-    scope: Scope,
+    admission: &'static Admission,
+    scopes: &'static [Scope],
     method: Method,
     path: &'static str,
     handler: F,
@@ -23,47 +46,101 @@ where
     Out: Future<Output = Result<Reply>> + Send + 'static,
 {
     let gateway = gateway.clone();
-    Route::new(method, path, move |request| {
-        let caller = Caller::of(&gateway, &request);
-        let caller = caller.and_then(|caller| caller.requiring(scope));
+    let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let route = Route::new(method, path, move |request| {
+        let caller = Caller::of(&gateway, admission, &request);
+        let caller = caller.and_then(|caller| caller.requiring(scopes));
         let handler = handler.clone();
         async move { handler(caller?, request).await }
-    })
+    });
+    route.admitting(words.join(" "))
+}
+
+/// A route for the holder of the master key alone, which is shown as `X-Master-Key` or bearer.
+pub(super) fn master_only<F, Out>(
+    gateway: &Arc<Gateway>,
+    method: Method,
+    path: &'static str,
+    handler: F,
+) -> Route
+where
+    F: Fn(Arc<Gateway>, Request) -> Out + Clone + Send + Sync + 'static,
+    Out: Future<Output = Result<Reply>> + Send + 'static,
+{
+    let gateway = gateway.clone();
+    let route = Route::new(method, path, move |request| {
+        let is_master = require_master(&gateway, &request);
+        let (gateway, handler) = (gateway.clone(), handler.clone());
+        async move {
+            is_master?;
+            handler(gateway, request).await
+        }
+    });
+    route.admitting("master key".to_owned())
+}
+
+fn require_master(gateway: &Gateway, request: &Request) -> Result<()> {
+    let key = request.header("x-master-key").or_else(|| request.bearer());
+    let missing = Error::from(Code::MasterKeyMissing);
+    match key {
+        Some(key) if gateway.is_master_key(key) => Ok(()),
+        // A token or a key that is good elsewhere is no guess.
+        Some(key) if gateway.dialect_of(key).is_none() => Err(Error::new(
+            Code::MasterKeyInvalid,
+            missing.detail().to_owned(),
+        )),
+        _ => Err(missing),
+    }
 }
 
 /// A caller whose credential is good.
 pub(super) struct Caller {
+    admission: &'static Admission,
     pub(super) gateway: Arc<Gateway>,
     pub(super) principal: Principal,
 }
 
 impl Caller {
-    /// The caller of a v1 request, by `X-Master-Key` or `Authorization: Bearer`.
-    pub(super) fn of(gateway: &Arc<Gateway>, request: &Request) -> Result<Self> {
-        let (master, token) = (request.header("x-master-key"), request.bearer());
-        let principal = gateway.principal(master, token)?;
-        // The master key is of none.
-        let is_of_v1 = !matches!(principal, Principal::Master);
-        if is_of_v1 && other_dialect(gateway, request).is_some() {
-            return Err(Code::CredentialsOfTwoDialects.into());
-        }
+    /// The caller of a request, by what it shows to this dialect.
+    pub(super) fn of(
+        gateway: &Arc<Gateway>,
+        admission: &'static Admission,
+        request: &Request,
+    ) -> Result<Self> {
+        let principal = match (admission.shown)(request) {
+            Shown::Nothing => return Err(Code::CredentialMissing.into()),
+            Shown::Master(key) if gateway.is_master_key(key) => Principal::Master,
+            Shown::Master(_) => return Err(Code::MasterKeyInvalid.into()),
+            Shown::Secret(secret) => {
+                let principal = gateway.admit(admission.dialect, secret)?;
+                refuse_two_dialects(gateway, admission.dialect, request)?;
+                principal
+            }
+        };
         Ok(Self {
+            admission,
             gateway: gateway.clone(),
             principal,
         })
     }
 
     /// The same; `None` where no credential is shown.
-    pub(super) fn if_any(gateway: &Arc<Gateway>, request: &Request) -> Result<Option<Self>> {
-        match (request.header("x-master-key"), request.bearer()) {
-            (None, None) => Ok(None),
-            _ => Self::of(gateway, request).map(Some),
+    pub(super) fn if_any(
+        gateway: &Arc<Gateway>,
+        admission: &'static Admission,
+        request: &Request,
+    ) -> Result<Option<Self>> {
+        match (admission.shown)(request) {
+            Shown::Nothing => Ok(None),
+            _ => Self::of(gateway, admission, request).map(Some),
         }
     }
 
-    /// This caller, unless it is a key that lacks the scope.
-    pub(super) fn requiring(self, scope: Scope) -> Result<Self> {
-        self.principal.require_scope(scope)?;
+    /// This caller, unless it is a key that lacks one of the scopes.
+    pub(super) fn requiring(self, scopes: &[Scope]) -> Result<Self> {
+        for scope in scopes {
+            self.principal.require_scope(*scope)?;
+        }
         Ok(self)
     }
 
@@ -90,9 +167,16 @@ impl Caller {
         }
     }
 
+    /// The session that the path names; the query may repeat it.
+    pub(super) fn session_in_path(&self, request: &Request) -> Result<Arc<Session>> {
+        let name = self.admission.session_name;
+        let names = [Some(request.param(name)), request.query(name)];
+        self.session(Where::one_of(names, Code::SessionIdMissing.text()))
+    }
+
     /// The sessions whose rows this caller may see, or the one of them that the query names.
     pub(super) fn sessions(&self, request: &Request) -> Result<Vec<Arc<Session>>> {
-        match named(&[request.query("sessionId")])? {
+        match named(&[request.query(self.admission.session_name)])? {
             Some(id) => Ok(vec![self.gateway.authorise(&self.principal, &id)?]),
             None => Ok(self.gateway.sessions_of(&self.principal)),
         }
@@ -118,12 +202,6 @@ pub(super) struct Where<'a> {
 }
 
 impl<'a> Where<'a> {
-    /// The path; the query may repeat it.
-    pub(super) fn path(request: &'a Request) -> Self {
-        let names = [Some(request.param("sessionId")), request.query("sessionId")];
-        Self::one_of(names, "sessionId is required")
-    }
-
     /// One of these places, the query and a field of the body, say.
     pub(super) fn one_of(names: [Option<&'a str>; 2], missing: &'static str) -> Self {
         Self {
@@ -177,31 +255,22 @@ fn named(names: &[Option<&str>]) -> Result<Option<SessionId>> {
 pub(super) fn claim(gateway: &Arc<Gateway>, dialect: Dialect) -> MountClaim {
     let gateway = gateway.clone();
     MountClaim::when(move |request| {
-        let keys = KEY_HEADERS.iter().filter_map(|name| request.header(name));
-        let mut shown = request.bearer().into_iter().chain(keys);
+        let mut shown = request.credentials();
         let recorded = shown.find_map(|secret| gateway.dialect_of(secret));
         recorded.unwrap_or(Dialect::V1) == dialect
     })
 }
 
-/// The headers in which other dialects than v1 show their keys.
-const KEY_HEADERS: [&str; 2] = ["x-api-key", "apikey"];
-
-/// The dialect of a stored key that is shown as v1 does not, if that is another. What is no stored key
-/// may be anything, such as the key of a proxy on the way.
-fn other_dialect(gateway: &Gateway, request: &Request) -> Option<Dialect> {
-    let shown = KEY_HEADERS.iter().filter_map(|name| request.header(name));
-    let mut dialects = shown.filter_map(|secret| gateway.dialect_of(secret));
-    dialects.find(|dialect| *dialect != Dialect::V1)
-}
-
-/// Refuses everybody but the holder of the master key, which is shown as `X-Master-Key` or bearer.
-pub(super) fn master_only(gateway: &Gateway, request: &Request) -> Result<()> {
-    let key = request.header("x-master-key").or_else(|| request.bearer());
-    if key.is_some_and(|key| gateway.is_master_key(key)) {
-        return Ok(());
+/// Refuses a request that shows a stored key of another dialect too. What is no stored key may be
+/// anything, such as the key of a proxy on the way.
+fn refuse_two_dialects(gateway: &Gateway, dialect: Dialect, request: &Request) -> Result<()> {
+    let mut recorded = request
+        .credentials()
+        .filter_map(|secret| gateway.dialect_of(secret));
+    match recorded.any(|other| other != dialect) {
+        true => Err(Code::CredentialsOfTwoDialects.into()),
+        false => Ok(()),
     }
-    Err(Code::MasterKeyMissing.into())
 }
 
 /// Whether a program of this machine asks by itself, on a listener that only this machine reaches.

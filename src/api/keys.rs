@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::admit::master_only;
 use super::read::{object, text};
 use super::reply::success;
-use super::route;
 use crate::domain::Gateway;
-use crate::domain::access::{Dialect, NewKey, Scope, StoredKey};
+use crate::domain::access::{NewKey, Scope, StoredKey};
+use crate::domain::dialect::Dialect;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
@@ -18,15 +18,14 @@ use crate::ids::{RowId, SessionId};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
-        route(gateway, Method::POST, "/admin/keys", create),
-        route(gateway, Method::GET, "/admin/keys", list),
-        route(gateway, Method::DELETE, "/admin/keys/{keyId}", revoke),
+        master_only(gateway, Method::POST, "/admin/keys", create),
+        master_only(gateway, Method::GET, "/admin/keys", list),
+        master_only(gateway, Method::DELETE, "/admin/keys/{keyId}", revoke),
     ]
 }
 
 /// Makes a key, which only this answer shows.
 async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    master_only(&gateway, &request)?;
     let body = object(&mut request).await?;
     let dialect = text(&body, "dialect")?.unwrap_or(Dialect::V1.as_str());
     let name = text(&body, "name")?.ok_or_else(|| Error::invalid("name is required"))?;
@@ -37,7 +36,7 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         pinned: pinned(&gateway, &body)?,
     };
     let (key, secret) = gateway.create_key(new).await?;
-    let mut answer = described(&gateway, &key);
+    let mut answer = described(&gateway, &key).ok_or(Code::SessionNotFound)?;
     answer["status"] = json!("success");
     answer["key"] = json!(secret);
     Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
@@ -76,32 +75,33 @@ fn unknown(what: &str, word: &str) -> Error {
     Error::invalid(format!("There is no {what} {shown}. Known: {known}"))
 }
 
-async fn list(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    master_only(&gateway, &request)?;
+async fn list(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
     let keys = gateway.list_keys();
-    let rows: Vec<Value> = keys.iter().map(|key| described(&gateway, key)).collect();
+    let rows = keys.iter().filter_map(|key| described(&gateway, key));
+    let rows: Vec<Value> = rows.collect();
     let answer = json!({ "status": "success", "keys": rows });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
 }
 
-/// A key as it is listed: without itself.
-fn described(gateway: &Gateway, key: &StoredKey) -> Value {
+/// A key as it is listed: without itself. `None` when its session has gone a moment ago: without a session
+/// it would look like one for all.
+fn described(gateway: &Gateway, key: &StoredKey) -> Option<Value> {
     let usage = key.usage();
-    let session = key
-        .pinned
-        .and_then(|number| gateway.sessions().by_number(number));
-    json!({
+    let session = match key.pinned {
+        None => None,
+        Some(number) => Some(gateway.sessions().by_number(number)?),
+    };
+    Some(json!({
         "id": key.id, "name": key.name(), "dialect": key.dialect().as_str(),
         "scopes": key.scopes().map(Scope::as_str).collect::<Vec<_>>(),
         "sessionId": session.map(|session| session.id.clone()), "preview": key.preview(),
         "createdAt": key.created_at().to_string(), "usage": usage.count,
         "lastUsedAt": usage.last_used_at.map(|at| at.to_string()),
         "revokedAt": usage.revoked_at.map(|at| at.to_string()),
-    })
+    }))
 }
 
 async fn revoke(gateway: Arc<Gateway>, request: Request) -> Result<Reply> {
-    master_only(&gateway, &request)?;
     let id = RowId::parse(request.param("keyId"));
     let id = id.ok_or(Code::KeyNotFound)?;
     gateway.revoke_key(&id).await?;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::admit::{Caller, Where, claim, is_from_here};
 use super::reply::refuse_in_words;
 use super::route;
-use super::v1::result;
+use super::v1::{ADMISSION, result};
 use crate::config::Legacy;
 use crate::domain::Gateway;
-use crate::domain::access::{Dialect, Scope};
+use crate::domain::access::Scope;
+use crate::domain::dialect::Dialect;
 use crate::domain::message::draft::Draft;
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::settlement::SendOutcome;
@@ -114,8 +115,8 @@ fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<Option<Caller>> {
         Legacy::Token => false,
         Legacy::Auto => is_from_here(gateway, request),
     };
-    match Caller::if_any(gateway, request)? {
-        Some(caller) => caller.requiring(Scope::Send).map(Some),
+    match Caller::if_any(gateway, &ADMISSION, request)? {
+        Some(caller) => caller.requiring(&[Scope::Send]).map(Some),
         None if open => Ok(None),
         None => Err(Code::CredentialMissing.into()),
     }

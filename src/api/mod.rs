@@ -15,6 +15,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::domain::Gateway;
+use crate::domain::dialect::Dialect;
 use crate::domain::event::delivery::{DueDelivery, Payload};
 use crate::error::Result;
 use crate::http::{HttpMetrics, Method, Mount, Reply, Request, Route};
@@ -32,7 +33,12 @@ pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<HttpMetrics>) -> Vec<Mount> 
 
 /// What a webhook gets for an event, in the dialect that made it.
 pub fn render(due: &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload {
-    v1::event_json::delivery(due, secret, now)
+    match due.webhook.dialect {
+        // The others have no webhooks yet.
+        Dialect::V1 | Dialect::OpenWa | Dialect::Kirana | Dialect::ServerWa | Dialect::Wafa => {
+            v1::event_json::delivery(due, secret, now)
+        }
+    }
 }
 
 /// A route whose handler gets the gateway, and admits its callers itself.

@@ -4,7 +4,7 @@
 mod scope;
 mod stored_key;
 
-pub use scope::{Dialect, Scope};
+pub use scope::Scope;
 pub(super) use stored_key::Keys;
 pub use stored_key::{KeyUsage, StoredKey};
 
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 use self::stored_key::{AccessKeyRow, KEYS, NO_SESSION};
 use super::Gateway;
+use super::dialect::Dialect;
+use super::pending_removal::is_session_being_removed;
 use super::session::{Session, ensure_session_exists};
 use super::vault::{same_secret, token_hash};
 use crate::error::{Code, Error, Result};
@@ -117,22 +119,15 @@ impl Gateway {
         self.key_by_secret(secret).map(|key| key.dialect())
     }
 
-    /// Checks the credentials of a request of v1: the master key wins over a token or a key. The use
-    /// of a key is counted.
-    pub fn principal(&self, master: Option<&str>, token: Option<&str>) -> Result<Principal> {
-        if let Some(key) = master {
-            return if self.is_master_key(key) {
-                Ok(Principal::Master)
-            } else {
-                Err(Error::from(Code::MasterKeyInvalid))
-            };
-        }
-        let token = token.ok_or(Code::CredentialMissing)?;
-        if let Some(session) = self.session_by_token(token) {
+    /// Who shows this token or key to a dialect; tokens are of v1. The use of a key is counted.
+    pub fn admit(&self, dialect: Dialect, secret: &str) -> Result<Principal> {
+        if dialect == Dialect::V1
+            && let Some(session) = self.session_by_token(secret)
+        {
             return Ok(Principal::Session(session));
         }
-        let key = self.key_by_secret(token).ok_or(Code::TokenInvalid)?;
-        if key.dialect() != Dialect::V1 {
+        let key = self.key_by_secret(secret).ok_or(Code::TokenInvalid)?;
+        if key.dialect() != dialect {
             return Err(Error::new(
                 Code::KeyOfOtherDialect,
                 format!("This key is one of the dialect {}", key.dialect().as_str()),
@@ -200,7 +195,7 @@ impl Gateway {
     pub async fn create_key(&self, new: NewKey) -> Result<(Arc<StoredKey>, String)> {
         new.check()?;
         let (secret, now) = (
-            format!("{}{}", new.dialect.key_prefix(), self.ids.secret()),
+            format!("{}{}", key_prefix(new.dialect), self.ids.secret()),
             self.clock.now(),
         );
         let row = AccessKeyRow {
@@ -214,43 +209,33 @@ impl Gateway {
         };
         let pinned = new.pinned.as_ref().map(|session| session.number);
         let key = StoredKey::new(self.ids.row_id("key", now), pinned, row);
-        let crowded = self.longest_revoked()?;
-        let (stored, session) = (key.clone(), new.pinned);
-        let forgotten = crowded.as_ref().map(|key| key.key());
-        self.store
+        let (stored, session) = (key.clone(), new.pinned.clone());
+        let forgotten = self
+            .store
             .write(Durability::Sync, move |tx| {
                 if let Some(session) = session {
                     ensure_session_exists(tx, session.id.as_str(), session.number)?;
                 }
-                if let Some(forgotten) = forgotten {
-                    KEYS.delete(tx, &forgotten);
-                }
-                KEYS.put(tx, stored.key(), &stored.row)
+                let forgotten = make_room(tx)?;
+                KEYS.put(tx, stored.key(), &stored.row)?;
+                Ok(forgotten)
             })
             .await?;
-        if let Some(forgotten) = crowded {
-            self.keys.forget(&forgotten.id);
+        if let Some(forgotten) = forgotten {
+            self.keys.forget(&forgotten);
         }
         self.keys.insert(key.clone());
-        Ok((key, secret))
-    }
-
-    /// The key that makes room for another, when there must be room.
-    fn longest_revoked(&self) -> Result<Option<Arc<StoredKey>>> {
-        let all = self.keys.all();
-        if all.len() < MAX_KEYS {
-            return Ok(None);
+        // It may have been deleted since the key was written, when the key was not there to be ended.
+        match new.pinned {
+            Some(session) if self.sessions.by_number(session.number).is_none() => {
+                self.keys.end_of_session(session.number);
+                Err(Error::new(
+                    Code::SessionNotFound,
+                    format!("Session {} not found", session.id),
+                ))
+            }
+            _ => Ok((key, secret)),
         }
-        let revoked = all.into_iter().filter_map(|key| {
-            let at = key.usage().revoked_at?;
-            Some((at, key))
-        });
-        let longest = revoked.min_by_key(|(at, _)| *at).map(|(_, key)| key);
-        let none = || {
-            let text = format!("There are {MAX_KEYS} keys already; revoke one first");
-            Error::new(Code::KeyLimitReached, text)
-        };
-        longest.map(Some).ok_or_else(none)
     }
 
     /// All keys in the order in which they were made, those that were revoked too.
@@ -334,6 +319,50 @@ impl Gateway {
     }
 }
 
+/// What the keys of a dialect begin with. Those of ServerWA are 64 hex digits and nothing else.
+fn key_prefix(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V1 => "v1_",
+        Dialect::OpenWa => "owa_",
+        Dialect::Kirana => "kirana_",
+        Dialect::ServerWa => "",
+        Dialect::Wafa => "wafa_",
+    }
+}
+
+/// Removes the key that was revoked first when there are as many as there may be; answers its id.
+fn make_room(tx: &mut Tx) -> Result<Option<RowId>> {
+    if KEYS.rows(()).are_fewer_than(tx, MAX_KEYS)? {
+        return Ok(None);
+    }
+    let (mut count, mut longest) = (0, None);
+    KEYS.rows(()).each(tx, |row| {
+        // What is damaged, or goes with its session, is not listed and takes no place.
+        let (Ok((session, id)), Ok(key)) = (row.key(), row.value()) else {
+            return Ok(());
+        };
+        if session != NO_SESSION && is_session_being_removed(tx, session)? {
+            return Ok(());
+        }
+        count += 1;
+        if let Some(at) = key.usage.revoked_at
+            && longest.as_ref().is_none_or(|(first, _)| at < *first)
+        {
+            longest = Some((at, (session, id)));
+        }
+        Ok(())
+    })?;
+    if count < MAX_KEYS {
+        return Ok(None);
+    }
+    let Some((_, key)) = longest else {
+        let text = format!("There are {MAX_KEYS} keys already; revoke one first");
+        return Err(Error::new(Code::KeyLimitReached, text));
+    };
+    KEYS.delete(tx, &key);
+    Ok(Some(key.1))
+}
+
 /// Changes what became of a key, unless its row is gone or says so already.
 fn change_usage(tx: &mut Tx, key: &StoredKey, change: impl FnOnce(&mut KeyUsage)) -> Result<()> {
     let Some(mut row) = KEYS.get(tx, key.key())? else {
@@ -348,13 +377,17 @@ fn change_usage(tx: &mut Tx, key: &StoredKey, change: impl FnOnce(&mut KeyUsage)
 }
 
 /// Refuses what leaves a dialect without a key that administers it, where it had this one. A key that
-/// is pinned administers nothing but its session.
+/// is pinned administers nothing but its session, and v1 is administered by the master key.
 fn must_leave_an_admin(read: &impl Read, without: &StoredKey) -> Result<()> {
-    if without.pinned.is_some() || !without.has(Scope::Admin) {
+    let is_of_v1 = without.dialect() == Dialect::V1;
+    if is_of_v1 || without.pinned.is_some() || !without.has(Scope::Admin) {
         return Ok(());
     }
     let other = KEYS.rows(NO_SESSION).find(read, |row| {
-        let row = row.value()?;
+        // One that is damaged administers nothing.
+        let Ok(row) = row.value() else {
+            return Ok(None);
+        };
         let is_live = row.usage.revoked_at.is_none();
         let is_admin = row.dialect == without.dialect() && row.scopes.contains(&Scope::Admin);
         Ok((is_live && is_admin).then_some(()))

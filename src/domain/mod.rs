@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod campaign;
+pub mod dialect;
 pub mod event;
 pub mod fair;
 pub mod list;

@@ -210,6 +210,11 @@ codes! {
 }
 
 impl Code {
+    /// Whether a credential that nobody has was shown: whoever guesses sees this, and nobody else.
+    pub fn is_wrong_credential(self) -> bool {
+        matches!(self, Self::MasterKeyInvalid | Self::TokenInvalid)
+    }
+
     /// Reads a stored name; `None` for one that only another version knows.
     pub fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Self>, D::Error> {
         let name = Option::<Cow<'_, str>>::deserialize(from)?;

@@ -20,7 +20,7 @@ use super::metrics::HttpMetrics;
 use super::route::{Handler, Mount};
 use super::table::{RouteEntry, RouteMatch, RouteTable, allow};
 use super::{Reply, Request};
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::net::{Cidr, network};
 
 /// All mounts, ready to answer.
@@ -141,7 +141,8 @@ impl App {
 
     /// A place among the requests with an effect.
     fn permit(&self, request: &Request) -> Result<Permit<Holder>> {
-        let holder = match credential(request) {
+        // However it is spelled, its owner is one holder.
+        let holder = match request.credentials().next() {
             Some(credential) => Holder::Credential(self.hasher.hash_one(credential)),
             None => Holder::Client(request.own_ip().map(network)),
         };
@@ -153,8 +154,9 @@ impl App {
 
     /// Counts a failed login. Whoever guesses is not told any more whether a guess was wrong.
     ///
-    /// A right credential never comes here, so that nobody is locked out by a neighbour who shares
-    /// the address; where many people have one address, nobody is taken for somebody who guesses.
+    /// A right credential never comes here, also one that may not do what was asked, so that nobody is
+    /// locked out by a neighbour who shares the address; where many people have one address, nobody is
+    /// taken for somebody who guesses.
     fn failed_login(&self, error: Error, client: Option<IpAddr>, sole: bool) -> Error {
         self.metrics.note_failed_login();
         let failed = self.logins.failed(client, Instant::now());
@@ -194,8 +196,9 @@ impl App {
         if let Some((method, began)) = logged {
             // The pattern and never the path itself, which may hold a secret.
             let (prefix, path) = entry.map_or(("", "-"), |e| (e.prefix, e.route.path));
+            let admits = entry.and_then(|e| e.route.admission());
             let (status, ms) = (status.as_u16(), began.elapsed().as_millis());
-            tracing::debug!(%method, prefix, path, status, ms, "answered");
+            tracing::debug!(%method, prefix, path, admits, status, ms, "answered");
         }
         reply
     }
@@ -241,15 +244,16 @@ impl App {
             request.param_names = entry.param_names.clone();
             request.param_values = params;
         }
-        let login = credential(&request).map(|_| (request.client_ip(), request.own_ip()));
+        let login = request.credentials().next();
+        let login = login.map(|_| (request.client_ip(), request.own_ip()));
         let outcome = if entry.route.detached {
             self.run_detached(entry, request).await
         } else {
             let handler = entry.route.handler.clone();
             caught(handler, request, self.metrics.clone()).await
         };
-        let reply = outcome.unwrap_or_else(|error| match (error.kind(), login) {
-            (ErrorKind::Unauthorized | ErrorKind::Forbidden, Some((client, sole))) => {
+        let reply = outcome.unwrap_or_else(|error| match login {
+            Some((client, sole)) if error.code().is_wrong_credential() => {
                 render(&self.failed_login(error, client, sole.is_some()))
             }
             _ => render(&error),
@@ -275,12 +279,6 @@ impl App {
         waiting.disarm();
         outcome
     }
-}
-
-/// The credential that a request shows, as the dialects read it: however it is spelled, its owner is
-/// one holder.
-fn credential(request: &Request) -> Option<&str> {
-    request.header("x-master-key").or_else(|| request.bearer())
 }
 
 /// Runs a handler; its panic becomes an error, and the process lives.

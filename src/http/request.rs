@@ -19,6 +19,10 @@ use super::whole::Whole;
 use crate::error::{Error, Result};
 use crate::net::Cidr;
 
+/// The headers in which keys are shown, beside `Authorization`: that of the master key, then those of the
+/// dialects.
+const KEY_HEADERS: [&str; 3] = ["x-master-key", "x-api-key", "apikey"];
+
 /// Method, path, headers, and a body that is read when it is asked for.
 pub struct Request {
     pub(super) head: hyper::Request<()>,
@@ -99,6 +103,14 @@ impl Request {
         let (scheme, token) = value.trim().split_once(' ')?;
         let token = token.trim();
         (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    }
+
+    /// Whatever it shows as a credential, of any dialect, in the order in which one is believed.
+    pub fn credentials(&self) -> impl Iterator<Item = &str> {
+        let [first, others @ ..] = &KEY_HEADERS;
+        let others = others.iter().filter_map(|name| self.header(name));
+        let first = self.header(first).into_iter();
+        first.chain(self.bearer()).chain(others)
     }
 
     /// A header that must be plain text if it is there.

@@ -21,6 +21,7 @@ pub struct Route {
     pub(super) path: &'static str,
     pub(super) body_limit: Option<u64>,
     pub(super) detached: bool,
+    admission: Option<String>,
     pub(super) handler: Handler,
 }
 
@@ -38,6 +39,7 @@ impl Route {
             path,
             body_limit: None,
             detached: !inline,
+            admission: None,
             handler: Arc::new(move |request| Box::pin(handler(request))),
         }
     }
@@ -66,6 +68,18 @@ impl Route {
     #[cfg(feature = "sandbox")]
     pub fn name(&self) -> (&Method, &'static str) {
         (&self.method, self.path)
+    }
+
+    /// Says in words who is admitted: its handler does it.
+    #[must_use]
+    pub fn admitting(mut self, who: String) -> Self {
+        self.admission = Some(who);
+        self
+    }
+
+    /// Who is admitted; `None` where the handler does not say.
+    pub fn admission(&self) -> Option<&str> {
+        self.admission.as_deref()
     }
 
     /// Takes bodies of up to `bytes`, where the listener's limit for JSON does not fit.

@@ -8,10 +8,11 @@ use serde::{Deserializer, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::admission::admitted;
 use super::campaign_body::{MAX_BODY, Nullable, message, scheduled_at, settings};
 use super::campaigns::{brief, named_or_own, person, shown};
 use super::lists::{self, list_change};
-use crate::api::admit::{Caller, admitted};
+use crate::api::admit::Caller;
 use crate::api::read::{short_text, text};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
@@ -42,7 +43,7 @@ const PAGE: usize = 1000;
 const MAX_DOCUMENT: u64 = 4 * MAX_BODY;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
-    let of = Scope::Broadcast;
+    let of = &[Scope::Broadcast];
     vec![
         admitted(gateway, of, Method::GET, "/backup", backup),
         admitted(gateway, of, Method::POST, "/restore", restore).body_limit(MAX_DOCUMENT),
@@ -481,7 +482,7 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampa
     let content = said
         .and_then(|said| said.get("content"))
         .and_then(Value::as_str);
-    let status = text(fields, "status")?.and_then(CampaignState::of);
+    let status = text(fields, "status")?.and_then(CampaignState::parse);
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
     let name = short_text(fields, "name", 200)?.unwrap_or_default();

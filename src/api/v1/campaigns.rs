@@ -7,11 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::admission::admitted;
 use super::campaign_body::{
     CampaignBody, CampaignFields, MAX_BODY, NamedAudience, RowReport, audience, message,
     only_sheet, read, scheduled_at, settings,
 };
-use crate::api::admit::{Caller, Where, admitted, only};
+use crate::api::admit::{Caller, Where, only};
 use crate::api::read::{number, object_or_nothing, short_text, text};
 use crate::api::reply::{hours, success};
 use crate::domain::Gateway;
@@ -41,7 +42,7 @@ const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
-    let of = Scope::Broadcast;
+    let of = &[Scope::Broadcast];
     let one = "/campaigns/{campaignId}";
     let (status_path, export_path) = (
         "/campaigns/{campaignId}/status",
@@ -99,7 +100,7 @@ enum CampaignAction {
 
 fn post_step(gateway: &Arc<Gateway>, path: &'static str, what: CampaignAction) -> Route {
     let step = move |caller, request| step(caller, request, what);
-    admitted(gateway, Scope::Broadcast, Method::POST, path, step)
+    admitted(gateway, &[Scope::Broadcast], Method::POST, path, step)
 }
 
 /// One of these names, or the caller's own session.
@@ -443,6 +444,7 @@ async fn stepped(
 async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let (session, id, ..) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
+    only(&session, text(&body, "sessionId")?)?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
     let name = name.filter(|name| !name.is_empty());
     let cloned = caller.gateway.clone_campaign(&session, &id, name);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::admission::admitted;
 use super::event_json::body;
-use crate::api::admit::{Caller, Where, admitted};
+use crate::api::admit::{Caller, Where};
 use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
 use crate::domain::session::Session;
@@ -20,7 +21,7 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     let open = gateway.config().max_connections;
     let places = ConcurrencyLimit::new((open * 3 / 8).max(2), (open / 8).max(2));
     let stream = move |caller, request| stream(caller, request, places.clone());
-    let read = Scope::Read;
+    let read = &[Scope::Read];
     vec![admitted(gateway, read, Method::GET, "/events", stream)]
 }
 
@@ -117,10 +118,14 @@ async fn feed(
         let gone = only
             .as_ref()
             .is_some_and(|s| gateway.sessions().by_number(s.number).is_none());
-        if gone || !credential.is_good(gateway) {
+        if gone {
             return None;
         }
         loop {
+            // A log that is read from its beginning takes long, and the credential may end meanwhile.
+            if !credential.is_good(gateway) {
+                return None;
+            }
             let page = gateway.events_after(only.as_deref(), after, PAGE);
             let page = page.inspect_err(|error| {
                 tracing::error!(?error, "the event log cannot be read");

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::admission::admitted;
 use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
 use super::campaigns::{RecipientView, named_or_own, person};
-use crate::api::admit::{Caller, admitted};
+use crate::api::admit::{Caller, only};
 use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
@@ -38,7 +39,7 @@ const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
-    let of = Scope::Broadcast;
+    let of = &[Scope::Broadcast];
     let one = "/recipient-lists/{listId}";
     let (used_path, import_path) = (
         "/recipient-lists/{listId}/mark-used",
@@ -245,6 +246,7 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
+    only(&session, text(&sent.fields, "sessionId")?)?;
     let (people, report) = people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let list = gateway.change_list(&session, &id, change).await?;
@@ -262,6 +264,7 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
+    only(&session, text(&body, "sessionId")?)?;
     let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
     let name = name.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
@@ -280,6 +283,7 @@ async fn import(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
+    only(&session, text(&sent.fields, "sessionId")?)?;
     let none = || Error::from(Code::FileMissing);
     let (people, report) = people(&mut sent)?.ok_or_else(none)?;
     let count = people.len();
@@ -360,7 +364,9 @@ fn one(gateway: &Arc<Gateway>, body: Object) -> Result<Recipient> {
 async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
-    let recipient = one(gateway, object(&mut request).await?)?;
+    let body = object(&mut request).await?;
+    only(&session, text(&body, "sessionId")?)?;
+    let recipient = one(gateway, body)?;
     let list = gateway.add_recipient(&session, &id, recipient).await?;
     answered(gateway, &session, (&id, &list), None, MADE).await
 }
@@ -376,6 +382,7 @@ async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&caller, &request)?;
     let number = number_in_path(gateway, &request)?;
     let mut body = object(&mut request).await?;
+    only(&session, text(&body, "sessionId")?)?;
     // What is not named stays: a client that changes the name need not repeat the number.
     body.entry("number").or_insert(json!(number.as_str()));
     let new = one(gateway, body)?;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::api::admit::{Caller, Where, admitted, claim, only};
+use super::admission::admitted;
+use crate::api::admit::{Caller, Where, claim, only};
 use crate::api::reply::{refuse, success};
 use crate::domain::Gateway;
-use crate::domain::access::{Dialect, Scope};
+use crate::domain::access::Scope;
+use crate::domain::dialect::Dialect;
 use crate::domain::media::files::{MediaFile, OpenFile};
 use crate::domain::media::upload::{MAX_UPLOAD, Upload};
 use crate::domain::session::Session;
@@ -23,22 +25,22 @@ const PAGE: usize = 100;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
-    let (of_one, scope) = ("/media/{mediaId}", Scope::Media);
+    let (of_one, scopes) = ("/media/{mediaId}", &[Scope::Media]);
     vec![
-        admitted(gateway, scope, M::POST, "/media", upload).body_limit(MAX_UPLOAD + FORM),
-        admitted(gateway, scope, M::GET, "/media", list),
-        admitted(gateway, scope, M::GET, of_one, fetch),
-        admitted(gateway, scope, M::DELETE, of_one, delete),
+        admitted(gateway, scopes, M::POST, "/media", upload).body_limit(MAX_UPLOAD + FORM),
+        admitted(gateway, scopes, M::GET, "/media", list),
+        admitted(gateway, scopes, M::GET, of_one, fetch),
+        admitted(gateway, scopes, M::DELETE, of_one, delete),
     ]
 }
 
 /// The address that an upload is answered with, outside of `/api/v1`.
 pub(super) fn files(gateway: &Arc<Gateway>) -> Mount {
-    let scope = Scope::Media;
+    let scopes = &[Scope::Media];
     Mount {
         prefix: "/media",
         claim: claim(gateway, Dialect::V1),
-        routes: vec![admitted(gateway, scope, Method::GET, "/{mediaId}", fetch)],
+        routes: vec![admitted(gateway, scopes, Method::GET, "/{mediaId}", fetch)],
         render: refuse,
     }
 }

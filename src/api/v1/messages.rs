@@ -7,8 +7,9 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::admission::admitted;
 use super::elements::{self, Element};
-use crate::api::admit::{Caller, Where, admitted, only};
+use crate::api::admit::{Caller, Where, only};
 use crate::api::read::{object, text};
 use crate::api::reply::{status_of, success};
 use crate::domain::Gateway;
@@ -28,11 +29,11 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use {Method as M, Scope as S};
     let file_path = "/messages/{messageId}/media";
     vec![
-        admitted(gateway, S::Send, M::POST, "/messages", send).body_limit(MAX_BODY),
-        admitted(gateway, S::Read, M::GET, "/messages/{messageId}", show),
+        admitted(gateway, &[S::Send], M::POST, "/messages", send).body_limit(MAX_BODY),
+        admitted(gateway, &[S::Read], M::GET, "/messages/{messageId}", show),
         // It may fetch the file, which a client that hangs up must not cut in half.
-        admitted(gateway, S::Read, M::GET, file_path, file).detached(),
-        admitted(gateway, S::Send, M::DELETE, "/message", revoke),
+        admitted(gateway, &[S::Read], M::GET, file_path, file).detached(),
+        admitted(gateway, &[S::Send], M::DELETE, "/message", revoke),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The v1 dialect: the REST API of seed 001, with a bearer token per session.
 
+mod admission;
 mod backup;
 mod campaign_body;
 mod campaigns;
@@ -12,6 +13,7 @@ mod messages;
 mod sessions;
 mod webhook;
 
+pub(super) use admission::ADMISSION;
 pub(super) use messages::result;
 pub(super) use sessions::status_word;
 

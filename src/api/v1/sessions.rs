@@ -6,7 +6,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::api::admit::{Caller, Where, admitted, is_from_here, only};
+use super::admission::{ADMISSION, admitted};
+use crate::api::admit::{Caller, is_from_here, only};
 use crate::api::read::{flag, object, pace, text};
 use crate::api::reply::{hours, success};
 use crate::api::{pairing, route};
@@ -32,30 +33,30 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     vec![
         route(gateway, M::POST, "/sessions", create),
         listing(gateway),
-        admitted(gateway, S::Read, M::GET, one, show),
-        admitted(gateway, S::Admin, M::DELETE, one, delete),
-        admitted(gateway, S::Config, M::GET, chosen, settings),
-        admitted(gateway, S::Config, M::PUT, chosen, change_settings),
+        admitted(gateway, &[S::Read], M::GET, one, show),
+        admitted(gateway, &[S::Admin], M::DELETE, one, delete),
+        admitted(gateway, &[S::Config], M::GET, chosen, settings),
+        admitted(gateway, &[S::Config], M::PUT, chosen, change_settings),
         // It may start the session, which a client that hangs up must not cut in half.
-        admitted(gateway, S::Admin, M::GET, qr_path, qr).detached(),
-        admitted(gateway, S::Admin, M::POST, code, pairing_code),
+        admitted(gateway, &[S::Admin], M::GET, qr_path, qr).detached(),
+        admitted(gateway, &[S::Admin], M::POST, code, pairing_code),
         admitted(
             gateway,
-            S::Admin,
+            &[S::Admin],
             M::POST,
             "/sessions/{sessionId}/logout",
             logout,
         ),
         admitted(
             gateway,
-            S::Admin,
+            &[S::Admin],
             M::POST,
             "/sessions/{sessionId}/reconnect",
             reconnect,
         ),
         admitted(
             gateway,
-            S::Admin,
+            &[S::Admin],
             M::POST,
             "/sessions/{sessionId}/token",
             rotate_token,
@@ -85,17 +86,18 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
 
 /// Whoever may make sessions: the holder of the master key, or of a key that is for all sessions.
 fn may_create(gateway: &Arc<Gateway>, request: &Request) -> Result<Caller> {
-    let refused = || {
-        Error::new(
-            Code::MasterKeyMissing,
-            "Master API key required for session creation",
-        )
-    };
-    let caller = Caller::of(gateway, request).map_err(|_| refused())?;
+    const REFUSED: &str = "Master API key required for session creation";
+    let caller = Caller::of(gateway, &ADMISSION, request);
+    let caller = caller.map_err(|error| match error.code() {
+        Code::CredentialMissing => Error::new(Code::MasterKeyMissing, REFUSED),
+        // Whatever was guessed, the master key would have been right.
+        code if code.is_wrong_credential() => Error::new(Code::MasterKeyInvalid, REFUSED),
+        _ => error,
+    })?;
     match caller.principal {
         Principal::Master => Ok(caller),
-        Principal::Session(_) => Err(refused()),
-        Principal::Key(_) => caller.requiring(Scope::Admin)?.of_all_sessions(),
+        Principal::Session(_) => Err(Error::new(Code::MasterKeyMissing, REFUSED)),
+        Principal::Key(_) => caller.requiring(&[Scope::Admin])?.of_all_sessions(),
     }
 }
 
@@ -137,17 +139,24 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
     )
 }
 
-/// Public, as documented; tokens and QR codes only for those who may use them.
+/// Public, as documented; tokens and QR codes only for those who may use them. Where it is not public, a
+/// key is shown its own sessions.
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
-    let Some(caller) = Caller::if_any(gateway, request)? else {
+    let Some(caller) = Caller::if_any(gateway, &ADMISSION, request)? else {
         if !is_public(gateway, request) {
             return Err(Code::CredentialMissing.into());
         }
         let list = public.get(gateway)?;
         return Ok(Reply::bytes("application/json; charset=utf-8", list).no_store());
     };
-    let all = gateway.sessions().all();
-    let rows: Vec<_> = all
+    let is_key = matches!(caller.principal, Principal::Key(_));
+    let shown = if is_key && !is_public(gateway, request) {
+        caller.principal.require_scope(Scope::Read)?;
+        gateway.sessions_of(&caller.principal)
+    } else {
+        gateway.sessions().all()
+    };
+    let rows: Vec<_> = shown
         .iter()
         .map(|session| row(session, Sight::of(&caller, session)))
         .collect();
@@ -204,7 +213,7 @@ fn row(session: &Session, sight: Sight) -> Map<String, Value> {
 }
 
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     let mut shown = row(&session, Sight::of(&caller, &session));
     let status = session.status();
     let connected = status.state == SessionState::Connected;
@@ -221,13 +230,13 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     caller.gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
 }
 
 async fn settings(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     Ok(Reply::json(StatusCode::OK, &chosen(&session.settings())))
 }
 
@@ -244,7 +253,7 @@ const KNOWN: &[&str] = &[
 
 /// Changes the settings that the body names, and leaves the others.
 async fn change_settings(caller: Caller, mut request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     let body = object(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
     let new = changed(session.settings(), &body)?;
@@ -319,7 +328,7 @@ fn chosen(settings: &SessionSettings) -> Value {
 
 /// The QR code as `Accept` wants it: an image, or JSON with its text and a data URL.
 async fn qr(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     let wanted = request.header("accept").unwrap_or_default();
     let wanted = wanted.to_ascii_lowercase();
     let (code, ends) = caller.gateway.qr(&session).await?;
@@ -339,7 +348,7 @@ async fn qr(caller: Caller, request: Request) -> Result<Reply> {
 }
 
 async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     let body = object(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
@@ -351,19 +360,19 @@ async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
 }
 
 async fn logout(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     caller.gateway.logout(&session).await?;
     Ok(success(&format!("Session {} logged out.", session.id)))
 }
 
 async fn reconnect(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     caller.gateway.reconnect(&session).await?;
     Ok(success(&format!("Session {} is reconnecting.", session.id)))
 }
 
 async fn rotate_token(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session(Where::path(&request))?;
+    let session = caller.session_in_path(&request)?;
     if !caller.may_see_token(&session) {
         return Err(Code::TokenNotForKeys.into());
     }

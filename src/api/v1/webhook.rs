@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::admit::{Caller, Where, admitted};
+use super::admission::{ADMISSION, admitted};
+use crate::api::admit::{Caller, Where};
 use crate::api::read::{object, object_or_nothing, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
@@ -19,14 +20,16 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
     let replay_path = "/webhook/deliveries/{deliveryId}/replay";
     let delivery_path = "/webhook/deliveries/{deliveryId}";
-    let scope = Scope::Webhook;
+    let scopes = &[Scope::Webhook];
+    // What is delivered can be read where it is delivered to.
+    let reading = &[Scope::Webhook, Scope::Read];
     vec![
-        admitted(gateway, scope, M::POST, "/webhook", set),
-        admitted(gateway, scope, M::GET, "/webhook", show),
-        admitted(gateway, scope, M::DELETE, "/webhook", remove),
-        admitted(gateway, scope, M::GET, "/webhook/deliveries", deliveries),
-        admitted(gateway, scope, M::POST, replay_path, replay),
-        admitted(gateway, scope, M::DELETE, delivery_path, skip),
+        admitted(gateway, reading, M::POST, "/webhook", set),
+        admitted(gateway, scopes, M::GET, "/webhook", show),
+        admitted(gateway, scopes, M::DELETE, "/webhook", remove),
+        admitted(gateway, scopes, M::GET, "/webhook/deliveries", deliveries),
+        admitted(gateway, reading, M::POST, replay_path, replay),
+        admitted(gateway, scopes, M::DELETE, delivery_path, skip),
     ]
 }
 
@@ -50,7 +53,7 @@ async fn set(caller: Caller, mut request: Request) -> Result<Reply> {
     };
     let secret = caller
         .gateway
-        .set_webhook(&session, V1, V1, registration)
+        .set_webhook(&session, V1, ADMISSION.dialect, registration)
         .await?;
     let mut answer = json!({
         "status": "success",
@@ -93,7 +96,9 @@ fn event(name: &str) -> Result<EventKind> {
 
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(in_query(&request))?;
-    let hook = caller.gateway.effective_webhook(session.number, V1)?;
+    let hook = caller
+        .gateway
+        .effective_webhook(session.number, ADMISSION.dialect)?;
     let answer = json!({
         "status": "success",
         "sessionId": session.id,

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
-use super::scope::{Dialect, Scope};
+use super::scope::Scope;
+use crate::domain::dialect::Dialect;
 use crate::ids::{Hash, RowId, SessionNumber};
 use crate::store::{Record, Typed, tables};
 use crate::time::Timestamp;
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn a_row_of_the_first_version_is_read() {
         let json = format!(
-            r#"{{"hash":"{}","preview":"abcdef","name":"shop","dialect":"OpenWa","scopes":["Admin","Send"],"created_at":1700000000000}}"#,
+            r#"{{"hash":"{}","preview":"abcdef","name":"shop","dialect":"openwa","scopes":["admin","send"],"created_at":1700000000000}}"#,
             "ab".repeat(32)
         );
         let row: AccessKeyRow = record::decode(&[&[1], json.as_bytes()].concat()).expect("a row");

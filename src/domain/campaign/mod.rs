@@ -33,48 +33,28 @@ use crate::store::record::Record;
 use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
+use crate::words::words;
 
 pub use settings::CampaignSettings;
 
-/// Where a campaign stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CampaignState {
-    /// Made, and not started.
-    Draft,
-    /// Starts by itself at its time.
-    Ready,
-    /// Sends.
-    Sending,
-    /// Stopped until somebody resumes it.
-    Paused,
-    /// Everybody was written to, or given up.
-    Completed,
+words! {
+    /// Where a campaign stands. Hazard: stored by the names of its variants, not by the words.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum CampaignState {
+        /// Made, and not started.
+        Draft = "draft",
+        /// Starts by itself at its time.
+        Ready = "ready",
+        /// Sends.
+        Sending = "sending",
+        /// Stopped until somebody resumes it.
+        Paused = "paused",
+        /// Everybody was written to, or given up.
+        Completed = "completed",
+    }
 }
 
 impl CampaignState {
-    /// The status of this word.
-    pub fn of(word: &str) -> Option<Self> {
-        let all = [
-            Self::Draft,
-            Self::Ready,
-            Self::Sending,
-            Self::Paused,
-            Self::Completed,
-        ];
-        all.into_iter().find(|status| status.as_str() == word)
-    }
-
-    /// The word in events and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Ready => "ready",
-            Self::Sending => "sending",
-            Self::Paused => "paused",
-            Self::Completed => "completed",
-        }
-    }
-
     /// Whether it runs, or will by itself.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Ready | Self::Sending)

@@ -22,6 +22,7 @@ use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, tables};
 use crate::time::Timestamp;
+use crate::words::stored_words;
 
 /// How long a delivery is tried before it becomes a dead letter.
 const HORIZON: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -214,46 +215,16 @@ fn is_refusal(status: u16) -> bool {
     matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 409 | 423 | 425 | 429)
 }
 
-/// How a delivery stands. Stored by its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum DeliveryState {
-    /// Waits for its next try.
-    Pending,
-    /// The receiver took it.
-    Delivered,
-    /// Given up; it can be replayed.
-    Dead,
-}
-
-impl DeliveryState {
-    /// The word in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-        }
-    }
-
-    /// The state of this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Pending, Self::Delivered, Self::Dead];
-        all.into_iter().find(|state| state.as_str() == word)
-    }
-}
-
-impl TryFrom<String> for DeliveryState {
-    type Error = &'static str;
-
-    fn try_from(word: String) -> std::result::Result<Self, Self::Error> {
-        Self::parse(&word).ok_or("a delivery of an unknown state")
-    }
-}
-
-impl From<DeliveryState> for &'static str {
-    fn from(state: DeliveryState) -> Self {
-        state.as_str()
+stored_words! {
+    /// How a delivery stands. Stored by its word.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum DeliveryState {
+        /// Waits for its next try.
+        Pending = "pending",
+        /// The receiver took it.
+        Delivered = "delivered",
+        /// Given up; it can be replayed.
+        Dead = "dead",
     }
 }
 

@@ -23,6 +23,7 @@ use crate::wa::message::{
     Person, UnreadableReason,
 };
 use crate::wa::special::Special;
+use crate::words::stored_words;
 
 /// One entry of the log. Stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,92 +107,36 @@ impl EventData {
     }
 }
 
-/// What an event is about: webhooks choose by it. Stored by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum EventKind {
-    /// A session came to another state.
-    SessionUpdate,
-    /// A message arrived.
-    MessageReceived,
-    /// A message of ours came further, or failed.
-    MessageStatus,
-    /// An earlier message has new words.
-    MessageEdited,
-    /// An earlier message was deleted for everyone.
-    MessageDeleted,
-    /// Somebody reacted to a message.
-    MessageReaction,
-    /// The file of a message was fetched, or cannot be.
-    MessageMedia,
-    /// Somebody answered a poll of ours.
-    PollVote,
-    /// A campaign came further.
-    CampaignProgress,
-    /// A campaign came to another status.
-    CampaignStatus,
-    /// Somebody left campaigns, or came back.
-    ContactOptOut,
-    /// Somebody calls.
-    CallOffer,
-    /// A group changed.
-    GroupUpdate,
-}
-
-impl EventKind {
-    /// All, in the order in which they are listed to people.
-    pub const ALL: [Self; 13] = [
-        Self::SessionUpdate,
-        Self::MessageReceived,
-        Self::MessageStatus,
-        Self::MessageEdited,
-        Self::MessageDeleted,
-        Self::MessageReaction,
-        Self::MessageMedia,
-        Self::PollVote,
-        Self::CampaignProgress,
-        Self::CampaignStatus,
-        Self::ContactOptOut,
-        Self::CallOffer,
-        Self::GroupUpdate,
-    ];
-
-    /// The gateway's own name for it; a dialect may have another.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SessionUpdate => "session.update",
-            Self::MessageReceived => "message.received",
-            Self::MessageStatus => "message.status",
-            Self::MessageEdited => "message.edited",
-            Self::MessageDeleted => "message.deleted",
-            Self::MessageReaction => "message.reaction",
-            Self::MessageMedia => "message.media",
-            Self::PollVote => "poll.vote",
-            Self::CampaignProgress => "campaign.progress",
-            Self::CampaignStatus => "campaign.status",
-            Self::ContactOptOut => "contact.optout",
-            Self::CallOffer => "call.offer",
-            Self::GroupUpdate => "group.update",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
-impl TryFrom<String> for EventKind {
-    type Error = &'static str;
-
-    fn try_from(name: String) -> std::result::Result<Self, Self::Error> {
-        Self::parse(&name).ok_or("an event of an unknown kind")
-    }
-}
-
-impl From<EventKind> for &'static str {
-    fn from(kind: EventKind) -> Self {
-        kind.as_str()
+stored_words! {
+    /// What an event is about: webhooks choose by it. Stored by its name; a dialect may have another.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum EventKind {
+        /// A session came to another state.
+        SessionUpdate = "session.update",
+        /// A message arrived.
+        MessageReceived = "message.received",
+        /// A message of ours came further, or failed.
+        MessageStatus = "message.status",
+        /// An earlier message has new words.
+        MessageEdited = "message.edited",
+        /// An earlier message was deleted for everyone.
+        MessageDeleted = "message.deleted",
+        /// Somebody reacted to a message.
+        MessageReaction = "message.reaction",
+        /// The file of a message was fetched, or cannot be.
+        MessageMedia = "message.media",
+        /// Somebody answered a poll of ours.
+        PollVote = "poll.vote",
+        /// A campaign came further.
+        CampaignProgress = "campaign.progress",
+        /// A campaign came to another status.
+        CampaignStatus = "campaign.status",
+        /// Somebody left campaigns, or came back.
+        ContactOptOut = "contact.optout",
+        /// Somebody calls.
+        CallOffer = "call.offer",
+        /// A group changed.
+        GroupUpdate = "group.update",
     }
 }
 

@@ -507,7 +507,7 @@ struct OldCampaign {
 
 impl OldCampaign {
     fn campaign_state(&self) -> Result<campaign::CampaignState> {
-        let status = campaign::CampaignState::of(&self.status);
+        let status = campaign::CampaignState::parse(&self.status);
         status.ok_or_else(|| Error::internal("damaged event (a campaign's status)"))
     }
 

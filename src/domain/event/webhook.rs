@@ -8,6 +8,7 @@ use sha2::Sha256;
 
 use super::{Event, EventKind};
 use crate::domain::Gateway;
+use crate::domain::dialect::Dialect;
 use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
@@ -22,6 +23,9 @@ pub const V1: &str = "v1";
 
 /// The id of the webhook from the configuration, for sessions without one of their own.
 const DEFAULT: &str = "default";
+
+/// The dialect of that one.
+const DIALECT_OF_DEFAULT: Dialect = Dialect::V1;
 
 /// What the name of a lane ends with whose deliveries hold up no others. No webhook's id ends so.
 const ASIDE: &str = "/aside";
@@ -48,7 +52,7 @@ pub struct Webhook {
     #[serde(default)]
     pub own_messages: bool,
     /// The dialect that made it, and so the shape of its payload.
-    pub dialect: String,
+    pub dialect: Dialect,
     /// When it was set.
     pub at: Timestamp,
 }
@@ -76,10 +80,19 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
             put(tx, &lane(session, id), event, seq)?;
         }
     }
-    if hooks.is_empty() && !event.is_own_message() && tx.exists(tables::META, b"default_webhook")? {
+    if uses_default(&hooks, DIALECT_OF_DEFAULT)
+        && !event.is_own_message()
+        && tx.exists(tables::META, b"default_webhook")?
+    {
         put(tx, &lane(session, DEFAULT), event, seq)?;
     }
     Ok(())
+}
+
+/// Whether the session's events go to the configuration's webhook in this dialect: the session has none
+/// of its own there. One of another dialect is somebody else's.
+fn uses_default(own: &[(String, Webhook)], dialect: Dialect) -> bool {
+    dialect == DIALECT_OF_DEFAULT && own.iter().all(|(_, hook)| hook.dialect != dialect)
 }
 
 /// Puts a delivery at the end of its lane. The first that comes to wait behind another has that one tried
@@ -186,7 +199,7 @@ impl Gateway {
         &self,
         session: &Session,
         id: &'static str,
-        dialect: &'static str,
+        dialect: Dialect,
         new: Registration,
     ) -> Result<Option<String>> {
         if new
@@ -222,7 +235,7 @@ impl Gateway {
                     },
                     events: new.events.or(old_events).unwrap_or_default(),
                     own_messages: new.own_messages,
-                    dialect: dialect.to_owned(),
+                    dialect,
                     at: now,
                 };
                 WEBHOOKS.put(tx, (number, id), &hook)?;
@@ -259,9 +272,19 @@ impl Gateway {
         Ok(())
     }
 
-    /// Where the session's events go: to its own webhook, or to the configuration's.
-    pub fn effective_webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
-        Ok(self.webhook(number, id)?.or_else(|| self.default_webhook()))
+    /// Where the session's events go in a dialect: to its own webhook, or to the configuration's.
+    pub fn effective_webhook(
+        &self,
+        number: SessionNumber,
+        dialect: Dialect,
+    ) -> Result<Option<Webhook>> {
+        let rows = WEBHOOKS.rows(number);
+        let own = self.store.read(|read| rows.page(read, MOST))?;
+        if uses_default(&own, dialect) {
+            return Ok(self.default_webhook());
+        }
+        let mut own = own.into_iter().map(|(_, hook)| hook);
+        Ok(own.find(|hook| hook.dialect == dialect))
     }
 
     /// One webhook by its id.
@@ -277,7 +300,7 @@ impl Gateway {
             secret: Vec::new(),
             events: Vec::new(),
             own_messages: false,
-            dialect: V1.to_owned(),
+            dialect: DIALECT_OF_DEFAULT,
             at: Timestamp::default(),
         })
     }
@@ -393,7 +416,7 @@ mod tests {
             secret: Vec::new(),
             events: events.to_vec(),
             own_messages,
-            dialect: V1.to_owned(),
+            dialect: Dialect::V1,
             at: Timestamp::default(),
         };
         assert!(hook(&[], false).wants(&deleted(false)));
@@ -401,6 +424,31 @@ mod tests {
         assert!(hook(&[], true).wants(&deleted(true)));
         assert!(hook(&[EventKind::MessageDeleted], true).wants(&deleted(true)));
         assert!(!hook(&[EventKind::CallOffer], true).wants(&deleted(true)));
+    }
+
+    #[test]
+    fn a_webhook_of_another_dialect_does_not_stand_in_for_the_default() {
+        let of = |dialect: Dialect| {
+            let hook = Webhook {
+                url: String::new(),
+                secret: Vec::new(),
+                events: Vec::new(),
+                own_messages: false,
+                dialect,
+                at: Timestamp::default(),
+            };
+            (dialect.as_str().to_owned(), hook)
+        };
+        assert!(uses_default(&[], Dialect::V1));
+        assert!(uses_default(&[of(Dialect::Wafa)], Dialect::V1));
+        assert!(!uses_default(
+            &[of(Dialect::Wafa), of(Dialect::V1)],
+            Dialect::V1
+        ));
+        assert!(!uses_default(&[], Dialect::Wafa));
+        let (_, hook) = of(Dialect::V1);
+        let stored = serde_json::to_value(&hook).expect("JSON");
+        assert_eq!(stored["dialect"], "v1");
     }
 
     #[test]
