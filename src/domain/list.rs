@@ -90,7 +90,7 @@ pub(super) fn delete_some(
     session: SessionNumber,
     budget: &mut pending_removal::RemovalBudget,
 ) -> Result<()> {
-    let lists = LISTS.rows(session).values(tx, budget.client_left())?;
+    let lists = LISTS.rows(session).values(tx, budget.left())?;
     for list in lists.into_iter().flatten() {
         pending_removal::of_roster(tx, list.roster);
     }
@@ -147,7 +147,9 @@ impl Gateway {
     /// All lists of a session, the most recently used or made first.
     pub fn lists(&self, session: &Session) -> Result<Vec<(RowId, List)>> {
         let of_session = LISTS.rows(session.number);
-        let mut lists = self.store.read(|read| of_session.all(read))?;
+        let mut lists = self
+            .store
+            .read(|read| of_session.readable(read, usize::MAX))?;
         lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.last_used.unwrap_or(list.created_at)));
         Ok(lists)
     }
