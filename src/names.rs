@@ -21,6 +21,14 @@ pub fn of_person(name: &str) -> String {
     cleaned(name, PERSON)
 }
 
+/// A stranger's word, short enough and harmless in a sentence about it.
+pub fn excerpt(word: &str, most: usize) -> String {
+    word.chars()
+        .filter(|c| !c.is_control())
+        .take(most)
+        .collect()
+}
+
 fn cleaned(name: &str, most: usize) -> String {
     let name: String = name.chars().filter(|c| is_shown(*c)).take(most).collect();
     name.trim().to_owned()
@@ -36,6 +44,11 @@ fn is_shown(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_told_without_control_characters_and_not_at_length() {
+        assert_eq!(excerpt("a\r\n\u{1b}bcd", 3), "abc");
+    }
 
     #[test]
     fn names_lose_paths_control_characters_and_turns() {

@@ -168,16 +168,26 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     // What was read is dropped with its sink, or the other side would wait for more.
     let reading = async { inspect(gateway, &spooled, Some(sink)).await.map(drop) };
     let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
-    let people = suppressed.recipients.iter();
-    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
-    let numbers = numbers?;
-    let count = numbers.len();
-    gateway.suppress(&session, numbers).await?;
+    let count = suppress(gateway, &session, suppressed).await?;
     crate::memory::give_back();
     let answer = json!({
         "status": "success", "lists": ids.0, "campaigns": ids.1, "suppressions": count,
     });
     Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+/// Suppresses the numbers of a document; answers how many.
+async fn suppress(
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    suppressed: RecipientRows,
+) -> Result<usize> {
+    let people = suppressed.recipients.iter();
+    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
+    let numbers = numbers?;
+    let count = numbers.len();
+    gateway.suppress(session, numbers).await?;
+    Ok(count)
 }
 
 /// What a document holds, one of them at a time.
@@ -537,7 +547,7 @@ fn state(row: &Object) -> Result<RecipientState> {
     let stage =
         stage.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
     Ok(RecipientState {
-        stage: if stage == RecipientStatus::Sending {
+        status: if stage == RecipientStatus::Sending {
             RecipientStatus::Pending
         } else {
             stage

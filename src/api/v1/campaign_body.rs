@@ -71,6 +71,19 @@ impl BodyReader {
         }
     }
 
+    /// Reads a body that must be a JSON object.
+    async fn read_json(self, request: &mut Request) -> Result<CampaignBody> {
+        let (read, held) = request.json_by(Members(self)).await?;
+        let wrong = || Error::from(Code::MalformedBody);
+        let (fields, people) = read.ok_or_else(wrong)?.finish()?;
+        Ok(CampaignBody {
+            fields,
+            people,
+            sheet: None,
+            held,
+        })
+    }
+
     /// What was read, unless it was too much.
     fn finish(self) -> Result<(Object, Option<Result<RecipientRows>>)> {
         if self.allowance.is_exceeded() {
@@ -138,22 +151,11 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Nullable<F> {
 
 /// A body that is a JSON object, or a form with the object in `campaign` and a sheet as a file.
 pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result<CampaignBody> {
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    if is_form {
+    if request.is_of_type("multipart/") {
         return read_form(gateway, request).await;
     }
-    let fields = BodyReader::new(gateway, RECIPIENTS);
-    let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::from(Code::MalformedBody);
-    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(CampaignBody {
-        fields,
-        people,
-        sheet: None,
-        held,
-    })
+    let reader = BodyReader::new(gateway, RECIPIENTS);
+    reader.read_json(&mut request).await
 }
 
 /// The numbers to suppress, and the fields beside them.
@@ -161,16 +163,8 @@ pub(super) async fn read_numbers(
     gateway: &Arc<Gateway>,
     request: &mut Request,
 ) -> Result<CampaignBody> {
-    let fields = BodyReader::new(gateway, ["numbers", "number"]);
-    let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::from(Code::MalformedBody);
-    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(CampaignBody {
-        fields,
-        people,
-        sheet: None,
-        held,
-    })
+    let reader = BodyReader::new(gateway, ["numbers", "number"]);
+    reader.read_json(request).await
 }
 
 async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<CampaignBody> {
@@ -234,10 +228,7 @@ pub(super) async fn only_sheet(
     gateway: &Arc<Gateway>,
     mut request: Request,
 ) -> Result<(Sheet, BudgetShare)> {
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    if is_form {
+    if request.is_of_type("multipart/") {
         let sent = read_form(gateway, request).await?;
         let none = || Error::from(Code::FileMissing);
         return Ok((sent.sheet.ok_or_else(none)??, sent.held));
@@ -393,7 +384,10 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ca
         media: Some(NewMedia {
             kind,
             source,
-            file_name: file_name.and_then(|name| FileName::new(name).ok()),
+            file_name: file_name
+                .map(FileName::new)
+                .transpose()
+                .map_err(about("message.fileName"))?,
         }),
     }))
 }

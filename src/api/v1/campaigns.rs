@@ -33,11 +33,11 @@ use crate::ids::{MessageId, RowId};
 use crate::time::Timestamp;
 
 /// How many recipients an answer shows when nothing else is asked for, and at most.
-const SHOWN: usize = 1000;
-const SHOWN_AT_MOST: usize = 10_000;
+pub(super) const SHOWN: usize = 1000;
+pub(super) const SHOWN_AT_MOST: usize = 10_000;
 
 /// How many rows of an export are read at a time.
-const EXPORT_PAGE: usize = 1000;
+pub(super) const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
@@ -292,7 +292,7 @@ pub(super) fn shown(row: &ReportRow) -> ShownRecipient<'_> {
     let at = |failed: bool| {
         let at = state
             .at
-            .filter(|_| (state.stage == RecipientStatus::Failed) == failed);
+            .filter(|_| (state.status == RecipientStatus::Failed) == failed);
         at.map(|at| at.to_string())
     };
     ShownRecipient {
@@ -301,7 +301,7 @@ pub(super) fn shown(row: &ReportRow) -> ShownRecipient<'_> {
         job_title: who.map(|who| who.job_title.as_str()),
         company_name: who.map(|who| who.company.as_str()),
         custom_fields: who.map(|who| &who.fields),
-        status: state.stage.as_str(),
+        status: state.status.as_str(),
         message_id: state.message.as_ref(),
         sent_at: at(false),
         failed_at: at(true),
@@ -335,7 +335,7 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let wanted = request.query("status").map(str::to_owned);
     let is_wanted = move |state: &RecipientState| {
         let wanted = wanted.as_deref();
-        wanted.is_none_or(|word| word == state.stage.as_str())
+        wanted.is_none_or(|word| word == state.status.as_str())
     };
     let rows = caller
         .gateway
@@ -516,13 +516,13 @@ async fn export_page(
 fn export_row(row: &ReportRow) -> [Cow<'_, str>; 7] {
     let (state, who) = (&row.state, row.recipient.as_ref());
     let number = who.map_or(state.input.as_deref(), |who| Some(who.number.as_str()));
-    let sent = state.at.filter(|_| state.stage != RecipientStatus::Failed);
+    let sent = state.at.filter(|_| state.status != RecipientStatus::Failed);
     [
         number.unwrap_or_default().into(),
         who.map_or("", |who| &who.name).into(),
         who.map_or("", |who| &who.job_title).into(),
         who.map_or("", |who| &who.company).into(),
-        state.stage.as_str().into(),
+        state.status.as_str().into(),
         sent.map(|at| at.to_string()).unwrap_or_default().into(),
         state.error.as_deref().unwrap_or_default().into(),
     ]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
-use super::campaigns::{RecipientView, named_or_own, person};
+use super::campaigns::{EXPORT_PAGE, RecipientView, SHOWN, SHOWN_AT_MOST, named_or_own, person};
 use crate::api::admit::{Caller, admitted};
 use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
 use crate::api::reply::success;
@@ -22,19 +22,12 @@ use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::RowId;
 use crate::jid::PhoneNumber;
 
-/// How many recipients an answer shows when nothing else is asked for, and at most.
-const SHOWN: usize = 1000;
-const SHOWN_AT_MOST: usize = 10_000;
-
 /// The page that a list is answered with when it was made, and when it was changed.
 const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
 const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
 
 /// The columns of an export; those of the custom fields follow.
 const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
-
-/// How many rows of an export are read at a time.
-const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;

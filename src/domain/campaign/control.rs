@@ -247,14 +247,14 @@ fn take_up(
     };
     let mut due = Vec::new();
     for (position, mut state) in states {
-        if state.stage != RecipientStatus::Failed || position >= super::REFUSED {
+        if state.status != RecipientStatus::Failed || position >= super::REFUSED {
             continue;
         }
         progress
             .counts
             .shift(RecipientStatus::Failed, RecipientStatus::Pending);
         progress.waiting += 1;
-        state.stage = RecipientStatus::Pending;
+        state.status = RecipientStatus::Pending;
         (state.tries, state.unacknowledged) = (0, 0);
         rows::put_state(tx, campaign.roster, position, &state)?;
         due.push((now, bytes_of(position)));

@@ -103,7 +103,7 @@ impl Gateway {
         };
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
-        let crowd = roster_source(new.audience, now);
+        let source = roster_source(new.audience, now);
         let mut campaign = Campaign {
             roster: Roster(0),
             name: new.name,
@@ -144,7 +144,7 @@ impl Gateway {
                 ensure_session_exists(tx, name.as_str(), number)?;
                 refuse_more_than(tx, &CAMPAIGNS.rows(number), MAX_CAMPAIGNS, "campaigns")?;
                 let quota = gateway.config.store_quota;
-                let campaign = fill(tx, number, campaign, crowd, quota, gateway.clock.now())?;
+                let campaign = fill(tx, number, campaign, source, quota, gateway.clock.now())?;
                 rows::put(tx, number, &row_id, &campaign)?;
                 Ok(campaign)
             })
@@ -287,7 +287,7 @@ fn new_roster(
             .rejected
             .into_iter()
             .map(|row| RecipientState {
-                stage: RecipientStatus::Failed,
+                status: RecipientStatus::Failed,
                 at: Some(now),
                 error: Some(row.reason.into_owned()),
                 input: Some(row.input),
@@ -302,12 +302,12 @@ fn fill(
     tx: &mut Tx,
     session: crate::ids::SessionNumber,
     mut campaign: Campaign,
-    crowd: RosterSource,
+    source: RosterSource,
     quota: u64,
     now: Timestamp,
 ) -> Result<Campaign> {
     campaign.roster = roster::number(tx)?;
-    let (end, people, states, refused) = match crowd {
+    let (end, people, states, refused) = match source {
         RosterSource::New {
             rows,
             end,
@@ -353,7 +353,9 @@ fn fill(
         ..SendProgress::default()
     };
     for (position, state) in &states {
-        progress.counts.shift(RecipientStatus::Pending, state.stage);
+        progress
+            .counts
+            .shift(RecipientStatus::Pending, state.status);
         rows::put_state(tx, campaign.roster, *position, state)?;
     }
     rows::put_progress(tx, campaign.roster, &progress)?;

@@ -36,7 +36,7 @@ use crate::wa::message::MediaKind;
 
 pub use settings::CampaignSettings;
 
-/// Where a campaign stands.
+/// Where a campaign stands. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CampaignState {
     /// Made, and not started.
@@ -52,7 +52,7 @@ pub enum CampaignState {
 }
 
 impl CampaignState {
-    /// The status of this word.
+    /// The state of this word.
     pub fn of(word: &str) -> Option<Self> {
         let all = [
             Self::Draft,
@@ -81,7 +81,7 @@ impl CampaignState {
     }
 }
 
-/// What a campaign says.
+/// What a campaign says. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMessage {
     /// The text, or the caption below the file; with placeholders and variants.
@@ -90,7 +90,7 @@ pub struct CampaignMessage {
     pub media: Option<CampaignMedia>,
 }
 
-/// The file of a campaign.
+/// The file of a campaign. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMedia {
     /// How it is shown.
@@ -103,7 +103,7 @@ pub struct CampaignMedia {
     pub file_name: Option<String>,
 }
 
-/// A campaign without its recipients.
+/// A campaign without its recipients. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
     pub(super) roster: Roster,
@@ -145,7 +145,7 @@ pub(super) const CAMPAIGNS: Typed<(SessionNumber, RowId), Campaign> = Typed::new
 /// Those that run or wait for their time.
 const LIVE: Typed<(SessionNumber, RowId), ()> = Typed::new(tables::LIVE_CAMPAIGNS);
 
-/// How far a campaign has come.
+/// How far a campaign has come. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendProgress {
     /// The first position that was not begun.
@@ -171,7 +171,7 @@ impl Record for SendProgress {
     const VERSION: u8 = 1;
 }
 
-/// How many recipients are in each state; those that were not begun are in none.
+/// How many recipients are in each state; those that were not begun are in none. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Handed to WhatsApp, not acknowledged yet.
@@ -254,7 +254,7 @@ impl Statistics {
     }
 }
 
-/// How far a recipient has come.
+/// How far a recipient has come. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecipientStatus {
     /// Waits for its turn, or for another try.
@@ -273,7 +273,7 @@ pub enum RecipientStatus {
 }
 
 impl RecipientStatus {
-    /// The stage of this word.
+    /// The status of this word.
     pub fn of(word: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -283,7 +283,7 @@ impl RecipientStatus {
             Self::Read,
             Self::Failed,
         ];
-        all.into_iter().find(|stage| stage.as_str() == word)
+        all.into_iter().find(|status| status.as_str() == word)
     }
 
     /// The word in answers.
@@ -299,11 +299,12 @@ impl RecipientStatus {
     }
 }
 
-/// What became of one recipient.
+/// What became of one recipient. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientState {
     /// How far it has come.
-    pub stage: RecipientStatus,
+    #[serde(rename = "stage")]
+    pub status: RecipientStatus,
     /// The id of its message, which every try carries.
     pub message: Option<MessageId>,
     /// When it was sent, or given up.
@@ -331,7 +332,7 @@ impl Record for RecipientState {
     const VERSION: u8 = 1;
 }
 
-/// Which recipient of which campaign a message is for; the message's row carries it.
+/// Which recipient of which campaign a message is for; the message's row carries it. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignRef {
     pub(super) campaign: RowId,
