@@ -2,6 +2,8 @@
 //! characters that control a terminal or a header, and those that turn the direction of writing, by
 //! which `x<U+202E>gpj.exe` looks like an image.
 
+use crate::error::{Error, Result};
+
 /// The most characters of a file's name.
 const FILE: usize = 200;
 
@@ -19,6 +21,15 @@ pub fn of_file(name: &str) -> Option<String> {
 /// What people call themselves, or others on a card.
 pub fn of_person(name: &str) -> String {
     cleaned(name, PERSON)
+}
+
+/// What somebody writes, without the spaces around it; more than `most` characters are refused.
+pub fn limited(text: &str, most: usize) -> Result<String> {
+    let text = text.trim();
+    if text.chars().count() > most {
+        return Err(Error::invalid(format!("at most {most} characters")));
+    }
+    Ok(text.to_owned())
 }
 
 /// A stranger's word, short enough and harmless in a sentence about it.

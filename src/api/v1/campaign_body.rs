@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
 use crate::domain::campaign::CampaignSettings;
-use crate::domain::campaign::create::{Audience, NewMedia};
+use crate::domain::campaign::create::Audience;
+use crate::domain::campaign::message::{CampaignText, NewMedia, NewMessage};
 use crate::domain::list::usable;
 use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
 use crate::domain::recipient::{
@@ -316,14 +317,8 @@ pub(super) fn audience(sent: &mut CampaignBody) -> Result<Option<NamedAudience>>
     }))
 }
 
-/// What a campaign says.
-pub(super) struct CampaignFields {
-    pub(super) content: String,
-    pub(super) media: Option<NewMedia>,
-}
-
 /// Reads `message`; `None` when there is none.
-pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<CampaignFields>> {
+pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<NewMessage>> {
     let message = match body.get("message") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(message)) => message,
@@ -337,20 +332,13 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ca
         Some(content) => Some(content),
         None => field("mediaCaption")?,
     };
-    if content.is_some_and(|content| content.encode_utf16().count() > MAX_TEXT) {
-        return Err(Error::new(
-            Code::MessageTooLong,
-            format!("message.content: at most {MAX_TEXT} characters"),
-        ));
-    }
+    let content = CampaignText::new(content.unwrap_or_default())
+        .map_err(|error| error.worded(format!("message.content: at most {MAX_TEXT} characters")))?;
     let kind = match field("type")?.unwrap_or("text") {
         "text" => {
-            let content = content
-                .ok_or_else(|| Error::new(Code::MessageEmpty, "message.content is required"))?;
-            return Ok(Some(CampaignFields {
-                content: content.to_owned(),
-                media: None,
-            }));
+            let message = NewMessage::text(content);
+            let none = |error: Error| error.worded("message.content is required");
+            return message.map(Some).map_err(none);
         }
         "image" => MediaKind::Image,
         "document" => MediaKind::Document,
@@ -379,17 +367,12 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ca
         Some(name) => Some(name),
         None => field("filename")?,
     };
-    Ok(Some(CampaignFields {
-        content: content.unwrap_or_default().to_owned(),
-        media: Some(NewMedia {
-            kind,
-            source,
-            file_name: file_name
-                .map(FileName::new)
-                .transpose()
-                .map_err(about("message.fileName"))?,
-        }),
-    }))
+    let file_name = file_name
+        .map(FileName::new)
+        .transpose()
+        .map_err(about("message.fileName"))?;
+    let media = NewMedia::new(kind, source, file_name)?;
+    Ok(Some(NewMessage::file(media, content)))
 }
 
 /// Reads `settings`, over those that are there.

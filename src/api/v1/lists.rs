@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
 use super::campaigns::{EXPORT_PAGE, RecipientView, SHOWN, SHOWN_AT_MOST, named_or_own, person};
 use crate::api::admit::{Caller, admitted};
-use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
+use crate::api::read::{about, flag, number, object, object_or_nothing, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
-use crate::domain::list::{List, ListChange, tags, usable};
+use crate::domain::list::{List, ListChange, ListDescription, ListName, tags, usable};
 use crate::domain::recipient::{EncodedRecipients, Recipient, RecipientRows, RejectedRow};
 use crate::domain::session::Session;
 use crate::domain::sheet;
@@ -102,6 +102,11 @@ fn people(sent: &mut CampaignBody) -> Result<Option<(EncodedRecipients, RowRepor
     Ok(Some(parted(parsed)))
 }
 
+fn list_name(body: &Object, field: &str) -> Result<Option<ListName>> {
+    let name = text(body, field)?.map(ListName::new).transpose();
+    name.map_err(about(field))
+}
+
 /// What a body changes of a list. An empty list of recipients empties it.
 pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> Result<ListChange> {
     let tags = match body.get("tags") {
@@ -113,8 +118,11 @@ pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> R
         Some(_) => return Err(Code::TagsInvalid.into()),
     };
     Ok(ListChange {
-        name: short_text(body, "name", 200)?,
-        description: short_text(body, "description", 2000)?,
+        name: list_name(body, "name")?,
+        description: text(body, "description")?
+            .map(ListDescription::new)
+            .transpose()
+            .map_err(about("description"))?,
         tags,
         recipients: people,
     })
@@ -255,7 +263,7 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
-    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
+    let name = list_name(&body, "newName")?.or(list_name(&body, "name")?);
     let name = name.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
     answered(gateway, &session, (&id, &list), None, MADE).await

@@ -15,6 +15,7 @@
 pub mod control;
 pub mod create;
 pub mod live;
+pub mod message;
 pub mod preview;
 pub mod report;
 pub mod restored;
