@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Some bytes.
+/// Some bytes. Stored.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Bytes64(pub Vec<u8>);
 

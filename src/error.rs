@@ -11,7 +11,7 @@ use std::fmt;
 
 pub use codes::Code;
 
-/// What went wrong, as far as anybody branches on it.
+/// What went wrong, as far as anybody branches on it. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ErrorKind {
     /// The request's content is not acceptable as it stands.

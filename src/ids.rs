@@ -36,12 +36,12 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The number under which a session's rows are kept; never used twice.
+/// The number under which a session's rows are kept; never used twice. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionNumber(pub u32);
 
-/// The id of one WhatsApp message, unique within its chat and sender.
+/// The id of one WhatsApp message, unique within its chat and sender. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(String);
@@ -68,6 +68,7 @@ impl fmt::Display for MessageId {
 }
 
 /// The id of a stored file: a UUID and the file's extension, as the original program makes them.
+/// Stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MediaId(String);
@@ -94,7 +95,7 @@ impl fmt::Display for MediaId {
     }
 }
 
-/// The id of a campaign or a recipient list: `campaign_1234567890_abc123`, as seed 001 shows it.
+/// The id of a campaign or a recipient list: `campaign_1234567890_abc123`, as seed 001 shows it. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RowId(String);
@@ -119,7 +120,7 @@ impl fmt::Display for RowId {
     }
 }
 
-/// SHA-256 of a file, which names its bytes; lower-case hex digits as text.
+/// SHA-256 of a file, which names its bytes; lower-case hex digits as text. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 32]);
 

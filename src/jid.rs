@@ -24,7 +24,7 @@ pub enum JidServer {
     Other,
 }
 
-/// An address without its device part.
+/// An address without its device part. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Jid {
     user: String,

@@ -2,6 +2,8 @@
 //! characters that control a terminal or a header, and those that turn the direction of writing, by
 //! which `x<U+202E>gpj.exe` looks like an image.
 
+use crate::error::{Error, Result};
+
 /// The most characters of a file's name.
 const FILE: usize = 200;
 
@@ -21,6 +23,23 @@ pub fn of_person(name: &str) -> String {
     cleaned(name, PERSON)
 }
 
+/// What somebody writes, without the spaces around it; more than `most` characters are refused.
+pub fn limited(text: &str, most: usize) -> Result<String> {
+    let text = text.trim();
+    if text.chars().count() > most {
+        return Err(Error::invalid(format!("at most {most} characters")));
+    }
+    Ok(text.to_owned())
+}
+
+/// A stranger's word, short enough and harmless in a sentence about it.
+pub fn excerpt(word: &str, most: usize) -> String {
+    word.chars()
+        .filter(|c| !c.is_control())
+        .take(most)
+        .collect()
+}
+
 fn cleaned(name: &str, most: usize) -> String {
     let name: String = name.chars().filter(|c| is_shown(*c)).take(most).collect();
     name.trim().to_owned()
@@ -36,6 +55,11 @@ fn is_shown(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_told_without_control_characters_and_not_at_length() {
+        assert_eq!(excerpt("a\r\n\u{1b}bcd", 3), "abc");
+    }
 
     #[test]
     fn names_lose_paths_control_characters_and_turns() {

@@ -1,8 +1,5 @@
 //! What operators and supervisors ask: health, readiness, metrics, backup.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::encoding::text::encode;
@@ -20,7 +17,6 @@ use super::{docs, keys, route};
 use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
-use crate::domain::vault::private_folder;
 use crate::error::{Error, Result};
 use crate::http::{HttpMetrics, Method, Mount, MountClaim, Reply, Request, StatusCode};
 
@@ -76,12 +72,14 @@ async fn ready(gateway: Arc<Gateway>, _: Request) -> Result<Reply> {
 
 /// How many messages have arrived that cannot be stored yet.
 fn waiting_for_store(gateway: &Arc<Gateway>) -> usize {
-    let links = gateway
+    let connections = gateway
         .sessions()
         .all()
         .into_iter()
         .filter_map(|s| s.connection());
-    links.map(|link| link.waiting_for_store()).sum()
+    connections
+        .map(|connection| connection.waiting_for_store())
+        .sum()
 }
 
 /// Figures in the text format of OpenMetrics, which Prometheus reads.
@@ -191,11 +189,7 @@ async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
             "name may hold letters, digits, dots, dashes and underscores",
         ));
     }
-    let folder = gateway.config().data.join("backups");
-    private_folder(&folder)?;
-    // An older version made it for everybody.
-    let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
-    let file: PathBuf = folder.join(name);
+    let file = gateway.backups()?.join(name);
     at_rest::check_key(gateway.config(), gateway.seal())?;
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });

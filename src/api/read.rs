@@ -48,15 +48,6 @@ pub(super) fn number(request: &Request, name: &str, usual: usize, most: usize) -
     }
 }
 
-/// A text of up to `most` characters; `None` when there is none.
-pub(super) fn short_text(body: &Object, name: &str, most: usize) -> Result<Option<String>> {
-    let value = text(body, name)?.map(str::trim);
-    if value.is_some_and(|value| value.chars().count() > most) {
-        return Err(Error::invalid(format!("{name}: at most {most} characters")));
-    }
-    Ok(value.map(str::to_owned))
-}
-
 /// A truth value, also as the text of a form's field; `usual` where there is none.
 pub(super) fn flag(body: &Object, name: &str, usual: bool) -> Result<bool> {
     match body.get(name) {

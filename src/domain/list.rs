@@ -1,9 +1,11 @@
 //! Recipient lists: people to write to, kept for many campaigns.
 
 mod row;
+mod words;
 
 pub(super) use row::LISTS;
 pub use row::List;
+pub use words::{ListDescription, ListName};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -54,9 +56,9 @@ pub fn tags<'t>(tags: impl ExactSizeIterator<Item = &'t str>) -> Result<Vec<Stri
 #[derive(Debug, Default)]
 pub struct ListChange {
     /// What it is called.
-    pub name: Option<String>,
+    pub name: Option<ListName>,
     /// What it is for.
-    pub description: Option<String>,
+    pub description: Option<ListDescription>,
     /// Words to find it by.
     pub tags: Option<Vec<String>>,
     /// Its recipients, which replace those that are there.
@@ -90,7 +92,7 @@ pub(super) fn delete_some(
     session: SessionNumber,
     budget: &mut pending_removal::RemovalBudget,
 ) -> Result<()> {
-    let lists = LISTS.rows(session).values(tx, budget.client_left())?;
+    let lists = LISTS.rows(session).values(tx, budget.left())?;
     for list in lists.into_iter().flatten() {
         pending_removal::of_roster(tx, list.roster);
     }
@@ -109,8 +111,8 @@ impl Gateway {
         let id = self.ids.row_id("list", now);
         let mut list = List {
             roster: Roster(0),
-            name: change.name.unwrap_or_default(),
-            description: change.description.unwrap_or_default(),
+            name: change.name.unwrap_or_default().into(),
+            description: change.description.unwrap_or_default().into(),
             tags: change.tags.unwrap_or_default(),
             count: recipients.len() as u32,
             created_at: now,
@@ -147,7 +149,9 @@ impl Gateway {
     /// All lists of a session, the most recently used or made first.
     pub fn lists(&self, session: &Session) -> Result<Vec<(RowId, List)>> {
         let of_session = LISTS.rows(session.number);
-        let mut lists = self.store.read(|read| of_session.all(read))?;
+        let mut lists = self
+            .store
+            .read(|read| of_session.readable(read, usize::MAX))?;
         lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.last_used.unwrap_or(list.created_at)));
         Ok(lists)
     }
@@ -226,10 +230,10 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 let mut list = get(tx, number, &id)?;
                 if let Some(name) = change.name {
-                    list.name = name;
+                    list.name = name.into();
                 }
                 if let Some(description) = change.description {
-                    list.description = description;
+                    list.description = description.into();
                 }
                 if let Some(tags) = change.tags {
                     list.tags = tags;
@@ -268,7 +272,7 @@ impl Gateway {
         &self,
         session: &Session,
         id: &RowId,
-        name: Option<String>,
+        name: Option<ListName>,
     ) -> Result<(RowId, List)> {
         let now = self.clock.now();
         let new_id = self.ids.row_id("list", now);
@@ -284,7 +288,7 @@ impl Gateway {
                 let list = List {
                     bytes: Some(bytes),
                     roster: roster::number(tx)?,
-                    name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
+                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
                     created_at: now,
                     updated_at: None,
                     last_used: None,

@@ -15,7 +15,7 @@ const MAX_DELAY: Duration = Duration::from_secs(3600);
 /// The highest daily cap.
 const MAX_DAILY_CAP: u64 = 1_000_000;
 
-/// How fast a campaign may send.
+/// How fast a campaign may send. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pacing {
     /// The least time between two messages.
@@ -80,7 +80,7 @@ pub(super) fn bounded<N: TryFrom<u64>>(value: u64, most: u64) -> Result<N> {
 }
 
 /// Hours in which nothing is sent, as the clock on the wall shows them; they may cross midnight.
-/// Where a clock shows an hour twice or not at all, so it does with its quiet.
+/// Where a clock shows an hour twice or not at all, so it does with its quiet. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuietHours {
     from: u16,
@@ -126,7 +126,7 @@ impl QuietHours {
     }
 }
 
-/// How many messages went on the last day on which any went.
+/// How many messages went on the last day on which any went. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayCount {
     /// The day, in the pacing's zone.

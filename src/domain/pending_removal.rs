@@ -1,4 +1,4 @@
-//! What is doomed: marked in the transaction that deletes it, so that its rows are nobody's from then on,
+//! What is to be removed: marked in the transaction that deletes it, so that its rows are nobody's from then on,
 //! and removed in the background (`removal`), so many rows at a time.
 
 use super::roster::Roster;
@@ -29,7 +29,7 @@ impl PendingRemoval {
         }
     }
 
-    /// What the mark with this key dooms.
+    /// What the mark with this key has removed.
     pub(super) fn of((kind, number): (u8, u32)) -> Option<Self> {
         match kind {
             1 => Some(Self::Session(SessionNumber(number))),
@@ -41,8 +41,8 @@ impl PendingRemoval {
 
 pub(super) const REMOVALS: Typed<(u8, u32), ()> = Typed::new(tables::REMOVALS);
 
-fn mark(tx: &mut Tx, doomed: PendingRemoval) {
-    REMOVALS.put_encoded(tx, doomed.key(), Vec::new());
+fn mark(tx: &mut Tx, removal: PendingRemoval) {
+    REMOVALS.put_encoded(tx, removal.key(), Vec::new());
     tx.signal(SIGNAL);
 }
 
@@ -80,8 +80,8 @@ impl RemovalBudget {
         self.0 = self.0.saturating_sub(rows);
     }
 
-    /// How much is left.
-    pub(super) fn client_left(&self) -> usize {
+    /// How many rows are left.
+    pub(super) fn left(&self) -> usize {
         self.0
     }
 
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn what_is_marked_is_found_again() {
-        for doomed in [
+        for removal in [
             PendingRemoval::Session(SessionNumber(7)),
             PendingRemoval::Roster(Roster(u32::MAX)),
         ] {
-            assert_eq!(PendingRemoval::of(doomed.key()), Some(doomed));
+            assert_eq!(PendingRemoval::of(removal.key()), Some(removal));
         }
         assert_eq!(PendingRemoval::of((3, 1)), None);
     }

@@ -46,7 +46,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<RemovalBudget> {
     for table in Table::all().filter(|table| table.is_of_session()) {
         match table {
             tables::EVENTS => {
-                let events = event::log::delete_some(tx, session, budget.client_left())?;
+                let events = event::log::delete_some(tx, session, budget.left())?;
                 budget.spend(events);
             }
             _ => budget.delete(tx, table, &prefix)?,
@@ -84,7 +84,7 @@ impl Gateway {
             let mut first_error = Ok(());
             for mark in marks {
                 let removed = match PendingRemoval::of(mark) {
-                    Some(doomed) => self.run_removals(doomed, stop).await,
+                    Some(removal) => self.run_removals(removal, stop).await,
                     None => Err(Error::internal("a removal of an unknown kind")),
                 };
                 // What cannot be removed must not keep the rest.
@@ -117,28 +117,28 @@ impl Gateway {
         let _ = tokio::time::timeout(patience, gone).await;
     }
 
-    async fn run_removals(&self, doomed: PendingRemoval, stop: &CancellationToken) -> Result<()> {
-        if let PendingRemoval::Session(session) = doomed {
+    async fn run_removals(&self, removal: PendingRemoval, stop: &CancellationToken) -> Result<()> {
+        if let PendingRemoval::Session(session) = removal {
             // Its keys first: they are worth most to a thief.
             backend::delete_all(&self.store, session.0).await?;
             while !stop.is_cancelled() && !self.remove_files_page(session).await? {}
         }
-        while !stop.is_cancelled() && !self.remove_page(doomed).await? {}
+        while !stop.is_cancelled() && !self.remove_page(removal).await? {}
         Ok(())
     }
 
     /// Removes a page; whether that was the last, and the mark with it.
-    async fn remove_page(&self, doomed: PendingRemoval) -> Result<bool> {
+    async fn remove_page(&self, removal: PendingRemoval) -> Result<bool> {
         self.store
             .write(Durability::Lazy, move |tx| {
-                let budget = match doomed {
+                let budget = match removal {
                     PendingRemoval::Session(session) => session_page(tx, session)?,
                     PendingRemoval::Roster(roster) => roster_page(tx, roster)?,
                 };
                 if budget.is_spent() {
                     return Ok(false);
                 }
-                REMOVALS.delete(tx, doomed.key());
+                REMOVALS.delete(tx, removal.key());
                 tx.signal(GONE);
                 Ok(true)
             })

@@ -54,7 +54,7 @@ struct AgeRule {
 
 impl AgeRule {
     /// A damaged row is for `warung check` to tell; it is left.
-    fn verdict(&self, row: &[u8]) -> AgeDecision {
+    fn decide(&self, row: &[u8]) -> AgeDecision {
         let Some(at) = dated::date(row) else {
             return AgeDecision::Keep;
         };
@@ -72,7 +72,7 @@ impl AgeRule {
         let Some(row) = tx.get(self.table, key)? else {
             return Ok(false);
         };
-        match self.verdict(&row) {
+        match self.decide(&row) {
             AgeDecision::Keep => return Ok(false),
             AgeDecision::Misdated => {
                 if let Some(row) = dated::redated(&row, self.instead) {
@@ -163,13 +163,13 @@ impl Gateway {
                 tables::UPLOADS => (now, LIFE),
                 _ => (kept, Duration::ZERO),
             };
-            let judge = AgeRule {
+            let rule = AgeRule {
                 table,
                 before,
                 latest: believed.map(|now| now.after(life + SLACK)),
                 instead: now.after(life),
             };
-            gone += self.forget_in(judge, stop).await?;
+            gone += self.forget_in(rule, stop).await?;
         }
         let before = now.before(days(self.config.media_days));
         gone += self.forget_old_media(before, now).await?;
@@ -232,19 +232,19 @@ impl Gateway {
         Ok(gone)
     }
 
-    async fn forget_in(&self, judge: AgeRule, stop: &CancellationToken) -> Result<usize> {
+    async fn forget_in(&self, rule: AgeRule, stop: &CancellationToken) -> Result<usize> {
         let mut gone = 0;
         let mut after: Option<Vec<u8>> = None;
         while !stop.is_cancelled() {
             let from = after.clone();
             let page = self
                 .store
-                .read_slow(move |read| read.prefix(judge.table, b"", from.as_deref(), PAGE))
+                .read_slow(move |read| read.prefix(rule.table, b"", from.as_deref(), PAGE))
                 .await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             let judged = |(key, value): (Vec<u8>, Vec<u8>)| {
-                (!matches!(judge.verdict(&value), AgeDecision::Keep)).then_some(key)
+                (!matches!(rule.decide(&value), AgeDecision::Keep)).then_some(key)
             };
             let old: Vec<_> = page.into_iter().filter_map(judged).collect();
             if old.is_empty() {
@@ -255,7 +255,7 @@ impl Gateway {
                 .write(Durability::Lazy, move |tx| {
                     let (mut gone, mut needed) = (0, NeededEvents::default());
                     for key in &old {
-                        gone += usize::from(judge.apply(tx, key, &mut needed)?);
+                        gone += usize::from(rule.apply(tx, key, &mut needed)?);
                     }
                     Ok(gone)
                 })

@@ -15,7 +15,7 @@ use crate::store::{Key, KeyParts, Read, Tx, Typed};
 /// How many recipients one row holds.
 pub(super) const CHUNK: usize = 64;
 
-/// The number under which a list's or a campaign's recipients are kept; never used twice.
+/// The number under which a list's or a campaign's recipients are kept; never used twice. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Roster(pub(super) u32);
@@ -39,7 +39,7 @@ impl KeyPart for Roster {
 /// The position of a recipient in its roster. Positions only grow; one that was removed leaves a gap.
 pub(super) type Position = u32;
 
-/// Some recipients; `None` where one was removed.
+/// Some recipients; `None` where one was removed. Stored.
 #[derive(Default, Serialize, Deserialize)]
 struct Chunk(Vec<Option<Recipient>>);
 

@@ -15,51 +15,36 @@ const STATE: u64 = 128;
 /// How many bytes of the store a session uses.
 pub(super) fn used(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let mut used = message::bytes(read, session)?;
-    LISTS.rows(session).each(read, |row| {
-        let list = row.value()?;
+    for (_, list) in LISTS.rows(session).readable(read, usize::MAX)? {
         used += match list.bytes {
             Some(bytes) => bytes,
             None => roster::bytes(read, list.roster)?,
         };
-        Ok(())
-    })?;
-    CAMPAIGNS.rows(session).each(read, |row| {
-        let campaign = row.value()?;
+    }
+    for (_, campaign) in CAMPAIGNS.rows(session).readable(read, usize::MAX)? {
         used += match campaign.bytes {
             Some(bytes) => bytes,
             None => roster::bytes(read, campaign.roster)?,
         };
         used += u64::from(campaign.total) * STATE;
-        Ok(())
-    })?;
+    }
     Ok(used)
 }
 
 /// Writes down how many bytes the lists and campaigns of older versions take, so that their people are
 /// read once and not at each judgement.
 fn weigh(tx: &mut Tx, session: SessionNumber) -> Result<()> {
-    let (mut lists, mut campaigns) = (Vec::new(), Vec::new());
-    LISTS.rows(session).each(tx, |row| {
-        let list = row.value()?;
+    for (id, mut list) in LISTS.rows(session).readable(tx, usize::MAX)? {
         if list.bytes.is_none() {
-            lists.push((row.key()?, list));
+            list.bytes = Some(roster::bytes(tx, list.roster)?);
+            LISTS.put(tx, (session, id), &list)?;
         }
-        Ok(())
-    })?;
-    CAMPAIGNS.rows(session).each(tx, |row| {
-        let campaign = row.value()?;
-        if campaign.bytes.is_none() {
-            campaigns.push((row.key()?, campaign));
-        }
-        Ok(())
-    })?;
-    for (id, mut list) in lists {
-        list.bytes = Some(roster::bytes(tx, list.roster)?);
-        LISTS.put(tx, (session, id), &list)?;
     }
-    for (id, mut campaign) in campaigns {
-        campaign.bytes = Some(roster::bytes(tx, campaign.roster)?);
-        CAMPAIGNS.put(tx, (session, id), &campaign)?;
+    for (id, mut campaign) in CAMPAIGNS.rows(session).readable(tx, usize::MAX)? {
+        if campaign.bytes.is_none() {
+            campaign.bytes = Some(roster::bytes(tx, campaign.roster)?);
+            CAMPAIGNS.put(tx, (session, id), &campaign)?;
+        }
     }
     Ok(())
 }

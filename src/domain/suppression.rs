@@ -12,7 +12,7 @@ use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
-/// Since when a number wants no campaigns, and how that became known.
+/// Since when a number wants no campaigns, and how that became known. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suppressed {
     /// Since when.

@@ -8,16 +8,17 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Result};
+use crate::names;
 use crate::time::Timestamp;
 
-/// A time zone by its IANA name (`Asia/Jakarta`) or as a fixed offset (`+07:00`).
+/// A time zone by its IANA name (`Asia/Jakarta`) or as a fixed offset (`+07:00`). Stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
     name: String,
     rules: TimeZone,
 }
 
-/// A day of some zone's calendar, as days since 1970-01-01.
+/// A day of some zone's calendar, as days since 1970-01-01. Stored.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -55,7 +56,7 @@ impl Zone {
         let rules = rules.filter(|rules| !rules.is_unknown());
         let known = rules.and_then(|rules| Some((rules.iana_name()?.to_owned(), rules)));
         let (name, rules) = known.ok_or_else(|| {
-            let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let shown = names::excerpt(name, 64);
             Error::new(Code::TimeZoneUnknown, format!("unknown time zone: {shown}"))
         })?;
         Ok(Self { name, rules })

@@ -92,6 +92,12 @@ impl Request {
         self.head.headers().get(name)?.to_str().ok()
     }
 
+    /// Whether the body's content type begins so; `start` is in small letters.
+    pub fn is_of_type(&self, start: &str) -> bool {
+        self.header("content-type")
+            .is_some_and(|named| named.to_ascii_lowercase().starts_with(start))
+    }
+
     /// The token of `Authorization: Bearer`. Another scheme carries none.
     pub fn bearer(&self) -> Option<&str> {
         let value = self

@@ -159,10 +159,16 @@ impl<T: TextPart> KeyPart for Option<T> {
     }
 }
 
+/// Invariant: only the end of a part is a NUL. No text of ours holds one, and what stands for one in
+/// a stranger's text begins no other part.
 fn write_text(key: Key, text: &str, last: bool) -> Key {
-    debug_assert!(last || !text.contains('\0'), "a NUL would end the part");
-    let key = key.tail(text);
-    if last { key } else { key.u8(0) }
+    if last {
+        return key.tail(text);
+    }
+    let mut pieces = text.split('\0');
+    let key = key.tail(pieces.next().unwrap_or_default());
+    let key = pieces.fold(key, |key, piece| key.tail("\u{fffd}").tail(piece));
+    key.u8(0)
 }
 
 fn read_text<T>(
@@ -171,11 +177,11 @@ fn read_text<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T> {
     let text = if last {
-        String::from_utf8_lossy(parts.tail())
+        std::str::from_utf8(parts.tail()).map_err(|_| Error::internal("damaged key: not UTF-8"))?
     } else {
-        parts.text()?.into()
+        parts.text()?
     };
-    parse(&text).ok_or_else(|| Error::internal("damaged key: a text of another form"))
+    parse(text).ok_or_else(|| Error::internal("damaged key: a text of another form"))
 }
 
 /// What can be written as a whole key: a part, or a tuple of them.
@@ -393,6 +399,12 @@ impl<K: Parts, V: Value> Typed<K, V> {
             .transpose()
     }
 
+    /// The value of `key` if it can be read: a damaged one is logged, and is as good as none.
+    pub fn readable(&self, read: &impl Read, key: impl ToParts<Of = K>) -> Result<Option<V>> {
+        let value = read.view(self.table, &bytes_of(key), V::decode)?;
+        Ok(value.and_then(|value| undamaged(self.table, value)))
+    }
+
     /// Whether there is a row `key`.
     pub fn exists(&self, read: &impl Read, key: impl ToParts<Of = K>) -> Result<bool> {
         read.exists(self.table, &bytes_of(key))
@@ -559,6 +571,19 @@ impl<R: Parts, V: Value> Rows<R, V> {
         self.page(read, usize::MAX)
     }
 
+    /// Up to `limit` of the rows that can be read: a damaged one is logged, and does not keep the others.
+    pub fn readable(&self, read: &impl Read, limit: usize) -> Result<Vec<(R, V)>> {
+        let mut rows = Vec::new();
+        if limit > 0 {
+            self.find(read, |row| {
+                let row = row.key().and_then(|key| Ok((key, row.value()?)));
+                rows.extend(undamaged(self.table, row));
+                Ok((rows.len() == limit).then_some(()))
+            })?;
+        }
+        Ok(rows)
+    }
+
     /// What follows in the keys of up to `limit` rows.
     pub fn keys(&self, read: &impl Read, limit: usize) -> Result<Vec<R>> {
         self.up_to(read, limit, |row| row.key())
@@ -602,6 +627,13 @@ impl<'a, R: Parts, V: Value> Row<'a, R, V> {
     pub fn bytes(&self) -> &'a [u8] {
         self.value
     }
+}
+
+/// What was read of a row; damage is logged.
+fn undamaged<T>(table: Table, read: Result<T>) -> Option<T> {
+    let table = table.name();
+    read.inspect_err(|error| tracing::error!(table, ?error, "a damaged row is passed over"))
+        .ok()
 }
 
 const fn same(layout: &[LayoutPart], parts: &[LayoutPart]) -> bool {
@@ -698,6 +730,24 @@ mod tests {
             assert!(parts_of::<SessionNumber>(damaged).is_err());
         }
         assert!(parts_of::<(SessionNumber, RowId)>(&[0, 0, 0, 7]).is_err());
+    }
+
+    #[test]
+    fn a_nul_in_a_text_ends_no_part() {
+        let key = bytes_of((SessionNumber(1), "a\0b", Timestamp::from_ms(7)));
+        let (number, text, at) =
+            parts_of::<(SessionNumber, String, Timestamp)>(&key).expect("a key");
+        assert_eq!((number, at), (SessionNumber(1), Timestamp::from_ms(7)));
+        assert_eq!(text, "a\u{fffd}b");
+        // The last part has no end, and is kept as it is.
+        let last = bytes_of((SessionNumber(1), "a\0b"));
+        assert_eq!(last, b"\0\0\0\x01a\0b");
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_damage_also_in_the_last_part() {
+        assert!(parts_of::<(SessionNumber, String)>(b"\0\0\0\x01a\xff").is_err());
+        assert!(parts_of::<(String, SessionNumber)>(b"a\xff\0\0\0\0\x01").is_err());
     }
 
     fn is_refused<K: Parts, V: Value>(table: Table) -> bool {

@@ -6,7 +6,7 @@ use url::Url;
 /// The longest path that is taken; WhatsApp's own have about 200 characters.
 const LONGEST: usize = 2048;
 
-/// The path of a file, with its query.
+/// The path of a file, with its query. Stored.
 ///
 /// Invariant: the library writes it right behind a host's name, so it begins with one slash and has no
 /// character that could make another host of the two. The empty path leads nowhere.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A location on earth. Degrees are kept as text, so that they come out as they went in.
+/// A location on earth. Degrees are kept as text, so that they come out as they went in. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {
     /// Degrees north.
@@ -15,7 +15,7 @@ pub struct Location {
     pub address: Option<String>,
 }
 
-/// Degrees on the globe; never NaN, so it can be compared.
+/// Degrees on the globe; never NaN, so it can be compared. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Degrees(f64);

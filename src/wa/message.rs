@@ -10,7 +10,7 @@ use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
 use crate::time::Timestamp;
 
-/// What a message that we send says.
+/// What a message that we send says. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutgoingContent {
     /// Words, with the people they mention and the message they answer.
@@ -114,7 +114,7 @@ impl OutgoingContent {
     }
 }
 
-/// What may accompany any message.
+/// What may accompany any message. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
     /// Who is mentioned and so notified.
@@ -123,7 +123,7 @@ pub struct Context {
     pub quote: Option<Quote>,
 }
 
-/// How a file is shown.
+/// How a file is shown. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaKind {
@@ -158,7 +158,7 @@ impl MediaKind {
     }
 }
 
-/// Which uploaded file: the hash of what the client gave, and what was made of it.
+/// Which uploaded file: the hash of what the client gave, and what was made of it. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileKey {
     /// SHA-256 of the file as it was given.
@@ -167,7 +167,7 @@ pub struct FileKey {
     pub purpose: String,
 }
 
-/// A file at WhatsApp's servers: where it lies, how it is opened, how it looks before it is.
+/// A file at WhatsApp's servers: where it lies, how it is opened, how it looks before it is. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Where it lies and how it is opened.
@@ -178,7 +178,7 @@ pub struct Attachment {
     pub look: MediaInfo,
 }
 
-/// Where a file lies at WhatsApp's servers and how it is opened.
+/// Where a file lies at WhatsApp's servers and how it is opened. Stored.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {
     /// The whole address, where it was told.
@@ -208,7 +208,7 @@ impl std::fmt::Debug for Pointer {
     }
 }
 
-/// What is known of a file's look before it is opened.
+/// What is known of a file's look before it is opened. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaInfo {
     /// A small JPEG image.
@@ -223,7 +223,7 @@ pub struct MediaInfo {
     pub animated: bool,
 }
 
-/// A contact card.
+/// A contact card. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContactCard {
     /// The name that is shown.
@@ -232,7 +232,7 @@ pub struct ContactCard {
     pub vcard: String,
 }
 
-/// The message that an answer shows above itself.
+/// The message that an answer shows above itself. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
     /// Its id.
@@ -246,7 +246,7 @@ pub struct Quote {
     pub shown: Option<QuotedContent>,
 }
 
-/// What a message that is answered shows above the answer.
+/// What a message that is answered shows above the answer. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QuotedContent {
     /// A file.
@@ -257,7 +257,7 @@ pub enum QuotedContent {
     Cards(Vec<ContactCard>),
 }
 
-/// One person by both of the names WhatsApp may give them.
+/// One person by both of the names WhatsApp may give them. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// The phone number's digits, when known.
@@ -301,7 +301,7 @@ pub struct Incoming {
     pub timer: Option<DisappearingTimer>,
 }
 
-/// After how long the messages of a chat disappear.
+/// After how long the messages of a chat disappear. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisappearingTimer {
     /// Seconds; 0 is never.
@@ -373,7 +373,7 @@ pub enum IncomingContent {
     Nothing,
 }
 
-/// A file in a message that arrived.
+/// A file in a message that arrived. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedFile {
     /// How it is shown.
@@ -399,7 +399,7 @@ pub struct SealedVote {
     pub nonce: Vec<u8>,
 }
 
-/// How far a message of ours has come. The order is the order of progress.
+/// How far a message of ours has come. The order is the order of progress. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MessageState {
     /// Stored, being handed to WhatsApp.
@@ -461,7 +461,7 @@ pub struct UnreadableMessage {
     pub why: UnreadableReason,
 }
 
-/// Why a message could not be read.
+/// Why a message could not be read. Stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnreadableReason {
     /// It could not be decrypted; its sender is asked to send it again.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::location::Degrees;
 use crate::ids::MessageId;
 
-/// A message of a rarer kind.
+/// A message of a rarer kind. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Special {
@@ -38,7 +38,7 @@ pub enum Special {
     Disappearing(Disappearing),
 }
 
-/// What somebody chose.
+/// What somebody chose. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selection {
@@ -54,7 +54,7 @@ pub struct Selection {
     pub params: Option<String>,
 }
 
-/// Something to choose from.
+/// Something to choose from. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Menu {
@@ -68,7 +68,7 @@ pub struct Menu {
     pub options: Vec<Choice>,
 }
 
-/// One thing that can be chosen.
+/// One thing that can be chosen. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Choice {
@@ -87,7 +87,7 @@ pub struct Choice {
     pub phone: Option<String>,
 }
 
-/// An invitation to a group.
+/// An invitation to a group. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invite {
@@ -101,7 +101,7 @@ pub struct Invite {
     pub expires: Option<i64>,
 }
 
-/// Where somebody is.
+/// Where somebody is. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveLocation {
@@ -115,7 +115,7 @@ pub struct LiveLocation {
     pub live: bool,
 }
 
-/// A date.
+/// A date. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Appointment {
@@ -140,7 +140,7 @@ pub struct Appointment {
     pub message_id: Option<MessageId>,
 }
 
-/// An order from a catalogue.
+/// An order from a catalogue. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogOrder {
@@ -158,7 +158,7 @@ pub struct CatalogOrder {
     pub token: Option<String>,
 }
 
-/// A thing that is for sale.
+/// A thing that is for sale. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
@@ -178,7 +178,7 @@ pub struct Product {
     pub url: Option<String>,
 }
 
-/// Money that is asked for or sent.
+/// Money that is asked for or sent. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
@@ -190,7 +190,7 @@ pub struct Payment {
     pub message_id: Option<MessageId>,
 }
 
-/// Stickers to be added to one's own.
+/// Stickers to be added to one's own. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StickerPack {
@@ -204,7 +204,7 @@ pub struct StickerPack {
     pub stickers: usize,
 }
 
-/// The first of several images and videos.
+/// The first of several images and videos. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlbumHead {
     /// How many images follow.
@@ -213,7 +213,7 @@ pub struct AlbumHead {
     pub videos: u32,
 }
 
-/// A message was fastened above the chat, or taken from there.
+/// A message was fastened above the chat, or taken from there. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PinInChat {
@@ -223,7 +223,7 @@ pub struct PinInChat {
     pub pinned: bool,
 }
 
-/// A message stays although the others of its chat disappear, or no longer.
+/// A message stays although the others of its chat disappear, or no longer. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeepInChat {
@@ -233,7 +233,7 @@ pub struct KeepInChat {
     pub kept: bool,
 }
 
-/// After how long the messages of a chat disappear.
+/// After how long the messages of a chat disappear. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disappearing {
     /// Seconds; 0 is never.

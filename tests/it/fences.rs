@@ -161,6 +161,77 @@ fn each_library_and_layer_stays_behind_its_fence() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// What a field of it means cannot be changed as freely as other code can, and whoever reads the type
+/// must see that.
+#[test]
+fn each_stored_type_says_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    for folder in ["domain", "wa"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let (mut seen, mut silent) = (0, Vec::new());
+    for file in files {
+        // The whole file is about what older versions stored.
+        if file.ends_with("event/upgrade.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let program = text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text);
+        for (name, docs) in deserialized(program) {
+            seen += 1;
+            if !docs.contains("tored") {
+                silent.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    assert!(seen > 80, "the scan found {seen} types");
+    assert!(silent.is_empty(), "{}", silent.join("\n"));
+}
+
+#[test]
+fn a_deserialized_type_is_seen_however_it_is_written() {
+    let found = |text| deserialized(text).into_iter().collect::<Vec<_>>();
+    let one = |docs: &str| vec![("A".to_owned(), docs.to_owned())];
+    let text = "/// Of one. Stored.\n#[derive(Debug, Deserialize)]\n#[serde(x)]\npub struct A(u8);";
+    assert_eq!(found(text), one("/// Of one. Stored.\n"));
+    let text = "#[derive(\n    Debug, serde::Deserialize,\n)]\npub(super) enum A {\n}";
+    assert_eq!(found(text), one(""));
+    let by_hand = "/// Of one.\nstruct A;\n\nimpl<'de> Deserialize<'de> for A {\n}";
+    assert_eq!(found(by_hand), one("/// Of one.\n"));
+    assert_eq!(found("/// Of one.\n#[derive(Serialize)]\nstruct A;"), []);
+}
+
+/// The types of a file that are read by serde, with their docs.
+fn deserialized(text: &str) -> BTreeMap<String, String> {
+    let by_hand = |name: &str| {
+        let of_it = format!("Deserialize<'de> for {name} ");
+        text.lines().any(|line| line.contains(&of_it))
+    };
+    let (mut docs, mut attributes) = (String::new(), String::new());
+    let mut types = BTreeMap::new();
+    for line in text.lines().map(str::trim) {
+        let words: Vec<_> = line.split([' ', '(', '<', '{', ';']).collect();
+        let at = words.iter().position(|w| matches!(*w, "struct" | "enum"));
+        if line.starts_with("///") {
+            docs.push_str(line);
+            docs.push('\n');
+        } else if let Some(name) = at.and_then(|at| words.get(at + 1)) {
+            if names(&attributes, "Deserialize") || by_hand(name) {
+                types.insert((*name).to_owned(), std::mem::take(&mut docs));
+            }
+            (docs, attributes) = Default::default();
+        } else if line.starts_with("#[") || (!attributes.is_empty() && !line.ends_with(['{', ';']))
+        {
+            attributes.push_str(line);
+            attributes.push('\n');
+        } else {
+            (docs, attributes) = Default::default();
+        }
+    }
+    types
+}
+
 /// Folders of `src` whose files must not import each other in a circle.
 const WITHOUT_CIRCLES: &[&str] = &["domain", "http", "net", "wa"];
 

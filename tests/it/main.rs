@@ -12,6 +12,7 @@ mod chats;
 mod claims;
 mod clocks;
 mod commands;
+mod damage;
 mod deletion;
 mod docs;
 mod fairness;

@@ -13,15 +13,13 @@ use super::campaign_body::{MAX_BODY, Nullable, message, scheduled_at, settings};
 use super::campaigns::{brief, named_or_own, person, shown};
 use super::lists::{self, list_change};
 use crate::api::admit::Caller;
-use crate::api::read::{short_text, text};
+use crate::api::read::{about, text};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::campaign::create::{Audience, NewCampaign, RestoredCampaign};
-use crate::domain::campaign::{
-    CampaignMedia, CampaignSettings, CampaignState, RecipientState, RecipientStatus,
-};
+use crate::domain::campaign::message::{CampaignName, NewMedia, NewMessage};
+use crate::domain::campaign::{CampaignSettings, CampaignState, RecipientState, RecipientStatus};
 use crate::domain::list::ListChange;
-use crate::domain::media::FileSource;
 use crate::domain::recipient::{RecipientReader, RecipientRows};
 use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
@@ -169,16 +167,26 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     // What was read is dropped with its sink, or the other side would wait for more.
     let reading = async { inspect(gateway, &spooled, Some(sink)).await.map(drop) };
     let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
-    let people = suppressed.recipients.iter();
-    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
-    let numbers = numbers?;
-    let count = numbers.len();
-    gateway.suppress(&session, numbers).await?;
+    let count = suppress(gateway, &session, suppressed).await?;
     crate::memory::give_back();
     let answer = json!({
         "status": "success", "lists": ids.0, "campaigns": ids.1, "suppressions": count,
     });
     Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+/// Suppresses the numbers of a document; answers how many.
+async fn suppress(
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    suppressed: RecipientRows,
+) -> Result<usize> {
+    let people = suppressed.recipients.iter();
+    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
+    let numbers = numbers?;
+    let count = numbers.len();
+    gateway.suppress(session, numbers).await?;
+    Ok(count)
 }
 
 /// What a document holds, one of them at a time.
@@ -485,44 +493,30 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampa
     let status = text(fields, "status")?.and_then(CampaignState::parse);
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
-    let name = short_text(fields, "name", 200)?.unwrap_or_default();
+    let name = text(fields, "name")?.unwrap_or_default();
     Ok(NewCampaign {
-        name,
-        content: content.unwrap_or_default().to_owned(),
-        media: None,
+        name: CampaignName::of_backup(name).map_err(about("name"))?,
+        message: NewMessage::of_backup(content.unwrap_or_default()),
         audience: Audience::Restored(parsed, states),
         scheduled_at: scheduled_at(fields, &settings.pacing.zone)?.flatten(),
         settings,
-        restored: Some(RestoredCampaign {
-            status: if status.is_live() {
-                CampaignState::Paused
-            } else {
-                status
-            },
-            started_at: time(fields, "startedAt")?,
-            completed_at: time(fields, "completedAt")?,
-            media: media(gateway, fields)?,
-        }),
+        restored: Some(RestoredCampaign::of(
+            status,
+            time(fields, "startedAt")?,
+            time(fields, "completedAt")?,
+            media(gateway, fields)?,
+        )),
     })
 }
 
-/// The file that a campaign showed. It may not be here: the campaign says so when it is resumed.
-fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<CampaignMedia>> {
+/// The file that a campaign showed.
+fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<NewMedia>> {
     let mut fields = fields.clone();
     if let Some(Value::Object(said)) = fields.get_mut("message") {
         // The file was fetched from there once; it is named by its id since.
         said.remove("mediaUrl");
     }
-    let media = message(gateway, &fields)?.and_then(|said| said.media);
-    Ok(media.and_then(|media| match media.source {
-        FileSource::Stored(id) => Some(CampaignMedia {
-            kind: media.kind,
-            id,
-            link: None,
-            file_name: media.file_name.map(String::from),
-        }),
-        _ => None,
-    }))
+    Ok(message(gateway, &fields)?.and_then(NewMessage::into_media))
 }
 
 fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
@@ -532,25 +526,16 @@ fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
         .map_err(|e| Error::invalid(format!("{name}: {}", e.detail())))
 }
 
-/// What became of a recipient. One that was on its way is tried again, with the id that it had.
+/// What became of a recipient.
 fn state(row: &Object) -> Result<RecipientState> {
-    let stage = text(row, "status")?.and_then(RecipientStatus::of);
-    let stage =
-        stage.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
-    Ok(RecipientState {
-        stage: if stage == RecipientStatus::Sending {
-            RecipientStatus::Pending
-        } else {
-            stage
-        },
-        message: text(row, "messageId")?.map(MessageId::parse).transpose()?,
-        at: time(row, "sentAt")?.or(time(row, "failedAt")?),
-        error: text(row, "error")?.map(|text| text.chars().take(300).collect()),
-        tries: row
-            .get("tries")
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-            .min(100) as u32,
-        ..RecipientState::default()
-    })
+    let status = text(row, "status")?.and_then(RecipientStatus::of);
+    let status =
+        status.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
+    Ok(RecipientState::of_backup(
+        status,
+        text(row, "messageId")?.map(MessageId::parse).transpose()?,
+        time(row, "sentAt")?.or(time(row, "failedAt")?),
+        text(row, "error")?,
+        row.get("tries").and_then(Value::as_u64).unwrap_or(0),
+    ))
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
 use crate::domain::campaign::CampaignSettings;
-use crate::domain::campaign::create::{Audience, NewMedia};
+use crate::domain::campaign::create::Audience;
+use crate::domain::campaign::message::{CampaignText, NewMedia, NewMessage};
 use crate::domain::list::usable;
 use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
 use crate::domain::recipient::{
@@ -69,6 +70,19 @@ impl BodyReader {
             fields: Object::new(),
             people: None,
         }
+    }
+
+    /// Reads a body that must be a JSON object.
+    async fn read_json(self, request: &mut Request) -> Result<CampaignBody> {
+        let (read, held) = request.json_by(Members(self)).await?;
+        let wrong = || Error::from(Code::MalformedBody);
+        let (fields, people) = read.ok_or_else(wrong)?.finish()?;
+        Ok(CampaignBody {
+            fields,
+            people,
+            sheet: None,
+            held,
+        })
     }
 
     /// What was read, unless it was too much.
@@ -138,22 +152,11 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for Nullable<F> {
 
 /// A body that is a JSON object, or a form with the object in `campaign` and a sheet as a file.
 pub(super) async fn read(gateway: &Arc<Gateway>, mut request: Request) -> Result<CampaignBody> {
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    if is_form {
+    if request.is_of_type("multipart/") {
         return read_form(gateway, request).await;
     }
-    let fields = BodyReader::new(gateway, RECIPIENTS);
-    let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::from(Code::MalformedBody);
-    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(CampaignBody {
-        fields,
-        people,
-        sheet: None,
-        held,
-    })
+    let reader = BodyReader::new(gateway, RECIPIENTS);
+    reader.read_json(&mut request).await
 }
 
 /// The numbers to suppress, and the fields beside them.
@@ -161,16 +164,8 @@ pub(super) async fn read_numbers(
     gateway: &Arc<Gateway>,
     request: &mut Request,
 ) -> Result<CampaignBody> {
-    let fields = BodyReader::new(gateway, ["numbers", "number"]);
-    let (read, held) = request.json_by(Members(fields)).await?;
-    let wrong = || Error::from(Code::MalformedBody);
-    let (fields, people) = read.ok_or_else(wrong)?.finish()?;
-    Ok(CampaignBody {
-        fields,
-        people,
-        sheet: None,
-        held,
-    })
+    let reader = BodyReader::new(gateway, ["numbers", "number"]);
+    reader.read_json(request).await
 }
 
 async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<CampaignBody> {
@@ -234,10 +229,7 @@ pub(super) async fn only_sheet(
     gateway: &Arc<Gateway>,
     mut request: Request,
 ) -> Result<(Sheet, BudgetShare)> {
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/"));
-    if is_form {
+    if request.is_of_type("multipart/") {
         let sent = read_form(gateway, request).await?;
         let none = || Error::from(Code::FileMissing);
         return Ok((sent.sheet.ok_or_else(none)??, sent.held));
@@ -325,14 +317,8 @@ pub(super) fn audience(sent: &mut CampaignBody) -> Result<Option<NamedAudience>>
     }))
 }
 
-/// What a campaign says.
-pub(super) struct CampaignFields {
-    pub(super) content: String,
-    pub(super) media: Option<NewMedia>,
-}
-
 /// Reads `message`; `None` when there is none.
-pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<CampaignFields>> {
+pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<NewMessage>> {
     let message = match body.get("message") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(message)) => message,
@@ -346,20 +332,13 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ca
         Some(content) => Some(content),
         None => field("mediaCaption")?,
     };
-    if content.is_some_and(|content| content.encode_utf16().count() > MAX_TEXT) {
-        return Err(Error::new(
-            Code::MessageTooLong,
-            format!("message.content: at most {MAX_TEXT} characters"),
-        ));
-    }
+    let content = CampaignText::new(content.unwrap_or_default())
+        .map_err(|error| error.worded(format!("message.content: at most {MAX_TEXT} characters")))?;
     let kind = match field("type")?.unwrap_or("text") {
         "text" => {
-            let content = content
-                .ok_or_else(|| Error::new(Code::MessageEmpty, "message.content is required"))?;
-            return Ok(Some(CampaignFields {
-                content: content.to_owned(),
-                media: None,
-            }));
+            let message = NewMessage::text(content);
+            let none = |error: Error| error.worded("message.content is required");
+            return message.map(Some).map_err(none);
         }
         "image" => MediaKind::Image,
         "document" => MediaKind::Document,
@@ -388,14 +367,12 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ca
         Some(name) => Some(name),
         None => field("filename")?,
     };
-    Ok(Some(CampaignFields {
-        content: content.unwrap_or_default().to_owned(),
-        media: Some(NewMedia {
-            kind,
-            source,
-            file_name: file_name.and_then(|name| FileName::new(name).ok()),
-        }),
-    }))
+    let file_name = file_name
+        .map(FileName::new)
+        .transpose()
+        .map_err(about("message.fileName"))?;
+    let media = NewMedia::new(kind, source, file_name)?;
+    Ok(Some(NewMessage::file(media, content)))
 }
 
 /// Reads `settings`, over those that are there.

@@ -9,16 +9,17 @@ use serde_json::{Value, json};
 
 use super::admission::admitted;
 use super::campaign_body::{
-    CampaignBody, CampaignFields, MAX_BODY, NamedAudience, RowReport, audience, message,
-    only_sheet, read, scheduled_at, settings,
+    CampaignBody, MAX_BODY, NamedAudience, Object, RowReport, audience, message, only_sheet, read,
+    scheduled_at, settings,
 };
 use crate::api::admit::{Caller, Where, only};
-use crate::api::read::{number, object_or_nothing, short_text, text};
+use crate::api::read::{about, number, object_or_nothing, text};
 use crate::api::reply::{hours, success};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::campaign::control::CampaignChange;
 use crate::domain::campaign::create::NewCampaign;
+use crate::domain::campaign::message::CampaignName;
 use crate::domain::campaign::preview::Sample;
 use crate::domain::campaign::report::ReportRow;
 use crate::domain::campaign::{
@@ -34,11 +35,11 @@ use crate::ids::{MessageId, RowId};
 use crate::time::Timestamp;
 
 /// How many recipients an answer shows when nothing else is asked for, and at most.
-const SHOWN: usize = 1000;
-const SHOWN_AT_MOST: usize = 10_000;
+pub(super) const SHOWN: usize = 1000;
+pub(super) const SHOWN_AT_MOST: usize = 10_000;
 
 /// How many rows of an export are read at a time.
-const EXPORT_PAGE: usize = 1000;
+pub(super) const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
@@ -143,23 +144,29 @@ fn new_campaign(
     sent: &mut CampaignBody,
 ) -> Result<(NewCampaign, RowReport)> {
     let body = &sent.fields;
-    let name = short_text(body, "name", 200)?.filter(|name| !name.is_empty());
+    let name = campaign_name(body, "name")?;
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
-    let CampaignFields { content, media } =
-        message(gateway, body)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let message = message(gateway, body)?;
+    let message = message.ok_or_else(|| Error::invalid("message is required"))?;
     let settings = settings(body, CampaignSettings::default())?;
     let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
     let named = audience(sent)?.ok_or(Code::RecipientsMissing)?;
     let new = NewCampaign {
         name,
-        content,
-        media,
+        message,
         audience: named.audience,
         settings,
         scheduled_at,
         restored: None,
     };
     Ok((new, named.report))
+}
+
+/// The name of a campaign; an empty one is as good as none.
+fn campaign_name(body: &Object, field: &str) -> Result<Option<CampaignName>> {
+    let name = text(body, field)?.filter(|name| !name.trim().is_empty());
+    let name = name.map(CampaignName::new).transpose();
+    name.map_err(about(field))
 }
 
 /// What an answer tells of rows that were not taken as they are.
@@ -293,7 +300,7 @@ pub(super) fn shown(row: &ReportRow) -> ShownRecipient<'_> {
     let at = |failed: bool| {
         let at = state
             .at
-            .filter(|_| (state.stage == RecipientStatus::Failed) == failed);
+            .filter(|_| (state.status == RecipientStatus::Failed) == failed);
         at.map(|at| at.to_string())
     };
     ShownRecipient {
@@ -302,7 +309,7 @@ pub(super) fn shown(row: &ReportRow) -> ShownRecipient<'_> {
         job_title: who.map(|who| who.job_title.as_str()),
         company_name: who.map(|who| who.company.as_str()),
         custom_fields: who.map(|who| &who.fields),
-        status: state.stage.as_str(),
+        status: state.status.as_str(),
         message_id: state.message.as_ref(),
         sent_at: at(false),
         failed_at: at(true),
@@ -336,7 +343,7 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let wanted = request.query("status").map(str::to_owned);
     let is_wanted = move |state: &RecipientState| {
         let wanted = wanted.as_deref();
-        wanted.is_none_or(|word| word == state.stage.as_str())
+        wanted.is_none_or(|word| word == state.status.as_str())
     };
     let rows = caller
         .gateway
@@ -370,16 +377,14 @@ fn campaign_change(
     sent: &mut CampaignBody,
     base: CampaignSettings,
 ) -> Result<(CampaignChange, Option<RowReport>)> {
-    let said = message(gateway, &sent.fields)?;
+    let message = message(gateway, &sent.fields)?;
     let settings = settings(&sent.fields, base)?;
     let (audience, report) = audience(sent)?
         .map(|named: NamedAudience| (named.audience, named.report))
         .unzip();
-    let (content, media) = said.map(|said| (said.content, said.media)).unzip();
     let change = CampaignChange {
-        name: short_text(&sent.fields, "name", 200)?,
-        content,
-        media,
+        name: campaign_name(&sent.fields, "name")?,
+        message,
         audience,
         scheduled_at: scheduled_at(&sent.fields, &settings.pacing.zone)?,
         settings: Some(settings),
@@ -445,8 +450,7 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let (session, id, ..) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
-    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
-    let name = name.filter(|name| !name.is_empty());
+    let name = campaign_name(&body, "newName")?.or(campaign_name(&body, "name")?);
     let cloned = caller.gateway.clone_campaign(&session, &id, name);
     let (address, campaign) = cloned.await?;
     let shown = (&address.id, &campaign, StatusCode::CREATED);
@@ -518,13 +522,13 @@ async fn export_page(
 fn export_row(row: &ReportRow) -> [Cow<'_, str>; 7] {
     let (state, who) = (&row.state, row.recipient.as_ref());
     let number = who.map_or(state.input.as_deref(), |who| Some(who.number.as_str()));
-    let sent = state.at.filter(|_| state.stage != RecipientStatus::Failed);
+    let sent = state.at.filter(|_| state.status != RecipientStatus::Failed);
     [
         number.unwrap_or_default().into(),
         who.map_or("", |who| &who.name).into(),
         who.map_or("", |who| &who.job_title).into(),
         who.map_or("", |who| &who.company).into(),
-        state.stage.as_str().into(),
+        state.status.as_str().into(),
         sent.map(|at| at.to_string()).unwrap_or_default().into(),
         state.error.as_deref().unwrap_or_default().into(),
     ]
@@ -560,12 +564,12 @@ async fn preview(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let CampaignFields { content, .. } =
-        message(gateway, &sent.fields)?.ok_or_else(|| Error::invalid("message is required"))?;
+    let message = message(gateway, &sent.fields)?;
+    let message = message.ok_or_else(|| Error::invalid("message is required"))?;
     let limit = sent.fields.get("limit").and_then(Value::as_u64);
     let limit = limit.unwrap_or(5).min(50) as usize;
     let named = audience(&mut sent)?.ok_or(Code::RecipientsMissing)?;
-    let samples = gateway.preview(&session, &content, named.audience, limit)?;
+    let samples = gateway.preview(&session, message.content(), named.audience, limit)?;
     let answer = Previews {
         status: "success",
         previews: samples.iter().map(sample).collect(),

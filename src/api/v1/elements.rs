@@ -16,6 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::{Jid, PhoneNumber, recipient};
 use crate::json::{Allowance, Bounded, Member, Object, Passed};
+use crate::names;
 
 /// How many values one element may hold: more than fifty cards with ten numbers each.
 const MAX_VALUES: usize = 4096;
@@ -452,5 +453,5 @@ fn quoted(element: &Object) -> Result<Option<MessageId>> {
 
 /// A client's word, short enough and harmless in an answer.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(32).collect()
+    names::excerpt(text, 32)
 }

@@ -52,17 +52,7 @@ type Open = ConcurrencyLimit<Holder>;
 async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Reply> {
     let only = of_one(&caller, &request)?;
     let gateway = caller.gateway;
-    let after = match request
-        .header("last-event-id")
-        .or_else(|| request.query("lastEventId"))
-    {
-        None => *gateway.newest_event().borrow(),
-        Some(id) => {
-            let id = id.parse();
-            gateway
-                .place_after(id.map_err(|_| Error::invalid("Last-Event-ID must be a number"))?)?
-        }
-    };
+    let after = place(&gateway, &request)?;
     let place = open.take(Holder::of(&caller.principal)).ok_or_else(|| {
         let text = "Too many event streams are open; one can carry all events of a session";
         Error::new(Code::TooManyStreams, text)
@@ -76,6 +66,18 @@ async fn stream(caller: Caller, request: Request, open: Arc<Open>) -> Result<Rep
         let _ = feed(&gateway, only, credential, after, sender).await;
     });
     Ok(sse::reply(receiver))
+}
+
+/// Behind which event the client goes on; the newest where it names none.
+fn place(gateway: &Gateway, request: &Request) -> Result<u64> {
+    let named = request.header("last-event-id");
+    match named.or_else(|| request.query("lastEventId")) {
+        None => Ok(*gateway.newest_event().borrow()),
+        Some(id) => {
+            let wrong = |_| Error::invalid("Last-Event-ID must be a number");
+            gateway.place_after(id.parse().map_err(wrong)?)
+        }
+    }
 }
 
 /// The session whose events are wanted; `None` for those of all.
@@ -131,7 +133,10 @@ async fn feed(
                 tracing::error!(?error, "the event log cannot be read");
             });
             let page = page.ok()?;
-            let full = page.len() >= PAGE;
+            // A short page is not the last: some events are passed over.
+            if page.is_empty() {
+                break;
+            }
             for (number, event) in page {
                 after = number;
                 // What the owner writes on the phone is no event in v1, as in the original program.
@@ -144,9 +149,6 @@ async fn feed(
                     data: body(number, &event).to_string(),
                 };
                 sender.send(event).await.ok()?;
-            }
-            if !full {
-                break;
             }
         }
         tokio::select! {

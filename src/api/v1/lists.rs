@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::admission::admitted;
 use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
-use super::campaigns::{RecipientView, named_or_own, person};
+use super::campaigns::{EXPORT_PAGE, RecipientView, SHOWN, SHOWN_AT_MOST, named_or_own, person};
 use crate::api::admit::{Caller, only};
-use crate::api::read::{flag, number, object, object_or_nothing, short_text, text};
+use crate::api::read::{about, flag, number, object, object_or_nothing, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
-use crate::domain::list::{List, ListChange, tags, usable};
+use crate::domain::list::{List, ListChange, ListDescription, ListName, tags, usable};
 use crate::domain::recipient::{EncodedRecipients, Recipient, RecipientRows, RejectedRow};
 use crate::domain::session::Session;
 use crate::domain::sheet;
@@ -23,19 +23,12 @@ use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::RowId;
 use crate::jid::PhoneNumber;
 
-/// How many recipients an answer shows when nothing else is asked for, and at most.
-const SHOWN: usize = 1000;
-const SHOWN_AT_MOST: usize = 10_000;
-
 /// The page that a list is answered with when it was made, and when it was changed.
 const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
 const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
 
 /// The columns of an export; those of the custom fields follow.
 const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
-
-/// How many rows of an export are read at a time.
-const EXPORT_PAGE: usize = 1000;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
@@ -110,6 +103,11 @@ fn people(sent: &mut CampaignBody) -> Result<Option<(EncodedRecipients, RowRepor
     Ok(Some(parted(parsed)))
 }
 
+fn list_name(body: &Object, field: &str) -> Result<Option<ListName>> {
+    let name = text(body, field)?.map(ListName::new).transpose();
+    name.map_err(about(field))
+}
+
 /// What a body changes of a list. An empty list of recipients empties it.
 pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> Result<ListChange> {
     let tags = match body.get("tags") {
@@ -121,8 +119,11 @@ pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> R
         Some(_) => return Err(Code::TagsInvalid.into()),
     };
     Ok(ListChange {
-        name: short_text(body, "name", 200)?,
-        description: short_text(body, "description", 2000)?,
+        name: list_name(body, "name")?,
+        description: text(body, "description")?
+            .map(ListDescription::new)
+            .transpose()
+            .map_err(about("description"))?,
         tags,
         recipients: people,
     })
@@ -265,7 +266,7 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
-    let name = short_text(&body, "newName", 200)?.or(short_text(&body, "name", 200)?);
+    let name = list_name(&body, "newName")?.or(list_name(&body, "name")?);
     let name = name.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
     answered(gateway, &session, (&id, &list), None, MADE).await

@@ -73,10 +73,7 @@ async fn uploaded(
             "No file uploaded or invalid file type. Allowed: JPEG, PNG, GIF, WebP, PDF, DOC, DOCX, XLS, XLSX. Max size: 25MB.",
         )
     };
-    let is_form = request
-        .header("content-type")
-        .is_some_and(|t| t.to_ascii_lowercase().starts_with("multipart/form-data"));
-    if !is_form {
+    if !request.is_of_type("multipart/form-data") {
         return Err(none());
     }
     let mut form = request.multipart()?;

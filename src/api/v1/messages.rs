@@ -55,24 +55,24 @@ async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
         .transpose()?;
     let batch = Batch::new(&caller.gateway, &session);
     let (read, mut held) = body.json(batch).await?;
-    let (drafts, places) = read?;
+    let (drafts, slots) = read?;
     held.shrink_to(drafts.iter().map(Draft::inline_bytes).sum());
     let hung_up = request.hung_up();
     // What was read is not kept for as long as WhatsApp takes.
     drop(request);
     let sent = caller.gateway.send(&session, drafts, key, &hung_up);
-    Ok(Reply::json(StatusCode::OK, &rows(places, sent.await?)))
+    Ok(Reply::json(StatusCode::OK, &rows(slots, sent.await?)))
 }
 
 /// The results in the order of the elements.
-fn rows(places: Vec<Slot>, outcomes: Vec<SendOutcome>) -> Vec<Value> {
+fn rows(slots: Vec<Slot>, outcomes: Vec<SendOutcome>) -> Vec<Value> {
     let mut outcomes = outcomes.into_iter();
-    let row = |place| match place {
+    let row = |slot| match slot {
         Slot::Refused(error) => refused(error.kind(), error.detail()),
         Slot::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
         Slot::Messages(count) => album_result(outcomes.by_ref().take(count)),
     };
-    places.into_iter().map(row).collect()
+    slots.into_iter().map(row).collect()
 }
 
 /// What became of an element when it was read.
@@ -83,12 +83,12 @@ enum Slot {
     Refused(Error),
 }
 
-/// Reads elements into drafts, one at a time; the place of those that cannot be read is kept.
+/// Reads elements into drafts, one at a time; the slot of those that cannot be read is kept.
 struct Batch {
     gateway: Arc<Gateway>,
     session: Arc<Session>,
     drafts: Vec<Draft>,
-    places: Vec<Slot>,
+    slots: Vec<Slot>,
     /// How many elements there are.
     count: usize,
     /// Why none of them is sent.
@@ -101,7 +101,7 @@ impl Batch {
             gateway: gateway.clone(),
             session: session.clone(),
             drafts: Vec::new(),
-            places: Vec::new(),
+            slots: Vec::new(),
             count: 0,
             wrong: None,
         }
@@ -119,7 +119,7 @@ impl Batch {
             self.wrong = Some(error);
             return;
         }
-        self.places
+        self.slots
             .push(match elements::drafts(&self.gateway, element, number) {
                 Ok(more) => {
                     let count = more.len();
@@ -137,7 +137,7 @@ impl Batch {
         }
         match self.wrong {
             Some(error) => Err(error),
-            None => Ok((self.drafts, self.places)),
+            None => Ok((self.drafts, self.slots)),
         }
     }
 }

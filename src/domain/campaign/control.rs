@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::create::{self, Audience, NewMedia};
-use super::{Campaign, CampaignSettings, CampaignState, RecipientStatus, rows, steps};
+use super::create::{self, Audience};
+use super::message::{CampaignName, NewMessage};
+use super::{
+    Campaign, CampaignMessage, CampaignSettings, CampaignState, RecipientStatus, rows, steps,
+};
 use crate::domain::Gateway;
 use crate::domain::queues::RETRIES;
 use crate::domain::session::Session;
@@ -20,11 +23,9 @@ const RETRIED_AT_ONCE: usize = 2000;
 #[derive(Default)]
 pub struct CampaignChange {
     /// What it is called.
-    pub name: Option<String>,
-    /// The text, or the caption below the file.
-    pub content: Option<String>,
-    /// The file; `Some(None)` takes it away.
-    pub media: Option<Option<NewMedia>>,
+    pub name: Option<CampaignName>,
+    /// What it says: all of it, the file too.
+    pub message: Option<NewMessage>,
     /// Whom it writes to.
     pub audience: Option<Audience>,
     /// How it sends.
@@ -151,9 +152,15 @@ impl Gateway {
         id: &RowId,
         change: CampaignChange,
     ) -> Result<Campaign> {
-        let media = match change.media {
-            Some(Some(media)) => Some(Some(self.campaign_media(session, media).await?)),
-            other => other.map(|_| None),
+        let message = match change.message {
+            Some(message) => Some(CampaignMessage {
+                content: message.content,
+                media: match message.media {
+                    Some(media) => Some(self.campaign_media(session, media).await?),
+                    None => None,
+                },
+            }),
+            None => None,
         };
         let now = self.clock.now();
         let audience = change.audience.map(|a| create::prepare(a, now));
@@ -178,9 +185,8 @@ impl Gateway {
                     }
                     campaign = Self::refill(tx, number, campaign, audience, quota, now)?;
                 }
-                campaign.name = change.name.unwrap_or(campaign.name);
-                campaign.message.content = change.content.unwrap_or(campaign.message.content);
-                campaign.message.media = media.unwrap_or(campaign.message.media);
+                campaign.name = change.name.map_or(campaign.name, String::from);
+                campaign.message = message.unwrap_or(campaign.message);
                 campaign.settings = change.settings.unwrap_or(campaign.settings);
                 if let Some(at) = change.scheduled_at {
                     campaign.scheduled_at = at;
@@ -247,14 +253,14 @@ fn take_up(
     };
     let mut due = Vec::new();
     for (position, mut state) in states {
-        if state.stage != RecipientStatus::Failed || position >= super::REFUSED {
+        if state.status != RecipientStatus::Failed || position >= super::REFUSED {
             continue;
         }
         progress
             .counts
             .shift(RecipientStatus::Failed, RecipientStatus::Pending);
         progress.waiting += 1;
-        state.stage = RecipientStatus::Pending;
+        state.status = RecipientStatus::Pending;
         (state.tries, state.unacknowledged) = (0, 0);
         rows::put_state(tx, campaign.roster, position, &state)?;
         due.push((now, bytes_of(position)));

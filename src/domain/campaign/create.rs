@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::message::{CampaignName, NewMedia, NewMessage};
 use super::{
     CAMPAIGNS, Campaign, CampaignKey, CampaignMedia, CampaignMessage, CampaignSettings,
     CampaignState, Counts, REFUSED, RecipientState, RecipientStatus, SendProgress, rows,
@@ -10,17 +11,15 @@ use crate::domain::Gateway;
 use crate::domain::list;
 use crate::domain::media::FileSource;
 use crate::domain::media::files;
-use crate::domain::message::draft::FileName;
 use crate::domain::pending_removal;
 use crate::domain::recipient::RecipientRows;
 use crate::domain::roster::{self, EncodedRoster, Roster};
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Code, Error, Result};
-use crate::ids::{MediaId, RowId};
+use crate::ids::{MediaId, MessageId, RowId};
 use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
-use crate::wa::message::MediaKind;
 
 /// How many campaigns a session may have.
 const MAX_CAMPAIGNS: usize = 1000;
@@ -36,24 +35,12 @@ pub enum Audience {
     Restored(RecipientRows, Vec<(u32, RecipientState)>),
 }
 
-/// A file of a campaign as a client asks for it.
-pub struct NewMedia {
-    /// How it is shown.
-    pub kind: MediaKind,
-    /// Where it comes from: a stored file or a link.
-    pub source: FileSource,
-    /// The name of a document.
-    pub file_name: Option<FileName>,
-}
-
 /// A campaign as a client asks for it.
 pub struct NewCampaign {
     /// What it is called.
-    pub name: String,
-    /// The text, or the caption below the file.
-    pub content: String,
-    /// The file, if there is one.
-    pub media: Option<NewMedia>,
+    pub name: CampaignName,
+    /// What it says.
+    pub message: NewMessage,
     /// Whom it writes to.
     pub audience: Audience,
     /// How it sends.
@@ -66,14 +53,71 @@ pub struct NewCampaign {
 
 /// Where a campaign of a backup stood.
 pub struct RestoredCampaign {
-    /// Its status. One that ran is paused: two servers must not send it.
-    pub status: CampaignState,
-    /// When it was started first.
-    pub started_at: Option<Timestamp>,
-    /// When the last recipient was done.
-    pub completed_at: Option<Timestamp>,
-    /// The file that it showed, which may have to be uploaded again.
-    pub media: Option<CampaignMedia>,
+    status: CampaignState,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+    media: Option<CampaignMedia>,
+}
+
+impl RestoredCampaign {
+    /// Where it stood, when it was started first, when the last recipient was done, and the file that
+    /// it showed. One that ran is paused: two servers must not send it. The file may have to be
+    /// uploaded again; the campaign says so when it is resumed.
+    pub fn of(
+        status: CampaignState,
+        started_at: Option<Timestamp>,
+        completed_at: Option<Timestamp>,
+        media: Option<NewMedia>,
+    ) -> Self {
+        let media = media.and_then(|media| match media.source {
+            FileSource::Stored(id) => Some(CampaignMedia {
+                kind: media.kind,
+                id,
+                link: None,
+                file_name: media.file_name.map(String::from),
+            }),
+            _ => None,
+        });
+        Self {
+            status: match status.is_live() {
+                true => CampaignState::Paused,
+                false => status,
+            },
+            started_at,
+            completed_at,
+            media,
+        }
+    }
+}
+
+/// The most characters of an error that a backup tells of.
+const MAX_ERROR: usize = 300;
+
+/// The most tries that a backup tells of.
+const MAX_TRIES: u64 = 100;
+
+impl RecipientState {
+    /// What a backup tells of a recipient. One that was on its way is tried again, with the id that it
+    /// had.
+    pub fn of_backup(
+        status: RecipientStatus,
+        message: Option<MessageId>,
+        at: Option<Timestamp>,
+        error: Option<&str>,
+        tries: u64,
+    ) -> Self {
+        Self {
+            status: match status {
+                RecipientStatus::Sending => RecipientStatus::Pending,
+                status => status,
+            },
+            message,
+            at,
+            error: error.map(|text| text.chars().take(MAX_ERROR).collect()),
+            tries: tries.min(MAX_TRIES) as u32,
+            ..Self::default()
+        }
+    }
 }
 
 /// People on their way into the store.
@@ -97,23 +141,23 @@ impl Gateway {
         if let Audience::List(id) = &new.audience {
             self.list(session, id)?;
         }
-        let media = match new.media {
+        let media = match new.message.media {
             Some(media) => Some(self.campaign_media(session, media).await?),
             None => None,
         };
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
-        let crowd = roster_source(new.audience, now);
+        let source = roster_source(new.audience, now);
         let mut campaign = Campaign {
             roster: Roster(0),
-            name: new.name,
+            name: new.name.into(),
             status: if new.scheduled_at.is_some() {
                 CampaignState::Ready
             } else {
                 CampaignState::Draft
             },
             message: CampaignMessage {
-                content: new.content,
+                content: new.message.content,
                 media,
             },
             settings: new.settings,
@@ -144,7 +188,7 @@ impl Gateway {
                 ensure_session_exists(tx, name.as_str(), number)?;
                 refuse_more_than(tx, &CAMPAIGNS.rows(number), MAX_CAMPAIGNS, "campaigns")?;
                 let quota = gateway.config.store_quota;
-                let campaign = fill(tx, number, campaign, crowd, quota, gateway.clock.now())?;
+                let campaign = fill(tx, number, campaign, source, quota, gateway.clock.now())?;
                 rows::put(tx, number, &row_id, &campaign)?;
                 Ok(campaign)
             })
@@ -159,7 +203,7 @@ impl Gateway {
         &self,
         session: &Session,
         id: &RowId,
-        name: Option<String>,
+        name: Option<CampaignName>,
     ) -> Result<(CampaignKey, Campaign)> {
         let now = self.clock.now();
         let new_id = self.ids.row_id("campaign", now);
@@ -175,7 +219,7 @@ impl Gateway {
                 let before = rows::progress(tx, original.roster)?;
                 let campaign = Campaign {
                     roster: roster::number(tx)?,
-                    name: name.unwrap_or_else(|| format!("{} (Copy)", original.name)),
+                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
                     status: CampaignState::Draft,
                     scheduled_at: None,
                     created_at: now,
@@ -287,7 +331,7 @@ fn new_roster(
             .rejected
             .into_iter()
             .map(|row| RecipientState {
-                stage: RecipientStatus::Failed,
+                status: RecipientStatus::Failed,
                 at: Some(now),
                 error: Some(row.reason.into_owned()),
                 input: Some(row.input),
@@ -302,12 +346,12 @@ fn fill(
     tx: &mut Tx,
     session: crate::ids::SessionNumber,
     mut campaign: Campaign,
-    crowd: RosterSource,
+    source: RosterSource,
     quota: u64,
     now: Timestamp,
 ) -> Result<Campaign> {
     campaign.roster = roster::number(tx)?;
-    let (end, people, states, refused) = match crowd {
+    let (end, people, states, refused) = match source {
         RosterSource::New {
             rows,
             end,
@@ -353,7 +397,9 @@ fn fill(
         ..SendProgress::default()
     };
     for (position, state) in &states {
-        progress.counts.shift(RecipientStatus::Pending, state.stage);
+        progress
+            .counts
+            .shift(RecipientStatus::Pending, state.status);
         rows::put_state(tx, campaign.roster, *position, state)?;
     }
     rows::put_progress(tx, campaign.roster, &progress)?;

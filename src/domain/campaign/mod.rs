@@ -15,6 +15,7 @@
 pub mod control;
 pub mod create;
 pub mod live;
+pub mod message;
 pub mod preview;
 pub mod report;
 pub mod restored;
@@ -38,7 +39,7 @@ use crate::words::words;
 pub use settings::CampaignSettings;
 
 words! {
-    /// Where a campaign stands. Hazard: stored by the names of its variants, not by the words.
+    /// Where a campaign stands. Stored, by the names of its variants, not by the words.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     pub enum CampaignState {
         /// Made, and not started.
@@ -61,7 +62,7 @@ impl CampaignState {
     }
 }
 
-/// What a campaign says.
+/// What a campaign says. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMessage {
     /// The text, or the caption below the file; with placeholders and variants.
@@ -70,7 +71,7 @@ pub struct CampaignMessage {
     pub media: Option<CampaignMedia>,
 }
 
-/// The file of a campaign.
+/// The file of a campaign. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMedia {
     /// How it is shown.
@@ -83,7 +84,7 @@ pub struct CampaignMedia {
     pub file_name: Option<String>,
 }
 
-/// A campaign without its recipients.
+/// A campaign without its recipients. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
     pub(super) roster: Roster,
@@ -125,7 +126,7 @@ pub(super) const CAMPAIGNS: Typed<(SessionNumber, RowId), Campaign> = Typed::new
 /// Those that run or wait for their time.
 const LIVE: Typed<(SessionNumber, RowId), ()> = Typed::new(tables::LIVE_CAMPAIGNS);
 
-/// How far a campaign has come.
+/// How far a campaign has come. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendProgress {
     /// The first position that was not begun.
@@ -151,7 +152,7 @@ impl Record for SendProgress {
     const VERSION: u8 = 1;
 }
 
-/// How many recipients are in each state; those that were not begun are in none.
+/// How many recipients are in each state; those that were not begun are in none. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Handed to WhatsApp, not acknowledged yet.
@@ -234,7 +235,7 @@ impl Statistics {
     }
 }
 
-/// How far a recipient has come.
+/// How far a recipient has come. Stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecipientStatus {
     /// Waits for its turn, or for another try.
@@ -253,7 +254,7 @@ pub enum RecipientStatus {
 }
 
 impl RecipientStatus {
-    /// The stage of this word.
+    /// The status of this word.
     pub fn of(word: &str) -> Option<Self> {
         let all = [
             Self::Pending,
@@ -263,7 +264,7 @@ impl RecipientStatus {
             Self::Read,
             Self::Failed,
         ];
-        all.into_iter().find(|stage| stage.as_str() == word)
+        all.into_iter().find(|status| status.as_str() == word)
     }
 
     /// The word in answers.
@@ -279,11 +280,12 @@ impl RecipientStatus {
     }
 }
 
-/// What became of one recipient.
+/// What became of one recipient. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientState {
     /// How far it has come.
-    pub stage: RecipientStatus,
+    #[serde(rename = "stage")]
+    pub status: RecipientStatus,
     /// The id of its message, which every try carries.
     pub message: Option<MessageId>,
     /// When it was sent, or given up.
@@ -311,7 +313,7 @@ impl Record for RecipientState {
     const VERSION: u8 = 1;
 }
 
-/// Which recipient of which campaign a message is for; the message's row carries it.
+/// Which recipient of which campaign a message is for; the message's row carries it. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignRef {
     pub(super) campaign: RowId,

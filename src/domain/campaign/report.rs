@@ -30,9 +30,10 @@ impl Gateway {
     /// All campaigns of a session, the newest first.
     pub fn campaigns_of(&self, session: &Session) -> Result<Vec<(RowId, Campaign, SendProgress)>> {
         let mut found = self.store.read(|read| {
-            let campaigns = CAMPAIGNS.rows(session.number).all(read)?.into_iter();
+            let campaigns = CAMPAIGNS.rows(session.number);
+            let campaigns = campaigns.readable(read, usize::MAX)?.into_iter();
             let found = campaigns.map(|(id, campaign)| {
-                let progress = rows::progress(read, campaign.roster)?;
+                let progress = rows::readable_progress(read, campaign.roster)?;
                 Ok((id, campaign, progress))
             });
             found.collect::<Result<Vec<_>>>()

@@ -49,6 +49,11 @@ pub(super) fn progress(read: &impl Read, roster: Roster) -> Result<SendProgress>
     Ok(PROGRESSES.get(read, roster)?.unwrap_or_default())
 }
 
+/// The same for a list of campaigns: one whose progress is damaged is in it as if it were not begun.
+pub(super) fn readable_progress(read: &impl Read, roster: Roster) -> Result<SendProgress> {
+    Ok(PROGRESSES.readable(read, roster)?.unwrap_or_default())
+}
+
 pub(super) fn put_progress(tx: &mut Tx, roster: Roster, progress: &SendProgress) -> Result<()> {
     PROGRESSES.put(tx, roster, progress)
 }
@@ -105,7 +110,7 @@ pub(in crate::domain) fn delete_some(
 ) -> Result<()> {
     let prefix = bytes_of(session);
     budget.delete(tx, tables::LIVE_CAMPAIGNS, &prefix)?;
-    let campaigns = CAMPAIGNS.rows(session).values(tx, budget.client_left())?;
+    let campaigns = CAMPAIGNS.rows(session).values(tx, budget.left())?;
     for campaign in campaigns.into_iter().flatten() {
         pending_removal::of_roster(tx, campaign.roster);
     }

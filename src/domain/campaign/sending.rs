@@ -402,7 +402,7 @@ fn mark(
         let message = turn.refused.is_none().then(|| ids.next()).flatten();
         // It may have arrived since: a late receipt ends the wait for another try.
         let mut state = rows::state(tx, campaign.roster, turn.position)?;
-        if state.stage != RecipientStatus::Pending {
+        if state.status != RecipientStatus::Pending {
             gone.extend(message);
             continue;
         }
@@ -417,7 +417,7 @@ fn mark(
                     counted = counted.plus_one(today);
                     state.counted = Some(today);
                 }
-                state.stage = RecipientStatus::Sending;
+                state.status = RecipientStatus::Sending;
                 state.message = Some(message);
                 state.tries += 1;
                 state.error = None;
@@ -426,7 +426,7 @@ fn mark(
                 progress
                     .counts
                     .shift(RecipientStatus::Pending, RecipientStatus::Failed);
-                state.stage = RecipientStatus::Failed;
+                state.status = RecipientStatus::Failed;
                 state.at = Some(now);
                 state.error = why.map(str::to_owned);
             }

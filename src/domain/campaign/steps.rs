@@ -42,7 +42,7 @@ pub(in crate::domain) fn update_recipient(
     now: Timestamp,
     error: Option<&str>,
 ) -> Result<Option<u64>> {
-    let stage = match reached {
+    let status = match reached {
         MessageState::Sending => RecipientStatus::Sending,
         MessageState::Failed => RecipientStatus::Failed,
         MessageState::Sent => RecipientStatus::Sent,
@@ -56,14 +56,14 @@ pub(in crate::domain) fn update_recipient(
     let mut progress = rows::progress(tx, part.roster)?;
     // A receipt may come for a message whose acknowledgement was lost and that waits to be tried
     // again: it arrived, so there is nothing left to try.
-    progress.counts.shift(state.stage, stage);
-    state.stage = stage;
-    if matches!(stage, RecipientStatus::Sent | RecipientStatus::Failed) || state.at.is_none() {
+    progress.counts.shift(state.status, status);
+    state.status = status;
+    if matches!(status, RecipientStatus::Sent | RecipientStatus::Failed) || state.at.is_none() {
         state.at = Some(now);
     }
     state.error = error.map(str::to_owned);
     // Ignore successes from a batch that was also rate-limited: they do not prove that the limit is over.
-    if stage == RecipientStatus::Sent && progress.not_before.is_none_or(|at| at <= now) {
+    if status == RecipientStatus::Sent && progress.not_before.is_none_or(|at| at <= now) {
         (progress.slowed, progress.not_before) = (0, None);
     }
     rows::put_state(tx, part.roster, part.position, &state)?;
@@ -92,7 +92,7 @@ pub(in crate::domain) fn retry_or_fail(
     };
     let settings = &campaign.settings;
     let mut state = rows::state(tx, part.roster, part.position)?;
-    if state.stage != RecipientStatus::Sending {
+    if state.status != RecipientStatus::Sending {
         return Ok(false);
     }
     let mut progress = rows::progress(tx, part.roster)?;
@@ -139,7 +139,7 @@ pub(in crate::domain) fn retry_or_fail(
         .counts
         .shift(RecipientStatus::Sending, RecipientStatus::Pending);
     progress.waiting += 1;
-    state.stage = RecipientStatus::Pending;
+    state.status = RecipientStatus::Pending;
     rows::put_state(tx, part.roster, part.position, &state)?;
     rows::put_progress(tx, part.roster, &progress)?;
     queue::enqueue(

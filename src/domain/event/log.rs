@@ -57,18 +57,20 @@ pub async fn begin_run(store: &Store, now: Timestamp) -> Result<u64> {
     store.read(|read| read.last_seq(COUNTER))
 }
 
-/// The events of all sessions after `seq`, oldest first.
+/// The events of all sessions after `seq`, oldest first: up to `limit`, and none only at the end.
 fn after_of_all(read: &impl Read, seq: u64, limit: usize) -> Result<Vec<(u64, Event)>> {
     let (mut events, mut looked) = (Vec::new(), 0);
     EVENT_ORDER.rows(()).after(Some(seq)).find(read, |row| {
         if let Ok(session) = row.value()
             && !pending_removal::is_session_being_removed(read, session)?
-            && let Some(event) = find(read, session, row.key()?)?
+            && let Ok(seq) = row.key()
+            && let Some(event) = EVENTS.readable(read, (session, seq))?
         {
-            events.push((row.key()?, event));
+            events.push((seq, event));
         }
         looked += 1;
-        // What is being removed is passed over: an empty answer means that there is no more.
+        // What is damaged or being removed is passed over, so that an answer may be short; only an
+        // empty one means that there is no more.
         Ok((looked >= limit && !events.is_empty()).then_some(()))
     })?;
     Ok(events)
@@ -83,7 +85,8 @@ impl Gateway {
         Ok(if seq <= last { seq } else { 0 })
     }
 
-    /// The events after `seq` in the log's order, of one session or of all.
+    /// The events after `seq` in the log's order, of one session or of all. There may be more unless
+    /// none is answered.
     pub fn events_after(
         &self,
         session: Option<&Session>,
@@ -94,7 +97,7 @@ impl Gateway {
             Some(session) => EVENTS
                 .rows(session.number)
                 .after(Some(seq))
-                .page(read, limit),
+                .readable(read, limit),
             None => after_of_all(read, seq, limit),
         })
     }

@@ -10,7 +10,7 @@ pub mod publish;
 pub mod upgrade;
 pub mod webhook;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::campaign;
 use super::session::SessionState;
@@ -137,6 +137,19 @@ stored_words! {
         CallOffer = "call.offer",
         /// A group changed.
         GroupUpdate = "group.update",
+    }
+}
+
+impl EventKind {
+    /// Reads kinds of a stored list, without those that only a newer version knows. A list of
+    /// nothing else is an error: an empty one would mean all.
+    fn known<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<Self>, D::Error> {
+        let names = Vec::<String>::deserialize(from)?;
+        let known: Vec<_> = names.iter().filter_map(|name| Self::parse(name)).collect();
+        if known.is_empty() && !names.is_empty() {
+            return Err(serde::de::Error::custom("only events of unknown kinds"));
+        }
+        Ok(known)
     }
 }
 
@@ -513,6 +526,25 @@ pub(super) fn of_incoming(incoming: &Incoming) -> Option<EventData> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Deserialize)]
+    struct Wanted {
+        #[serde(deserialize_with = "EventKind::known")]
+        events: Vec<EventKind>,
+    }
+
+    #[test]
+    fn a_kind_of_a_newer_version_is_left_out_of_a_stored_list() {
+        let read = |events: &str| {
+            let stored = format!(r#"{{"events":[{events}]}}"#);
+            serde_json::from_str::<Wanted>(&stored).map(|wanted| wanted.events)
+        };
+        let one = read(r#""call.offer","of.tomorrow""#).expect("a list");
+        assert_eq!(one, [EventKind::CallOffer]);
+        assert_eq!(read("").expect("all"), []);
+        // Not a list of all.
+        assert!(read(r#""of.tomorrow""#).is_err());
+    }
 
     #[test]
     fn each_kind_is_found_by_its_name_and_stored_by_it() {

@@ -1,4 +1,4 @@
-//! Webhooks: who wants which events where, how a delivery is signed, when it is tried again.
+//! Webhooks: who wants which events where, and how a delivery is signed.
 
 use std::sync::Arc;
 
@@ -47,6 +47,7 @@ pub struct Webhook {
     /// The sealed secret that signs them.
     pub secret: Vec<u8>,
     /// Which events it wants; empty means all.
+    #[serde(deserialize_with = "EventKind::known")]
     pub events: Vec<EventKind>,
     /// Whether it wants those about messages that the account's owner writes on another device.
     #[serde(default)]
@@ -74,7 +75,7 @@ const WEBHOOKS: Typed<(SessionNumber, String), Webhook> = Typed::new(tables::WEB
 ///
 /// Invariant: it runs in the transaction that records the event, so none is ever forgotten.
 pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u64) -> Result<()> {
-    let hooks = WEBHOOKS.rows(session).page(tx, MOST)?;
+    let hooks = WEBHOOKS.rows(session).readable(tx, MOST)?;
     for (id, hook) in &hooks {
         if hook.wants(event) {
             put(tx, &lane(session, id), event, seq)?;

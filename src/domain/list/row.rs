@@ -8,7 +8,7 @@ use crate::store::record::Record;
 use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 
-/// A list without its recipients.
+/// A list without its recipients. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
     pub(in crate::domain) roster: Roster,

@@ -12,7 +12,7 @@ use crate::store::record::Record;
 use crate::store::{Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
-/// One file of a session.
+/// One file of a session. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaFile {
     /// SHA-256 of its bytes.
@@ -49,7 +49,7 @@ pub struct OpenFile {
     pub kept: Option<MediaId>,
 }
 
-/// A file in the media folder.
+/// A file in the media folder. Stored.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Blob {
     size: u64,
@@ -61,7 +61,7 @@ impl Record for Blob {
     const VERSION: u8 = 1;
 }
 
-/// How much the files of a session take.
+/// How much the files of a session take. Stored.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaUsage {
     /// How many files there are.

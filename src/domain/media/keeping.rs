@@ -1,6 +1,8 @@
 //! The files of a session: kept by content, served back only to it, within a quota, for a time.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::Mutex;
 
@@ -15,6 +17,7 @@ use super::staged::Staged;
 use crate::domain::Gateway;
 use crate::domain::campaign::rows::files_in_use;
 use crate::domain::session::{Session, ensure_session_exists};
+use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId};
 use crate::store::Durability;
@@ -200,6 +203,16 @@ impl Gateway {
             count += gone.1;
         }
         Ok(count)
+    }
+
+    /// The folder for backups in the data folder, which only its owner may enter; it is made if it is
+    /// not there.
+    pub fn backups(&self) -> Result<PathBuf> {
+        let folder = self.config.data.join("backups");
+        private_folder(&folder)?;
+        // An older version made it for everybody.
+        let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
+        Ok(folder)
     }
 
     /// Writes a consistent copy of the store to `to`, and of the files that it names beside it;

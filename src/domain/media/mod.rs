@@ -1,6 +1,7 @@
-//! Files: what they are ([`file_type`], [`kind`], [`picture`], [`sticker`], [`sound`], [`film`]), where they come
-//! from ([`source`], [`upload`], [`arriving`]), what of them is told (`metadata`), where they lie ([`files`], [`folder`], `keeping`, `verify`), how they get to WhatsApp
-//! ([`attachment`], [`uploaded`]) and how they come from there ([`received`]).
+//! Files: what they are ([`file_type`], [`kind`], [`images`], [`sticker`], [`audio`], [`video`]), where they come
+//! from ([`source`], [`upload`], [`arriving`]), what of them is told (`metadata`), where they lie ([`files`],
+//! [`blobs`], `keeping`, `verify`), how they get to WhatsApp ([`wa_upload`], [`uploaded`]) and how they
+//! come from there ([`received`]).
 //!
 //! What reads a format is synchronous and may take long: callers run it where blocking is allowed,
 //! images in turn ([`turns`]) and not for ever ([`effort`]). Each reader also takes bytes, so that

@@ -17,7 +17,7 @@ use crate::wa::message::{Attachment, MediaKind};
 /// opens the message late needs the rest of that time.
 pub(in crate::domain) const LIFE: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// A file at WhatsApp's servers that messages may name.
+/// A file at WhatsApp's servers that messages may name. Stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::domain) struct WaUpload {
     /// How it is to be shown.

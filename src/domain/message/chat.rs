@@ -13,7 +13,7 @@ use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, tables};
 use crate::wa::message::{DisappearingTimer, Incoming};
 
-/// One chat.
+/// One chat. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Chat {
     timer: DisappearingTimer,

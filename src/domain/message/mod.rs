@@ -2,7 +2,7 @@
 //!
 //! `draft` is what a client asks for, `send` prepares and delivers it, `outbox` holds it until it is
 //! settled, and `settlement` says what became of it; `idempotency` knows repeated requests. `inbound`
-//! takes what arrives, which `reference` judges and `unread` waits for.
+//! takes what arrives, which `reference` judges and `unreadable` waits for.
 
 mod album;
 mod chat;
@@ -62,7 +62,7 @@ impl Record for Message {
     const VERSION: u8 = 1;
 }
 
-/// The file of a message that arrived, and where it is kept since it was fetched.
+/// The file of a message that arrived, and where it is kept since it was fetched. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedFile {
     /// The file.

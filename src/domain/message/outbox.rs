@@ -16,7 +16,7 @@ use crate::domain::event::publish;
 use crate::domain::event::{EventData, MessageStatus};
 use crate::domain::media::WaUpload;
 use crate::domain::session::Session;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::typed::Value;
@@ -35,7 +35,7 @@ struct OutboxRow {
     /// When that began.
     at: Timestamp,
     /// A number that grows with each; older versions wrote none.
-    place: Option<u64>,
+    seq: Option<u64>,
 }
 
 impl Value for OutboxRow {
@@ -43,17 +43,21 @@ impl Value for OutboxRow {
 
     fn encode(&self) -> Result<Vec<u8>> {
         let began = store::Key::new().u64(self.at.as_ms() as u64);
-        let place = self.place.map_or_else(Vec::new, bytes_of);
-        Ok(began.tail(place).into_bytes())
+        let seq = self.seq.map_or_else(Vec::new, bytes_of);
+        Ok(began.tail(seq).into_bytes())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         let mut parts = KeyParts::new(bytes);
-        let began = parts.u64().unwrap_or_default();
-        Ok(Self {
-            at: Timestamp::from_ms(began as i64),
-            place: parts.u64().ok(),
-        })
+        let at = Timestamp::from_ms(parts.u64()? as i64);
+        let seq = match parts.is_done() {
+            true => None,
+            false => Some(parts.u64()?),
+        };
+        if !parts.is_done() {
+            return Err(Error::internal("damaged value: too long"));
+        }
+        Ok(Self { at, seq })
     }
 }
 
@@ -70,9 +74,23 @@ pub(in crate::domain) fn in_outbox(
     read: &impl Read,
     session: SessionNumber,
 ) -> Result<Vec<MessageId>> {
-    let mut rows = OUTBOX.rows(session).all(read)?;
+    let mut rows = Vec::new();
+    OUTBOX.rows(session).each(read, |row| {
+        let (id, asked) = (row.key(), row.value());
+        let damage = [id.as_ref().err(), asked.as_ref().err()];
+        for error in damage.into_iter().flatten() {
+            tracing::error!(?error, "a row of the outbox is damaged");
+        }
+        // One whose value is damaged still names its message, which must be settled.
+        rows.extend(id.ok().map(|id| (id, asked.ok())));
+        Ok(())
+    })?;
     // By the number alone where there is one: the clock may have been set back in between.
-    rows.sort_by_key(|(_, asked)| (asked.place, asked.place.is_none().then_some(asked.at)));
+    rows.sort_by_key(|(_, asked)| {
+        let seq = asked.as_ref().and_then(|asked| asked.seq);
+        let at = asked.as_ref().map(|asked| asked.at);
+        (seq, at.filter(|_| seq.is_none()))
+    });
     Ok(rows.into_iter().map(|(id, _)| id).collect())
 }
 
@@ -195,7 +213,7 @@ impl SendRows {
         if !OUTBOX.exists(tx, (session, id))? {
             let asked = OutboxRow {
                 at: self.at,
-                place: Some(tx.next_seq("outbox")?),
+                seq: Some(tx.next_seq("outbox")?),
             };
             OUTBOX.put(tx, (session, id), &asked)?;
         }
@@ -367,8 +385,18 @@ impl Gateway {
     /// Gives up what a crash interrupted.
     pub(in crate::domain) async fn fail_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
         let (ids, _under_way) = session.take_interrupted();
-        let ids = ids.into_iter();
-        let settled: Vec<_> = ids.map(|id| (id, Settlement::LoggedOut)).collect();
+        self.give_up(session, ids, Settlement::LoggedOut).await;
+    }
+
+    /// Settles messages that are not sent again.
+    async fn give_up(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        ids: Vec<MessageId>,
+        settlement: Settlement,
+    ) {
+        let each = |id| (id, settlement.clone());
+        let settled: Vec<_> = ids.into_iter().map(each).collect();
         let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
         let written = self
             .record(Durability::Sync, move |tx| {
@@ -389,7 +417,13 @@ impl Gateway {
         }
         tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
         match self.interrupted_jobs(session, ids) {
-            Ok((mut jobs, of_campaigns)) => {
+            Ok((mut jobs, of_campaigns, unsendable)) => {
+                if !unsendable.is_empty() {
+                    let settlement = Settlement::Unacknowledged {
+                        connection_held: false,
+                    };
+                    self.give_up(session, unsendable, settlement).await;
+                }
                 // The campaign sends them, if it still runs, when it may, to those who still want it.
                 let of_campaigns = of_campaigns.into_iter().map(Item::from).collect();
                 self.settle(session, of_campaigns, None).await;
@@ -412,7 +446,7 @@ impl Gateway {
         campaign: &RowId,
     ) -> Result<bool> {
         let ids = self.store.read(|read| in_outbox(read, session.number))?;
-        let (_, of_campaigns) = self.interrupted_jobs(session, ids)?;
+        let (_, of_campaigns, _) = self.interrupted_jobs(session, ids)?;
         let is_part = |job: &SendJob| {
             let part = job.campaign.as_ref();
             part.is_some_and(|part| part.campaign == *campaign)
@@ -431,19 +465,30 @@ impl Gateway {
         .await
     }
 
-    /// What is to be sent again after a crash, and the messages of campaigns.
+    /// What is to be sent again after a crash, the messages of campaigns, and those of which nothing
+    /// is kept that could be sent.
     fn interrupted_jobs(
         &self,
         session: &Session,
         ids: Vec<MessageId>,
-    ) -> Result<(Vec<SendJob>, Vec<SendJob>)> {
+    ) -> Result<(Vec<SendJob>, Vec<SendJob>, Vec<MessageId>)> {
         self.store.read(|read| {
             let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
+            let mut unsendable = Vec::new();
             for id in ids {
-                let Some((_, row)) = own(read, session.number, &id)? else {
+                let row = match own(read, session.number, &id) {
+                    Err(error) if error.kind() == ErrorKind::Internal => {
+                        // It must not keep the others. A version that reads it may send it.
+                        tracing::error!(?error, "an interrupted message cannot be read");
+                        continue;
+                    }
+                    row => row?.map(|(_, row)| row),
+                };
+                let kept = row.and_then(|mut row| Some((row.sent.take()?, row)));
+                let Some((what, row)) = kept else {
+                    unsendable.push(id);
                     continue;
                 };
-                let Some(what) = row.sent else { continue };
                 let mut job = SendJob::new(id, row.chat, what.into());
                 if let Some(part) = row.campaign {
                     job.campaign = Some(*part);
@@ -466,7 +511,7 @@ impl Gateway {
                 }
                 jobs.push(job);
             }
-            Ok((jobs, of_campaigns))
+            Ok((jobs, of_campaigns, unsendable))
         })
     }
 }
@@ -478,11 +523,19 @@ mod tests {
     #[test]
     fn when_a_message_was_asked_for_is_read_as_every_version_wrote_it() {
         let at = Timestamp::from_ms(0x0102_0304);
-        let now = OutboxRow { at, place: Some(5) }.encode().expect("bytes");
+        let now = OutboxRow { at, seq: Some(5) }.encode().expect("bytes");
         assert_eq!(now, [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
-        for (bytes, place) in [(&now[..], Some(5)), (&now[..8], None)] {
+        for (bytes, seq) in [(&now[..], Some(5)), (&now[..8], None)] {
             let asked = OutboxRow::decode(bytes).expect("read");
-            assert_eq!((asked.at, asked.place), (at, place));
+            assert_eq!((asked.at, asked.seq), (at, seq));
+        }
+        for damaged in [
+            &now[..0],
+            &now[..7],
+            &now[..12],
+            &[now.clone(), vec![0]].concat(),
+        ] {
+            assert!(OutboxRow::decode(damaged).is_err(), "{damaged:?}");
         }
     }
 }

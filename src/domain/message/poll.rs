@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 use crate::wa::message::{Incoming, OutgoingContent, SealedVote};
 use crate::wa::{VoteParties, open_vote};
 
-/// One person's answer to a poll.
+/// One person's answer to a poll. Stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Vote {
     /// The chosen options, by their place.

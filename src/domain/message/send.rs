@@ -213,7 +213,7 @@ impl Gateway {
             let mut waiting: Vec<(usize, PendingAck)> = Vec::new();
             for (index, wrote) in self.write_all(session, &jobs, deadline).await {
                 match wrote {
-                    Ok(written) => waiting.push((index, written)),
+                    Ok(pending) => waiting.push((index, pending)),
                     Err(error) => jobs[index].settled = Some(write_failed(session, &error)),
                 }
             }
@@ -221,19 +221,19 @@ impl Gateway {
             let gone = connection_lost(session, login);
             tokio::pin!(gone);
             let mut waits = true;
-            for (index, written) in &mut waiting {
-                let verdict = if waits {
+            for (index, pending) in &mut waiting {
+                let ack = if waits {
                     tokio::select! {
                         biased;
-                        verdict = written.ack() => verdict,
+                        ack = pending.ack() => ack,
                         () = &mut gone => { waits = false; None }
                         () = tokio::time::sleep_until(deadline) => { waits = false; None }
                     }
                 } else {
                     // Too late to wait, but others of the batch may have been answered.
-                    written.ack_so_far()
+                    pending.ack_so_far()
                 };
-                jobs[*index].settled = verdict.map(|verdict| match verdict {
+                jobs[*index].settled = ack.map(|ack| match ack {
                     Ack::Accepted => {
                         self.metrics.note_sent(started.elapsed());
                         Settlement::Acknowledged
@@ -287,8 +287,8 @@ impl Gateway {
         }
         let names: Vec<&Jid> = chat_of.into_keys().collect();
         let timers = &self.timers(session, &names);
-        let written = stream::iter(chats).map(|chat| async move {
-            let mut written = Vec::with_capacity(chat.len());
+        let by_chat = stream::iter(chats).map(|chat| async move {
+            let mut wrote = Vec::with_capacity(chat.len());
             let to = &jobs[chat[0]].to;
             let mut timer = timers.get(to).copied();
             if timer.is_none() && to.is_group() {
@@ -308,13 +308,13 @@ impl Gateway {
                 match tokio::time::timeout_at(deadline, write).await {
                     Err(_) => break,
                     Ok(Err(error)) if error.kind() == ErrorKind::NotConnected => break,
-                    Ok(wrote) => written.push((index, wrote)),
+                    Ok(pending) => wrote.push((index, pending)),
                 }
             }
-            written
+            wrote
         });
-        let written: Vec<Vec<_>> = written.buffer_unordered(WRITTEN_AT_ONCE).collect().await;
-        written.into_iter().flatten().collect()
+        let by_chat: Vec<Vec<_>> = by_chat.buffer_unordered(WRITTEN_AT_ONCE).collect().await;
+        by_chat.into_iter().flatten().collect()
     }
 }
 

@@ -176,38 +176,47 @@ mod tests {
         let connection_held = Settlement::Unacknowledged {
             connection_held: true,
         };
-        for (settlement, progress, code) in [
+        let (failed, too_old) = (MessageState::Failed, "interrupted by a restart");
+        for (settlement, progress, told) in [
             (Settlement::Acknowledged, MessageState::Sent, None),
             (
-                refused(Code::MessageTooOld, "too old"),
-                MessageState::Failed,
-                Some(Code::MessageTooOld),
+                refused(Code::MessageTooOld, too_old),
+                failed,
+                Some((Code::MessageTooOld, ErrorKind::Conflict, too_old)),
             ),
             (
                 Settlement::of_code("429"),
-                MessageState::Failed,
-                Some(Code::AccountRateLimited),
+                failed,
+                Some((
+                    Code::AccountRateLimited,
+                    ErrorKind::Upstream,
+                    "too many messages; wait before sending more (code 429)",
+                )),
             ),
             (
                 connection_held,
-                MessageState::Failed,
-                Some(Code::MessageUnacknowledged),
+                failed,
+                Some((
+                    Code::MessageUnacknowledged,
+                    ErrorKind::UpstreamTimeout,
+                    "WhatsApp did not acknowledge message 3EB0AA in time; it may still arrive",
+                )),
             ),
             (
                 Settlement::LoggedOut,
-                MessageState::Failed,
-                Some(Code::SessionLoggedOut),
+                failed,
+                Some((
+                    Code::SessionLoggedOut,
+                    ErrorKind::Conflict,
+                    "the session was logged out before it was sent",
+                )),
             ),
         ] {
             let outcome = SendOutcome::of(&settlement, to.clone(), id.clone(), None);
             assert_eq!(settlement.progress(), progress);
-            assert_eq!(outcome.code, code);
-            assert_eq!(outcome.reason, code.map(Code::kind));
-            assert_eq!(
-                outcome.failure,
-                settlement.failure(&id).map(|(_, why)| why),
-                "{settlement:?}"
-            );
+            let outcome_told = outcome.code.zip(outcome.reason);
+            assert_eq!(outcome_told, told.map(|(code, kind, _)| (code, kind)));
+            assert_eq!(outcome.failure.as_deref(), told.map(|(.., why)| why));
         }
     }
 

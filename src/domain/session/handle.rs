@@ -29,7 +29,7 @@ pub struct Session {
     pub(super) logins: AtomicU64,
     /// Hazard: starting and stopping hold this lock over an await, so that they never overlap.
     pub(super) connection: Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>,
-    /// The same link, for those who only use it.
+    /// The same connection, for those who only use it.
     current: RwLock<Option<Arc<Connection>>>,
     /// How many requests to send are being worked on; campaigns let them go first.
     interactive: watch::Sender<usize>,

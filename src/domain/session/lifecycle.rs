@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::row::{SESSIONS, SessionRow};
+use super::row::{SESSIONS, SessionRow, not_found};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
@@ -317,10 +317,7 @@ impl Gateway {
         self.wait_until_connected(session).await;
         let mut slot = session.connection.lock().await;
         if self.sessions.by_number(session.number).is_none() {
-            return Err(Error::new(
-                Code::SessionNotFound,
-                format!("Session {} not found", session.id),
-            ));
+            return Err(not_found(session.id.as_str()));
         }
         session.set_current(None);
         if let Some(connection) = slot.take() {

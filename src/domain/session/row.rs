@@ -57,10 +57,12 @@ pub(in crate::domain) fn ensure_session_exists(
     if session_exists(read, id, number)? {
         return Ok(());
     }
-    Err(Error::new(
-        Code::SessionNotFound,
-        format!("Session {id} not found"),
-    ))
+    Err(not_found(id))
+}
+
+/// What is said of a session that is not there any more.
+pub(super) fn not_found(id: &str) -> Error {
+    Error::new(Code::SessionNotFound, format!("Session {id} not found"))
 }
 
 impl Gateway {

@@ -8,7 +8,7 @@ use crate::domain::optout::OptOutKeywords;
 use crate::domain::pacing::QuietHours;
 use crate::domain::zone::Zone;
 
-/// What a session's owner may choose.
+/// What a session's owner may choose. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SessionSettings {
@@ -33,7 +33,7 @@ impl SessionSettings {
     }
 }
 
-/// What the campaigns of a session together may send.
+/// What the campaigns of a session together may send. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CampaignLimits {

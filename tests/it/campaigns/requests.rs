@@ -84,6 +84,11 @@ async fn each_wrong_field_is_named_and_nothing_is_made() {
             "Media not found",
         ),
         (
+            message(json!({ "type": "image", "mediaId": "nothing.jpg", "fileName": "../.." })),
+            400,
+            "message.fileName: ",
+        ),
+        (
             message(json!({ "type": "image", "mediaId": "../x" })),
             400,
             "message.mediaId is not valid",
