@@ -24,10 +24,7 @@ macro_rules! words {
 
             /// The one of this word.
             pub fn parse(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$value),)*
-                    _ => None,
-                }
+                Self::ALL.into_iter().find(|one| one.as_str() == word)
             }
         }
     };
