@@ -231,7 +231,12 @@ fn on_command_line(found: &ArgMatches, name: &str) -> Option<String> {
 /// One sentence for a command line that is not understood.
 fn explain(error: &clap::Error) -> Error {
     let text = error.render().to_string();
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    // The second kind is the first with a flag behind it.
+    let needs_more = [
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+        ErrorKind::MissingSubcommand,
+    ];
+    if needs_more.contains(&error.kind()) {
         let needs = match text.contains("warung key") {
             true => "warung key needs create, list or revoke; see warung key --help",
             false => "warung config needs check or show; see warung config --help",
