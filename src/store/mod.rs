@@ -45,7 +45,7 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-pub use self::backup::{RESTORED, Restored, older_copies, restore};
+pub use self::backup::{RESTORED, older_copies, restore};
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
 pub use self::check::{check, keys};

@@ -566,11 +566,6 @@ impl<R: Parts, V: Value> Rows<R, V> {
         self.up_to(read, limit, |row| Ok((row.key()?, row.value()?)))
     }
 
-    /// All rows.
-    pub fn all(&self, read: &impl Read) -> Result<Vec<(R, V)>> {
-        self.page(read, usize::MAX)
-    }
-
     /// Up to `limit` of the rows that can be read: a damaged one is logged, and does not keep the others.
     pub fn readable(&self, read: &impl Read, limit: usize) -> Result<Vec<(R, V)>> {
         let mut rows = Vec::new();
@@ -811,7 +806,7 @@ mod tests {
         assert_eq!(ids(LIVE.rows(other), 9), "a");
         assert_eq!(ids(LIVE.rows(SessionNumber(2)), 9), "");
         let read = store.read(|read| {
-            assert_eq!(LIVE.rows(()).all(read)?.len(), 4);
+            assert_eq!(LIVE.rows(()).page(read, usize::MAX)?.len(), 4);
             assert_eq!(
                 LIVE.rows(()).backwards().first(read)?,
                 Some(((other, id("a")), ()))
