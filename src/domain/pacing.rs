@@ -199,21 +199,25 @@ impl Pacing {
                 (at, slot) = (free, NextSend::At(free, WaitReason::Delay));
             }
         }
-        // Each step moves on; a day's cap and its quiet hours can follow each other, and where a
-        // whole day was skipped once more. The bound holds for zones that nobody has thought of.
-        for _ in 0..8 {
+        // Each step moves on, never past a moment at which the clock jumps: it may end what is waited
+        // for. A day's cap and its quiet hours can follow each other, and where a whole day was skipped
+        // once more. The bound holds for zones that nobody has thought of.
+        for _ in 0..16 {
             let (day, minute) = (self.zone.day(at), self.zone.minute(at));
             let full = |cap: NonZeroU32| counted.on(day) >= cap.get();
-            let why = if self.daily_cap.is_some_and(full) {
-                at = self.zone.when(day.next(), 0, at);
-                WaitReason::DailyCap
+            let (ends, why) = if self.daily_cap.is_some_and(full) {
+                (self.zone.when(day.next(), 0, at), WaitReason::DailyCap)
             } else if let Some(quiet) = self.quiet.filter(|quiet| quiet.holds(minute)) {
-                let ends = if minute < quiet.to { day } else { day.next() };
-                at = self.zone.when(ends, quiet.to, at);
-                WaitReason::QuietHours
+                let last = if minute < quiet.to { day } else { day.next() };
+                let ends = self.zone.when(last, quiet.to, at);
+                (ends, WaitReason::QuietHours)
             } else {
                 break;
             };
+            at = self
+                .zone
+                .next_change(at)
+                .map_or(ends, |jump| jump.min(ends));
             slot = NextSend::At(at, why);
         }
         slot
@@ -284,6 +288,16 @@ mod tests {
             NextSend::Now => "now".to_owned(),
             NextSend::At(moment, why) => format!("{moment} {why:?}"),
         }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_out_of_its_quiet_hours_ends_them() {
+        // Havana's clock goes back from 01:00 to 00:00, at which nothing is quiet.
+        let quiet = quiet("America/Havana", "00:01", "01:00");
+        assert_eq!(
+            first(&quiet, "2026-11-01T04:59:59Z"),
+            "2026-11-01T05:00:00.000Z QuietHours"
+        );
     }
 
     #[test]

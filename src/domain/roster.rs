@@ -68,7 +68,7 @@ pub(super) fn encode(people: &EncodedRecipients) -> EncodedRoster {
     encode_from(people, 0)
 }
 
-/// The same from a position in the list on: as [`record::encode`] writes a [`Chunk`].
+/// The same from a position in the list on: as `record::encode` writes a [`Chunk`].
 fn encode_from(people: &EncodedRecipients, first: usize) -> EncodedRoster {
     let mut rows = Vec::with_capacity(people.len().saturating_sub(first).div_ceil(CHUNK));
     let mut at = first;

@@ -118,13 +118,14 @@ impl Zone {
         Some(Timestamp::from_ms(moment.as_millisecond()))
     }
 
+    /// The next moment after `after` at which the clock there may jump.
+    pub(super) fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
+        let change = self.rules.following(on_earth(after)).next()?;
+        Some(Timestamp::from_ms(change.timestamp().as_millisecond()))
+    }
+
     fn local(&self, at: Timestamp) -> DateTime {
-        let ends = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
-        let ms = at
-            .as_ms()
-            .clamp(ends.0.as_millisecond(), ends.1.as_millisecond());
-        let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(ends.1);
-        self.rules.to_datetime(at)
+        self.rules.to_datetime(on_earth(at))
     }
 }
 
@@ -162,6 +163,15 @@ impl<'de> Deserialize<'de> for Zone {
 }
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
+
+/// The moment as the calendar's library has it, whose time ends earlier than ours.
+fn on_earth(at: Timestamp) -> jiff::Timestamp {
+    let ends = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+    let ms = at
+        .as_ms()
+        .clamp(ends.0.as_millisecond(), ends.1.as_millisecond());
+    jiff::Timestamp::from_millisecond(ms).unwrap_or(ends.1)
+}
 
 fn days(date: Date) -> i32 {
     date.since(EPOCH).map_or(0, |span| span.get_days())
