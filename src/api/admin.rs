@@ -14,9 +14,9 @@ use super::read::{object, text};
 use super::reply::refuse;
 use super::v1::status_word;
 use super::{docs, keys, route};
-use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
+use crate::domain::vault::check_key;
 use crate::error::{Error, Result};
 use crate::http::{HttpMetrics, Method, Mount, MountClaim, Reply, Request, StatusCode};
 
@@ -190,7 +190,7 @@ async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         ));
     }
     let file = gateway.backups()?.join(name);
-    at_rest::check_key(gateway.config(), gateway.seal())?;
+    check_key(&gateway.config().data, gateway.seal())?;
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });
     Ok(Reply::json(StatusCode::OK, &answer))

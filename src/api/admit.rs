@@ -81,16 +81,23 @@ where
 
 fn require_master(gateway: &Gateway, request: &Request) -> Result<()> {
     let key = request.header("x-master-key").or_else(|| request.bearer());
-    let missing = Error::from(Code::MasterKeyMissing);
-    match key {
-        Some(key) if gateway.is_master_key(key) => Ok(()),
-        // A token or a key that is good elsewhere is no guess.
-        Some(key) if gateway.dialect_of(key).is_none() => Err(Error::new(
-            Code::MasterKeyInvalid,
-            missing.detail().to_owned(),
-        )),
-        _ => Err(missing),
+    let key = key.ok_or(Code::MasterKeyMissing)?;
+    judge_master_key(gateway, key).map_err(|error| {
+        let needed = Error::from(Code::MasterKeyMissing);
+        Error::new(error.code(), needed.detail().to_owned())
+    })
+}
+
+/// Refuses what is not the master key. A token or a key that is good elsewhere is no guess.
+fn judge_master_key(gateway: &Gateway, key: &str) -> Result<()> {
+    if gateway.is_master_key(key) {
+        return Ok(());
     }
+    let is_known = gateway.dialect_of(key).is_some();
+    Err(Error::from(match is_known {
+        true => Code::MasterKeyMissing,
+        false => Code::MasterKeyInvalid,
+    }))
 }
 
 /// A caller whose credential is good.
@@ -109,8 +116,10 @@ impl Caller {
     ) -> Result<Self> {
         let principal = match (admission.shown)(request) {
             Shown::Nothing => return Err(Code::CredentialMissing.into()),
-            Shown::Master(key) if gateway.is_master_key(key) => Principal::Master,
-            Shown::Master(_) => return Err(Code::MasterKeyInvalid.into()),
+            Shown::Master(key) => {
+                judge_master_key(gateway, key)?;
+                Principal::Master
+            }
             Shown::Secret(secret) => {
                 let principal = gateway.admit(admission.dialect, secret)?;
                 refuse_two_dialects(gateway, admission.dialect, request)?;

@@ -89,7 +89,9 @@ fn may_create(gateway: &Arc<Gateway>, request: &Request) -> Result<Caller> {
     const REFUSED: &str = "Master API key required for session creation";
     let caller = Caller::of(gateway, &ADMISSION, request);
     let caller = caller.map_err(|error| match error.code() {
-        Code::CredentialMissing => Error::new(Code::MasterKeyMissing, REFUSED),
+        Code::CredentialMissing | Code::MasterKeyMissing => {
+            Error::new(Code::MasterKeyMissing, REFUSED)
+        }
         // Whatever was guessed, the master key would have been right.
         code if code.is_wrong_credential() => Error::new(Code::MasterKeyInvalid, REFUSED),
         _ => error,

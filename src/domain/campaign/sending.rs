@@ -150,7 +150,7 @@ impl Gateway {
         let turns = self.checked(session, live, turns).await?;
         let mut jobs = match self.compose_turns(session, live, &turns).await {
             Ok(jobs) => jobs,
-            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) if error.kind().is_passing() => return Err(error),
             Err(error) => return self.halt(session, live, error.detail().to_owned()).await,
         };
         if live.campaign.settings.typing && !live.campaign.settings.pacing.delay.is_zero() {
@@ -441,13 +441,4 @@ fn mark(
     let event_seq =
         steps::publish_progress(tx, gateway, session, id, campaign, &mut progress, now)?;
     Ok((gone, event_seq))
-}
-
-/// Whether the campaign can go on by itself after a while.
-fn is_passing(error: &Error) -> bool {
-    use crate::error::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::NotConnected | Kind::Upstream | Kind::UpstreamTimeout | Kind::Unavailable
-    )
 }

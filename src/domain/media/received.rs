@@ -54,7 +54,7 @@ impl Gateway {
     fn is_tried_again(&self, error: &Error, attempts: u32, arrived: Timestamp) -> bool {
         let waits = error.kind() == ErrorKind::NotConnected
             && self.clock.age_of(arrived) < WAITS_FOR_CONNECTION;
-        waits || is_passing(error) && attempts + 1 < ATTEMPTS
+        waits || error.kind().is_passing() && attempts + 1 < ATTEMPTS
     }
 
     /// The file of a message, fetched and opened when it is not here yet.
@@ -278,15 +278,4 @@ fn must_agree(pointer: &Pointer, fetched: DownloadedFile) -> Result<()> {
         return Err(Code::FileNotAsDescribed.into());
     }
     Ok(())
-}
-
-/// Whether trying again later may help.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotConnected
-            | ErrorKind::Upstream
-            | ErrorKind::UpstreamTimeout
-            | ErrorKind::Unavailable
-    )
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::row::{SESSIONS, SessionRow, not_found};
+use super::registry::not_found;
+use super::row::{SESSIONS, SessionRow};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};

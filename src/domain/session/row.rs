@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::registry::not_found;
 use super::{Session, SessionSettings};
 use crate::domain::Gateway;
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
@@ -58,11 +59,6 @@ pub(in crate::domain) fn ensure_session_exists(
         return Ok(());
     }
     Err(not_found(id))
-}
-
-/// What is said of a session that is not there any more.
-pub(super) fn not_found(id: &str) -> Error {
-    Error::new(Code::SessionNotFound, format!("Session {id} not found"))
 }
 
 impl Gateway {
