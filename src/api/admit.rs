@@ -32,26 +32,43 @@ pub(super) enum Shown<'a> {
     Secret(&'a str),
 }
 
+/// What answers the requests of an admitted caller.
+pub(super) trait Handler: Clone + Send + Sync + 'static {
+    /// What it answers with, when it is done.
+    type Answer: Future<Output = Result<Reply>> + Send + 'static;
+
+    /// Answers a request.
+    fn answer(&self, caller: Caller, request: Request) -> Self::Answer;
+}
+
+impl<F, Out> Handler for F
+where
+    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
+    Out: Future<Output = Result<Reply>> + Send + 'static,
+{
+    type Answer = Out;
+
+    fn answer(&self, caller: Caller, request: Request) -> Out {
+        self(caller, request)
+    }
+}
+
 /// A route whose handler gets its caller, who was admitted and has all these scopes.
-pub(super) fn admitted<F, Out>(
+pub(super) fn admitted(
     gateway: &Arc<Gateway>,
     admission: &'static Admission,
     scopes: &'static [Scope],
     method: Method,
     path: &'static str,
-    handler: F,
-) -> Route
-where
-    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
-    Out: Future<Output = Result<Reply>> + Send + 'static,
-{
+    handler: impl Handler,
+) -> Route {
     let gateway = gateway.clone();
     let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     let route = Route::new(method, path, move |request| {
         let caller = Caller::of(&gateway, admission, &request);
         let caller = caller.and_then(|caller| caller.requiring(scopes));
         let handler = handler.clone();
-        async move { handler(caller?, request).await }
+        async move { handler.answer(caller?, request).await }
     });
     route.admitting(words.join(" "))
 }

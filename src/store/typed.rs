@@ -17,9 +17,10 @@ use std::marker::PhantomData;
 use std::ops::{Bound, ControlFlow};
 
 use super::key::{Key, KeyParts};
+use super::layout::{LayoutPart, Values};
 use super::read::{Read, Visit, prefix_end};
 use super::record::{self, Record};
-use super::tables::{LayoutPart, Table, Values};
+use super::tables::Table;
 use super::tx::Tx;
 use crate::error::{Error, Result};
 use crate::ids::{Hash, MediaId, MessageId, RowId, SessionNumber};

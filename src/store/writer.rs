@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::disk::Disk;
 use super::failure::{Failure, unavailable};
+use super::options::{Durability, StoreOptions};
+use super::shared::Shared;
 use super::tx::{Aftermath, Change, Changes, Tables, Tx};
-use super::{Durability, Shared, StoreOptions};
 use crate::error::{Error, Result};
 
 /// How many operations one transaction joins at most.

@@ -8,12 +8,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::live::{CampaignWork, LiveCampaign};
-use super::{CampaignState, LIVE, rows, steps};
+use super::{CampaignState, LIVE, rows};
 use crate::domain::Gateway;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
-use crate::store::Durability;
 use crate::time::Timestamp;
 
 /// The longest sleep: after it the clock is read again, which may have been set meanwhile.
@@ -220,30 +219,19 @@ impl Gateway {
     }
 
     async fn complete(self: &Arc<Self>, session: &Arc<Session>, live: &LiveCampaign) -> Result<()> {
-        let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         let now = self.clock.now();
-        self.record(Durability::Sync, move |tx| {
-            let Some(mut campaign) = rows::find(tx, session.number, &id)? else {
-                return Ok(((), None));
-            };
+        let (name, id) = (session.id.clone(), live.id.clone());
+        self.move_live(session, live, move |tx, campaign| {
             let progress = rows::progress(tx, campaign.roster)?;
             let over = progress.next >= progress.end
                 && progress.waiting == 0
                 && progress.counts.sending == 0;
             if campaign.status != CampaignState::Sending || !over {
-                return Ok(((), None));
+                return Ok(None);
             }
             campaign.completed_at = Some(now);
-            let event_seq = steps::change_status(
-                tx,
-                &gateway,
-                &session,
-                &id,
-                &mut campaign,
-                CampaignState::Completed,
-            )?;
-            tracing::info!(session = %session.id, campaign = %id, total = campaign.total, "a campaign is completed");
-            Ok(((), event_seq))
+            tracing::info!(session = %name, campaign = %id, total = campaign.total, "a campaign is completed");
+            Ok(Some(CampaignState::Completed))
         })
         .await
     }

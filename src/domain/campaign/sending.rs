@@ -354,20 +354,29 @@ impl Gateway {
         why: String,
     ) -> Result<()> {
         tracing::warn!(session = %session.id, campaign = %live.id, "a campaign is paused; its detail says why");
+        self.move_live(session, live, |_, campaign| {
+            campaign.detail = Some(why);
+            Ok(Some(CampaignState::Paused))
+        })
+        .await
+    }
+
+    /// Moves a campaign that runs to the state that `decide` says, if it is still there.
+    pub(super) async fn move_live(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        live: &LiveCampaign,
+        decide: impl FnOnce(&Tx, &mut Campaign) -> Result<Option<CampaignState>> + Send + 'static,
+    ) -> Result<()> {
         let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         self.record(Durability::Sync, move |tx| {
             let Some(mut campaign) = rows::find(tx, session.number, &id)? else {
                 return Ok(((), None));
             };
-            campaign.detail = Some(why);
-            let event_seq = steps::change_status(
-                tx,
-                &gateway,
-                &session,
-                &id,
-                &mut campaign,
-                CampaignState::Paused,
-            )?;
+            let Some(to) = decide(tx, &mut campaign)? else {
+                return Ok(((), None));
+            };
+            let event_seq = steps::change_status(tx, &gateway, &session, &id, &mut campaign, to)?;
             Ok(((), event_seq))
         })
         .await
