@@ -65,7 +65,7 @@ pub use self::space::space;
 pub use self::stats::StoreStats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
-pub use self::typed::{Rows, Typed, bytes_of, parts_of};
+pub use self::typed::{Rows, Typed, bytes_of, parts_of, unless_damaged};
 
 use self::disk::Meter;
 use self::failure::{closed, unavailable};

@@ -347,7 +347,7 @@ impl Gateway {
     }
 
     /// Pauses a campaign that cannot go on by itself, and says why.
-    async fn halt(
+    pub(super) async fn halt(
         self: &Arc<Self>,
         session: &Arc<Session>,
         live: &LiveCampaign,

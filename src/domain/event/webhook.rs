@@ -288,10 +288,17 @@ impl Gateway {
         Ok(own.find(|hook| hook.dialect == dialect))
     }
 
-    /// One webhook by its id.
+    /// One webhook by its id; a damaged one is as good as none.
     pub fn webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
-        let own = self.store.read(|read| WEBHOOKS.get(read, (number, id)))?;
+        let own = self
+            .store
+            .read(|read| WEBHOOKS.readable(read, (number, id)))?;
         Ok(own.or_else(|| self.default_webhook().filter(|_| id == DEFAULT)))
+    }
+
+    /// Whether the session has a webhook of this id, damaged or not.
+    pub(super) fn has_webhook(&self, number: SessionNumber, id: &str) -> Result<bool> {
+        self.store.read(|read| WEBHOOKS.exists(read, (number, id)))
     }
 
     /// The webhook that the configuration names for sessions without one.

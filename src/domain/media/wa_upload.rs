@@ -72,14 +72,14 @@ impl Gateway {
         Ok((key, uploaded))
     }
 
-    /// The uploaded file of this key, while WhatsApp keeps it.
+    /// The uploaded file of this key, while WhatsApp keeps it; what is damaged is uploaded anew.
     pub(in crate::domain) fn known_upload(
         &self,
         session: &Session,
         key: &FileKey,
     ) -> Result<Option<WaUpload>> {
         let row = (session.number, key.sha256, &key.purpose);
-        let found = self.store.read(|read| UPLOADS.get(read, row))?;
+        let found = self.store.read(|read| UPLOADS.readable(read, row))?;
         Ok(found.filter(|uploaded| uploaded.ends > self.clock.seen()))
     }
 

@@ -55,6 +55,8 @@ impl Gateway {
             }
             ConnectionEvent::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
             ConnectionEvent::Paired => {
+                // The end of the last pairing may have been cut short, and this account is another's.
+                self.fail_interrupted(session).await;
                 self.note_paired(session).await;
                 // Saving the pairing may take longer than the new connection.
                 if !session.is_connected() {
