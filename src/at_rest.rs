@@ -80,7 +80,7 @@ pub async fn open_store(
 }
 
 fn wrong_key() -> Error {
-    Error::from(Code::KeyWrong)
+    Error::from(Code::SecretKeyWrong)
 }
 
 /// Seals the copies that migrations of the schema left: `warung.redb.schema-1`. One that cannot be

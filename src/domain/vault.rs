@@ -51,7 +51,7 @@ impl Vault {
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<String> {
         let wrong = || {
             Error::new(
-                Code::KeyWrong,
+                Code::SecretKeyWrong,
                 "a stored secret cannot be read: the file secret.key does not belong to this store",
             )
         };
@@ -107,7 +107,7 @@ pub fn check_key(data: &Path, in_use: &Seal) -> Result<()> {
         "{} is not the key of this store any more; put it back: without it neither the store nor a backup can be opened",
         path.display()
     );
-    Err(Error::new(Code::KeyWrong, text))
+    Err(Error::new(Code::SecretKeyWrong, text))
 }
 
 /// Reads a secret from a file that only its owner may read, or makes the file with a fresh one.
@@ -153,7 +153,7 @@ pub fn key_bytes(secret: &str) -> Result<[u8; 32]> {
     // The error of the library tells a digit of the secret.
     hex::decode_to_slice(secret, &mut key).map_err(|_| {
         Error::new(
-            Code::KeyWrong,
+            Code::SecretKeyWrong,
             "the file secret.key is damaged: it must hold 64 hex digits",
         )
     })?;

@@ -202,7 +202,7 @@ codes! {
     StoreInUse = "store_in_use", Conflict, "The store is in use by another process; stop that one first";
     StoreUnknown = "store_unknown", Invalid, "The file is not a store of this program";
     StoreDamaged = "store_damaged", Internal, "The store is damaged; restore a backup";
-    KeyWrong = "key_wrong", Unavailable, "the file secret.key does not belong to this store; put the right one back (nothing was changed)";
+    SecretKeyWrong = "key_wrong", Unavailable, "the file secret.key does not belong to this store; put the right one back (nothing was changed)";
     RestoreRefused = "restore_refused", Conflict, "The backup cannot be restored here";
     PathUnusable = "path_unusable", Unavailable, "A file or folder cannot be read or written";
     GatewayRefused = "gateway_refused", Unavailable, "The gateway refused";

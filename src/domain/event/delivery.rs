@@ -395,23 +395,7 @@ impl Gateway {
             true if alone && !is_aside => (DeliveryState::Pending, Next::Aside(again)),
             true => (DeliveryState::Pending, Next::Again(again)),
         };
-        let (name, status) = (&due.event.session, attempt.status);
-        if state == DeliveryState::Dead {
-            self.metrics.note_dead_letter();
-            tracing::warn!(
-                session = %name,
-                event = seq,
-                status,
-                "a webhook delivery is given up; it can be replayed"
-            );
-        } else if matches!(next, Next::Aside(_)) {
-            tracing::info!(
-                session = %name,
-                event = seq,
-                status,
-                "the webhook does not take one delivery; it is tried again beside the others"
-            );
-        }
+        self.report_step((&due.event, seq), state, &next, attempt.status);
         let entry = Delivery {
             event_id: seq,
             event: due.event.kind(),
@@ -430,6 +414,33 @@ impl Gateway {
             webhook,
             entry,
         })
+    }
+
+    /// Logs what an operator should know of a step.
+    fn report_step(
+        &self,
+        (event, seq): (&Event, u64),
+        state: DeliveryState,
+        next: &Next,
+        status: Option<u16>,
+    ) {
+        let name = &event.session;
+        if state == DeliveryState::Dead {
+            self.metrics.note_dead_letter();
+            tracing::warn!(
+                session = %name,
+                event = seq,
+                status,
+                "a webhook delivery is given up; it can be replayed"
+            );
+        } else if matches!(next, Next::Aside(_)) {
+            tracing::info!(
+                session = %name,
+                event = seq,
+                status,
+                "the webhook does not take one delivery; it is tried again beside the others"
+            );
+        }
     }
 
     /// The newest deliveries of a session, newest first; those of one state when it is given.
