@@ -288,7 +288,9 @@ impl Gateway {
                 let list = List {
                     bytes: Some(bytes),
                     roster: roster::number(tx)?,
-                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
+                    name: name
+                        .unwrap_or_else(|| ListName::of_copy(&original.name))
+                        .into(),
                     created_at: now,
                     updated_at: None,
                     last_used: None,

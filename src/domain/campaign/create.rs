@@ -187,7 +187,9 @@ impl Gateway {
                 let before = rows::progress(tx, original.roster)?;
                 let campaign = Campaign {
                     roster: roster::number(tx)?,
-                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
+                    name: name
+                        .unwrap_or_else(|| CampaignName::of_copy(&original.name))
+                        .into(),
                     status: CampaignState::Draft,
                     scheduled_at: None,
                     created_at: now,

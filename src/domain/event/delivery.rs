@@ -505,11 +505,14 @@ impl Gateway {
                     return Err(Code::EventForgotten.into());
                 }
                 let (lane, aside) = (lane(number, &webhook), aside_lane(number, &webhook));
-                if entry.state == DeliveryState::Pending && waiting_of(tx, number, &webhook)? > 0 {
-                    return match queue::find(tx, QUEUE, &aside, &payload(seq))? {
-                        Some(row) => queue::hasten_row(tx, &row, now),
-                        None => queue::hasten(tx, QUEUE, &lane, now, 1).map(|_| ()),
-                    };
+                if entry.state == DeliveryState::Pending {
+                    if let Some(row) = queue::find(tx, QUEUE, &aside, &payload(seq))? {
+                        return queue::hasten_row(tx, &row, now);
+                    }
+                    if queue::find(tx, QUEUE, &lane, &payload(seq))?.is_some() {
+                        return queue::hasten(tx, QUEUE, &lane, now, 1).map(|_| ());
+                    }
+                    // It waits nowhere: its webhook was deleted with what waited for it, and set anew.
                 }
                 queue::enqueue(tx, QUEUE, &aside, LaneOrder::ByDue, now, &payload(seq))?;
                 entry.state = DeliveryState::Pending;

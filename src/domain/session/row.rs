@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::registry::not_found;
-use super::{Session, SessionSettings};
+use super::{Session, SessionSettings, SettingsChange};
 use crate::domain::Gateway;
 use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
@@ -93,16 +93,17 @@ impl Gateway {
             })
             .await
     }
+
     /// Changes what the session's owner chose; answers all that is chosen now.
     pub async fn change_settings(
         &self,
         session: &Arc<Session>,
-        change: impl FnOnce(&mut SessionSettings) + Send + 'static,
+        change: SettingsChange,
     ) -> Result<SessionSettings> {
-        // Two changes at once must end in one order.
+        // Two changes at once must end in one order, and neither may undo the other.
         let _alone = session.connection.lock().await;
         let mut settings = session.settings();
-        change(&mut settings);
+        change.apply(&mut settings);
         let chosen = settings.clone();
         self.change_row(session, move |row| row.settings = chosen)
             .await?;
