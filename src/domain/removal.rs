@@ -33,7 +33,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<RemovalBudget> {
     let prefix = bytes_of(session);
     let mut budget = RemovalBudget::of(PAGE);
     budget.delete_lane(tx, queues::DOWNLOADS, &prefix)?;
-    budget.delete_lane(tx, queues::UNREAD, &prefix)?;
+    budget.delete_lane(tx, queues::UNREADABLE, &prefix)?;
     for lane in event::webhook::lanes(tx, session)? {
         budget.delete_lane(tx, queues::DELIVERIES, &lane)?;
     }
