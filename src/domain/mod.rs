@@ -78,6 +78,8 @@ pub struct Gateway {
     master_key: String,
     sessions: session::Sessions,
     keys: access::Keys,
+    /// Held for reading by those who close the connection of a session that is deleted already.
+    closing_sessions: tokio::sync::RwLock<()>,
     deliveries: Queue,
     /// Webhooks whose last delivery failed.
     failing_webhooks: event::failing::Failing,
@@ -173,6 +175,7 @@ impl Gateway {
             scan_places: SessionSlots::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             sessions: Default::default(),
             keys: Default::default(),
+            closing_sessions: Default::default(),
             in_flight: Default::default(),
             newest_event: watch::Sender::new(setup.newest_event),
             tasks: TaskTracker::new(),

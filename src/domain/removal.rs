@@ -119,6 +119,8 @@ impl Gateway {
 
     async fn run_removals(&self, removal: PendingRemoval, stop: &CancellationToken) -> Result<()> {
         if let PendingRemoval::Session(session) = removal {
+            // Whoever deletes it may still be unlinking it, and its connection writes rows until then.
+            drop(self.closing_sessions.write().await);
             // Its keys first: they are worth most to a thief.
             backend::delete_all(&self.store, session.0).await?;
             while !stop.is_cancelled() && !self.remove_files_page(session).await? {}
