@@ -566,3 +566,66 @@ async fn a_damaged_upload_keeps_no_other_message_from_being_sent_again() {
     reaches(&rig, &token, "3EB0BB", "sent").await;
     reaches(&rig, &token, "3EB0AA", "failed").await;
 }
+
+async fn a_session_whose_row_is_damaged_is_listed_and_can_be_deleted_and_made_anew() {
+    // Of one row nothing can be read, one says at least which rows are its own, and one names those of
+    // another session.
+    const LOST: &[u8] = b"\x01{\"number\":1,\"created_at\":\"";
+    const KNOWN: &[u8] = b"\x01{\"number\":2}";
+    const FALSE: &[u8] = b"\x01{\"number\":3}";
+    let mut rig = Rig::new().await;
+    let mut tokens = Vec::new();
+    for session in ["lost", "known", "intact"] {
+        let token = rig.create(session).await;
+        let list = json!({ "sessionId": session, "name": "Langganan",
+            "recipients": [{ "number": "6281200000862", "name": "Ani" }] });
+        let made = rig.post("/api/v1/recipient-lists", &list).bearer(&token);
+        made.send().await.expect(201);
+        tokens.push(token);
+    }
+    put(&rig, tables::SESSIONS, b"lost".into(), LOST).await;
+    put(&rig, tables::SESSIONS, b"known".into(), KNOWN).await;
+    put(&rig, tables::SESSIONS, b"third".into(), FALSE).await;
+    rig.restart().await;
+    let listed = rig
+        .get("/api/v1/sessions")
+        .master()
+        .send()
+        .await
+        .expect(200);
+    let rows = listed.as_array().expect("rows").iter();
+    let names: Vec<_> = rows.map(|row| row["sessionId"].clone()).collect();
+    assert_eq!(
+        json!(names),
+        json!(["intact", "known", "lost", "third"]),
+        "{listed}"
+    );
+    for session in ["lost", "known", "third"] {
+        let path = format!("/api/v1/sessions/{session}");
+        let body = json!({ "sessionId": session });
+        for refused in [rig.get(&path), rig.post("/api/v1/sessions", &body)] {
+            let why = refused.master().send().await.expect(409)["message"].clone();
+            assert!(why.to_string().contains("delete the session"), "{why}");
+        }
+        let other = rig.delete(&path).bearer(&tokens[2]).send().await;
+        assert_eq!(other.status, 403);
+        rig.delete(&path).master().send().await.expect(200);
+        assert_eq!(rig.delete(&path).master().send().await.status, 404);
+        rig.create(session).await;
+    }
+    // What belonged to one is gone with it; the other's is where it was.
+    let of = |number: u32| {
+        let lists = rows_of(&rig, tables::LISTS).into_iter();
+        lists
+            .filter(|list| list.starts_with(&key(number, b"")))
+            .count()
+    };
+    assert_eq!((of(2), of(3)), (0, 1));
+    rig.restart().await;
+    let shown = rig.get("/api/v1/sessions/intact").bearer(&tokens[2]);
+    shown.send().await.expect(200);
+}
+
+fn rows_of(rig: &Rig, table: tables::Table) -> Vec<Vec<u8>> {
+    rows(rig, table).into_iter().map(|(key, _)| key).collect()
+}

@@ -142,7 +142,7 @@ impl SendJob {
             progress: Some(MessageState::Sending),
             refusal: None,
             enclosed: None,
-            unread: false,
+            unreadable: false,
             campaign: self.campaign.clone().map(Box::new),
         };
         Ok(SendRows {
