@@ -12,9 +12,9 @@ pub use self::key::key;
 pub use self::pair::pair;
 pub use self::running::healthcheck;
 pub use self::send::send;
+pub use self::serve::{check_settings, serve};
 #[cfg(feature = "sandbox")]
 pub use self::serve::{network, sandbox};
-pub use self::serve::{check_settings, serve};
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -107,7 +107,9 @@ fn data_folder(config: &Config) -> Finding {
         Err(error) => {
             return bad(
                 about,
-                format!("{shown} cannot be read: {error}; run this as the user who runs the gateway"),
+                format!(
+                    "{shown} cannot be read: {error}; run this as the user who runs the gateway"
+                ),
             );
         }
     }

@@ -80,7 +80,10 @@ impl Running {
                 Client::over_unix(policy, &path)?,
                 "http://localhost".to_owned(),
             ),
-            None => (Client::new(policy)?, local_url(&format!("http://{listens}"))),
+            None => (
+                Client::new(policy)?,
+                local_url(&format!("http://{listens}")),
+            ),
         };
         Ok(Self {
             client,
@@ -183,7 +186,10 @@ fn unreadable(data: &Path, error: io::Error) -> Error {
             "permission denied: the data folder {} belongs to another user; run this as that user, or as root",
             folder.display()
         ),
-        _ => format!("the data folder {} cannot be read: {error}", folder.display()),
+        _ => format!(
+            "the data folder {} cannot be read: {error}",
+            folder.display()
+        ),
     };
     Error::new(Code::PathUnusable, text).because(error)
 }

@@ -5,12 +5,15 @@ use std::io::IsTerminal as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{absolute, local_url, say};
-use crate::config::{Legacy, Loaded};
+use crate::config::{Legacy, Loaded, Origin, PublicSessions};
 use crate::error::Result;
 #[cfg(feature = "sandbox")]
 use crate::server::make_folder;
 use crate::server::{Deps, Server, judge};
 use crate::systemd;
+
+/// A shorter master key is a reason for a warning.
+const MASTER_KEY: usize = 16;
 
 /// Runs the gateway until it is told to stop.
 pub async fn serve(loaded: &Loaded) -> Result<()> {
@@ -72,6 +75,13 @@ pub async fn network(loaded: &Loaded) -> Result<()> {
     Ok(())
 }
 
+/// What the original's variables are to this program.
+fn unneeded(loaded: &Loaded) -> Option<String> {
+    let names = &loaded.unneeded_variables;
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(format!("not needed here, and ignored: {names}"))
+}
+
 /// Warns of variables that begin like a setting's. They may hold anything: only names are told.
 fn warn_of_variables(loaded: &Loaded) {
     for variable in &loaded.unknown_variables {
@@ -86,6 +96,9 @@ fn warn_of_variables(loaded: &Loaded) {
 /// they were read.
 pub fn check_settings(loaded: &Loaded) -> Result<()> {
     judge(&loaded.config).map_err(|error| loaded.located(error))?;
+    if let Some(line) = unneeded(loaded) {
+        say(&line);
+    }
     for variable in &loaded.unknown_variables {
         say(&format!("{variable} is ignored: there is no such setting"));
     }
@@ -109,6 +122,20 @@ fn greet(server: &Server) {
     if config.legacy == Legacy::Open {
         tracing::warn!("legacy = open: whoever reaches the port can send from every session");
     }
+    if config.public_sessions == PublicSessions::Open {
+        tracing::warn!(
+            "public_sessions = open: whoever reaches the port reads the token of every session, and with it sends"
+        );
+    }
+    if config
+        .master_key
+        .as_ref()
+        .is_some_and(|key| key.len() < MASTER_KEY)
+    {
+        tracing::warn!(
+            "the master key has fewer than {MASTER_KEY} characters: whoever guesses it has every session; choose a longer one"
+        );
+    }
     if config.webhook_url.is_some() && config.webhook_secret.is_none() {
         tracing::warn!(
             "webhook_url is set without webhook_secret: those deliveries are not signed"
@@ -122,6 +149,14 @@ fn tell_where(server: &Server, loaded: &Loaded) {
     let url = local_url(&server.url());
     if url.starts_with("http") {
         say(&format!("docs at {url}/docs"));
+    }
+    if loaded.origins.get("listen") == Some(&Origin::Variable("PORT".into())) {
+        say(
+            "PORT alone opens it to every address of this machine; HOST=127.0.0.1 keeps it to programs on it",
+        );
+    }
+    if let Some(line) = unneeded(loaded) {
+        say(&line);
     }
     say(&format!("data in {}", absolute(&config.data).display()));
     match loaded.origins.get("master_key") {

@@ -305,7 +305,9 @@ fn hint(flag: &str) -> Option<&'static str> {
         }
         "-v" => "-V or `warung version` shows the version; --log debug tells more",
         "--verbose" | "--debug" => "--log debug tells more",
-        "-d" | "--daemon" => "it stays in the foreground; a supervisor such as systemd runs it in the background",
+        "-d" | "--daemon" => {
+            "it stays in the foreground; a supervisor such as systemd runs it in the background"
+        }
         "-c" => "--config FILE names the settings",
         _ => return None,
     })

@@ -5,6 +5,7 @@ pub mod campaign;
 pub mod dialect;
 pub mod event;
 pub mod fair;
+pub mod guard;
 pub mod list;
 pub mod media;
 pub mod message;
