@@ -144,6 +144,11 @@ pub struct Config {
     #[arg(long, value_name = "RANGES", default_value = "", value_parser = value::ranges)]
     pub allow_private: std::vec::Vec<String>,
 
+    /// What links in answers begin with, where clients reach the gateway below a folder, such as
+    /// https://example.org/wa.
+    #[arg(long, value_name = "URL", value_parser = value::folder)]
+    pub public_url: Option<String>,
+
     /// Ports that links and webhooks may name besides 80, 443, 8080 and 8443.
     #[arg(long, value_name = "PORTS", default_value = "", value_parser = value::ports)]
     pub allow_ports: std::vec::Vec<u16>,
@@ -253,6 +258,11 @@ impl Config {
     /// The settings of these words (`--NAME=VALUE`), all others as they are by default.
     pub(super) fn of_flags(flags: Vec<String>) -> Result<Self, clap::Error> {
         Self::from_arg_matches(&Self::settings().try_get_matches_from(flags)?)
+    }
+
+    /// What links begin with: nothing, or `public_url`.
+    pub fn links(&self) -> &str {
+        self.public_url.as_deref().unwrap_or_default()
     }
 
     /// Host, port and path of the WhatsApp server.

@@ -123,6 +123,16 @@ pub(super) fn web(text: &str) -> Read<String> {
     when(good.map(|_| text.into()), "an http:// or https:// URL")
 }
 
+/// A URL to which a path can be added.
+pub(super) fn folder(text: &str) -> Read<String> {
+    let expected = "an http:// or https:// URL without ? and #";
+    let url = web(text).map_err(|_| expected.to_owned())?;
+    when(
+        (!url.contains(['?', '#'])).then(|| url.trim_end_matches('/').into()),
+        expected,
+    )
+}
+
 /// A URL without what is often secret in it, and whether anything was left out.
 pub(super) fn without_secrets(text: &str) -> (String, bool) {
     let Ok(mut url) = Url::parse(text) else {

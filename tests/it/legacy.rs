@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use warung::config::Legacy;
+use warung::config::{Legacy, PublicSessions};
 
 use crate::support::{Call, Rig};
 
@@ -310,4 +310,101 @@ async fn on_an_open_listener_the_list_stays_public_and_says_no_names() {
     assert_eq!(stranger[0]["detail"], "Connected");
     let own = call.bearer(&token).send().await.expect(200);
     assert_eq!(own[0]["detail"], "Connected as User 6281200000409");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_needs_a_token_is_told_why() {
+    let body = json!({ "sessionId": "putra", "number": "6281299999699", "message": "x" });
+    let said = |rig: &Rig, header: Option<(&str, &str)>| {
+        let call = rig.post("/api/send-message", &body);
+        let call = match header {
+            Some((name, value)) => call.header(name, value),
+            None => call,
+        };
+        async move {
+            call.send().await.expect(401)["message"]
+                .as_str()
+                .map(str::to_owned)
+        }
+    };
+    let rig = Rig::new().await;
+    for (header, why) in [
+        (("x-forwarded-for", "192.0.2.1"), "through a proxy"),
+        (("origin", "https://example.org"), "from a web page"),
+    ] {
+        let words = said(&rig, Some(header)).await.expect("words");
+        for part in ["No token provided", why, "legacy = open", "Bearer"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+    let rig = Rig::with(|config| config.legacy = Legacy::Token).await;
+    let words = said(&rig, None).await.expect("words");
+    assert!(words.contains("legacy = token"), "{words}");
+    let rig = Rig::with(|config| config.trusted_proxies = vec!["192.0.2.1/32".into()]).await;
+    let words = said(&rig, None).await.expect("words");
+    assert!(words.contains("trusted_proxies"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_national_number_is_refused_by_the_setting_that_would_take_it() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000409").await;
+    let body = json!({ "sessionId": "putra", "number": "081234567890", "message": "x" });
+    let said = rig
+        .post("/api/send-message", &body)
+        .send()
+        .await
+        .expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let v1 = json!({ "to": "081234567890", "type": "text", "text": { "body": "x" } });
+    let rows = rig.post("/api/v1/messages?sessionId=putra", &v1).master();
+    let rows = rows.send().await.expect(200);
+    let words = rows[0]["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let code = json!({ "phone": "081234567890" });
+    rig.create("other").await;
+    let said = rig
+        .post("/api/v1/sessions/other/pairing-code", &code)
+        .master();
+    let said = said.send().await.expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let delete =
+        json!({ "sessionId": "putra", "messageId": "3EB0AA", "remoteJid": "081234567890" });
+    let said = Call::new(rig.addr(), "DELETE", "/api/v1/message").json(&delete);
+    let said = said.master().send().await.expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_list_of_sessions_is_shown_where_that_is_chosen() {
+    let rig = Rig::with(|config| config.public_sessions = PublicSessions::Open).await;
+    let token = rig.create("putra").await;
+    rig.pair("shop", "6281200000410").await;
+    rig.get("/api/v1/sessions/putra/qr")
+        .master()
+        .send()
+        .await
+        .expect(200);
+    let list = rig
+        .get("/api/v1/sessions")
+        .header("x-forwarded-for", "192.0.2.1");
+    let list = list.send().await.expect(200);
+    let row = list
+        .as_array()
+        .expect("rows")
+        .iter()
+        .find(|row| row["sessionId"] == "putra");
+    let row = row.expect("a row");
+    assert_eq!(row["token"], token.as_str());
+    assert!(row["qr"].is_string(), "{row}");
+    let keys: Vec<_> = row.as_object().expect("an object").keys().collect();
+    assert_eq!(keys.len(), 5, "{keys:?}");
+    // By default it shows neither.
+    let rig = Rig::new().await;
+    rig.create("putra").await;
+    let list = rig.get("/api/v1/sessions").send().await.expect(200);
+    assert_eq!(list[0]["token"], serde_json::Value::Null);
 }
