@@ -161,7 +161,7 @@ impl Gateway {
                 deliveries: queue::len(read, queues::DELIVERIES)?,
                 downloads: queue::len(read, queues::DOWNLOADS)?,
                 unread: queue::len(read, queues::UNREAD)?,
-                campaign_recipients: campaign::waiting_recipients(read)?,
+                campaign_recipients: campaign::rows::waiting_recipients(read)?,
             })
         })
     }

@@ -777,14 +777,15 @@ async fn the_data_folder_of_another_user_is_said_to_be_one() {
     let mut command = std::process::Command::new(program());
     command.args(["healthcheck", "--data"]).arg(&data);
     // Root may read everything: somebody else asks then.
-    if rustix::process::geteuid().is_root() {
-        use std::os::unix::process::CommandExt as _;
-        command.uid(65_534);
+    use std::os::unix::fs::PermissionsExt as _;
+    let closed = if rustix::process::geteuid().is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        (data.clone(), 0o700)
     } else {
-        use std::os::unix::fs::PermissionsExt as _;
-        let closed = std::fs::Permissions::from_mode(0o000);
-        std::fs::set_permissions(data.join("warung.redb"), closed).expect("closed");
-    }
+        (data.join("warung.redb"), 0o000)
+    };
+    let mode = std::fs::Permissions::from_mode(closed.1);
+    std::fs::set_permissions(closed.0, mode).expect("closed");
     let (good, _, said) = asked(&mut Command::from(command)).await;
     assert!(!good && said.contains("permission denied"), "{said}");
     assert!(said.contains(&data.display().to_string()), "{said}");

@@ -19,6 +19,16 @@ fn form(rig: &Rig, fields: &[(&str, &str)]) -> Call {
         .body(body)
 }
 
+/// A legacy send that is refused, and says why and what to do.
+async fn needs_a_token(call: Call, why: &str) {
+    let said = call.send().await.expect(401)["message"].clone();
+    let words = said.as_str().expect("words");
+    assert!(words.starts_with("No token provided: "), "{words}");
+    for part in [why, "Bearer", "legacy = open"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_sends_work_in_every_form_and_under_both_names() {
     let rig = Rig::new().await;
@@ -120,11 +130,7 @@ async fn a_request_that_came_through_a_proxy_needs_a_token() {
         let call = rig
             .post("/api/send-message", &body)
             .header(header, "10.0.0.9");
-        assert_eq!(
-            call.send().await.expect(401)["message"],
-            "No token provided",
-            "{header}"
-        );
+        needs_a_token(call, "through a proxy").await;
     }
     // As a proxy asks that was told nothing but where to go.
     let text = body.to_string();
@@ -149,10 +155,7 @@ async fn where_proxies_are_trusted_a_token_is_always_needed() {
     rig.pair("putra", "6281200000412").await;
     let body = json!({ "sessionId": "putra", "number": "6281299999612", "message": "x" });
     let call = rig.post("/api/send-message", &body);
-    assert_eq!(
-        call.send().await.expect(401)["message"],
-        "No token provided"
-    );
+    needs_a_token(call, "trusted_proxies").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,11 +218,7 @@ async fn a_web_page_cannot_send_through_the_browser_of_the_owner() {
         ("referer", "https://evil.example/page"),
     ] {
         let call = form(&rig, &[("phone", phone), ("message", "from a page")]).header(name, value);
-        assert_eq!(
-            call.send().await.expect(401)["message"],
-            "No token provided",
-            "{name}"
-        );
+        needs_a_token(call, "from a web page").await;
     }
     assert!(rig.received(phone).await.is_empty());
     let own = form(
@@ -268,11 +267,7 @@ async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
         "0.0.0.0:3000",
     ] {
         let send = rig.post("/api/send-message", &body).header("host", host);
-        assert_eq!(
-            send.clone().send().await.expect(401)["message"],
-            "No token provided",
-            "{host}"
-        );
+        needs_a_token(send, "another host").await;
         let list = rig.get("/api/v1/sessions").header("host", host);
         assert_eq!(
             list.clone().send().await.expect(401)["message"],
@@ -313,36 +308,10 @@ async fn on_an_open_listener_the_list_stays_public_and_says_no_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_needs_a_token_is_told_why() {
+async fn who_needs_a_token_by_the_settings_is_told_so() {
     let body = json!({ "sessionId": "putra", "number": "6281299999699", "message": "x" });
-    let said = |rig: &Rig, header: Option<(&str, &str)>| {
-        let call = rig.post("/api/send-message", &body);
-        let call = match header {
-            Some((name, value)) => call.header(name, value),
-            None => call,
-        };
-        async move {
-            call.send().await.expect(401)["message"]
-                .as_str()
-                .map(str::to_owned)
-        }
-    };
-    let rig = Rig::new().await;
-    for (header, why) in [
-        (("x-forwarded-for", "192.0.2.1"), "through a proxy"),
-        (("origin", "https://example.org"), "from a web page"),
-    ] {
-        let words = said(&rig, Some(header)).await.expect("words");
-        for part in ["No token provided", why, "legacy = open", "Bearer"] {
-            assert!(words.contains(part), "{part}: {words}");
-        }
-    }
     let rig = Rig::with(|config| config.legacy = Legacy::Token).await;
-    let words = said(&rig, None).await.expect("words");
-    assert!(words.contains("legacy = token"), "{words}");
-    let rig = Rig::with(|config| config.trusted_proxies = vec!["192.0.2.1/32".into()]).await;
-    let words = said(&rig, None).await.expect("words");
-    assert!(words.contains("trusted_proxies"), "{words}");
+    needs_a_token(rig.post("/api/send-message", &body), "legacy = token").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,10 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use super::roster::{Position, Roster};
 use super::zone::Day;
-use crate::error::Result;
 use crate::ids::{MediaId, MessageId, RowId, SessionNumber};
 use crate::store::record::Record;
-use crate::store::{Read, Typed, tables};
+use crate::store::{Typed, tables};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
 use crate::words::words;
@@ -126,19 +125,6 @@ pub(super) const CAMPAIGNS: Typed<(SessionNumber, RowId), Campaign> = Typed::new
 
 /// Those that run or wait for their time.
 const LIVE: Typed<(SessionNumber, RowId), ()> = Typed::new(tables::LIVE_CAMPAIGNS);
-
-/// How many recipients of live campaigns wait, those that are tried again included.
-pub(in crate::domain) fn waiting_recipients(read: &impl Read) -> Result<u64> {
-    let mut waiting: u64 = 0;
-    for (session, id) in LIVE.rows(()).keys(read, usize::MAX)? {
-        if let Some(campaign) = rows::find(read, session, &id)? {
-            let progress = rows::readable_progress(read, campaign.roster)?;
-            let new = progress.end.saturating_sub(progress.next);
-            waiting = waiting.saturating_add(u64::from(new) + u64::from(progress.waiting));
-        }
-    }
-    Ok(waiting)
-}
 
 /// How far a campaign has come. Stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
