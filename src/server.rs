@@ -136,8 +136,13 @@ impl Server {
                 (most / 4).max(8),
                 limits.max_per_address,
             );
-        let listener = Listener::bind(&listen, app.clone(), limits.clone()).await?;
+        let listener = Listener::bind(&listen, app.clone(), limits.clone()).await;
+        let listener = listener.map_err(|error| {
+            let text = format!("{}; --listen chooses another address", error.detail());
+            error.worded(text)
+        })?;
         let own_listener = listen_for_own_commands(gateway.config(), app, limits).await;
+        note_address(gateway.config(), &listener.url());
         let server = Self {
             gateway,
             listener,
@@ -224,6 +229,7 @@ impl Server {
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
     /// sessions, the store.
     pub async fn stop(self) {
+        let _ = std::fs::remove_file(address_file(self.gateway.config()));
         let own = self.own_listener.map(Listener::shutdown);
         tokio::join!(self.listener.shutdown(), OptionFuture::from(own));
         self.stop.cancel();
@@ -373,6 +379,37 @@ const OWN_CONNECTIONS: usize = 16;
 /// so that the health check does not depend on strangers.
 pub(crate) fn own_socket(config: &Config) -> PathBuf {
     config.data.join("own.sock")
+}
+
+/// Where a gateway that runs notes its address, for the commands of this user.
+fn address_file(config: &Config) -> PathBuf {
+    config.data.join("address")
+}
+
+/// Notes the address. Commands find the gateway without it too, if it listens where the settings say.
+fn note_address(config: &Config, url: &str) {
+    let text = match url.strip_prefix("unix:") {
+        // Commands may be run in another folder.
+        Some(path) => match std::path::absolute(path) {
+            Ok(path) => format!("unix:{}:600\n", path.display()),
+            Err(_) => return,
+        },
+        None => format!("{}\n", url.trim_start_matches("http://")),
+    };
+    let file = address_file(config);
+    let new = file.with_extension("new");
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file));
+    if let Err(error) = written {
+        tracing::info!(%error, "commands find this gateway by its settings only");
+    }
+}
+
+/// The address that a gateway noted here.
+///
+/// Hazard: what a killed gateway noted stays; only the lock on the store says that one runs.
+pub(crate) fn noted_address(config: &Config) -> Option<Listen> {
+    let text = std::fs::read_to_string(address_file(config)).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Listens there. The gateway works without, on a file system that has no sockets, say.

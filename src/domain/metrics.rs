@@ -6,6 +6,10 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::{Gateway, campaign, queues};
+use crate::error::Result;
+use crate::store::queue;
+
 /// Bounds of the buckets in seconds: from a receiver next door to the longest patience.
 const SECONDS: [f64; 12] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -20,6 +24,11 @@ pub struct DomainMetrics {
     webhook: Histogram,
     webhook_failures: Counter,
     dead_letters: Counter,
+    held_back: Counter,
+    sent: Counter,
+    failed: Counter,
+    received: Counter,
+    delivered: Counter,
 }
 
 impl DomainMetrics {
@@ -31,25 +40,47 @@ impl DomainMetrics {
             webhook: Histogram::new(SECONDS),
             webhook_failures: Counter::default(),
             dead_letters: Counter::default(),
+            held_back: Counter::default(),
+            sent: Counter::default(),
+            failed: Counter::default(),
+            received: Counter::default(),
+            delivered: Counter::default(),
         }
     }
 
     /// WhatsApp acknowledged a message so long after it was begun to be written.
     pub(super) fn note_sent(&self, took: Duration) {
+        self.sent.inc();
         self.send.observe(took.as_secs_f64());
     }
 
     /// A try of a webhook took so long, however it came out.
     pub fn note_webhook(&self, took: Duration, failed: bool) {
         self.webhook.observe(took.as_secs_f64());
-        if failed {
-            self.webhook_failures.inc();
-        }
+        match failed {
+            true => self.webhook_failures.inc(),
+            false => self.delivered.inc(),
+        };
     }
 
     /// A delivery was given up.
     pub(super) fn note_dead_letter(&self) {
         self.dead_letters.inc();
+    }
+
+    /// So many messages were tried and not acknowledged, or could not be made.
+    pub(super) fn note_failed(&self, count: usize) {
+        self.failed.inc_by(count as u64);
+    }
+
+    /// So many messages of others arrived.
+    pub(super) fn note_received(&self, count: u64) {
+        self.received.inc_by(count);
+    }
+
+    /// The guard held so many messages back.
+    pub(super) fn note_held_back(&self, count: usize) {
+        self.held_back.inc_by(count as u64);
     }
 
     /// Names the measurements in a registry.
@@ -67,15 +98,71 @@ impl DomainMetrics {
             "Time that a try of a webhook delivery took",
             self.webhook.clone(),
         );
-        to.register(
-            "webhook_failures",
-            "Tries of webhook deliveries that failed",
-            self.webhook_failures.clone(),
-        );
-        to.register(
-            "webhook_dead_letters",
-            "Webhook deliveries that were given up",
-            self.dead_letters.clone(),
-        );
+        for (name, help, count) in [
+            (
+                "messages_sent",
+                "Messages that WhatsApp acknowledged, those of campaigns included",
+                &self.sent,
+            ),
+            (
+                "messages_failed",
+                "Messages that were refused or not acknowledged, each try",
+                &self.failed,
+            ),
+            (
+                "messages_received",
+                "Messages of others that arrived",
+                &self.received,
+            ),
+            (
+                "guard_held_back",
+                "Messages to new contacts that the guard held back",
+                &self.held_back,
+            ),
+            (
+                "webhook_deliveries",
+                "Webhook deliveries that a receiver took",
+                &self.delivered,
+            ),
+            (
+                "webhook_failures",
+                "Tries of webhook deliveries that failed",
+                &self.webhook_failures,
+            ),
+            (
+                "webhook_dead_letters",
+                "Webhook deliveries that were given up",
+                &self.dead_letters,
+            ),
+        ] {
+            to.register(name, help, count.clone());
+        }
+    }
+}
+
+/// What waits to be done, of all sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Webhook deliveries, tried or not.
+    pub deliveries: u64,
+    /// Downloads of received files.
+    pub downloads: u64,
+    /// Messages that could not be read and may still come.
+    pub unread: u64,
+    /// Recipients of running and scheduled campaigns who were not written to yet.
+    pub campaign_recipients: u64,
+}
+
+impl Gateway {
+    /// What waits to be done. It reads a row for each lane of the queues and each live campaign.
+    pub fn backlog(&self) -> Result<Backlog> {
+        self.store.read(|read| {
+            Ok(Backlog {
+                deliveries: queue::len(read, queues::DELIVERIES)?,
+                downloads: queue::len(read, queues::DOWNLOADS)?,
+                unread: queue::len(read, queues::UNREADABLE)?,
+                campaign_recipients: campaign::rows::waiting_recipients(read)?,
+            })
+        })
     }
 }

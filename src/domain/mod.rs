@@ -5,6 +5,7 @@ pub mod campaign;
 pub mod dialect;
 pub mod event;
 pub mod fair;
+pub mod guard;
 mod keyed_locks;
 pub mod list;
 pub mod media;

@@ -103,6 +103,7 @@ codes! {
     MessageTooLong = "message_too_long", Invalid, "Invalid text message content.";
     TooManyMessages = "too_many_messages", Invalid, "Too many messages in one request";
     NumberInvalid = "number_invalid", Invalid, "Invalid phone number format. Use 8-15 digits.";
+    CountryCodeMissing = "country_code_missing", Invalid, "The number begins with 0: write it with its country code (62812... for 0812...), or set default_country_code in the gateway's settings";
     RecipientInvalid = "recipient_invalid", Invalid, "Invalid JID format";
     NumberNotOnWhatsapp = "number_not_on_whatsapp", NotFound, "the number is not on WhatsApp";
     MessageIdInvalid = "message_id_invalid", Invalid, "Invalid message ID format";
@@ -122,6 +123,7 @@ codes! {
     MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
     TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
     MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning all works in groups only";
+    GuardReached = "guard_reached", RateLimited, "The guard lets no more new contacts be written to now (setting guard)";
     GroupUnavailable = "group_unavailable", Upstream, "WhatsApp does not show this group";
     IdempotencyKeyInvalid = "idempotency_key_invalid", Invalid, "Idempotency-Key must be 1 to 255 characters";
     IdempotencyKeyInUse = "idempotency_key_in_use", Conflict, "A request with this Idempotency-Key is still being processed";

@@ -567,6 +567,7 @@ async fn a_damaged_upload_keeps_no_other_message_from_being_sent_again() {
     reaches(&rig, &token, "3EB0AA", "failed").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_row_is_damaged_is_listed_and_can_be_deleted_and_made_anew() {
     // Of one row nothing can be read, one says at least which rows are its own, and one names those of
     // another session.

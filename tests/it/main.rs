@@ -19,6 +19,7 @@ mod fairness;
 mod fences;
 mod files;
 mod golden;
+mod guard;
 mod inbound;
 mod keys;
 mod kill;

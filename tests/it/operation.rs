@@ -62,6 +62,12 @@ async fn metrics_count_what_happens() {
         (network["accounts"][0]["companions"][0]["waiting"] == 0).then_some(())
     })
     .await;
+    let refused = json!({ "to": "6281299991001", "type": "image", "image": { "id": "none.jpg" } });
+    rig.send("shop", &token, &refused).await;
+    let people = crate::campaigns::people(1, 2);
+    let later = json!({ "name": "Promo", "sessionId": "shop", "scheduledAt": "2999-01-01T00:00:00Z",
+        "message": { "type": "text", "content": "x" }, "recipients": people });
+    crate::campaigns::create(&rig, &token, &later).await;
     let answer = rig.get("/metrics").master().send().await;
     assert!(answer.headers["content-type"].starts_with("application/openmetrics-text"));
     let text = String::from_utf8(answer.body.to_vec()).expect("text");
@@ -82,6 +88,17 @@ async fn metrics_count_what_happens() {
     assert!(value("warung_webhook_duration_seconds_count") >= 1.0);
     assert!(value("warung_http_responses_total{class=\"2xx\"}") >= 2.0);
     assert_eq!(value("warung_http_panics_total"), 0.0);
+    assert_eq!(value("warung_messages_sent_total"), 1.0);
+    assert_eq!(value("warung_messages_received_total"), 3.0);
+    assert_eq!(value("warung_messages_failed_total"), 1.0);
+    assert_eq!(value("warung_campaign_recipients_waiting"), 2.0);
+    for name in [
+        "webhook_deliveries_total",
+        "webhook_dead_letters_total",
+        "downloads_waiting",
+    ] {
+        assert_eq!(value(&format!("warung_{name}")), 0.0, "{name}");
+    }
     // The receiver takes nothing: one delivery is tried, and two wait behind it.
     assert_eq!(value("warung_webhook_deliveries_waiting"), 3.0);
     assert!(
