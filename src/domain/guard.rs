@@ -341,7 +341,11 @@ mod tests {
             }
         }
         let within = |length: i64| {
-            let of = |from: i64| taken.iter().filter(|t| (from..from + length).contains(*t));
+            let of = |from: i64| {
+                taken
+                    .iter()
+                    .filter(move |t| (from..from + length).contains(*t))
+            };
             taken.iter().map(|from| of(*from).count()).max()
         };
         assert_eq!(within(60), Some(3));
