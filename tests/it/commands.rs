@@ -214,6 +214,16 @@ async fn mistakes_end_with_a_sentence() {
         (&["key", "create", "x"], "--scope"),
         (&["config"], "config needs check or show"),
         (&["check"], "warung.redb"),
+        (
+            &[
+                "serve",
+                "--whatsapp-url",
+                "ws://127.0.0.1:1/ws/chat",
+                "--webhook-url",
+                "http://10.0.0.1/",
+            ],
+            "setting webhook_url (--webhook-url)",
+        ),
     ] {
         let (good, said) = run(&data, "127.0.0.1:1", words).await;
         assert!(!good && said.contains(part), "{words:?}: {said}");
