@@ -208,28 +208,35 @@ const NEW_CONTACTS: Typed<SessionNumber, NewContacts> = Typed::new(tables::NEW_C
 const FIRST_CONTACTS: Typed<(SessionNumber, Jid), FirstContact> =
     Typed::new(tables::FIRST_CONTACTS);
 
-/// The other name of a person, if it is known: number and LID are one person's.
-fn other_name(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<Option<Jid>> {
+/// The names of a person, number and LID as far as both are known: first the one under which WhatsApp
+/// encrypts today.
+fn names(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<Vec<Jid>> {
     let user = person.user_part();
-    Ok(match person.server() {
+    let (lid, number) = match person.server() {
         JidServer::Lid => {
             let number = backend::number_of(read, session.0, user)?;
-            number.as_deref().and_then(Jid::of_number)
+            let number = number.as_deref().and_then(Jid::of_number);
+            (Some(person.clone()), number)
         }
         _ => {
             let lid = backend::lid_of(read, session.0, user)?;
-            lid.and_then(|lid| Jid::parse(&format!("{lid}@lid")))
+            let lid = lid.and_then(|lid| Jid::parse(&format!("{lid}@lid")));
+            (lid, Some(person.clone()))
         }
-    })
+    };
+    Ok(lid.into_iter().chain(number).collect())
 }
 
 /// Whether the session and this person ever wrote to each other.
 fn is_known(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<bool> {
-    let names = [Some(person.clone()), other_name(read, session, person)?];
-    for name in names.iter().flatten() {
-        if backend::has_signal_state(read, session.0, name.user_part())?
-            || FIRST_CONTACTS.exists(read, (session, name))?
-        {
+    let names = names(read, session, person)?;
+    for name in &names {
+        if backend::has_signal_state(read, session.0, name.user_part())? {
+            return Ok(true);
+        }
+    }
+    for name in &names {
+        if FIRST_CONTACTS.exists(read, (session, name))? {
             return Ok(true);
         }
     }

@@ -1,6 +1,7 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod access;
+pub mod backlog;
 pub mod campaign;
 pub mod dialect;
 pub mod event;
