@@ -753,6 +753,16 @@ async fn commands_find_the_gateway_by_its_data_folder() {
     let name = copy.display().to_string();
     let (copied, said) = run(&data, elsewhere, &["backup", &name]).await;
     assert!(copied, "{said}");
+    // Neither the gateway's own files nor what is no plain file is replaced.
+    let (key, link) = (data.join("secret.key"), folder.path().join("link"));
+    let before = std::fs::read(&key).expect("a key");
+    std::os::unix::fs::symlink(&copy, &link).expect("a link");
+    for (place, why) in [(&key, "lies in the data folder"), (&link, "no plain file")] {
+        let place = place.display().to_string();
+        let (copied, said) = run(&data, elsewhere, &["backup", &place]).await;
+        assert!(!copied && said.contains(why), "{said}");
+    }
+    assert_eq!(std::fs::read(&key).expect("a key"), before);
     // Where it is not found nobody is told to stop it, and nothing is left behind.
     std::fs::remove_file(data.join("address")).expect("it was there");
     let lost = folder.path().join("lost");
