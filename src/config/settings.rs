@@ -145,7 +145,7 @@ pub struct Config {
     pub allow_private: std::vec::Vec<String>,
 
     /// What links in answers begin with, where clients reach the gateway below a folder, such as
-    /// https://example.org/wa.
+    /// example.org/wa with https:// before it.
     #[arg(long, value_name = "URL", value_parser = value::folder)]
     pub public_url: Option<String>,
 
