@@ -11,6 +11,7 @@ use super::{complain, say};
 use crate::at_rest;
 use crate::config::Config;
 use crate::domain::media::blobs;
+use crate::domain::media::keeping::BACKUPS;
 use crate::domain::media::staged::Staged;
 use crate::domain::retention::COPY_DAYS;
 use crate::domain::vault::Vault;
@@ -63,7 +64,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
                 .ask(Method::POST, "/admin/backup", Some(wanted))
                 .await?;
             // The name is ours: what an answer names is not opened, and not removed.
-            Some(config.data.join("backups").join(name))
+            Some(config.data.join(BACKUPS).join(name))
         }
         // Nobody runs: the store can be read from here.
         None => None,
@@ -101,7 +102,7 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to replace what is no backup: what lies in the data folder, devices, links, folders.
+/// Refuses to replace what is no backup: the gateway's own files, devices, links, folders.
 fn refuse_target(data: &Path, file: &Path) -> Result<()> {
     let refused = |why: &str| {
         let text = format!("{} {why}", file.display());
@@ -110,9 +111,12 @@ fn refuse_target(data: &Path, file: &Path) -> Result<()> {
     let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok();
     if let (Some(parent), Ok(data)) = (parent, data.canonicalize())
-        && parent.starts_with(data)
+        && parent.starts_with(&data)
+        && parent != data.join(BACKUPS)
     {
-        return refused("lies in the data folder: a backup belongs elsewhere");
+        return refused(
+            "lies in the data folder: a backup belongs elsewhere, or in its folder backups",
+        );
     }
     let is = |path: &Path, wanted: fn(&Metadata) -> bool| {
         std::fs::symlink_metadata(path).map_or(true, |there| wanted(&there))

@@ -23,6 +23,9 @@ use crate::ids::{Hash, MediaId};
 use crate::store::Durability;
 use crate::time::Timestamp;
 
+/// The folder of the data folder that holds backups.
+pub const BACKUPS: &str = "backups";
+
 impl Gateway {
     /// Stores an arrived file for a session and answers its id when it is durable.
     pub(super) async fn keep_file(
@@ -206,7 +209,7 @@ impl Gateway {
     /// The folder for backups in the data folder, which only its owner may enter; it is made if it is
     /// not there.
     pub fn backups(&self) -> Result<PathBuf> {
-        let folder = self.config.data.join("backups");
+        let folder = self.config.data.join(BACKUPS);
         private_folder(&folder)?;
         // An older version made it for everybody.
         let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));

@@ -15,7 +15,7 @@ pub mod effort;
 pub mod file_type;
 pub mod files;
 pub mod images;
-mod keeping;
+pub mod keeping;
 pub mod kind;
 mod metadata;
 mod mp4_boxes;
