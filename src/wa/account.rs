@@ -77,7 +77,7 @@ pub struct Account {
     pub first_unuploaded_prekey: u32,
     /// Identity keys of others.
     pub identities: Vec<(DeviceAddress, [u8; 32])>,
-    /// Signal sessions with others.
+    /// Signal sessions with others; one for each device, under its LID where that is known.
     pub sessions: Vec<SignalSession>,
     /// Sender keys of groups, those of others and our own.
     pub sender_keys: Vec<SenderKey>,
@@ -85,7 +85,7 @@ pub struct Account {
     pub sync_keys: Vec<SyncKey>,
     /// What is known of each collection of settings.
     pub collections: Vec<Collection>,
-    /// Whose number belongs to which LID: (LID, number).
+    /// Whose number belongs to which LID: (LID, number); of several for one number the last holds.
     pub lids: Vec<(String, String)>,
     /// Tokens without which WhatsApp may refuse a first message.
     pub privacy_tokens: Vec<PrivacyToken>,
@@ -228,10 +228,21 @@ pub struct SyncKey {
     pub id: Vec<u8>,
     /// The key.
     pub data: Vec<u8>,
-    /// Of the devices that have it, as WhatsApp encodes it.
-    pub fingerprint: Vec<u8>,
+    /// Which devices it was made for.
+    pub fingerprint: Fingerprint,
     /// When it was made, in milliseconds since 1970, as the phone says.
     pub timestamp: i64,
+}
+
+/// Which devices a key of the settings was made for; other devices compare it.
+#[derive(Clone, Default)]
+pub struct Fingerprint {
+    /// Of the account.
+    pub raw_id: Option<u32>,
+    /// Of the device that made it.
+    pub current_index: Option<u32>,
+    /// Of all devices.
+    pub device_indexes: Vec<u32>,
 }
 
 /// How far a collection of settings was followed.

@@ -1,27 +1,32 @@
 // An unmodified Baileys, pointed at the simulated network: only the address and the pinned root key
 // differ. It talks JSON lines: events on standard output, orders on standard input.
 //
-//   node client.mjs ws://127.0.0.1:PORT/ws/chat ROOT_KEY_HEX
+//   node client.mjs ws://127.0.0.1:PORT/ws/chat ROOT_KEY_HEX [FOLDER [PACKAGE]]
+//
+// With a folder it keeps its account there, as programs that use Baileys do; without one, in memory.
 //
 // out: {"qr": ".."}  {"open": "<own jid>"}  {"message": {"from","text"}}  {"sent": "<id>"}  {"error": ".."}
 // in:  {"to": "<jid>", "text": ".."}
+//
+// At the end of its input it closes the connection and ends.
 
 import { createInterface } from 'node:readline'
-import makeWASocket, { DEFAULT_CONNECTION_CONFIG, initAuthCreds, proto, BufferJSON } from '@whiskeysockets/baileys'
-import { WA_CERT_DETAILS } from '@whiskeysockets/baileys/lib/Defaults/index.js'
 
-const [url, root] = process.argv.slice(2)
-WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(root, 'hex')
+const [url, root, folder, name = '@whiskeysockets/baileys'] = process.argv.slice(2)
+// Version 6 is CommonJS, version 7 is not.
+const load = async path => { const loaded = await import(path); return { ...loaded.default, ...loaded } }
+const { makeWASocket, DEFAULT_CONNECTION_CONFIG, initAuthCreds, useMultiFileAuthState, proto, BufferJSON } = await load(name)
+const { WA_CERT_DETAILS } = await load(`${name}/lib/Defaults/index.js`)
+// Version 6 knows only the number of the root key.
+if (WA_CERT_DETAILS.PUBLIC_KEY) WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(root, 'hex')
 DEFAULT_CONNECTION_CONFIG.waWebSocketUrl = url
 
 const say = value => process.stdout.write(JSON.stringify(value) + '\n')
 const silent = { level: 'silent', child: () => silent }
 for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal']) silent[level] = () => {}
 
-// Keys in memory: the test's client lives as long as the test.
-const creds = initAuthCreds()
 const kept = new Map()
-const keys = {
+const inMemory = {
   get: async (type, ids) => Object.fromEntries(ids.map(id => {
     let value = kept.get(`${type} ${id}`)
     if (value !== undefined) value = JSON.parse(value, BufferJSON.reviver)
@@ -38,14 +43,20 @@ const keys = {
   },
 }
 
+const { state, saveCreds } = folder
+  ? await useMultiFileAuthState(folder)
+  : { state: { creds: initAuthCreds(), keys: inMemory }, saveCreds: () => {} }
+const { creds } = state
+
 let socket
+let ended = false
 const connect = () => {
-  socket = makeWASocket({ auth: { creds, keys }, logger: silent, syncFullHistory: false })
-  socket.ev.on('creds.update', update => Object.assign(creds, update))
+  socket = makeWASocket({ auth: state, logger: silent, syncFullHistory: false })
+  socket.ev.on('creds.update', update => { Object.assign(creds, update); return saveCreds() })
   socket.ev.on('connection.update', update => {
     if (update.qr) say({ qr: update.qr })
     if (update.connection === 'open') say({ open: socket.user.id })
-    if (update.connection === 'close') {
+    if (update.connection === 'close' && !ended) {
       const code = update.lastDisconnect?.error?.output?.statusCode
       if (code === 515) connect()
       else say({ error: `closed: ${code} ${update.lastDisconnect?.error?.message}` })
@@ -68,4 +79,10 @@ createInterface({ input: process.stdin }).on('line', async line => {
   } catch (error) {
     say({ error: String(error) })
   }
-}).on('close', () => process.exit(0))
+}).on('close', async () => {
+  // What is being written to the folder is written first.
+  ended = true
+  await saveCreds()
+  socket.end(undefined)
+  setTimeout(() => process.exit(0), folder ? 500 : 0)
+})
