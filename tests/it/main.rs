@@ -19,6 +19,7 @@ mod fairness;
 mod fences;
 mod files;
 mod golden;
+mod import_baileys;
 mod inbound;
 mod keys;
 mod kill;
