@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use warung::import::baileys;
+use warung::import::baileys::{self, Found, LeftOut};
 use warung::sandbox::{NetworkOptions, Sandbox};
 use warung::seal::Seal;
 use warung::server::Deps;
 use warung::store::{Disk, Durability, Store, StoreOptions};
 use warung::time::Clock;
+use warung::wa::account::Account;
 use warung::wa::backend::Backend;
 
 use crate::baileys::Baileys;
@@ -75,16 +76,21 @@ impl Fixture {
     }
 }
 
+/// Reads a folder that is an account.
+fn read(folder: &Path) -> Found {
+    baileys::read(folder).unwrap_or_else(|why| panic!("{why:?}"))
+}
+
+/// What is left out of a folder, but for what is never taken.
+fn left_out(folder: &Path) -> Vec<LeftOut> {
+    let left_out = read(folder).left_out.into_iter();
+    left_out.filter(|left| !left.file.contains('*')).collect()
+}
+
 /// Gives the session the device of a folder; the gateway is stopped meanwhile.
 async fn import(rig: &mut Rig, folder: &Path) {
     rig.stop().await;
-    let found = baileys::read(folder).unwrap_or_else(|why| panic!("{why:?}"));
-    let strange: Vec<_> = found
-        .left_out
-        .iter()
-        .filter(|left| !left.file.contains('*'))
-        .collect();
-    assert!(strange.is_empty(), "{strange:?}");
+    let found = read(folder);
     let key = warung::at_rest::key_of(&rig.config, &Default::default()).expect("a key");
     let disk = Disk::File(warung::server::store_file(&rig.config));
     let store = Store::open(disk, StoreOptions::default()).expect("a store");
@@ -98,8 +104,9 @@ async fn import(rig: &mut Rig, folder: &Path) {
     rig.create_again("shop").await;
 }
 
-/// Imports an account for which two texts wait, and goes on with everybody.
-async fn goes_on(rig: &mut Rig, folder: &Path) {
+/// Imports an account for which two texts wait, and goes on with everybody; answers the network's
+/// counters before and after.
+async fn goes_on(rig: &mut Rig, folder: &Path) -> (Value, Value) {
     let groups = rig.sandbox("GET", "/sandbox/groups", &Value::Null).await;
     let group = groups[0]["id"].as_str().expect("an id").to_owned();
     let token = rig.create("shop").await;
@@ -152,8 +159,13 @@ async fn goes_on(rig: &mut Rig, folder: &Path) {
             assert_eq!(times, 1, "{phone}: {text} in {texts:?}");
         }
     }
-    // Everything could be read at once, by the sessions and sender keys that were taken over.
-    let after = rig.stats().await;
+    (before, rig.stats().await)
+}
+
+/// Goes on, and everything could be read at once, by the sessions and sender keys that were taken over.
+async fn goes_on_with_all(rig: &mut Rig, folder: &Path) {
+    assert_eq!(left_out(folder), []);
+    let (before, after) = goes_on(rig, folder).await;
     for count in [
         "undecryptable",
         "askedAgain",
@@ -209,7 +221,7 @@ async fn moves_in(package: &str, addressing: &str) {
     // Nobody is there to read these.
     say(&rig, FIRST, OWN, "delapan").await;
     say(&rig, SECOND, &group, "sembilan").await;
-    goes_on(&mut rig, &folder).await;
+    goes_on_with_all(&mut rig, &folder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,40 +239,93 @@ async fn an_account_of_baileys_6_goes_on_without_a_new_qr() {
     moves_in("baileys6", "lid").await;
 }
 
-/// The same with a packed network, where there is no Node.
-async fn fixture_goes_on(name: &str) {
-    let fixture = Fixture::unpack(name);
-    let journal = fixture.folder.path().join("sandbox.journal");
-    let network = Sandbox::open(NetworkOptions::kept_in(&journal)).await;
-    let network = network.expect("a network");
-    let mut rig = Rig::on_network(network, Deps::default(), |_| {}).await;
-    goes_on(&mut rig, &fixture.account()).await;
+impl Fixture {
+    /// A gateway on the packed network, where there is no Node.
+    async fn rig(&self) -> Rig {
+        let journal = self.folder.path().join("sandbox.journal");
+        let network = Sandbox::open(NetworkOptions::kept_in(&journal)).await;
+        Rig::on_network(network.expect("a network"), Deps::default(), |_| {}).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packed_account_of_baileys_7_goes_on() {
-    fixture_goes_on("baileys-7").await;
+    let fixture = Fixture::unpack("baileys-7");
+    goes_on_with_all(&mut fixture.rig().await, &fixture.account()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packed_account_of_baileys_6_goes_on() {
-    fixture_goes_on("baileys-6").await;
+    let fixture = Fixture::unpack("baileys-6");
+    goes_on_with_all(&mut fixture.rig().await, &fixture.account()).await;
 }
 
-/// The names of what is left out, and why, of a folder that was changed.
-fn left_out(fixture: &Fixture) -> Vec<(String, String)> {
-    let found = baileys::read(&fixture.account()).unwrap_or_else(|why| panic!("{why:?}"));
-    let left_out = found.left_out.into_iter();
-    let strange = left_out.filter(|left| !left.file.contains('*'));
-    strange.map(|left| (left.file, left.why)).collect()
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_out_is_agreed_on_anew() {
+    let fixture = Fixture::unpack("baileys-7");
+    for entry in std::fs::read_dir(fixture.account()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        if name.starts_with("session-") || name.starts_with("sender-key-120") {
+            std::fs::write(&path, "of another program").expect("written");
+        }
+    }
+    let (before, after) = goes_on(&mut fixture.rig().await, &fixture.account()).await;
+    let again = |stats: &Value| stats["askedAgain"].as_u64().expect("a count");
+    assert!(again(&after) > again(&before), "{after}");
+}
+
+#[tokio::test]
+async fn keys_that_do_not_belong_together_are_refused_or_left_out() {
+    let fixture = Fixture::unpack("baileys-7");
+    let whole = read(&fixture.account()).account;
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Disk::File(folder.path().join("store"));
+    let store = Store::open(disk, StoreOptions::default()).expect("a store");
+    let backend = Backend::new(store, 1, Clock::system(), Seal::new(&[7; 32]));
+    let why = |account: &Account| match backend.adopt(account) {
+        Ok(_) => panic!("it was taken"),
+        Err(why) => why.0,
+    };
+    let mut account = whole.clone();
+    account.identity.private = [9; 32];
+    assert!(why(&account).contains("identity key"), "{}", why(&account));
+    let mut account = whole.clone();
+    account.noise.public = [9; 32];
+    assert!(why(&account).contains("connection key"));
+    let mut account = whole.clone();
+    account.signed_prekey.signature[5] ^= 1;
+    assert!(why(&account).contains("not signed"));
+
+    let mut account = whole;
+    let session = &mut account.sessions[0];
+    let state = session.current.as_mut().expect("an open state");
+    state.sending.ratchet.private = [9; 32];
+    let session = session.file.clone();
+    let own = account.sender_keys.iter_mut();
+    let own = own.filter(|key| key.states[0].signing_private.is_some());
+    let sender_keys: Vec<_> = own
+        .map(|key| {
+            key.states[0].signing_private = Some([9; 32]);
+            key.file.clone()
+        })
+        .collect();
+    account.prekeys[0].keys.private = [9; 32];
+    let prekey = format!("one-time key {}", account.prekeys[0].id);
+    let expected = [vec![prekey, session], sender_keys].concat();
+    let Ok((_, left_out)) = backend.adopt(&account) else {
+        panic!("it is an account");
+    };
+    let files: Vec<_> = left_out.into_iter().map(|left| left.file).collect();
+    assert_eq!(files, expected);
 }
 
 #[test]
 fn what_is_damaged_or_strange_in_a_folder_is_left_out_and_said() {
     let fixture = Fixture::unpack("baileys-7");
-    assert_eq!(left_out(&fixture), []);
-    let whole = baileys::read(&fixture.account()).unwrap_or_else(|why| panic!("{why:?}"));
     let account = fixture.account();
+    assert_eq!(left_out(&account), []);
+    let whole = read(&account);
     let cut = fixture.file("session-1047567871201151");
     let text = std::fs::read_to_string(&cut).expect("readable");
     std::fs::write(&cut, &text[..text.len() / 2]).expect("written");
@@ -277,10 +342,10 @@ fn what_is_damaged_or_strange_in_a_folder_is_left_out_and_said() {
     let large = std::fs::File::create(account.join("pre-key-9998.json")).expect("a file");
     large.set_len((16 << 20) + 1).expect("long");
 
-    let told = left_out(&fixture);
+    let told = left_out(&account);
     let why = |start: &str| {
-        let found = told.iter().find(|(file, _)| file.starts_with(start));
-        found.map_or("nothing is said of it", |(_, why)| why.as_str())
+        let found = told.iter().find(|left| left.file.starts_with(start));
+        found.map_or("nothing is said of it", |left| left.why.as_str())
     };
     for (start, reason) in [
         (
@@ -314,7 +379,7 @@ fn what_is_damaged_or_strange_in_a_folder_is_left_out_and_said() {
         assert_eq!(why(start), reason, "{start}");
     }
     assert_eq!(told.len(), 9, "{told:?}");
-    let rest = baileys::read(&account).unwrap_or_else(|why| panic!("{why:?}"));
+    let rest = read(&account);
     assert_eq!(
         rest.account.sessions.len() + 2,
         whole.account.sessions.len()
