@@ -20,6 +20,7 @@ mod fences;
 mod files;
 mod golden;
 mod guard;
+mod import_baileys;
 mod inbound;
 mod keys;
 mod kill;
