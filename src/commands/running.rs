@@ -9,7 +9,7 @@ use super::{absolute, local_url};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::http::{Listen, Method};
-use crate::net::client::{Client, OutgoingRequest, Policy};
+use crate::net::client::{Client, OutBody, OutgoingRequest, Policy};
 use crate::server::{noted_address, own_socket, store_file};
 use crate::store;
 
@@ -107,6 +107,33 @@ impl Running {
         }
     }
 
+    /// The port that it listens on, if it is one.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.listens {
+            Listen::Tcp(address) => Some(address.port()),
+            Listen::Unix { .. } => None,
+        }
+    }
+
+    /// Posts a large body, and answers the JSON: of a success, or of a conflict that tells more than a
+    /// sentence.
+    pub(super) async fn upload(&self, path: &str, body: OutBody) -> Result<Value> {
+        let request = OutgoingRequest {
+            method: Method::POST,
+            url: format!("{}{path}", self.url),
+            headers: vec![
+                ("content-type".into(), "application/x-tar".into()),
+                ("x-master-key".into(), self.key.clone()),
+            ],
+            body,
+        };
+        let (status, answer) = self.exchange(request).await?;
+        match status {
+            409 if answer["lines"].is_array() => Ok(answer),
+            _ => self.judged(status, answer),
+        }
+    }
+
     /// Asks, and answers the JSON of a success.
     ///
     /// # Errors
@@ -129,6 +156,11 @@ impl Running {
             headers,
             body: body.map(|b| b.to_string()).unwrap_or_default().into(),
         };
+        let (status, answer) = self.exchange(request).await?;
+        self.judged(status, answer)
+    }
+
+    async fn exchange(&self, request: OutgoingRequest) -> Result<(u16, Value)> {
         let unreachable = |text: String| Error::new(Code::GatewayUnreachable, text);
         let response = self.client.send(request).await.map_err(|e| {
             let at = &self.listens;
@@ -141,6 +173,10 @@ impl Running {
         let status = response.status().as_u16();
         let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
             .map_err(|_| unreachable(format!("what answers at {} is no gateway", self.listens)))?;
+        Ok((status, answer))
+    }
+
+    fn judged(&self, status: u16, answer: Value) -> Result<Value> {
         let refused = || answer["message"].as_str().unwrap_or("refused").to_owned();
         match status {
             ..300 => Ok(answer),

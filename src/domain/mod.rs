@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod event;
 pub mod fair;
 pub mod guard;
+pub mod import;
 pub mod list;
 pub mod media;
 pub mod message;

@@ -43,7 +43,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn load_session(&self, name: &str, row: SessionRow) -> Result<()> {
+    pub(super) fn load_session(&self, name: &str, row: SessionRow) -> Result<()> {
         let id = SessionId::parse(name)?;
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
