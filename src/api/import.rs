@@ -69,7 +69,9 @@ async fn spooled(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Spoole
             ),
         )
     };
-    let announced = request.header("content-length").and_then(|length| length.parse().ok());
+    let announced = request
+        .header("content-length")
+        .and_then(|length| length.parse().ok());
     if announced.is_some_and(|length: u64| length > room) {
         return Err(no_room());
     }

@@ -20,7 +20,7 @@ use crate::server::{Deps, open_gateway, store_file};
 /// Moves in what another program left, and prints the report. It fails when problems held it up.
 pub async fn import(config: &Config, what: &ImportCommand) -> Result<ExitCode> {
     let session = what.session.as_deref().map(SessionId::parse).transpose()?;
-    let gateway = Running::find(config)?;
+    let gateway = Running::find_for_long(config)?;
     let listens = gateway.as_ref().and_then(Running::port);
     let own_port = listens.or_else(|| {
         let address = config.listen.parse::<SocketAddr>();
@@ -41,11 +41,16 @@ async fn look_for_the_other(
     what: &ImportCommand,
 ) -> Result<()> {
     let look = move || running::look(&folder, own_port);
-    let signs = tokio::task::spawn_blocking(look).await.map_err(Error::internal)?;
+    let signs = tokio::task::spawn_blocking(look)
+        .await
+        .map_err(Error::internal)?;
     let only_said = what.even_if_running || what.dry_run;
     let (certain, maybe): (Vec<_>, Vec<_>) = signs.into_iter().partition(|sign| sign.certain);
     for sign in maybe.iter().chain(certain.iter().filter(|_| only_said)) {
-        say(&format!("note      the other program may run: {}", sign.said));
+        say(&format!(
+            "note      the other program may run: {}",
+            sign.said
+        ));
     }
     match certain.first() {
         Some(sign) if !only_said => Err(Error::new(
@@ -67,8 +72,10 @@ async fn hand_over(
     what: &ImportCommand,
     session: Option<SessionId>,
 ) -> Result<ExitCode> {
-    let parts = tokio::task::spawn_blocking(move || tar::parts(&folder));
-    let parts = parts.await.map_err(Error::internal)??;
+    let named = folder.clone();
+    let parts = tokio::task::spawn_blocking(move || tar::parts(&named));
+    let parts = parts.await.map_err(Error::internal)?;
+    let parts = parts.map_err(|error| about(&folder, &error))?;
     let (length, (sender, pieces)) = (tar::length(&parts), mpsc::channel(4));
     let packing = tokio::task::spawn_blocking(move || {
         let mut hand_on = |piece: Vec<u8>| sender.blocking_send(Ok(piece.into())).is_ok();
@@ -83,7 +90,9 @@ async fn hand_over(
     if let Some(session) = session {
         path.push_str(&format!("&session={session}"));
     }
-    let answer = gateway.upload(&path, OutBody::Pieces { length, pieces }).await?;
+    let answer = gateway
+        .upload(&path, OutBody::Pieces { length, pieces })
+        .await?;
     packing.await.map_err(Error::internal)?;
     for line in answer["lines"].as_array().into_iter().flatten() {
         let word = |name: &str| line[name].as_str().unwrap_or_default();
@@ -114,8 +123,10 @@ async fn take_in(
         country: config.default_country_code.clone(),
         session,
     };
-    let read = tokio::task::spawn_blocking(move || import::read(&folder, &reading));
-    let incoming = read.await.map_err(Error::internal)??;
+    let named = folder.clone();
+    let read = tokio::task::spawn_blocking(move || import::read(&named, &reading));
+    let read = read.await.map_err(Error::internal)?;
+    let incoming = read.map_err(|error| about(&folder, &error))?;
     let (gateway, made_key) = open_gateway(config, Deps::default()).await?;
     let options = ImportOptions {
         dry_run: what.dry_run,
@@ -131,9 +142,18 @@ async fn take_in(
     say(&result.report.text());
     if made_key && !what.dry_run {
         let file = gateway.config().data.join("master.key");
-        say(&format!("a master key was made; it is in {}", file.display()));
+        say(&format!(
+            "a master key was made; it is in {}",
+            file.display()
+        ));
     }
     Ok(end(result.held_up, result.summary()))
+}
+
+/// A refusal, with the folder that it is about.
+fn about(folder: &Path, error: &Error) -> Error {
+    let text = format!("{}: {}", folder.display(), error.detail());
+    Error::new(error.code(), text)
 }
 
 /// The last line, and the exit code.

@@ -65,7 +65,9 @@ impl ImportResult {
                 "nothing was changed, because of {problems} problems: see to them, or import without what \
                  has them (--skip-problems, skipProblems=true)"
             ),
-            (_, true, _) => "imported; sessions with a linked phone connect when the gateway runs".into(),
+            (_, true, _) => {
+                "imported; sessions with a linked phone connect when the gateway runs".into()
+            }
             (.., 0) => "nothing was changed: there is nothing to import".into(),
             _ => "nothing was changed: this was a dry run".into(),
         }
@@ -168,7 +170,8 @@ impl Gateway {
             let said = format!("for session {}: {said}", home.new.id);
             report.add(Outcome::Taken, about, said);
             let ids = &self.ids;
-            home.campaigns.push(ImportedCampaign::of(campaign, ids, now));
+            home.campaigns
+                .push(ImportedCampaign::of(campaign, ids, now));
         }
         let held_up = !options.skip_problems && report.count(Outcome::Problem) > 0;
         let changed = !(arrivals.is_empty() || options.dry_run || held_up);
@@ -191,7 +194,10 @@ impl Gateway {
         report: &mut Report,
     ) -> Result<Vec<Arrival>> {
         let mut arrivals = Vec::new();
-        let mut room = self.config().max_sessions.saturating_sub(self.sessions().count());
+        let mut room = self
+            .config()
+            .max_sessions
+            .saturating_sub(self.sessions().count());
         let mut tokens = HashSet::new();
         for mut new in sessions {
             let about = format!("session {}", new.id);
@@ -341,10 +347,12 @@ impl Gateway {
                 // As before, every session may send every file.
                 true => (0..arrivals.len()).collect(),
                 false => {
-                    let shows = |(_, campaign): &&(Belongs, _)| shown_file(campaign) == Some(&file.id);
+                    let shows =
+                        |(_, campaign): &&(Belongs, _)| shown_file(campaign) == Some(&file.id);
                     let shown = campaigns.iter().filter(shows);
-                    let shown: HashSet<_> =
-                        shown.filter_map(|(belongs, _)| homes.of_row(belongs)).collect();
+                    let shown: HashSet<_> = shown
+                        .filter_map(|(belongs, _)| homes.of_row(belongs))
+                        .collect();
                     let of = |at: &usize| shown.contains(&arrivals[*at].new.id);
                     (0..arrivals.len()).filter(of).collect()
                 }
@@ -504,7 +512,7 @@ fn shown_file(campaign: &super::campaign::imported::IncomingCampaign) -> Option<
 /// It follows from the folder alone: also when some of its sessions are here already, so that an import
 /// of the rest gives nobody the lists a second time.
 struct Homes {
-    /// Names and owners, in the order of the names.
+    /// Names and owners: those with a linked phone first, in the order of the names.
     sessions: Vec<(SessionId, Option<String>)>,
     /// Whether all sessions belong to the same person, or to nobody.
     one_owner: bool,
@@ -513,10 +521,13 @@ struct Homes {
 impl Homes {
     fn of(sessions: &[IncomingSession]) -> Self {
         let owners: HashSet<_> = sessions.iter().map(|one| &one.owner).collect();
+        let mut order: Vec<_> = sessions.iter().collect();
+        // One that nobody can write from is a poor home.
+        order.sort_by_key(|one| one.account.is_none());
         Self {
             one_owner: owners.len() <= 1,
-            sessions: sessions
-                .iter()
+            sessions: order
+                .into_iter()
                 .map(|one| (one.id.clone(), one.owner.clone()))
                 .collect(),
         }
@@ -526,9 +537,8 @@ impl Homes {
     /// first of all.
     fn of_row(&self, belongs: &Belongs) -> Option<&SessionId> {
         let named = |(id, _): &&(SessionId, _)| Some(id) == belongs.session.as_ref();
-        let owned = |(_, owner): &&(SessionId, Option<String>)| {
-            owner.is_some() && *owner == belongs.owner
-        };
+        let owned =
+            |(_, owner): &&(SessionId, Option<String>)| owner.is_some() && *owner == belongs.owner;
         let all = || self.sessions.iter();
         let found = all().find(named).or_else(|| all().find(owned));
         found.or_else(|| all().next()).map(|(id, _)| id)
@@ -543,7 +553,11 @@ impl Homes {
         report: &mut Report,
     ) -> Option<&'a mut Arrival> {
         let Some(home) = self.of_row(belongs) else {
-            report.add(Outcome::LeftOut, about, "there is no session that it could be of");
+            report.add(
+                Outcome::LeftOut,
+                about,
+                "there is no session that it could be of",
+            );
             return None;
         };
         let found = arrivals.iter_mut().find(|arrival| arrival.new.id == *home);

@@ -86,7 +86,11 @@ pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
                 ));
             }
             for (name, path) in accounts {
-                match reading.session.clone().map_or_else(|| SessionId::parse(&name), Ok) {
+                match reading
+                    .session
+                    .clone()
+                    .map_or_else(|| SessionId::parse(&name), Ok)
+                {
                     Ok(session) => take_account(&path, session, &mut incoming),
                     Err(_) => bad_name(&name, &mut incoming),
                 }
@@ -100,8 +104,7 @@ pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
 fn find(folder: &Path) -> Result<(PathBuf, Kind)> {
     let mut root = folder.to_owned();
     if !root.is_dir() {
-        let text = format!("{} is no folder", folder.display());
-        return Err(Error::new(Code::ImportUnreadable, text));
+        return Err(Error::new(Code::ImportUnreadable, "it is no folder"));
     }
     for _ in 0..=MAX_WRAPPED {
         if super_light::is_root(&root) {
@@ -119,12 +122,11 @@ fn find(folder: &Path) -> Result<(PathBuf, Kind)> {
             _ => break,
         }
     }
-    let text = format!(
-        "{} holds nothing that is known here: name the folder of Super-Light, one of Baileys (with \
+    Err(Error::new(
+        Code::ImportUnreadable,
+        "it holds nothing that is known here: name the folder of Super-Light, one of Baileys (with \
          creds.json), or one that holds such folders",
-        folder.display()
-    );
-    Err(Error::new(Code::ImportUnreadable, text))
+    ))
 }
 
 fn is_account(folder: &Path) -> bool {
@@ -159,7 +161,9 @@ fn name_of(folder: &Path) -> Option<String> {
 fn bad_name(name: &str, incoming: &mut Incoming) {
     let name = crate::names::excerpt(name, 80);
     let said = "its name is no name for a session (letters, digits, - and _): import it alone, with --session";
-    incoming.report.add(Outcome::LeftOut, format!("folder {name}"), said);
+    incoming
+        .report
+        .add(Outcome::LeftOut, format!("folder {name}"), said);
 }
 
 /// Adds the account of a folder of Baileys as a session of its own.

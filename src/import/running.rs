@@ -78,7 +78,10 @@ fn locks(database: &Path) -> Vec<Sign> {
         let Ok(there) = std::fs::metadata(&name) else {
             continue;
         };
-        let (major, minor) = (rustix::fs::major(there.dev()), rustix::fs::minor(there.dev()));
+        let (major, minor) = (
+            rustix::fs::major(there.dev()),
+            rustix::fs::minor(there.dev()),
+        );
         let file = format!("{major:02x}:{minor:02x}:{}", there.ino());
         let by = held.lines().find_map(|line| {
             let mut words = line.split_whitespace().skip(4);

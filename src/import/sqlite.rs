@@ -435,14 +435,19 @@ fn value(kind: u64, bytes: &[u8]) -> Result<Cell> {
         }
         1..=6 => {
             // The first byte carries the sign.
-            let sign = bytes.first().map_or(0, |first| i64::from(*first as i8 >> 7));
+            let sign = bytes
+                .first()
+                .map_or(0, |first| i64::from(*first as i8 >> 7));
             let fold = |number: i64, b: &u8| number << 8 | i64::from(*b);
             Cell::Int(bytes.iter().fold(sign, fold))
         }
         _ if kind % 2 == 0 => Cell::Blob(bytes.to_vec()),
         _ => {
             let text = std::str::from_utf8(bytes);
-            Cell::Text(text.map_err(|_| Damaged("a text of it is not UTF-8"))?.to_owned())
+            Cell::Text(
+                text.map_err(|_| Damaged("a text of it is not UTF-8"))?
+                    .to_owned(),
+            )
         }
     })
 }

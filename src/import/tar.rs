@@ -99,7 +99,9 @@ fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> 
             }
             (b'1'..=b'4' | b'6', Some(path)) => {
                 let path = path.display();
-                return Err(wrong(format!("holds a link or a device, {path}: pack plain files")));
+                return Err(wrong(format!(
+                    "holds a link or a device, {path}: pack plain files"
+                )));
             }
             // Folders are made for what is in them.
             _ => {
@@ -148,13 +150,18 @@ fn text(archive: &mut dyn Read, size: u64) -> Result<String> {
 /// The path in the records of POSIX: `LENGTH path=NAME\n`.
 fn path_in(records: &str) -> Option<String> {
     let values = records.lines().filter_map(|record| record.split_once(' '));
-    let path = values.filter_map(|(_, set)| set.strip_prefix("path=")).last();
+    let path = values
+        .filter_map(|(_, set)| set.strip_prefix("path="))
+        .last();
     path.map(str::to_owned)
 }
 
 fn name_in(head: &[u8; BLOCK]) -> Result<String> {
     let field = |bytes: &[u8]| {
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
         let text = String::from_utf8(bytes[..end].to_vec());
         text.map_err(|_| wrong("holds a name that is not UTF-8"))
     };
@@ -345,7 +352,8 @@ fn path_record(name: &str) -> String {
 
 fn head(name: &str, kind: u8, size: u64) -> Vec<u8> {
     let mut head = vec![0; BLOCK];
-    let mut put = |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
+    let mut put =
+        |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
     put(100, "0000600\0");
     put(108, "0000000\0");

@@ -54,7 +54,12 @@ pub struct IncomingCampaign {
 impl IncomingCampaign {
     /// What is told of it: numbers, where it stood, and why it does not go on by itself.
     pub(in crate::domain) fn said(&self) -> String {
-        let of = |status| self.states.iter().filter(|(_, state)| state.status == status).count();
+        let of = |status| {
+            self.states
+                .iter()
+                .filter(|(_, state)| state.status == status)
+                .count()
+        };
         let (sent, failed) = (of(RecipientStatus::Sent), of(RecipientStatus::Failed));
         let (people, refused) = (self.people.recipients.len(), self.people.rejected.len());
         let mut said = format!(
@@ -62,10 +67,14 @@ impl IncomingCampaign {
             self.status.as_str()
         );
         if refused > 0 {
-            said.push_str(&format!("; {refused} rows are no phone numbers and count as failed"));
+            said.push_str(&format!(
+                "; {refused} rows are no phone numbers and count as failed"
+            ));
         }
         if self.status.is_live() {
-            said.push_str(" there, so it is paused: resume it when the other program is stopped for good");
+            said.push_str(
+                " there, so it is paused: resume it when the other program is stopped for good",
+            );
         }
         if matches!(&self.media, Some(media) if media.source.is_err()) {
             said.push_str("; its file comes from a link: give it the file before it is resumed");

@@ -61,7 +61,12 @@ impl ImportedList {
     }
 
     /// Writes it for a session.
-    pub(in crate::domain) fn put(mut self, tx: &mut Tx, session: SessionNumber, quota: u64) -> Result<()> {
+    pub(in crate::domain) fn put(
+        mut self,
+        tx: &mut Tx,
+        session: SessionNumber,
+        quota: u64,
+    ) -> Result<()> {
         refuse_more_than(tx, &LISTS.rows(session), MAX_LISTS, WHAT)?;
         refuse_beyond(tx, session, self.people.bytes(), quota)?;
         self.row.roster = roster::number(tx)?;

@@ -89,7 +89,10 @@ impl ImportedSession {
 
 impl Gateway {
     /// Numbers for so many new sessions.
-    pub(in crate::domain) async fn session_numbers(&self, many: usize) -> Result<Vec<SessionNumber>> {
+    pub(in crate::domain) async fn session_numbers(
+        &self,
+        many: usize,
+    ) -> Result<Vec<SessionNumber>> {
         let numbers = self.store.write(Durability::Lazy, move |tx| {
             (0..many)
                 .map(|_| {

@@ -97,11 +97,19 @@ fn belongs(fields: &Object) -> Belongs {
 }
 
 /// Reads a list.
-pub(super) fn list(id: RowId, json: &[u8], country: Option<&str>) -> Result<(Belongs, IncomingList)> {
+pub(super) fn list(
+    id: RowId,
+    json: &[u8],
+    country: Option<&str>,
+) -> Result<(Belongs, IncomingList)> {
     let (fields, people) = row(json, country)?;
     let words = |name: &str, most| excerpt(text(&fields, name).unwrap_or_default(), most);
     let tags = fields.get("tags").and_then(Value::as_array);
-    let tags: Vec<&str> = tags.into_iter().flatten().filter_map(Value::as_str).collect();
+    let tags: Vec<&str> = tags
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let count = fields.get("usageCount").and_then(Value::as_u64);
     let when = |name: &str| time(text(&fields, name));
     let list = IncomingList {
@@ -113,7 +121,9 @@ pub(super) fn list(id: RowId, json: &[u8], country: Option<&str>) -> Result<(Bel
         created_at: when("createdAt"),
         updated_at: when("updatedAt"),
         last_used: when("lastUsed"),
-        usage_count: count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        usage_count: count
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
         people,
     };
     Ok((belongs(&fields), list))
@@ -179,7 +189,9 @@ fn media(said: &Object) -> Option<IncomingMedia> {
         _ => return None,
     };
     let link = text(said, "mediaUrl")?;
-    let upload = link.rsplit_once("/media/").map(|(_, id)| MediaId::parse(id));
+    let upload = link
+        .rsplit_once("/media/")
+        .map(|(_, id)| MediaId::parse(id));
     let name = match kind {
         MediaKind::Document => Some(text(said, "fileName").unwrap_or("document.pdf")),
         _ => None,
@@ -224,7 +236,10 @@ fn states(
     over: bool,
 ) -> Result<HashMap<String, RecipientState>> {
     let wrong = |_| Error::invalid(WRONG);
-    let Value::Array(rows) = serde_json::from_slice::<Fates>(json).map_err(wrong)?.recipients else {
+    let Value::Array(rows) = serde_json::from_slice::<Fates>(json)
+        .map_err(wrong)?
+        .recipients
+    else {
         return Ok(HashMap::new());
     };
     let mut known: HashMap<String, RecipientState> = HashMap::new();

@@ -38,7 +38,10 @@ impl FileKey {
         sealed.extend_from_slice(&tag);
         let nonce = Nonce::try_assume_unique_for_key(&nonce).ok()?;
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &self.0).ok()?);
-        let length = key.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?.len();
+        let length = key
+            .open_in_place(nonce, Aad::empty(), &mut sealed)
+            .ok()?
+            .len();
         sealed.truncate(length);
         Some(sealed)
     }
@@ -63,7 +66,8 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_another_key_reads_neither() {
-        let newer = "v2:070707070707070707070707:0f0d588c70325f7e7bb5aca7d16ea2a2:7448c77e552dbf95aaf231fd";
+        let newer =
+            "v2:070707070707070707070707:0f0d588c70325f7e7bb5aca7d16ea2a2:7448c77e552dbf95aaf231fd";
         let older = "09090909090909090909090909090909:0116fb73402a95f3b852d7bc621059e7";
         let key = FileKey::parse(KEY).expect("a key");
         let other = FileKey::parse(&KEY.replace("1f", "2f")).expect("a key");
@@ -77,7 +81,16 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused() {
         let key = FileKey::parse(KEY).expect("a key");
-        for wrong in ["", ":", "v2:", "v2:::", "00:00", "zz:zz", "v2:00:00:00", "{\"a\":1}"] {
+        for wrong in [
+            "",
+            ":",
+            "v2:",
+            "v2:::",
+            "00:00",
+            "zz:zz",
+            "v2:00:00:00",
+            "{\"a\":1}",
+        ] {
             assert_eq!(key.open(wrong), None, "{wrong:?}");
         }
         for wrong in ["", "00", &"é".repeat(64), &"g".repeat(64)] {

@@ -51,10 +51,22 @@ const MAX_KEPT: u64 = 128 << 20;
 
 /// What the database keeps that has no place here, and what is said of it.
 const NO_PLACE: [(&str, &str); 4] = [
-    ("users", "people of the dashboard: here the master key and keys take their place"),
-    ("auto_replies", "automatic replies: there are none here; a webhook can answer"),
-    ("chat_messages", "messages of its inbox: they stay on the phone"),
-    ("campaigns", "campaigns in its database: the program itself does not use them"),
+    (
+        "users",
+        "people of the dashboard: here the master key and keys take their place",
+    ),
+    (
+        "auto_replies",
+        "automatic replies: there are none here; a webhook can answer",
+    ),
+    (
+        "chat_messages",
+        "messages of its inbox: they stay on the phone",
+    ),
+    (
+        "campaigns",
+        "campaigns in its database: the program itself does not use them",
+    ),
 ];
 
 /// Whether a folder is one of the original.
@@ -71,7 +83,13 @@ pub(super) fn database(root: &Path) -> std::result::Result<PathBuf, String> {
     let env = small_file(&root.join(ENV), MAX_SMALL).unwrap_or_default();
     let named = variable(&String::from_utf8_lossy(&env), "DATABASE_PATH");
     let path = root.join(named.as_deref().unwrap_or(DATABASE));
-    let inside = |path: &Path| Some(path.canonicalize().ok()?.starts_with(root.canonicalize().ok()?));
+    let inside = |path: &Path| {
+        Some(
+            path.canonicalize()
+                .ok()?
+                .starts_with(root.canonicalize().ok()?),
+        )
+    };
     match inside(&path) {
         Some(true) => Ok(path),
         Some(false) => Err(format!(
@@ -145,7 +163,11 @@ fn read_database(
     incoming: &mut Incoming,
 ) -> std::result::Result<(), Damaged> {
     let database = Database::open(path)?;
-    let text = |cell: &Cell| cell.text().filter(|text| !text.is_empty()).map(str::to_owned);
+    let text = |cell: &Cell| {
+        cell.text()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
     let columns = ["id", "token", "owner_email", "created_at"];
     let there = database.rows("whatsapp_sessions", &columns, &mut |cells| {
         if let [id, token, owner, created] = &cells[..]
@@ -154,7 +176,9 @@ fn read_database(
             let session = Known {
                 token: text(token),
                 owner: text(owner).map(|owner| owner.to_lowercase()),
-                created_at: created.text().and_then(|at| parse_when(at, &Zone::utc()).ok()),
+                created_at: created
+                    .text()
+                    .and_then(|at| parse_when(at, &Zone::utc()).ok()),
                 webhook: None,
             };
             known.insert(id, session);
@@ -218,7 +242,8 @@ fn read_tokens(
 }
 
 /// What is said of a file that the key does not open.
-const WRONG_KEY: &str = "it is damaged, or was kept under another TOKEN_ENCRYPTION_KEY than that of .env";
+const WRONG_KEY: &str =
+    "it is damaged, or was kept under another TOKEN_ENCRYPTION_KEY than that of .env";
 
 /// The words of a file that may be encrypted.
 fn opened(kept: &[u8], key: Option<&FileKey>) -> Result<Vec<u8>> {
@@ -331,7 +356,9 @@ fn files(root: &Path, incoming: &mut Incoming) {
     }
     if received > 0 {
         let said = format!("{received} files of its inbox: they stay on the phone");
-        incoming.report.add(Outcome::LeftOut, "received files", said);
+        incoming
+            .report
+            .add(Outcome::LeftOut, "received files", said);
     }
 }
 

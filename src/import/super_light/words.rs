@@ -22,7 +22,9 @@ pub(super) fn plain(html: &str) -> String {
 /// What follows a tag. A `<` that begins none is a letter like others.
 fn tag<'t>(rest: &'t str, text: &mut String) -> &'t str {
     let letter = |c: char| c.is_ascii_alphabetic() || c == '/';
-    let inside = rest[1..].split_once('>').filter(|(tag, _)| tag.starts_with(letter));
+    let inside = rest[1..]
+        .split_once('>')
+        .filter(|(tag, _)| tag.starts_with(letter));
     let Some((tag, after)) = inside else {
         text.push('<');
         return &rest[1..];
@@ -64,9 +66,15 @@ mod tests {
     #[test]
     fn html_becomes_what_a_phone_shows() {
         for (html, text) in [
-            ("<p>Halo {{Name}}</p><p>Promo &amp; <strong>diskon</strong></p>", "Halo {{Name}}\n\nPromo & diskon"),
+            (
+                "<p>Halo {{Name}}</p><p>Promo &amp; <strong>diskon</strong></p>",
+                "Halo {{Name}}\n\nPromo & diskon",
+            ),
             ("a<br>b<br />c<BR/>d", "a\nb\nc\nd"),
-            ("1 &lt; 2 < 3 & 4 &uuml; &amp;lt;", "1 < 2 < 3 & 4 &uuml; &lt;"),
+            (
+                "1 &lt; 2 < 3 & 4 &uuml; &amp;lt;",
+                "1 < 2 < 3 & 4 &uuml; &lt;",
+            ),
             ("<a href=\"https://x.id\">x</a>&nbsp;y", "x y"),
             ("tanpa tag", "tanpa tag"),
             ("<", "<"),
