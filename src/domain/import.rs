@@ -153,10 +153,16 @@ impl Gateway {
         for (belongs, list) in lists {
             let about = format!("list {} ({})", list.id, String::from(list.name.clone()));
             let people = list.people.recipients.len();
+            let refused = list.people.rejected.len();
             let Some(home) = homes.find(&belongs, &about, &mut arrivals, &mut report) else {
                 continue;
             };
-            let said = format!("{people} people, for session {}", home.new.id);
+            let mut said = format!("{people} people, for session {}", home.new.id);
+            if refused > 0 {
+                said.push_str(&format!(
+                    "; {refused} rows are no phone numbers and stay out"
+                ));
+            }
             report.add(Outcome::Taken, about, said);
             home.lists.push(ImportedList::of(list, now));
         }

@@ -192,7 +192,13 @@ async fn post(gateway: &Gateway, due: &DueDelivery, render: RenderDelivery) -> A
         }
     };
     let (dialect, now) = (webhook.dialect, gateway.clock().now());
-    let Payload { mut headers, body } = render(dialect, due, secret.as_deref(), gateway.config().links(), now);
+    let Payload { mut headers, body } = render(
+        dialect,
+        due,
+        secret.as_deref(),
+        gateway.config().links(),
+        now,
+    );
     let agent = concat!("Warung/", env!("CARGO_PKG_VERSION"));
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     headers.push(("user-agent".to_owned(), agent.to_owned()));

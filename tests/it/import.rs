@@ -404,7 +404,7 @@ async fn a_damaged_folder_gives_its_report_and_changes_nothing() {
                 write(
                     root,
                     "recipient_lists/list_1.json",
-                    b"{\"id\":\"list_1\",\"recipients\":7}",
+                    b"{\"id\":\"list_1\",\"recipients\":true}",
                 )
             },
             "list list_1",

@@ -66,15 +66,15 @@ impl IncomingCampaign {
             "{people} people, of whom {sent} were written to and {failed} failed; {}",
             self.status.as_str()
         );
-        if refused > 0 {
-            said.push_str(&format!(
-                "; {refused} rows are no phone numbers and count as failed"
-            ));
-        }
         if self.status.is_live() {
             said.push_str(
                 " there, so it is paused: resume it when the other program is stopped for good",
             );
+        }
+        if refused > 0 {
+            said.push_str(&format!(
+                "; {refused} rows are no phone numbers and count as failed"
+            ));
         }
         if matches!(&self.media, Some(media) if media.source.is_err()) {
             said.push_str("; its file comes from a link: give it the file before it is resumed");
