@@ -1,4 +1,4 @@
-//! Moving in from Super-Light: folders as its two layouts leave them (`tests/files/import/make.mjs` makes them), by
+//! Moving in from Super-Light: folders as its two layouts leave them (`tests/files/import/super_light/make.mjs` makes them), by
 //! the command and over HTTP. What becomes of the accounts in them is `import_baileys.rs`.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::support::{Call, MASTER, Rig, program};
 /// A folder of the fixtures, copied to where it may be changed.
 fn copy(name: &str) -> tempfile::TempDir {
     let from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/files/import")
+        .join("tests/files/import/super_light")
         .join(name);
     let folder = tempfile::tempdir().expect("a folder");
     let copied = Command::new("cp")

@@ -39,7 +39,7 @@ fn packed(folder: &Path) -> Vec<u8> {
 
 #[test]
 fn a_folder_is_the_same_when_it_was_packed_and_unpacked() {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/import/newer");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/import/super_light/newer");
     let archive = packed(&from);
     let (to, done) = unpacked(&archive, 1 << 20);
     done.expect("unpacked");

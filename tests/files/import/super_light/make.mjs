@@ -1,7 +1,7 @@
 // Makes the folders `older` and `newer`: what Super-Light keeps on the disk, in its two layouts, written by
 // us after them and not by it. Accounts are made by Baileys itself, and belong to nobody.
 //
-//   cd tests/baileys && npm ci && node ../files/import/make.mjs
+//   cd tests/baileys && npm ci && node ../files/import/super_light/make.mjs
 //
 // Python's sqlite3 makes the database: half of it lies in the log, as where a program was killed.
 import { execFileSync } from 'node:child_process'
@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const find = createRequire(join(here, '../../baileys/package.json'))
+const find = createRequire(join(here, '../../../baileys/package.json'))
 const baileys = await import(pathToFileURL(find.resolve('@whiskeysockets/baileys')))
 const { initAuthCreds, useMultiFileAuthState } = baileys
 
@@ -106,7 +106,7 @@ const running = (id, session) =>
     ],
   })
 
-const image = join(here, '../alpha.png')
+const image = join(here, '../../alpha.png')
 const env = (port, more) =>
   `# settings\nTOKEN_ENCRYPTION_KEY=${KEY.toString('hex')}\nPORT=${port}\nMASTER_API_KEY="rahasia-toko"\n${more}`
 
