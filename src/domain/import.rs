@@ -62,7 +62,7 @@ impl ImportResult {
         let (taken, problems) = (count(Outcome::Taken), count(Outcome::Problem));
         match (self.held_up, self.changed, taken) {
             (true, ..) => format!(
-                "nothing was changed, because of {problems} problems: see to them, or import without what \
+                "nothing was changed, because of problems ({problems}): see to them, or import without what \
                  has them (--skip-problems, skipProblems=true)"
             ),
             (_, true, _) => {
@@ -157,10 +157,10 @@ impl Gateway {
             let Some(home) = homes.find(&belongs, &about, &mut arrivals, &mut report) else {
                 continue;
             };
-            let mut said = format!("{people} people, for session {}", home.new.id);
+            let mut said = format!("people: {people}; for session {}", home.new.id);
             if refused > 0 {
                 said.push_str(&format!(
-                    "; {refused} rows are no phone numbers and stay out"
+                    "; rows that are no phone numbers and stay out: {refused}"
                 ));
             }
             report.add(Outcome::Taken, about, said);
@@ -395,12 +395,12 @@ impl Gateway {
                 true => "for every session that comes",
                 false => "for the sessions whose campaigns show them",
             };
-            let said = format!("{count} files ({kib} KiB) {whose}, under their ids");
+            let said = format!("{count} in number ({kib} KiB), {whose}, under their ids");
             report.add(Outcome::Taken, "uploaded files", said);
         }
         if ownerless > 0 {
             let said = format!(
-                "{ownerless} files: the sessions belong to several people, and nothing says whose these are; \
+                "{ownerless} in number: the sessions belong to several people, and nothing says whose these are; \
                  upload them again"
             );
             report.add(Outcome::LeftOut, "uploaded files", said);

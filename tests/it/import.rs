@@ -200,8 +200,8 @@ async fn the_older_layout_comes_as_a_whole_and_a_second_time_changes_nothing() {
         "note      MASTER_API_KEY: not taken over",
         "note      WEBHOOK_URL: not taken over",
         "sending there, so it is paused",
-        "1 rows are no phone numbers",
-        "list list_1752390000000_cccccccc (Langganan): 2 people, for session kasir",
+        "rows that are no phone numbers and count as failed: 1",
+        "list list_1752390000000_cccccccc (Langganan): people: 2; for session kasir",
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }
@@ -272,9 +272,9 @@ async fn the_newer_layout_comes_into_a_running_gateway_by_the_command() {
     for word in [
         "taken     webhook of session toko",
         "left out  webhook of session gudang: Webhook URL must be a valid HTTPS URL",
-        "left out  database: 90 messages of its inbox",
-        "left out  database: 1 people of the dashboard",
-        "left out  received files: 1 files",
+        "left out  database: messages of its inbox (90)",
+        "left out  database: people of the dashboard (1)",
+        "left out  received files: files of its inbox (1)",
         "its file comes from a link",
     ] {
         assert!(said.contains(word), "{word}: {said}");

@@ -63,7 +63,7 @@ impl IncomingCampaign {
         let (sent, failed) = (of(RecipientStatus::Sent), of(RecipientStatus::Failed));
         let (people, refused) = (self.people.recipients.len(), self.people.rejected.len());
         let mut said = format!(
-            "{people} people, of whom {sent} were written to and {failed} failed; {}",
+            "people: {people}, written to: {sent}, failed: {failed}; {}",
             self.status.as_str()
         );
         if self.status.is_live() {
@@ -73,7 +73,7 @@ impl IncomingCampaign {
         }
         if refused > 0 {
             said.push_str(&format!(
-                "; {refused} rows are no phone numbers and count as failed"
+                "; rows that are no phone numbers and count as failed: {refused}"
             ));
         }
         if matches!(&self.media, Some(media) if media.source.is_err()) {

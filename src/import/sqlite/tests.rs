@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MAIN: &[u8] = include_bytes!("../../../tests/files/import/super_light/newer/data/whatsapp.db");
-const LOG: &[u8] = include_bytes!("../../../tests/files/import/super_light/newer/data/whatsapp.db-wal");
+const MAIN: &[u8] =
+    include_bytes!("../../../tests/files/import/super_light/newer/data/whatsapp.db");
+const LOG: &[u8] =
+    include_bytes!("../../../tests/files/import/super_light/newer/data/whatsapp.db-wal");
 
 fn open(main: &[u8], log: &[u8]) -> Result<Database> {
     Database::of_bytes(main.to_vec(), log.to_vec())

@@ -1,9 +1,10 @@
 //! Campaigns and recipient lists of the original: a JSON object each.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed as _, MapAccess};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::words::plain;
@@ -18,7 +19,7 @@ use crate::domain::schedule::parse_when;
 use crate::domain::zone::Zone;
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, RowId, SessionId};
-use crate::json::{Allowance, Bounded, Member, Members, Object};
+use crate::json::{Allowance, Bounded, Member, Members, Object, Passed};
 use crate::names::excerpt;
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
@@ -206,67 +207,103 @@ fn media(said: &Object) -> Option<IncomingMedia> {
     })
 }
 
-/// What a row says of what became of it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fate {
-    #[serde(default)]
-    number: Value,
-    #[serde(default)]
-    status: Value,
-    #[serde(default)]
-    sent_at: Value,
-    #[serde(default)]
-    error: Value,
-    #[serde(default)]
-    retry_count: Value,
+/// How many values a row may hold, and how much of a text is looked at.
+const MAX_ROW: (usize, usize) = (512, 4096);
+
+/// What became of whom, by number.
+struct Fates<'c> {
+    country: Option<&'c str>,
+    /// How often the original tries.
+    tries: u64,
+    /// Whether it would try nobody again.
+    over: bool,
+    known: HashMap<String, RecipientState>,
 }
 
-#[derive(Deserialize)]
-struct Fates {
-    #[serde(default)]
-    recipients: Value,
+impl Fates<'_> {
+    /// A number that is there twice was written to if one of them was.
+    fn note(&mut self, row: &Value) {
+        let number = match &row["number"] {
+            Value::String(text) => recipient::number(text, self.country),
+            other => recipient::number(&other.to_string(), self.country),
+        };
+        let Ok(number) = number else { return };
+        let count = row["retryCount"].as_u64().unwrap_or(0);
+        let status = match row["status"].as_str() {
+            Some("sent") => RecipientStatus::Sent,
+            // It would have been tried again there.
+            Some("failed") if count < self.tries && !self.over => RecipientStatus::Pending,
+            Some("failed") => RecipientStatus::Failed,
+            _ => RecipientStatus::Pending,
+        };
+        let at = time(row["sentAt"].as_str());
+        let state = RecipientState::of_backup(status, None, at, row["error"].as_str(), count);
+        let number = number.as_str().to_owned();
+        let there = self.known.get(&number).map(|state| state.status);
+        if there != Some(RecipientStatus::Sent) && state != RecipientState::default() {
+            self.known.insert(number, state);
+        }
+    }
 }
 
-/// What became of whom, by number. A number that is there twice was written to if one of them was.
+impl<'de> Member<'de> for Fates<'_> {
+    fn read<A: MapAccess<'de>>(
+        &mut self,
+        name: String,
+        map: &mut A,
+    ) -> std::result::Result<(), A::Error> {
+        match name.as_str() {
+            "recipients" => map.next_value_seed(FateRows(self)),
+            _ => map.next_value_seed(Passed),
+        }
+    }
+}
+
+/// The rows of a campaign, of which none is kept as JSON.
+struct FateRows<'f, 'c>(&'f mut Fates<'c>);
+
+impl<'de> DeserializeSeed<'de> for FateRows<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FateRows<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of recipients")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        loop {
+            let allowance = Allowance::new(MAX_ROW.0).with_texts_of(MAX_ROW.1);
+            let Some(row) = seq.next_element_seed(Bounded(&allowance))? else {
+                return Ok(());
+            };
+            self.0.note(&row);
+        }
+    }
+}
+
 fn states(
     json: &[u8],
     country: Option<&str>,
     tries: u64,
     over: bool,
 ) -> Result<HashMap<String, RecipientState>> {
-    let wrong = |_| Error::invalid(WRONG);
-    let Value::Array(rows) = serde_json::from_slice::<Fates>(json)
-        .map_err(wrong)?
-        .recipients
-    else {
-        return Ok(HashMap::new());
+    let nobody = Fates {
+        country,
+        tries,
+        over,
+        known: HashMap::new(),
     };
-    let mut known: HashMap<String, RecipientState> = HashMap::new();
-    for row in rows.into_iter().filter(Value::is_object) {
-        let fate: Fate = serde_json::from_value(row).map_err(wrong)?;
-        let number = match &fate.number {
-            Value::String(text) => recipient::number(text, country),
-            other => recipient::number(&other.to_string(), country),
-        };
-        let Ok(number) = number else { continue };
-        let count = fate.retry_count.as_u64().unwrap_or(0);
-        let status = match fate.status.as_str() {
-            Some("sent") => RecipientStatus::Sent,
-            // It would have been tried again there.
-            Some("failed") if count < tries && !over => RecipientStatus::Pending,
-            Some("failed") => RecipientStatus::Failed,
-            _ => RecipientStatus::Pending,
-        };
-        let at = time(fate.sent_at.as_str());
-        let state = RecipientState::of_backup(status, None, at, fate.error.as_str(), count);
-        let number = number.as_str().to_owned();
-        let there = known.get(&number).map(|state| state.status);
-        if there != Some(RecipientStatus::Sent) && state != RecipientState::default() {
-            known.insert(number, state);
-        }
-    }
-    Ok(known)
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let read = Members(nobody).deserialize(&mut reader);
+    let fates = read.ok().flatten().ok_or_else(|| Error::invalid(WRONG))?;
+    Ok(fates.known)
 }
 
 /// The same by the positions of those who are written to.

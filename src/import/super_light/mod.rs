@@ -50,22 +50,26 @@ const MAX_SMALL: u64 = 4 << 20;
 const MAX_KEPT: u64 = 128 << 20;
 
 /// What the database keeps that has no place here, and what is said of it.
-const NO_PLACE: [(&str, &str); 4] = [
+const NO_PLACE: [(&str, &str, &str); 4] = [
     (
         "users",
-        "people of the dashboard: here the master key and keys take their place",
+        "people of the dashboard",
+        "here the master key and keys take their place",
     ),
     (
         "auto_replies",
-        "automatic replies: there are none here; a webhook can answer",
+        "automatic replies",
+        "there are none here; a webhook can answer",
     ),
     (
         "chat_messages",
-        "messages of its inbox: they stay on the phone",
+        "messages of its inbox",
+        "they stay on the phone",
     ),
     (
         "campaigns",
-        "campaigns in its database: the program itself does not use them",
+        "campaigns in its database",
+        "the program itself does not use them",
     ),
 ];
 
@@ -123,6 +127,13 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
             if let Err(Damaged(why)) = read_database(&path, &mut known, incoming) {
                 let said = format!("it cannot be read: {why}");
                 incoming.report.add(Outcome::Problem, "database", said);
+            }
+            let mut shared = path.into_os_string();
+            shared.push("-shm");
+            if Path::new(&shared).exists() {
+                let said = "its program had it open when it ended or when this was packed: see that it is stopped \
+                            for good";
+                incoming.report.add(Outcome::Note, "database", said);
             }
             true
         }
@@ -196,10 +207,10 @@ fn read_database(
         }
         true
     })?;
-    for (table, what) in NO_PLACE {
+    for (table, what, why) in NO_PLACE {
         let count = database.count(table)?;
         if count > 0 {
-            let said = format!("{count} {what}");
+            let said = format!("{what} ({count}): {why}");
             incoming.report.add(Outcome::LeftOut, "database", said);
         }
     }
@@ -355,7 +366,7 @@ fn files(root: &Path, incoming: &mut Incoming) {
         }
     }
     if received > 0 {
-        let said = format!("{received} files of its inbox: they stay on the phone");
+        let said = format!("files of its inbox ({received}): they stay on the phone");
         incoming
             .report
             .add(Outcome::LeftOut, "received files", said);
