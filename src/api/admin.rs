@@ -13,7 +13,7 @@ use super::admit::master_only;
 use super::read::{object, text};
 use super::reply::refuse;
 use super::v1::status_word;
-use super::{docs, keys, route};
+use super::{docs, import, keys, route};
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
 use crate::domain::vault::check_key;
@@ -38,6 +38,7 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
         master_only(gateway, Method::POST, "/admin/backup", backup),
     ];
     routes.extend(keys::routes(gateway));
+    routes.extend(import::routes(gateway));
     routes.extend(docs::routes(gateway));
     Mount {
         prefix: "",

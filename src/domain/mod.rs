@@ -7,6 +7,7 @@ pub mod dialect;
 pub mod event;
 pub mod fair;
 pub mod guard;
+pub mod import;
 mod keyed_locks;
 pub mod list;
 pub mod media;

@@ -95,6 +95,8 @@ codes! {
     SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed it; it may still arrive";
     OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
+    ImportUnreadable = "import_unreadable", Invalid, "Nothing in it can be imported";
+    ImportHeldUp = "import_held_up", Conflict, "Nothing was changed: see to the problems first, or import without what has them";
 
     // Messages.
     MessageInvalid = "message_invalid", Invalid, "The message is not valid";

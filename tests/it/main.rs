@@ -20,6 +20,7 @@ mod fences;
 mod files;
 mod golden;
 mod guard;
+mod import;
 mod import_baileys;
 mod inbound;
 mod keys;
