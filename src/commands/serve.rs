@@ -18,7 +18,8 @@ const MASTER_KEY: usize = 16;
 /// Runs the gateway until it is told to stop.
 pub async fn serve(loaded: &Loaded) -> Result<()> {
     warn_of_variables(loaded);
-    let server = Server::start(loaded.config.clone(), Deps::default()).await?;
+    let server = Server::start(loaded.config.clone(), Deps::default()).await;
+    let server = server.map_err(|error| loaded.located(error))?;
     let signals = Signals::catch();
     greet(&server);
     say(&format!("listening on {}", server.url()));
@@ -44,7 +45,8 @@ pub async fn sandbox(loaded: &Loaded) -> Result<()> {
         mounts: network.mounts(),
         ..Deps::default()
     };
-    let server = Server::start(config, deps).await?;
+    let server = Server::start(config, deps).await;
+    let server = server.map_err(|error| loaded.located(error))?;
     network.attach(server.qr_finder());
     let signals = Signals::catch();
     greet(&server);

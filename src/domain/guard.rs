@@ -208,28 +208,35 @@ const NEW_CONTACTS: Typed<SessionNumber, NewContacts> = Typed::new(tables::NEW_C
 const FIRST_CONTACTS: Typed<(SessionNumber, Jid), FirstContact> =
     Typed::new(tables::FIRST_CONTACTS);
 
-/// The other name of a person, if it is known: number and LID are one person's.
-fn other_name(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<Option<Jid>> {
+/// The names of a person, number and LID as far as both are known: first the one under which WhatsApp
+/// encrypts today.
+fn names(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<Vec<Jid>> {
     let user = person.user_part();
-    Ok(match person.server() {
+    let (lid, number) = match person.server() {
         JidServer::Lid => {
             let number = backend::number_of(read, session.0, user)?;
-            number.as_deref().and_then(Jid::of_number)
+            let number = number.as_deref().and_then(Jid::of_number);
+            (Some(person.clone()), number)
         }
         _ => {
             let lid = backend::lid_of(read, session.0, user)?;
-            lid.and_then(|lid| Jid::parse(&format!("{lid}@lid")))
+            let lid = lid.and_then(|lid| Jid::parse(&format!("{lid}@lid")));
+            (lid, Some(person.clone()))
         }
-    })
+    };
+    Ok(lid.into_iter().chain(number).collect())
 }
 
 /// Whether the session and this person ever wrote to each other.
 fn is_known(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<bool> {
-    let names = [Some(person.clone()), other_name(read, session, person)?];
-    for name in names.iter().flatten() {
-        if backend::has_signal_state(read, session.0, name.user_part())?
-            || FIRST_CONTACTS.exists(read, (session, name))?
-        {
+    let names = names(read, session, person)?;
+    for name in &names {
+        if backend::has_signal_state(read, session.0, name.user_part())? {
+            return Ok(true);
+        }
+    }
+    for name in &names {
+        if FIRST_CONTACTS.exists(read, (session, name))? {
             return Ok(true);
         }
     }
@@ -341,8 +348,12 @@ mod tests {
             }
         }
         let within = |length: i64| {
-            let of = |from: i64| taken.iter().filter(|t| (from..from + length).contains(*t));
-            taken.iter().map(|from| of(*from).count()).max()
+            let of = |from: i64| {
+                taken
+                    .iter()
+                    .filter(move |t| (from..from + length).contains(*t))
+            };
+            taken.iter().map(|&from| of(from).count()).max()
         };
         assert_eq!(within(60), Some(3));
         assert_eq!(within(86_400), Some(20));

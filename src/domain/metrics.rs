@@ -6,10 +6,6 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{Gateway, campaign, queues};
-use crate::error::Result;
-use crate::store::queue;
-
 /// Bounds of the buckets in seconds: from a receiver next door to the longest patience.
 const SECONDS: [f64; 12] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -137,32 +133,5 @@ impl DomainMetrics {
         ] {
             to.register(name, help, count.clone());
         }
-    }
-}
-
-/// What waits to be done, of all sessions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Webhook deliveries, tried or not.
-    pub deliveries: u64,
-    /// Downloads of received files.
-    pub downloads: u64,
-    /// Messages that could not be read and may still come.
-    pub unread: u64,
-    /// Recipients of running and scheduled campaigns who were not written to yet.
-    pub campaign_recipients: u64,
-}
-
-impl Gateway {
-    /// What waits to be done. It reads a row for each lane of the queues and each live campaign.
-    pub fn backlog(&self) -> Result<Backlog> {
-        self.store.read(|read| {
-            Ok(Backlog {
-                deliveries: queue::len(read, queues::DELIVERIES)?,
-                downloads: queue::len(read, queues::DOWNLOADS)?,
-                unread: queue::len(read, queues::UNREAD)?,
-                campaign_recipients: campaign::rows::waiting_recipients(read)?,
-            })
-        })
     }
 }

@@ -88,6 +88,7 @@ codes! {
     SessionNotConnected = "session_not_connected", NotConnected, "the session is not connected to WhatsApp";
     SessionConnected = "session_connected", Invalid, "Session is already connected";
     SessionBusy = "session_busy", Conflict, "The session is being changed; try again";
+    SessionUnreadable = "session_unreadable", Conflict, "What is stored of this session is damaged; delete the session, and make it anew";
     SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";

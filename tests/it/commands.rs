@@ -214,6 +214,16 @@ async fn mistakes_end_with_a_sentence() {
         (&["key", "create", "x"], "--scope"),
         (&["config"], "config needs check or show"),
         (&["check"], "warung.redb"),
+        (
+            &[
+                "serve",
+                "--whatsapp-url",
+                "ws://127.0.0.1:1/ws/chat",
+                "--webhook-url",
+                "http://10.0.0.1/",
+            ],
+            "setting webhook_url (--webhook-url)",
+        ),
     ] {
         let (good, said) = run(&data, "127.0.0.1:1", words).await;
         assert!(!good && said.contains(part), "{words:?}: {said}");
@@ -837,4 +847,53 @@ async fn the_originals_variables_start_it_and_are_named() {
         !log.contains("secret12") && !log.contains("hush77"),
         "{log}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_why_nothing_can_be_sent() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let log = folder.path().join("log");
+    let mut command = Command::new(program());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .args(["--whatsapp-url", &network.url()])
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let addr = loop {
+        let line = lines.next_line().await.expect("readable").expect("a line");
+        if let Some(addr) = line.strip_prefix("listening on http://") {
+            break addr.parse().expect("an address");
+        }
+    };
+    let key = std::fs::read_to_string(data.join("master.key")).expect("a key");
+    let made = Call::new(addr, "POST", "/api/v1/sessions").header("x-master-key", key.trim());
+    let made = made.json(&json!({ "sessionId": "shop" }));
+    made.send().await.expect(201);
+    scan(&network, addr, key.trim(), "6281200000809").await;
+    eventually("connected", || async {
+        let row = Call::new(addr, "GET", "/api/v1/sessions/shop");
+        let row = row.header("x-master-key", key.trim()).send().await;
+        (row.json()["status"] == "CONNECTED").then_some(())
+    })
+    .await;
+    let logout = "/sandbox/phones/6281200000809/logout";
+    let ended = network.control("POST", logout, &json!({})).await;
+    ended.expect("logged out");
+    let line = eventually("the reason", || async {
+        let log = std::fs::read_to_string(&log).expect("text");
+        let line = log
+            .lines()
+            .find(|line| line.contains("nothing can be sent"));
+        line.map(str::to_owned)
+    })
+    .await;
+    for part in [" WARN ", "session=shop", "Logged out"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }

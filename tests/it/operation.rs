@@ -173,3 +173,32 @@ async fn what_is_older_than_the_settings_say_is_forgotten_and_nothing_else() {
         .await;
     assert_eq!(sent["status"], "success", "{sent}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_begin_where_clients_reach_the_gateway() {
+    let rig = Rig::with(|config| config.public_url = Some("https://example.org/wa".into())).await;
+    let token = rig.pair("shop", "6281200001009").await;
+    let form = crate::files::form(&[crate::files::upload_field("a.pdf", b"%PDF-1.4")]);
+    let path = "/api/v1/media?sessionId=shop";
+    let made = crate::files::form_call(&rig, path, &token, form);
+    let made = made.send().await.expect(201);
+    let id = made["mediaId"].as_str().expect("an id");
+    let link = format!("https://example.org/wa/media/{id}");
+    assert_eq!(made["url"], link);
+    let list = rig.get(path).bearer(&token).send().await.expect(200);
+    assert_eq!(list["files"][0]["url"], link);
+    let sink = Sink::new().await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
+    let document =
+        json!({ "data": crate::files::base64(b"%PDF-1.4"), "mimetype": "application/pdf" });
+    let message = json!({ "to": "6281200001009", "document": document });
+    let sent = "/sandbox/phones/6281299991009/messages";
+    rig.sandbox("POST", sent, &message).await;
+    let told = eventually("the delivery", || async {
+        sink.got().await.first().map(|delivery| delivery.json())
+    })
+    .await;
+    let link = told["data"]["media"]["url"].as_str().expect("a link");
+    let start = "https://example.org/wa/api/v1/messages/";
+    assert!(link.starts_with(start), "{told}");
+}

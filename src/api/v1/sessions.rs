@@ -122,6 +122,7 @@ impl PublicList {
             .all()
             .iter()
             .map(|session| row(session, Sight::default()))
+            .chain(unreadable_rows(gateway))
             .collect();
         let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
         *kept = Some((version, list.clone()));
@@ -147,7 +148,11 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
     let Some(caller) = Caller::if_any(gateway, &ADMISSION, request)? else {
         if is_open(gateway) {
-            return Ok(rows(gateway.sessions().all(), |_| Sight::EVERYTHING));
+            return Ok(rows(
+                gateway.sessions().all(),
+                unreadable_rows(gateway),
+                |_| Sight::EVERYTHING,
+            ));
         }
         if !is_public(gateway, request) {
             return Err(Code::CredentialMissing.into());
@@ -156,23 +161,30 @@ fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Resul
         return Ok(Reply::bytes("application/json; charset=utf-8", list).no_store());
     };
     let is_key = matches!(caller.principal, Principal::Key(_));
-    let shown = if is_key && !is_public(gateway, request) {
+    let own_only = is_key && !is_public(gateway, request);
+    if own_only {
         caller.principal.require_scope(Scope::Read)?;
-        gateway.sessions_of(&caller.principal)
-    } else {
-        gateway.sessions().all()
+    }
+    let (shown, others) = match own_only && caller.principal.only_session().is_some() {
+        true => (gateway.sessions_of(&caller.principal), Vec::new()),
+        false => (gateway.sessions().all(), unreadable_rows(gateway)),
     };
-    Ok(rows(shown, |session| match is_open(gateway) {
+    Ok(rows(shown, others, |session| match is_open(gateway) {
         true => Sight::EVERYTHING,
         false => Sight::of(&caller, session),
     }))
 }
 
 /// These sessions, each as somebody sees it.
-fn rows(shown: Vec<Arc<Session>>, sight: impl Fn(&Session) -> Sight) -> Reply {
+fn rows(
+    shown: Vec<Arc<Session>>,
+    others: Vec<Map<String, Value>>,
+    sight: impl Fn(&Session) -> Sight,
+) -> Reply {
     let rows: Vec<_> = shown
         .iter()
         .map(|session| row(session, sight(session)))
+        .chain(others)
         .collect();
     Reply::json(StatusCode::OK, &rows).no_store()
 }
@@ -238,6 +250,24 @@ fn row(session: &Session, sight: Sight) -> Map<String, Value> {
     row
 }
 
+/// The rows of sessions that can only be deleted.
+fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<Map<String, Value>> {
+    let row = |id: SessionId| {
+        let mut row = Map::new();
+        row.insert("sessionId".into(), json!(id));
+        row.insert(
+            "status".into(),
+            json!(status_word(SessionState::Disconnected)),
+        );
+        row.insert("detail".into(), json!(Code::SessionUnreadable.text()));
+        row.insert("qr".into(), Value::Null);
+        row.insert("token".into(), Value::Null);
+        row
+    };
+    let ids = gateway.sessions().unreadable();
+    ids.into_iter().map(row).collect()
+}
+
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session_in_path(&request)?;
     let mut shown = row(&session, Sight::of(&caller, &session));
@@ -265,7 +295,14 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session_in_path(&request)?;
+    let session = match caller.session_in_path(&request) {
+        Err(error) if error.code() == Code::SessionUnreadable => {
+            let id = SessionId::parse(request.param("sessionId"))?;
+            caller.gateway.delete_unreadable_session(&id).await?;
+            return Ok(success(&format!("Session {id} deleted.")));
+        }
+        session => session?,
+    };
     caller.gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
 }

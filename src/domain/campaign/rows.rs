@@ -79,14 +79,21 @@ pub(super) fn state(
     roster: Roster,
     position: Position,
 ) -> Result<RecipientState> {
-    let state = STATES.get(read, (roster, position));
-    let state = unless_damaged(state.map(Option::unwrap_or_default))?;
-    Ok(state.unwrap_or_else(damaged))
+    Ok(STATES.get(read, (roster, position))?.unwrap_or_default())
+}
+
+/// The same; `None` when it is damaged.
+pub(super) fn readable_state(
+    read: &impl Read,
+    roster: Roster,
+    position: Position,
+) -> Result<Option<RecipientState>> {
+    unless_damaged(state(read, roster, position))
 }
 
 /// What is said of a recipient whose row is damaged. He may have been written to, so nobody does that
 /// again but at the owner's word.
-fn damaged() -> RecipientState {
+pub(super) fn damaged() -> RecipientState {
     RecipientState {
         status: RecipientStatus::Failed,
         error: Some("what was known of this recipient is damaged".to_owned()),

@@ -38,7 +38,7 @@ impl Gateway {
                 let key = (session.number, id, chat, sender.cloned());
                 // A damaged one is written anew, and told once more.
                 let there = MESSAGES.readable(tx, &key)?;
-                if there.is_some_and(|message| !message.unread) {
+                if there.is_some_and(|message| !message.unreadable) {
                     continue;
                 }
                 let row = Message {
@@ -50,7 +50,7 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: received_file(&incoming.what),
-                    unread: false,
+                    unreadable: false,
                     campaign: None,
                 };
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);

@@ -142,7 +142,7 @@ impl SendJob {
             progress: Some(MessageState::Sending),
             refusal: None,
             enclosed: None,
-            unread: false,
+            unreadable: false,
             campaign: self.campaign.clone().map(Box::new),
         };
         Ok(SendRows {
@@ -596,6 +596,48 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::faults::SimulatedDisk;
+    use crate::store::{Disk, Store, StoreOptions};
+
+    #[tokio::test]
+    async fn a_message_that_arrived_meanwhile_is_not_put_back_to_be_sent() {
+        let disk = Disk::Simulated(SimulatedDisk::new());
+        let store = Store::open(disk, StoreOptions::default()).expect("opened");
+        let (session, now) = (SessionNumber(1), Timestamp::from_secs(1_700_000_000));
+        let id = MessageId::parse("3EB0AA").expect("an id");
+        let to = Jid::parse("6281200000001@s.whatsapp.net").expect("a JID");
+        let text = OutgoingContent::Text {
+            body: "hai".to_owned(),
+            mentions: Vec::new(),
+            quote: None,
+        };
+        let job = SendJob::new(id.clone(), to, text.into());
+        for (known, stored, waits) in [
+            (None, MessageState::Sending, true),
+            (Some(MessageState::Failed), MessageState::Sending, true),
+            (Some(MessageState::Sent), MessageState::Sent, false),
+            (Some(MessageState::Read), MessageState::Read, false),
+        ] {
+            let rows = job.rows(session, now).expect("rows");
+            let key = rows.key.clone();
+            let id = id.clone();
+            let write = store.write(Durability::Sync, move |tx| {
+                OUTBOX.delete(tx, (session, &id));
+                if let Some(known) = known {
+                    let mut message = Message::decode(&rows.message)?;
+                    message.progress = Some(known);
+                    put(tx, &rows.key, &message)?;
+                }
+                rows.put(tx)
+            });
+            write.await.expect("written");
+            let (message, holds) = store
+                .read(|read| Ok((MESSAGES.get(read, &key)?, holds(read, &key)?)))
+                .expect("read");
+            let progress = message.and_then(|message| message.progress);
+            assert_eq!((progress, holds), (Some(stored), waits), "{known:?}");
+        }
+    }
 
     #[test]
     fn when_a_message_was_asked_for_is_read_as_every_version_wrote_it() {

@@ -41,6 +41,12 @@ const NEXT_TRY: Duration = Duration::from_millis(20);
 /// How long a send waits for a session that is on its way back.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of a request that holds more.
+pub fn too_many() -> Error {
+    let text = format!("Maximum {MAX_BATCH} messages per request");
+    Error::new(Code::TooManyMessages, text)
+}
+
 /// What becomes of a request whose client left before anything was promised to it.
 fn client_left() -> Error {
     Error::from(Code::ClientLeft)
@@ -59,6 +65,10 @@ impl Gateway {
     ///
     /// A message counts as sent when WhatsApp's server acknowledged it. Once `hung_up` is cancelled
     /// nothing more is promised: what has no stored id by then is not sent.
+    ///
+    /// # Errors
+    /// There are more than [`MAX_BATCH`], the session is not connected, the same idempotency key is being
+    /// worked on or was used for another request, the client left, or the store fails.
     pub async fn send(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -66,6 +76,9 @@ impl Gateway {
         key: Option<IdempotencyKey>,
         hung_up: &CancellationToken,
     ) -> Result<Vec<SendOutcome>> {
+        if drafts.len() > MAX_BATCH {
+            return Err(too_many());
+        }
         let key = key.map(|key| (key.row(session.number), key));
         let _first = session.interactive_send();
         let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(*row));

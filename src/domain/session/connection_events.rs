@@ -125,7 +125,7 @@ impl Gateway {
                 let update = EventData::GroupUpdate(change.into());
                 self.publish_with_retry(session, update).await;
             }
-            ConnectionEvent::Unreadable(unread) => self.note_unread(session, &unread).await,
+            ConnectionEvent::Unreadable(lost) => self.note_unreadable(session, &lost).await,
             ConnectionEvent::Receipt(_) => {}
         }
     }

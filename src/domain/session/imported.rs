@@ -153,7 +153,7 @@ impl Gateway {
         }
         for ImportedSession { id, row, .. } in new {
             let paired = row.paired;
-            self.load_session(id.as_str(), row)?;
+            self.load_session(id.clone(), row)?;
             if let (true, true, Some(session)) = (connect, paired, self.sessions.get(&id)) {
                 self.start_in_background(&session);
             }
