@@ -69,7 +69,10 @@ impl Backend {
         let (mut left_out, mut rows) = (Vec::new(), Vec::new());
         rows.push(self.encoded(|| self.secret_record(self.key(RowKind::Device), &device))?);
         for prekey in &account.prekeys {
-            rows.extend(self.prekey_row(account, prekey));
+            match self.prekey_row(account, prekey) {
+                Some(row) => rows.push(row),
+                None => left_out.push(unfit(&format!("one-time key {}", prekey.id))),
+            }
         }
         for (address, key) in &account.identities {
             let key_of_row = self.key(RowKind::Identity).tail(signal_address(address));
@@ -283,14 +286,17 @@ fn lids(account: &Account) -> HashMap<&str, &str> {
 fn unfit(file: &str) -> LeftOut {
     LeftOut {
         file: file.to_owned(),
-        why: "Left out: its keys do not fit together. The other side agrees on new ones when it \
-              cannot read a message."
-            .to_owned(),
+        why:
+            "Left out: its keys do not fit together. Where that is noticed, new ones are agreed on."
+                .to_owned(),
     }
 }
 
-/// A session in the library's form; `None` if its keys are none.
+/// A session in the library's form; `None` if its keys do not fit: nobody could read what is sent by it.
 fn session_record(account: &Account, session: &SignalSession) -> Option<Vec<u8>> {
+    for state in session.current.iter().chain(&session.archived) {
+        key_pair(&state.sending.ratchet).ok()?;
+    }
     let components = SessionRecordComponents {
         current_session: session
             .current
@@ -410,8 +416,14 @@ fn sender_keys(account: &Account) -> BTreeMap<String, States<'_>> {
     named
 }
 
-/// A sender key in the library's form; `None` if its keys are none.
+/// A sender key in the library's form; `None` if its keys do not fit.
 fn sender_key_record(states: &States<'_>) -> Option<Vec<u8>> {
+    for (_, state) in states {
+        if let Some(private) = state.signing_private {
+            let public = state.signing_public;
+            key_pair(&KeyPair { public, private }).ok()?;
+        }
+    }
     let newest = states.iter().rev().take(SENDER_KEY_STATES);
     let states = newest.map(|(_, state)| SenderKeyStateComponents {
         key_id: state.id,
