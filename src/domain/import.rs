@@ -204,10 +204,15 @@ impl Gateway {
             .config()
             .max_sessions
             .saturating_sub(self.sessions().all().len());
-        let mut tokens = HashSet::new();
+        let (mut tokens, unreadable) = (HashSet::new(), self.sessions().unreadable());
         for mut new in sessions {
             let about = format!("session {}", new.id);
             let there = self.sessions().get(&new.id);
+            if unreadable.contains(&new.id) {
+                let said = "one of this name is here and cannot be read: delete it first";
+                report.add(Outcome::Problem, about, said);
+                continue;
+            }
             if there.is_some() && !options.replace {
                 let said = "is here already and stays as it is, with all that belongs to it; to put this \
                             one in its place, say --replace";
