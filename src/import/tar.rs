@@ -151,8 +151,8 @@ fn text(archive: &mut dyn Read, size: u64) -> Result<String> {
 fn path_in(records: &str) -> Option<String> {
     let values = records.lines().filter_map(|record| record.split_once(' '));
     let path = values
-        .filter_map(|(_, set)| set.strip_prefix("path="))
-        .last();
+        .rev()
+        .find_map(|(_, set)| set.strip_prefix("path="));
     path.map(str::to_owned)
 }
 

@@ -414,7 +414,7 @@ fn a_folder_without_a_whole_device_is_no_account() {
         assert!(told.contains(key), "{key}: {told}");
     }
     // A value of another form may be a secret: it is not repeated.
-    let mut strange = creds.clone();
+    let mut strange = creds;
     strange["noiseKey"] = json!("a secret of somebody");
     std::fs::write(&path, strange.to_string()).expect("written");
     let told = why(&fixture).expect("refused");

@@ -81,7 +81,6 @@ struct TokenFile {
 }
 
 /// Reads a token: its bytes, when it was made, when ours was given.
-#[expect(clippy::type_complexity, reason = "named where it is used")]
 pub(super) fn token(bytes: &[u8]) -> Result<(Vec<u8>, i64, Option<i64>), &'static str> {
     let file: TokenFile = read(bytes)?;
     let given = file.sender_timestamp.map(|at| at.0);

@@ -130,7 +130,6 @@ impl Backend {
                 raw_id: key.fingerprint.raw_id,
                 current_index: key.fingerprint.current_index,
                 device_indexes: key.fingerprint.device_indexes.clone(),
-                ..Default::default()
             };
             let stored = AppStateSyncKey {
                 key_data: key.data.clone(),
@@ -226,7 +225,6 @@ fn device(account: &Account) -> Result<Device, NotAnAccount> {
         account_signature_key: Some(signed_identity.account_key.to_vec()),
         account_signature: Some(signed_identity.account_signature.to_vec()),
         device_signature: Some(signed_identity.device_signature.to_vec()),
-        ..Default::default()
     };
     let highest = account.prekeys.iter().map(|prekey| prekey.id).max();
     Ok(Device {

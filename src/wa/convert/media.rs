@@ -236,7 +236,6 @@ pub(super) fn album(
             expected_image_count: Some(images),
             expected_video_count: Some(videos),
             context_info: context,
-            ..Default::default()
         }),
         ..Default::default()
     }
