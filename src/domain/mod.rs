@@ -5,6 +5,7 @@ pub mod campaign;
 pub mod dialect;
 pub mod event;
 pub mod fair;
+mod keyed_locks;
 pub mod list;
 pub mod media;
 pub mod message;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use self::fair::SessionSlots;
+use self::keyed_locks::KeyedLocks;
 use self::media::blobs::BlobFolder;
 use self::media::turns::ImageTurns;
 use self::vault::Vault;
@@ -76,6 +78,8 @@ pub struct Gateway {
     master_key: String,
     sessions: session::Sessions,
     keys: access::Keys,
+    /// Held for reading by those who close the connection of a session that is deleted already.
+    closing_sessions: tokio::sync::RwLock<()>,
     deliveries: Queue,
     /// Webhooks whose last delivery failed.
     failing_webhooks: event::failing::Failing,
@@ -86,13 +90,15 @@ pub struct Gateway {
     media: Arc<BlobFolder>,
     /// Bytes of uploads that are not whole yet.
     arriving: Arc<media::arriving::ArrivingBytes>,
-    /// Files that are being uploaded to WhatsApp.
-    uploads: media::uploaded::WaUploads,
+    /// Files that are being uploaded to WhatsApp, by the keys of their rows.
+    uploading: KeyedLocks,
+    /// Files of messages that are being fetched, by the keys of the messages.
+    fetching: KeyedLocks,
     /// Whose image is worked on next.
     pictures: ImageTurns,
     downloads: Queue,
     /// Messages that could not be read and may still come.
-    unread: Queue,
+    unreadable: Queue,
     /// Wakes the loops that send campaigns.
     campaigns: campaign::live::CampaignWaker,
     /// Recipients of campaigns that are to be tried again.
@@ -156,18 +162,20 @@ impl Gateway {
             failing_webhooks: Default::default(),
             downloads: queue(queues::DOWNLOADS, queues::DOWNLOAD_WAIT)
                 .at_most_per_lane(queues::DOWNLOADS_AT_ONCE),
-            unread: queue(queues::UNREAD, queues::UNREAD_WAIT),
+            unreadable: queue(queues::UNREADABLE, queues::UNREADABLE_WAIT),
             retries: queue(queues::RETRIES, queues::RETRY_WAIT),
             metrics: metrics::DomainMetrics::new(setup.newest_event),
             media: Arc::new(BlobFolder::open(&setup.config.data, setup.ids.clone())?),
             arriving: Default::default(),
-            uploads: Default::default(),
+            uploading: Default::default(),
+            fetching: Default::default(),
             campaigns: Default::default(),
             pictures: ImageTurns::of_machine(),
             link_places: SessionSlots::new(LINKS_AT_ONCE, LINKS_OF_ONE),
             scan_places: SessionSlots::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             sessions: Default::default(),
             keys: Default::default(),
+            closing_sessions: Default::default(),
             in_flight: Default::default(),
             newest_event: watch::Sender::new(setup.newest_event),
             tasks: TaskTracker::new(),
@@ -237,8 +245,8 @@ impl Gateway {
     }
 
     /// Messages that could not be read and may still come.
-    pub fn unread_queue(&self) -> &Queue {
-        &self.unread
+    pub fn unreadable_queue(&self) -> &Queue {
+        &self.unreadable
     }
 
     /// Whose image is worked on next.
@@ -299,14 +307,15 @@ impl Gateway {
         Ok(value)
     }
 
-    /// Writes what WhatsApp told, which it does once: again while the store fails, until the program
-    /// ends. What follows waits behind it, in its order.
-    async fn while_store_fails<F>(&self, write: impl Fn() -> F) -> Result<()>
+    /// Writes what WhatsApp told, which it does once, or does something else that must not be left
+    /// undone: again while the store fails, until the program ends. What follows waits behind it, in its
+    /// order.
+    async fn while_store_fails<T, F>(&self, act: impl Fn() -> F) -> Result<T>
     where
-        F: Future<Output = Result<()>>,
+        F: Future<Output = Result<T>>,
     {
         loop {
-            match write().await {
+            match act().await {
                 Err(error) if error.kind() == ErrorKind::Unavailable && !self.tasks.is_closed() => {
                     tokio::time::sleep(STORE_AGAIN).await;
                 }

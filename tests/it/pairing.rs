@@ -372,3 +372,44 @@ async fn more_sessions_than_allowed_are_refused() {
     );
     rig.create("one").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_changes_of_the_settings_at_once_neither_undoes_the_other() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let path = "/api/v1/sessions/shop/settings";
+    let change = |settings| {
+        let call = crate::support::Call::new(rig.addr(), "PUT", path).json(&settings);
+        call.bearer(&token).send()
+    };
+    for round in 1..20 {
+        let even = round % 2 == 0;
+        let (cap, auto, words) = tokio::join!(
+            change(json!({ "dailyCap": round })),
+            change(json!({ "autoDownload": even })),
+            change(json!({ "optOutWords": [format!("w{round}")] })),
+        );
+        for changed in [cap, auto, words] {
+            changed.expect(200);
+        }
+        let now = rig.get(path).bearer(&token).send().await.expect(200);
+        assert_eq!(now["dailyCap"], round, "{now}");
+        assert_eq!(now["autoDownload"], even, "{now}");
+        assert_eq!(now["optOutWords"], json!([format!("w{round}")]), "{now}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_want_the_last_place_one_gets_it() {
+    let rig = Rig::with(|config| config.max_sessions = 2).await;
+    rig.create("first").await;
+    let names = (0..8).map(|number| json!({ "sessionId": format!("s{number}") }));
+    let create = names.map(|body| rig.post("/api/v1/sessions", &body).master().send());
+    let answers = futures_util::future::join_all(create).await;
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(made, 1);
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        let why = refused.expect(400)["message"].clone();
+        assert_eq!(why, "Maximum active session limit reached (2)");
+    }
+}

@@ -16,7 +16,7 @@ use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::message::draft::{Draft, DraftContent};
 use crate::domain::message::idempotency::IdempotencyKey;
-use crate::domain::message::send::MAX_BATCH;
+use crate::domain::message::send::{MAX_BATCH, too_many};
 use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -132,8 +132,7 @@ impl Batch {
 
     fn finish(self) -> Result<(Vec<Draft>, Vec<Slot>)> {
         if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
-            let text = format!("Maximum {MAX_BATCH} messages per request");
-            return Err(Error::new(Code::TooManyMessages, text));
+            return Err(too_many());
         }
         match self.wrong {
             Some(error) => Err(error),
@@ -308,11 +307,13 @@ async fn revoke(caller: Caller, mut request: Request) -> Result<Reply> {
     let hung_up = request.hung_up();
     let sent = caller.gateway.send(&session, vec![draft], None, &hung_up);
     let sent = sent.await?;
-    match sent.first().and_then(|outcome| outcome.failure.as_ref()) {
-        Some(why) => Err(Error::new(
-            Code::MessageRefused,
-            format!("Failed to delete message. Reason: {why}"),
-        )),
-        None => Ok(done),
-    }
+    let failed = sent.first().and_then(|outcome| {
+        let why = outcome.failure.as_ref()?;
+        let text = format!("Failed to delete message. Reason: {why}");
+        Some(Error::new(
+            outcome.code.unwrap_or(Code::MessageRefused),
+            text,
+        ))
+    });
+    failed.map_or(Ok(done), Err)
 }

@@ -36,8 +36,9 @@ impl Gateway {
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
                 let (id, chat) = (incoming.id.clone(), incoming.chat.clone());
                 let key = (session.number, id, chat, sender.cloned());
-                let there = MESSAGES.get(tx, &key)?;
-                if there.is_some_and(|message| !message.unread) {
+                // A damaged one is written anew, and told once more.
+                let there = MESSAGES.readable(tx, &key)?;
+                if there.is_some_and(|message| !message.unreadable) {
                     continue;
                 }
                 let row = Message {
@@ -49,7 +50,7 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: received_file(&incoming.what),
-                    unread: false,
+                    unreadable: false,
                     campaign: None,
                 };
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);

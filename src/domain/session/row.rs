@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Session, SessionSettings};
+use super::registry::not_found;
+use super::{Session, SessionSettings, SettingsChange};
 use crate::domain::Gateway;
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
@@ -60,9 +61,16 @@ pub(in crate::domain) fn ensure_session_exists(
     Err(not_found(id))
 }
 
-/// What is said of a session that is not there any more.
-pub(super) fn not_found(id: &str) -> Error {
-    Error::new(Code::SessionNotFound, format!("Session {id} not found"))
+/// The number in a session's row, also when nothing else of it can be read.
+pub(super) fn number_in(row: &[u8]) -> Option<SessionNumber> {
+    #[derive(Deserialize)]
+    struct NumberOnly {
+        number: SessionNumber,
+    }
+    let (_, json) = row.split_first()?;
+    let row: NumberOnly = serde_json::from_slice(json).ok()?;
+    // Rows under the number 0 are nobody's own: keys for all sessions.
+    Some(row.number).filter(|number| number.0 > 0)
 }
 
 impl Gateway {
@@ -97,16 +105,17 @@ impl Gateway {
             })
             .await
     }
+
     /// Changes what the session's owner chose; answers all that is chosen now.
     pub async fn change_settings(
         &self,
         session: &Arc<Session>,
-        change: impl FnOnce(&mut SessionSettings) + Send + 'static,
+        change: SettingsChange,
     ) -> Result<SessionSettings> {
-        // Two changes at once must end in one order.
+        // Two changes at once must end in one order, and neither may undo the other.
         let _alone = session.connection.lock().await;
         let mut settings = session.settings();
-        change(&mut settings);
+        change.apply(&mut settings);
         let chosen = settings.clone();
         self.change_row(session, move |row| row.settings = chosen)
             .await?;

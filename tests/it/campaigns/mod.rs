@@ -1,6 +1,7 @@
 //! Campaigns, recipient lists and numbers that want none.
 
 mod adversity;
+mod damaged;
 mod interrupted;
 mod kill;
 mod lists;
