@@ -1,10 +1,13 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod access;
+pub mod backlog;
 pub mod campaign;
 pub mod dialect;
 pub mod event;
 pub mod fair;
+pub mod guard;
+pub mod import;
 mod keyed_locks;
 pub mod list;
 pub mod media;

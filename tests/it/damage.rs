@@ -8,9 +8,8 @@ use warung::domain::event::publish::append;
 use warung::domain::queues::DOWNLOADS;
 use warung::ids::SessionNumber;
 use warung::server::Deps;
-use warung::store::faults::SimulatedDisk;
 use warung::store::queue::{self, LaneOrder};
-use warung::store::{Disk, Durability, RESTORED, Read, tables};
+use warung::store::{Durability, RESTORED, Read, tables};
 use warung::time::{Clock, Timestamp};
 
 use crate::files::{file, upload, uploaded};
@@ -483,34 +482,6 @@ async fn a_damaged_message_keeps_no_other_of_its_request_from_being_settled() {
     assert!(rows(&rig, tables::OUTBOX).is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_message_keeps_no_receipt_from_the_others() {
-    let disk = SimulatedDisk::new();
-    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
-    let token = silent(&rig).await;
-    let mut ids = Vec::new();
-    for text in ["first", "damaged", "whole"] {
-        let sent = rig.send_text("shop", &token, PHONE, text).await;
-        ids.push(sent["messageId"].as_str().expect("an id").to_owned());
-    }
-    let (damaged, _) = holding(&rig, tables::MESSAGES, "\"damaged\"");
-    put(&rig, tables::MESSAGES, damaged, DAMAGED).await;
-    // The later receipts are worked on together, while the first waits for the store.
-    disk.fail_after(0);
-    for id in &ids {
-        let read = json!({ "id": id });
-        let path = format!("/sandbox/phones/{PHONE}/read");
-        rig.sandbox("POST", &path, &read).await;
-        eventually("a store that fails", || async {
-            (rig.get("/ready").send().await.status == 503).then_some(())
-        })
-        .await;
-    }
-    disk.heal();
-    rig.wait_until_ready().await;
-    reaches(&rig, &token, &ids[2], "read").await;
-}
-
 /// Leaves a message under this id in the outbox, as one whose outcome could not be stored.
 async fn leave(rig: &Rig, like: &[u8], id: &str) {
     let place = key(1, format!("{id}\0{PHONE}@s.whatsapp.net\0").as_bytes());
@@ -567,6 +538,7 @@ async fn a_damaged_upload_keeps_no_other_message_from_being_sent_again() {
     reaches(&rig, &token, "3EB0AA", "failed").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_row_is_damaged_is_listed_and_can_be_deleted_and_made_anew() {
     // Of one row nothing can be read, one says at least which rows are its own, and one names those of
     // another session.

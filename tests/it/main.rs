@@ -19,6 +19,8 @@ mod fairness;
 mod fences;
 mod files;
 mod golden;
+mod guard;
+mod import;
 mod import_baileys;
 mod inbound;
 mod keys;

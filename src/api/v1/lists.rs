@@ -21,7 +21,7 @@ use crate::domain::sheet;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::RowId;
-use crate::jid::PhoneNumber;
+use crate::jid::{PhoneNumber, unreadable};
 
 /// The page that a list is answered with when it was made, and when it was changed.
 const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
@@ -374,8 +374,14 @@ async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
 
 fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
     let country = gateway.country();
-    PhoneNumber::parse(request.param("number"), country)
-        .ok_or_else(|| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
+    let number = request.param("number");
+    PhoneNumber::parse(number, country).ok_or_else(|| {
+        let error = unreadable(number, country, Code::NumberInvalid);
+        match error.code() {
+            Code::NumberInvalid => error.worded("Invalid recipient number format"),
+            _ => error,
+        }
+    })
 }
 
 async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {

@@ -55,7 +55,7 @@ async fn upload(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(in_query(&request))?;
     let upload = uploaded(&caller.gateway, &session, request).await?;
     let (id, file) = caller.gateway.finish_upload(&session, upload).await?;
-    let mut answer = described(&id, &file);
+    let mut answer = described(caller.gateway.config().links(), &id, &file);
     answer["status"] = json!("success");
     answer["message"] = json!("File uploaded successfully.");
     Ok(Reply::json(StatusCode::CREATED, &answer))
@@ -105,9 +105,9 @@ async fn receive(
     Ok(upload)
 }
 
-fn described(id: &MediaId, file: &MediaFile) -> Value {
+fn described(links: &str, id: &MediaId, file: &MediaFile) -> Value {
     json!({
-        "mediaId": id, "url": format!("/media/{id}"), "mimetype": file.mime, "size": file.size,
+        "mediaId": id, "url": format!("{links}/media/{id}"), "mimetype": file.mime, "size": file.size,
         "sha256": file.sha256, "fileName": file.name, "received": file.received,
         "createdAt": file.at.to_string(),
     })
@@ -119,10 +119,13 @@ async fn list(caller: Caller, request: Request) -> Result<Reply> {
     let after = request.query("after").map(MediaId::parse).transpose()?;
     let (files, used) = caller.gateway.media_files(&session, after.as_ref(), PAGE)?;
     let next = files.last().filter(|_| files.len() == PAGE);
-    let quota = caller.gateway.config().media_quota;
+    let (quota, links) = (
+        caller.gateway.config().media_quota,
+        caller.gateway.config().links(),
+    );
     let answer = json!({
         "status": "success",
-        "files": files.iter().map(|(id, file)| described(id, file)).collect::<Vec<_>>(),
+        "files": files.iter().map(|(id, file)| described(links, id, file)).collect::<Vec<_>>(),
         "next": next.map(|(id, _)| id),
         "usage": { "files": used.files, "bytes": used.bytes, "quota": quota },
     });

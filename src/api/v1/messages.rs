@@ -11,7 +11,7 @@ use super::admission::admitted;
 use super::elements::{self, Element};
 use crate::api::admit::{Caller, Where, only};
 use crate::api::read::{object, text};
-use crate::api::reply::{status_of, success};
+use crate::api::reply::{status_of, success, whole_seconds};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::message::draft::{Draft, DraftContent};
@@ -22,7 +22,7 @@ use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
-use crate::jid::recipient;
+use crate::jid::{recipient, unreadable};
 use crate::json::{Members, Passed};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
@@ -55,13 +55,30 @@ async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
         .transpose()?;
     let batch = Batch::new(&caller.gateway, &session);
     let (read, mut held) = body.json(batch).await?;
-    let (drafts, slots) = read?;
+    let Elements {
+        drafts,
+        slots,
+        alone,
+    } = read?;
     held.shrink_to(drafts.iter().map(Draft::inline_bytes).sum());
     let hung_up = request.hung_up();
     // What was read is not kept for as long as WhatsApp takes.
     drop(request);
     let sent = caller.gateway.send(&session, drafts, key, &hung_up);
-    Ok(Reply::json(StatusCode::OK, &rows(slots, sent.await?)))
+    let sent = sent.await?;
+    match sent.iter().find_map(SendOutcome::held_back) {
+        // Whoever sends one message finds the answer where others look for it.
+        Some(error) if alone => Err(error),
+        _ => Ok(Reply::json(StatusCode::OK, &rows(slots, sent))),
+    }
+}
+
+/// What a request asks for.
+struct Elements {
+    drafts: Vec<Draft>,
+    slots: Vec<Slot>,
+    /// Whether the body is one message, and no array.
+    alone: bool,
 }
 
 /// The results in the order of the elements.
@@ -130,18 +147,22 @@ impl Batch {
             });
     }
 
-    fn finish(self) -> Result<(Vec<Draft>, Vec<Slot>)> {
+    fn finish(self, alone: bool) -> Read {
         if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
             return Err(too_many());
         }
         match self.wrong {
             Some(error) => Err(error),
-            None => Ok((self.drafts, self.slots)),
+            None => Ok(Elements {
+                drafts: self.drafts,
+                slots: self.slots,
+                alone,
+            }),
         }
     }
 }
 
-type Read = Result<(Vec<Draft>, Vec<Slot>)>;
+type Read = Result<Elements>;
 
 fn neither() -> Read {
     Err(Error::new(
@@ -192,7 +213,7 @@ impl<'de> Visitor<'de> for Batch {
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<Read, A::Error> {
         let element = Members(Element::default()).visit_map(map)?;
         self.add(element.unwrap_or_default());
-        Ok(self.finish())
+        Ok(self.finish(true))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Read, A::Error> {
@@ -200,12 +221,12 @@ impl<'de> Visitor<'de> for Batch {
             if self.is_over() {
                 match seq.next_element_seed(Passed)? {
                     Some(()) => self.count += 1,
-                    None => return Ok(self.finish()),
+                    None => return Ok(self.finish(false)),
                 }
             } else {
                 match seq.next_element_seed(Members(Element::default()))? {
                     Some(element) => self.add(element.unwrap_or_default()),
-                    None => return Ok(self.finish()),
+                    None => return Ok(self.finish(false)),
                 }
             }
         }
@@ -255,6 +276,9 @@ pub(in crate::api) fn result(outcome: &SendOutcome) -> Value {
     if let Some(note) = &outcome.note {
         row["note"] = json!(note);
     }
+    if let Some(wait) = outcome.retry_after {
+        row["retryAfter"] = json!(whole_seconds(wait));
+    }
     row
 }
 
@@ -301,7 +325,8 @@ async fn revoke(caller: Caller, mut request: Request) -> Result<Reply> {
     let target = MessageId::parse(field("messageId")?.ok_or_else(needed)?)?;
     let jid = field("remoteJid")?.ok_or_else(needed)?;
     let country = caller.gateway.country();
-    let to = recipient(jid, false, country).ok_or(Code::RecipientInvalid)?;
+    let to = recipient(jid, false, country)
+        .ok_or_else(|| unreadable(jid, country, Code::RecipientInvalid))?;
     let done = success(&format!("Attempted to delete message {target}"));
     let draft = Draft::new(to, DraftContent::Revoke { target });
     let hung_up = request.hung_up();

@@ -11,16 +11,17 @@ use crate::api::admit::{Caller, is_from_here, only};
 use crate::api::read::{flag, object, pace, text};
 use crate::api::reply::{hours, success};
 use crate::api::{pairing, route};
-use crate::config::Legacy;
+use crate::config::{Legacy, PublicSessions};
 use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
+use crate::domain::guard::{Guard, GuardLimits, MAX_GUARD};
 use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
 use crate::domain::session::{Session, SessionSettings, SessionState, SettingsChange};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
-use crate::jid::PhoneNumber;
+use crate::jid::{PhoneNumber, unreadable};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use {Method as M, Scope as S};
@@ -121,7 +122,7 @@ impl PublicList {
             .all()
             .iter()
             .map(|session| row(session, Sight::default()))
-            .chain(unreadable(gateway))
+            .chain(unreadable_rows(gateway))
             .collect();
         let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
         *kept = Some((version, list.clone()));
@@ -146,6 +147,13 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
 /// key is shown its own sessions.
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
     let Some(caller) = Caller::if_any(gateway, &ADMISSION, request)? else {
+        if is_open(gateway) {
+            return Ok(rows(
+                gateway.sessions().all(),
+                unreadable_rows(gateway),
+                |_| Sight::EVERYTHING,
+            ));
+        }
         if !is_public(gateway, request) {
             return Err(Code::CredentialMissing.into());
         }
@@ -159,21 +167,39 @@ fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Resul
     }
     let (shown, others) = match own_only && caller.principal.only_session().is_some() {
         true => (gateway.sessions_of(&caller.principal), Vec::new()),
-        false => (gateway.sessions().all(), unreadable(gateway)),
+        false => (gateway.sessions().all(), unreadable_rows(gateway)),
     };
+    Ok(rows(shown, others, |session| match is_open(gateway) {
+        true => Sight::EVERYTHING,
+        false => Sight::of(&caller, session),
+    }))
+}
+
+/// These sessions, each as somebody sees it.
+fn rows(
+    shown: Vec<Arc<Session>>,
+    others: Vec<Map<String, Value>>,
+    sight: impl Fn(&Session) -> Sight,
+) -> Reply {
     let rows: Vec<_> = shown
         .iter()
-        .map(|session| row(session, Sight::of(&caller, session)))
+        .map(|session| row(session, sight(session)))
         .chain(others)
         .collect();
-    Ok(Reply::json(StatusCode::OK, &rows).no_store())
+    Reply::json(StatusCode::OK, &rows).no_store()
+}
+
+/// Whether everybody sees everything, as the original documents it.
+fn is_open(gateway: &Gateway) -> bool {
+    gateway.config().public_sessions == PublicSessions::Open
 }
 
 /// Whether the list is shown without a credential. On a listener of this machine alone it is for
 /// programs that ask by themselves, and not for a page whose name was made to lead here, or for
 /// whoever comes through a proxy.
 fn is_public(gateway: &Arc<Gateway>, request: &Request) -> bool {
-    !request.peer().listener_loopback
+    is_open(gateway)
+        || !request.peer().listener_loopback
         || gateway.config().legacy == Legacy::Open
         || is_from_here(gateway, request)
 }
@@ -188,6 +214,12 @@ struct Sight {
 }
 
 impl Sight {
+    const EVERYTHING: Self = Self {
+        account: true,
+        qr: true,
+        token: true,
+    };
+
     fn of(caller: &Caller, session: &Session) -> Self {
         let only = caller.principal.only_session();
         let is_theirs = only.is_none_or(|only| only == session.number);
@@ -219,7 +251,7 @@ fn row(session: &Session, sight: Sight) -> Map<String, Value> {
 }
 
 /// The rows of sessions that can only be deleted.
-fn unreadable(gateway: &Arc<Gateway>) -> Vec<Map<String, Value>> {
+fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<Map<String, Value>> {
     let row = |id: SessionId| {
         let mut row = Map::new();
         row.insert("sessionId".into(), json!(id));
@@ -250,6 +282,15 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     shown.insert("lid".into(), json!(status.lid));
     shown.insert("name".into(), json!(status.name));
     shown.insert("createdAt".into(), json!(session.created_at.to_string()));
+    let guarded = caller.gateway.guard_status(&session)?;
+    shown.insert(
+        "guard".into(),
+        json!({
+            "limits": guard_word(Some(guarded.guard)),
+            "newContactsLastMinute": guarded.last_minute,
+            "newContactsLastDay": guarded.last_day,
+        }),
+    );
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
@@ -275,6 +316,7 @@ async fn settings(caller: Caller, request: Request) -> Result<Reply> {
 const KNOWN: &[&str] = &[
     "sessionId",
     "autoDownload",
+    "guard",
     "dailyCap",
     "quietHours",
     "timezone",
@@ -312,6 +354,7 @@ fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
     let auto_download = flag(body, "autoDownload", false)?;
     Ok(SettingsChange {
         auto_download: is_given("autoDownload").then_some(auto_download),
+        guard: chosen_guard(body)?,
         daily_cap: body.contains_key("dailyCap").then_some(pacing.daily_cap),
         quiet: body.contains_key("quietHours").then_some(pacing.quiet),
         zone: is_given("timezone").then_some(pacing.zone),
@@ -319,6 +362,45 @@ fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
         opt_in_words: keywords(body, "optInWords")?,
     })
 }
+
+/// The guard, if it is given: `"off"`, both limits, or `null` for the gateway's setting.
+fn chosen_guard(body: &Map<String, Value>) -> Result<Option<Option<Guard>>> {
+    let limits = |given: &Map<String, Value>| {
+        let number = |name| given.get(name).and_then(Value::as_u64);
+        let known = given
+            .keys()
+            .all(|name| GUARD_FIELDS.contains(&name.as_str()));
+        let limits = GuardLimits::new(number(GUARD_FIELDS[0])?, number(GUARD_FIELDS[1])?);
+        limits.filter(|_| known).map(Guard::On)
+    };
+    let guard = match body.get("guard") {
+        None => return Ok(None),
+        Some(Value::Null) => return Ok(Some(None)),
+        Some(Value::String(word)) => (word == "off").then_some(Guard::Off),
+        Some(Value::Object(given)) => limits(given),
+        Some(_) => None,
+    };
+    guard.map(Some).map(Some).ok_or_else(|| {
+        let text = format!(
+            "guard must be {{\"perMinute\":60,\"perDay\":1000}} with numbers from 1 to {MAX_GUARD}, \"off\", or null"
+        );
+        Error::new(Code::SettingInvalid, text)
+    })
+}
+
+/// The guard as it is written; `null` is the gateway's.
+fn guard_word(guard: Option<Guard>) -> Value {
+    match guard {
+        None => Value::Null,
+        Some(Guard::Off) => json!("off"),
+        Some(Guard::On(limits)) => {
+            json!({ (GUARD_FIELDS[0]): limits.per_minute, (GUARD_FIELDS[1]): limits.per_day })
+        }
+    }
+}
+
+/// The limits of a guard.
+const GUARD_FIELDS: [&str; 2] = ["perMinute", "perDay"];
 
 /// A list of words, if it is given; `null` brings the usual ones back.
 fn keywords(body: &Map<String, Value>, name: &str) -> Result<Option<Option<Vec<String>>>> {
@@ -343,6 +425,7 @@ fn chosen(settings: &SessionSettings) -> Value {
     let limits = &settings.limits;
     json!({
         "status": "success", "autoDownload": settings.auto_download,
+        "guard": guard_word(settings.guard),
         "dailyCap": limits.daily_cap, "quietHours": limits.quiet.map(hours),
         "timezone": limits.zone.name(), "optOutWords": settings.opt_out_words,
         "optInWords": settings.opt_in_words,
@@ -376,7 +459,8 @@ async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
     only(&session, text(&body, "sessionId")?)?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
     let country = caller.gateway.country();
-    let phone = PhoneNumber::parse(phone, country).ok_or(Code::NumberInvalid)?;
+    let phone = PhoneNumber::parse(phone, country)
+        .ok_or_else(|| unreadable(phone, country, Code::NumberInvalid))?;
     let code = caller.gateway.pairing_code(&session, &phone).await?;
     let answer = json!({ "status": "success", "code": code });
     Ok(Reply::json(StatusCode::OK, &answer).no_store())

@@ -13,6 +13,7 @@ use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
+use crate::net::client::CheckedUrl;
 use crate::store::queue::{self, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, parts_of, tables};
@@ -377,32 +378,70 @@ impl Gateway {
         removing.await.map_err(Error::internal)?
     }
 
+    /// The webhook of a session that moves in, with a secret of its own. Its host is judged at each
+    /// delivery: it need not resolve at this moment.
+    pub(in crate::domain) fn imported_webhook(
+        &self,
+        session: SessionNumber,
+        url: String,
+    ) -> Result<Webhook> {
+        self.judge_webhook_url(&url)?;
+        let secret = self
+            .vault
+            .seal(&secret_purpose(session), &self.ids.secret());
+        Ok(Webhook {
+            url,
+            secret,
+            events: vec![EventKind::SessionUpdate, EventKind::MessageReceived],
+            own_messages: false,
+            dialect: Dialect::V1,
+            at: self.clock.now(),
+        })
+    }
+
     /// Webhooks go to https, or to addresses that the configuration opens.
     async fn check_webhook_url(&self, url: &str) -> Result<()> {
-        let said = |error: Error| {
-            let detail = match error.code() {
-                Code::UrlInvalid => NOT_HTTPS.into(),
-                Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
-                _ => format!("Webhook {}", error.detail()),
-            };
-            error.worded(detail)
-        };
+        let target = self.judge_webhook_url(url)?;
+        self.webhook_client
+            .check_resolved(&target)
+            .await
+            .map_err(about_webhook)
+    }
+
+    /// What can be said of it without a name server.
+    fn judge_webhook_url(&self, url: &str) -> Result<CheckedUrl> {
         if url.len() > 2048 {
             return Err(Error::new(
                 Code::UrlInvalid,
                 "Webhook URL must be at most 2048 characters",
             ));
         }
-        let target = self.webhook_client.check_url(url).map_err(said)?;
+        let target = self.webhook_client.check_url(url).map_err(about_webhook)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
             return Err(Error::new(Code::UrlInvalid, NOT_HTTPS));
         }
-        self.webhook_client
-            .check_resolved(&target)
-            .await
-            .map_err(said)
+        Ok(target)
     }
+}
+
+/// A refusal of an address as clients of the original know it.
+fn about_webhook(error: Error) -> Error {
+    let detail = match error.code() {
+        Code::UrlInvalid => NOT_HTTPS.into(),
+        Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
+        _ => format!("Webhook {}", error.detail()),
+    };
+    error.worded(detail)
+}
+
+/// Writes the webhook of a session that moves in.
+pub(in crate::domain) fn put_imported(
+    tx: &mut Tx,
+    session: SessionNumber,
+    webhook: &Webhook,
+) -> Result<()> {
+    WEBHOOKS.put(tx, (session, V1), webhook)
 }
 
 /// What a session's webhook secrets are sealed for.

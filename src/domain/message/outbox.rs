@@ -176,6 +176,14 @@ impl From<SendJob> for Item {
 }
 
 impl Item {
+    /// Its id, if it has one; `None` for what the client did not ask for.
+    pub(super) fn asked(&self) -> Option<Option<MessageId>> {
+        match self {
+            Self::Ready(job) => job.asked.then(|| Some(job.id.clone())),
+            Self::Refused(_) => Some(None),
+        }
+    }
+
     /// The message, when it is on its way.
     pub(super) fn ready(&self) -> Option<&SendJob> {
         match self {
@@ -327,25 +335,30 @@ impl Gateway {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut settled = Vec::new();
         let mut campaigns = false;
+        let mut failed = 0;
         for item in items {
             let job = match item {
                 Item::Ready(job) => job,
                 Item::Refused(outcome) => {
+                    failed += usize::from(!outcome.is_held_back());
                     outcomes.push(outcome);
                     continue;
                 }
             };
             let settlement = job.settlement();
             campaigns |= job.campaign.is_some();
+            failed += usize::from(settlement.progress() == MessageState::Failed);
             if job.asked {
                 let (to, id) = (job.to, job.id.clone());
                 outcomes.push(SendOutcome::of(&settlement, to, id, job.note));
             }
             settled.push((job.id, settlement));
         }
+        self.metrics.note_failed(failed);
         // What nobody acknowledged is not decided: whoever repeats the request has it sent again under
-        // the same id, which WhatsApp shows once.
-        let decided = !settled.iter().any(|(_, what)| what.is_undecided());
+        // the same id, which WhatsApp shows once. Nor is what the guard held back.
+        let decided = !settled.iter().any(|(_, what)| what.is_undecided())
+            && !outcomes.iter().any(SendOutcome::is_held_back);
         let settled = SettledBatch {
             messages: settled,
             key: key_row.map(|row| (row, decided.then(|| outcomes.clone()))),

@@ -55,7 +55,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
+    pub(super) fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
             (Some(reason), _) => (SessionState::LoggedOut, logged_out_detail(reason)),
@@ -376,16 +376,19 @@ impl Gateway {
 
     /// Removes a session whose row cannot be read, with what belongs to it as far as the row still says
     /// what that is. WhatsApp is not told.
-    pub async fn delete_unreadable_session(&self, id: &SessionId) -> Result<()> {
-        let (key, sessions) = (id.as_str().to_owned(), self.sessions.numbers());
+    pub async fn delete_unreadable_session(self: &Arc<Self>, id: &SessionId) -> Result<()> {
+        let (gateway, name) = (self.clone(), id.clone());
         let number = self
             .store
             .write(Durability::Sync, move |tx| {
-                let number = SESSIONS.view(tx, &key, number_in)?;
-                let number = number.ok_or_else(|| not_found(&key))?;
+                // Another request may have deleted it, and a third may have made it anew.
+                if !gateway.sessions.is_unreadable(&name) {
+                    return Err(not_found(name.as_str()));
+                }
+                let number = SESSIONS.view(tx, name.as_str(), number_in)?.flatten();
                 // Damage must not name another's rows.
-                let number = number.filter(|number| !sessions.contains(number));
-                SESSIONS.delete(tx, &key);
+                let number = number.filter(|n| gateway.sessions.by_number(*n).is_none());
+                SESSIONS.delete(tx, name.as_str());
                 if let Some(number) = number {
                     pending_removal::of_session(tx, number);
                 }

@@ -1,6 +1,6 @@
 //! All sessions, by name, number and token.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -47,11 +47,6 @@ impl Sessions {
     /// Rises with each change of any session, so that a rendered list can be kept until then.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst)
-    }
-
-    /// The numbers of all.
-    pub(super) fn numbers(&self) -> HashSet<SessionNumber> {
-        self.read().by_number.keys().copied().collect()
     }
 
     /// The names of those that are stored and cannot be read, in their order: they can only be deleted.

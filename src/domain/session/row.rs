@@ -63,6 +63,7 @@ pub(in crate::domain) fn ensure_session_exists(
 
 /// The number in a session's row, also when nothing else of it can be read.
 pub(super) fn number_in(row: &[u8]) -> Option<SessionNumber> {
+    /// What alone is asked of a [`SessionRow`]. Stored.
     #[derive(Deserialize)]
     struct NumberOnly {
         number: SessionNumber,
