@@ -314,6 +314,11 @@ fn explain(error: &clap::Error) -> Error {
             false => format!("{word} is one argument too many"),
         };
     }
+    if error.kind() == ErrorKind::TooManyValues
+        && let Some(word) = error.get(ContextKind::InvalidValue)
+    {
+        said = format!("{word} is one argument too many");
+    }
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
     if let Some(meant) = meant.into_iter().find_map(|kind| error.get(kind)) {
         said = format!("{said}; did you mean {meant}?");

@@ -5,8 +5,8 @@
 //! have their own pacing.
 //!
 //! Who is known is read from what the store has anyway: the state of Signal, which begins with the
-//! first message in either direction and stays as long as the account is linked. Only messages to new
-//! contacts write rows, in the transaction that stores the message.
+//! first message in either direction and stays as long as the account is linked. Only first messages
+//! write rows, in the transaction that stores the message.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::jid::{Jid, JidServer};
@@ -24,6 +22,7 @@ use crate::store::record::Record;
 use crate::store::{Read, Tx, Typed, bytes_of, tables};
 use crate::time::Timestamp;
 use crate::wa::backend;
+use crate::wa::message::Incoming;
 
 /// The most that a limit can be: more is `off`.
 pub const MAX_GUARD: u32 = 1_000_000;
@@ -193,8 +192,8 @@ impl NewContacts {
     }
 }
 
-/// That somebody new was written to: it is known before the message has left, and also when that
-/// fails. Stored.
+/// That somebody new was written to, which is known before the message has left and also when that
+/// fails; or that somebody new wrote. Stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct FirstContact {
     at: Timestamp,
@@ -277,6 +276,28 @@ pub(in crate::domain) fn admit<'a>(
     Ok(said)
 }
 
+/// Remembers that a message came in a person's chat: an answer to it is free, also while the state of
+/// Signal, which is stored after the message, is not.
+pub(in crate::domain) fn note_arrived(
+    tx: &mut Tx,
+    session: SessionNumber,
+    incoming: &Incoming,
+    now: Timestamp,
+) -> Result<()> {
+    if !incoming.chat.is_person() || is_known(tx, session, &incoming.chat)? {
+        return Ok(());
+    }
+    let person = &incoming.person;
+    let number = person.number.as_deref().and_then(Jid::of_number);
+    // Of one's own messages it is oneself.
+    let others = [number, person.lid.clone()];
+    let others = others.into_iter().flatten().filter(|_| !incoming.from_me);
+    for name in others.chain([incoming.chat.clone()]) {
+        FIRST_CONTACTS.put(tx, (session, &name), &FirstContact { at: now })?;
+    }
+    Ok(())
+}
+
 fn shifted(read: &impl Read, session: SessionNumber, now: Timestamp) -> Result<NewContacts> {
     let mut counted = NEW_CONTACTS.get(read, session)?.unwrap_or_default();
     counted.shift(now);
@@ -300,22 +321,19 @@ pub struct GuardStatus {
     pub last_day: u32,
 }
 
-impl Gateway {
-    /// What holds for a session: its own choice, else the gateway's.
-    pub fn guard_of(&self, session: &Session) -> Guard {
-        session.settings().guard.unwrap_or(self.config.guard)
-    }
-
-    /// How the guard of a session stands.
-    pub fn guard_status(&self, session: &Session) -> Result<GuardStatus> {
-        let now = self.clock.now();
-        let counted = self.store.read(|read| shifted(read, session.number, now))?;
-        Ok(GuardStatus {
-            guard: self.guard_of(session),
-            last_minute: sum(&counted.minute),
-            last_day: sum(&counted.day),
-        })
-    }
+/// How the guard of a session stands.
+pub(in crate::domain) fn status(
+    read: &impl Read,
+    session: SessionNumber,
+    guard: Guard,
+    now: Timestamp,
+) -> Result<GuardStatus> {
+    let counted = shifted(read, session, now)?;
+    Ok(GuardStatus {
+        guard,
+        last_minute: sum(&counted.minute),
+        last_day: sum(&counted.day),
+    })
 }
 
 #[cfg(test)]

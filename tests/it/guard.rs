@@ -8,7 +8,7 @@ use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
 use crate::campaigns::{step, text_campaign, wait_for};
-use crate::support::{Answer, Rig, eventually};
+use crate::support::{Answer, Rig, Sink, eventually};
 
 /// A rig whose sessions may write to so many new contacts, `MINUTE,DAY`.
 async fn guarded(limits: &str, clock: &Clock) -> Rig {
@@ -110,14 +110,17 @@ async fn replies_groups_campaigns_and_oneself_are_free() {
     let token = rig.pair("shop", "6281200003002").await;
     goes(&rig, &token, "6281299993101").await;
     held_back(&rig, &token, "6281299993102").await;
-    // Who writes first is answered.
+    // Who writes first is answered, also by a program that is told of it and answers at once.
+    let sink = Sink::new().await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
     let hello = json!({ "to": "6281200003002", "text": "Ada beras?" });
     rig.sandbox("POST", "/sandbox/phones/6281299993102/messages", &hello)
         .await;
-    eventually("the customer is known", || async {
-        (send(&rig, &token, "6281299993102").await.status == 200).then_some(())
+    eventually("the question", || async {
+        (!sink.got().await.is_empty()).then_some(())
     })
     .await;
+    goes(&rig, &token, "6281299993102").await;
     let group = json!({ "subject": "Tim", "participants": ["6281200003002", "6281299993103"] });
     let group = rig.sandbox("POST", "/sandbox/groups", &group).await["id"].clone();
     goes(&rig, &token, group.as_str().expect("an id")).await;
@@ -141,20 +144,27 @@ async fn a_person_is_one_by_number_and_by_lid() {
     let rig = guarded("2,9", &clock).await;
     let token = rig.pair("shop", "6281200003003").await;
     goes(&rig, &token, "6281299993201").await;
-    let lid = says_hello(&rig, "6281299993201").await;
+    let sink = Sink::new().await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
+    let lid = says_hello(&rig, &sink, "6281299993201").await;
     goes(&rig, &token, &lid).await;
     // Who wrote under a LID is known by the number too, and the other way round.
-    let lid = says_hello(&rig, "6281299993202").await;
+    let lid = says_hello(&rig, &sink, "6281299993202").await;
     goes(&rig, &token, "6281299993202").await;
     goes(&rig, &token, &lid).await;
     assert_eq!(shown(&rig).await.0, json!(1));
 }
 
-/// Has a phone write to the session; answers its LID when that has come.
-async fn says_hello(rig: &Rig, phone: &str) -> String {
+/// Has a phone write to the session; answers its LID when the message is stored.
+async fn says_hello(rig: &Rig, sink: &Sink, phone: &str) -> String {
+    let before = sink.got().await.len();
     let hello = json!({ "to": "6281200003003", "text": "Halo" });
     let path = format!("/sandbox/phones/{phone}/messages");
     rig.sandbox("POST", &path, &hello).await;
+    eventually("the message", || async {
+        (sink.got().await.len() > before).then_some(())
+    })
+    .await;
     eventually("its LID", || async { known_lid(rig, phone) }).await
 }
 

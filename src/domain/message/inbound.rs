@@ -6,6 +6,7 @@ use super::{MESSAGES, Message, ReceivedFile, chat, poll, reference};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{self, ContactOptOut, EventData};
+use crate::domain::guard::{self, Guard};
 use crate::domain::media::received;
 use crate::domain::optout::OptOut;
 use crate::domain::session::{Session, session_exists};
@@ -57,6 +58,9 @@ impl Gateway {
                 chat::note_timer(tx, session.number, incoming)?;
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, &key, gateway.clock.now())?;
+                }
+                if gateway.guard_of(&session) != Guard::Off {
+                    guard::note_arrived(tx, session.number, incoming, gateway.clock.now())?;
                 }
                 super::put(tx, &key, &row)?;
                 received += u64::from(!incoming.from_me);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::registry::not_found;
 use super::{Session, SessionSettings, SettingsChange};
 use crate::domain::Gateway;
+use crate::domain::guard::{self, Guard, GuardStatus};
 use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
@@ -125,5 +126,17 @@ impl Gateway {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = settings.clone();
         Ok(settings)
+    }
+
+    /// What holds for a session's sends to new contacts: its own choice, else the gateway's.
+    pub fn guard_of(&self, session: &Session) -> Guard {
+        session.settings().guard.unwrap_or(self.config.guard)
+    }
+
+    /// How the guard of a session stands.
+    pub fn guard_status(&self, session: &Session) -> Result<GuardStatus> {
+        let (guard, now) = (self.guard_of(session), self.clock.now());
+        self.store
+            .read(|read| guard::status(read, session.number, guard, now))
     }
 }
