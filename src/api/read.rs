@@ -36,6 +36,14 @@ pub(super) fn text<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>> 
     }
 }
 
+/// The name of a copy, which two fields may give.
+pub(super) fn new_name<T>(
+    body: &Object,
+    read: impl Fn(&Object, &str) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    Ok(read(body, "newName")?.or(read(body, "name")?))
+}
+
 /// A number in the query, within bounds; `usual` where there is none.
 pub(super) fn number(request: &Request, name: &str, usual: usize, most: usize) -> Result<usize> {
     match request.query(name) {

@@ -10,8 +10,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::admission::admitted;
 use super::campaign_body::{MAX_BODY, Nullable, message, scheduled_at, settings};
-use super::campaigns::{brief, named_or_own, person, shown};
-use super::lists::{self, list_change};
+use super::campaigns::{self, CampaignView, named_or_own};
+use super::lists::{self, ListView, list_change};
+use super::people::opened;
 use crate::api::admit::Caller;
 use crate::api::read::{about, text};
 use crate::domain::Gateway;
@@ -19,7 +20,7 @@ use crate::domain::access::Scope;
 use crate::domain::campaign::create::{Audience, NewCampaign, RestoredCampaign};
 use crate::domain::campaign::message::{CampaignName, NewMedia, NewMessage};
 use crate::domain::campaign::{CampaignSettings, CampaignState, RecipientState, RecipientStatus};
-use crate::domain::list::ListChange;
+use crate::domain::list::{ListChange, PageSize};
 use crate::domain::recipient::{RecipientReader, RecipientRows};
 use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
@@ -34,7 +35,7 @@ use crate::time::Timestamp;
 /// The version of the document.
 const VERSION: u64 = 1;
 
-/// How many people are read at a time.
+/// How many suppressed numbers are read at a time.
 const PAGE: usize = 1000;
 
 /// The largest document that is taken back: it holds all lists and campaigns of a session.
@@ -81,35 +82,31 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
     )
     .await?;
     for (number, (id, list)) in gateway.lists(session)?.into_iter().enumerate() {
-        let head = opened(lists::brief(session, &id, &list), number)?;
-        say(feed, head).await?;
-        let mut skip = 0;
+        begin(feed, &ListView::of(session, &id, &list), number).await?;
+        let (mut at, mut comma) = (0, "");
         loop {
-            let (page, more) = gateway.list_recipients(session, &list, skip, PAGE).await?;
-            let rows: Vec<_> = page.iter().map(person).collect();
-            say(feed, joined(&rows, skip)?).await?;
-            skip += page.len();
-            if !more {
-                break;
+            let page = gateway.list_people(session, &id, &list, at, PageSize::PIECE);
+            let rows = lists::json_rows(&page.await?)?;
+            say(feed, format!("{comma}{}", rows.text)).await?;
+            match rows.next {
+                Some(next) => (at, comma) = (next, ","),
+                None => break,
             }
         }
         say(feed, "]}".into()).await?;
     }
     say(feed, "],\"campaigns\":[".into()).await?;
-    for (number, (id, campaign, progress)) in gateway.campaigns_of(session)?.into_iter().enumerate()
-    {
-        let head = opened(brief(session, &id, &campaign, &progress), number)?;
-        say(feed, head).await?;
-        let mut from = 0;
+    for (number, (id, campaign, sent)) in gateway.campaigns_of(session)?.into_iter().enumerate() {
+        let view = CampaignView::of(session, &id, &campaign, &sent);
+        begin(feed, &view, number).await?;
+        let (mut at, mut comma, of) = (0, "", (&id, &campaign));
         loop {
-            let (page, more) = gateway
-                .campaign_rows(session, &campaign, from, PAGE, |_| true)
-                .await?;
-            let rows: Vec<_> = page.iter().map(shown).collect();
-            say(feed, joined(&rows, from as usize)?).await?;
-            match page.last() {
-                Some(last) if more => from = last.position + 1,
-                _ => break,
+            let page = gateway.campaign_rows(session, of, at, PageSize::PIECE, |_| true);
+            let rows = campaigns::json_rows(&page.await?)?;
+            say(feed, format!("{comma}{}", rows.text)).await?;
+            match rows.next {
+                Some(next) => (at, comma) = (next, ","),
+                None => break,
             }
         }
         say(feed, "]}".into()).await?;
@@ -127,24 +124,10 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
     say(feed, format!("],\"suppressions\":{}}}", json!(numbers))).await
 }
 
-/// An object that is left open at its `recipients`.
-fn opened(head: Value, number: usize) -> Result<String> {
-    let mut text = serde_json::to_string(&head).map_err(Error::internal)?;
-    text.pop();
-    text.push_str(",\"recipients\":[");
-    Ok(if number > 0 { format!(",{text}") } else { text })
-}
-
-/// Rows separated by commas, with one before them when others went before.
-fn joined<T: Serialize>(rows: &[T], before: usize) -> Result<String> {
-    let mut text = serde_json::to_string(rows).map_err(Error::internal)?;
-    text.pop();
-    text.remove(0);
-    Ok(if before > 0 && !rows.is_empty() {
-        format!(",{text}")
-    } else {
-        text
-    })
+/// The beginning of a list or a campaign, up to its people.
+async fn begin(feed: &Feed, head: &impl Serialize, number: usize) -> Result<()> {
+    let comma = if number > 0 { "," } else { "" };
+    say(feed, format!("{comma}{}", opened(head)?)).await
 }
 
 /// One document is read at a time: each is up to a list of everybody in memory, and all on the disk.
@@ -526,16 +509,21 @@ fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
         .map_err(|e| Error::invalid(format!("{name}: {}", e.detail())))
 }
 
-/// What became of a recipient.
+/// What became of a recipient. Older versions wrote how far a message came in place of the status.
 fn state(row: &Object) -> Result<RecipientState> {
-    let status = text(row, "status")?.and_then(RecipientStatus::of);
+    let word = |name| Ok::<_, Error>(text(row, name)?.and_then(RecipientStatus::parse));
+    let status = word("status")?;
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
-    Ok(RecipientState::of_backup(
-        status,
-        text(row, "messageId")?.map(MessageId::parse).transpose()?,
-        time(row, "sentAt")?.or(time(row, "failedAt")?),
-        text(row, "error")?,
-        row.get("tries").and_then(Value::as_u64).unwrap_or(0),
-    ))
+    let came = word("delivery")?.filter(|_| status.is_sent());
+    let told = RecipientState {
+        status: came.filter(|came| came.is_sent()).unwrap_or(status),
+        message: text(row, "messageId")?.map(MessageId::parse).transpose()?,
+        at: time(row, "sentAt")?.or(time(row, "failedAt")?),
+        delivered_at: time(row, "deliveredAt")?,
+        read_at: time(row, "readAt")?,
+        ..RecipientState::default()
+    };
+    let tries = row.get("tries").and_then(Value::as_u64).unwrap_or(0);
+    Ok(RecipientState::of_backup(told, text(row, "error")?, tries))
 }

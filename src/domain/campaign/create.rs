@@ -17,7 +17,7 @@ use crate::domain::roster::{self, EncodedRoster, Roster};
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Code, Error, Result};
-use crate::ids::{MediaId, MessageId, RowId};
+use crate::ids::{MediaId, RowId};
 use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
@@ -99,23 +99,15 @@ const MAX_TRIES: u64 = 100;
 impl RecipientState {
     /// What a backup tells of a recipient. One that was on its way is tried again, with the id that it
     /// had.
-    pub fn of_backup(
-        status: RecipientStatus,
-        message: Option<MessageId>,
-        at: Option<Timestamp>,
-        error: Option<&str>,
-        tries: u64,
-    ) -> Self {
+    pub fn of_backup(told: Self, error: Option<&str>, tries: u64) -> Self {
         Self {
-            status: match status {
+            status: match told.status {
                 RecipientStatus::Sending => RecipientStatus::Pending,
                 status => status,
             },
-            message,
-            at,
             error: error.map(|text| text.chars().take(MAX_ERROR).collect()),
             tries: tries.min(MAX_TRIES) as u32,
-            ..Self::default()
+            ..told
         }
     }
 }

@@ -117,6 +117,13 @@ pub struct Campaign {
     pub(super) bytes: Option<u64>,
 }
 
+impl Campaign {
+    /// Whether its time has come and it did not start: none is unless something is wrong.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.status == CampaignState::Ready && self.scheduled_at.is_some_and(|at| at < now)
+    }
+}
+
 impl Record for Campaign {
     const VERSION: u8 = 1;
 }
@@ -233,49 +240,47 @@ impl Statistics {
             read: counts.read,
         }
     }
+
+    /// How much of it is done, sent or given up, in whole percent; 100 where there is nobody.
+    pub fn percent(&self) -> u32 {
+        let done = u64::from(self.sent) + u64::from(self.failed);
+        let percent = (done * 100).checked_div(u64::from(self.total));
+        percent.map_or(100, |percent| percent.min(100) as u32)
+    }
 }
 
-/// How far a recipient has come. Stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RecipientStatus {
-    /// Waits for its turn, or for another try.
-    #[default]
-    Pending,
-    /// Handed to WhatsApp.
-    Sending,
-    /// Acknowledged by WhatsApp's server.
-    Sent,
-    /// On the receiver's phone.
-    Delivered,
-    /// Seen by the receiver.
-    Read,
-    /// Given up.
-    Failed,
+words! {
+    /// How far a recipient has come. Stored, by the names of its variants, not by the words.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum RecipientStatus {
+        /// Waits for its turn, or for another try.
+        #[default]
+        Pending = "pending",
+        /// Handed to WhatsApp.
+        Sending = "sending",
+        /// Acknowledged by WhatsApp's server.
+        Sent = "sent",
+        /// On the receiver's phone.
+        Delivered = "delivered",
+        /// Seen by the receiver.
+        Read = "read",
+        /// Given up.
+        Failed = "failed",
+    }
 }
 
 impl RecipientStatus {
-    /// The status of this word.
-    pub fn of(word: &str) -> Option<Self> {
-        let all = [
-            Self::Pending,
-            Self::Sending,
-            Self::Sent,
-            Self::Delivered,
-            Self::Read,
-            Self::Failed,
-        ];
-        all.into_iter().find(|status| status.as_str() == word)
+    /// Whether WhatsApp took the message, however far it came since.
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered | Self::Read)
     }
 
-    /// The word in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Failed => "failed",
+    /// Whether whoever asks for `asked` means this too: what was read was delivered and sent before.
+    pub fn is_within(self, asked: Self) -> bool {
+        match asked {
+            Self::Sent => self.is_sent(),
+            Self::Delivered => matches!(self, Self::Delivered | Self::Read),
+            _ => self == asked,
         }
     }
 }
@@ -290,6 +295,12 @@ pub struct RecipientState {
     pub message: Option<MessageId>,
     /// When it was sent, or given up.
     pub at: Option<Timestamp>,
+    /// When the receiver's phone had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// When the receiver saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
     /// What went wrong last.
     pub error: Option<String>,
     /// How often it was tried.

@@ -10,6 +10,10 @@ use crate::domain::session::Session;
 use crate::domain::template::{self, Template};
 use crate::error::Result;
 
+/// How many recipients a preview shows when nobody says how many, and at most.
+const SAMPLES: u64 = 5;
+const MAX_SAMPLES: u64 = 50;
+
 /// What one recipient would read.
 pub struct Sample {
     /// Who.
@@ -21,14 +25,15 @@ pub struct Sample {
 }
 
 impl Gateway {
-    /// What the first `limit` of these people would read.
+    /// What the first `limit` of these people would read: 5 where it is not said, and at most 50.
     pub fn preview(
         &self,
         session: &Session,
         content: &str,
         audience: Audience,
-        limit: usize,
+        limit: Option<u64>,
     ) -> Result<Vec<Sample>> {
+        let limit = limit.unwrap_or(SAMPLES).min(MAX_SAMPLES) as usize;
         let people: Vec<Recipient> = match audience {
             Audience::These(parsed) | Audience::Restored(parsed, _) => {
                 let first = parsed.recipients.iter().take(limit);

@@ -16,6 +16,7 @@ mod token;
 
 pub use handle::Session;
 pub use registry::Sessions;
+pub(super) use registry::first_that_has;
 pub(super) use row::{ensure_session_exists, session_exists};
 pub use settings::{CampaignLimits, SessionSettings};
 pub use status::{SessionState, SessionStatus};

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Session;
 use crate::domain::vault::token_hash;
+use crate::error::{Code, Result};
 use crate::ids::{SessionId, SessionNumber};
 
 /// All sessions, by name and by token.
@@ -20,6 +21,22 @@ struct Registry {
     by_id: BTreeMap<SessionId, Arc<Session>>,
     by_token: HashMap<[u8; 32], Arc<Session>>,
     by_number: HashMap<SessionNumber, Arc<Session>>,
+}
+
+/// What one of these sessions has, by the first that has it: `missing` is the error of one that has not,
+/// and of all of them.
+pub(in crate::domain) fn first_that_has<T>(
+    among: &[Arc<Session>],
+    missing: Code,
+    read: impl Fn(&Session) -> Result<T>,
+) -> Result<(Arc<Session>, T)> {
+    for session in among {
+        match read(session) {
+            Err(error) if error.code() == missing => {}
+            found => return Ok((session.clone(), found?)),
+        }
+    }
+    Err(missing.into())
 }
 
 impl Sessions {

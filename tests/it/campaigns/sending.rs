@@ -66,7 +66,14 @@ async fn progress_is_told_and_receipts_move_the_rows() {
     .await;
     assert_sums(&all);
     for row in all["recipients"].as_array().expect("recipients") {
-        assert_eq!(row["status"], "read");
+        // What was sent stays so; how far it came since is told beside it.
+        assert_eq!(
+            (&row["status"], &row["delivery"]),
+            (&json!("sent"), &json!("read"))
+        );
+        for time in ["sentAt", "deliveredAt", "readAt"] {
+            assert!(row[time].is_string(), "{time}: {row}");
+        }
         assert!(
             row["messageId"].is_string() && row["sentAt"].is_string(),
             "{row}"
