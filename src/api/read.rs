@@ -10,12 +10,12 @@ use crate::json::Object;
 
 /// A body that must be a JSON object.
 pub(super) async fn object(request: &mut Request) -> Result<Object> {
-    object_of(request.whole().await?).await
+    object_of(request.document().await?).await
 }
 
 /// The same, where no body is as good as an empty object.
 pub(super) async fn object_or_nothing(request: &mut Request) -> Result<Object> {
-    let body = request.whole().await?;
+    let body = request.document().await?;
     if body.is_empty() {
         return Ok(Object::new());
     }
@@ -68,10 +68,11 @@ pub(super) fn flag(body: &Object, name: &str, usual: bool) -> Result<bool> {
     }
 }
 
-/// A number that may be missing. What is no whole number is beyond all bounds.
+/// A number that may be missing. What is no whole number is beyond all bounds. Fields of a form are text.
 pub(super) fn whole_number(body: &Object, name: &str) -> Option<u64> {
     let value = body.get(name).filter(|value| !value.is_null())?;
-    Some(value.as_u64().unwrap_or(u64::MAX))
+    let of_form = || value.as_str().and_then(|text| text.trim().parse().ok());
+    Some(value.as_u64().or_else(of_form).unwrap_or(u64::MAX))
 }
 
 /// Reads `dailyCap`, `quietHours` and `timezone`, over those that are there. `null` takes away.

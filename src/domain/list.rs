@@ -566,16 +566,15 @@ fn strangers(
     roster: Roster,
     people: &EncodedRecipients,
 ) -> Result<(EncodedRecipients, Vec<String>)> {
-    let digits = |who: &Recipient| who.number.as_str().parse::<u64>();
     let mut there = std::collections::HashSet::new();
     roster::visit(read, roster, 0, |_, recipient| {
-        there.extend(digits(&recipient));
+        there.insert(recipient.number.key());
         Ok(ControlFlow::Continue(()))
     })?;
     let (mut new, mut known) = (EncodedRecipients::default(), Vec::new());
     for who in people.iter() {
         let who = who?;
-        if digits(&who).is_ok_and(|number| there.contains(&number)) {
+        if there.contains(&who.number.key()) {
             known.push(who.number.to_string());
         } else {
             new.push(&who)?;

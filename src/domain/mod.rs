@@ -6,6 +6,7 @@ pub mod dialect;
 pub mod event;
 pub mod fair;
 pub mod list;
+mod markup;
 pub mod media;
 pub mod message;
 pub mod metrics;

@@ -2,12 +2,16 @@
 //! from a list of numbers. No row is lost without a word: each one is taken, merged into an earlier
 //! one with the same number, or rejected with a reason.
 
+mod addressee;
+
+pub use addressee::{Addressee, AddresseeKey};
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, Result};
@@ -34,9 +38,8 @@ const MAX_SHOWN: usize = 64;
 /// One person of a list or a campaign. Its serde form is the stored one: empty fields are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// The phone number, by which recipients are told apart.
-    #[serde(with = "digits")]
-    pub number: PhoneNumber,
+    /// The phone number, or the JID of a group: by it recipients are told apart.
+    pub number: Addressee,
     /// The name, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -133,13 +136,7 @@ pub struct MergedRow {
     /// The earlier row that it went into.
     pub into: usize,
     /// The number that both have.
-    #[serde(serialize_with = "as_text")]
-    pub number: u64,
-}
-
-/// A number without a leading 0 as its digits.
-fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
+    pub number: AddresseeKey,
 }
 
 /// Recipients in the form in which they are stored, one after the other: a hundred thousand take
@@ -223,7 +220,10 @@ impl RecipientRows {
 
     /// Reads numbers separated by newlines, commas or semicolons; the empty ones do not count.
     pub fn from_text(text: &str, country: Option<&str>) -> Result<Self> {
-        let mut gathering = RowCollector::new(country, 0);
+        Self::of_text(text, RowCollector::new(country, 0))
+    }
+
+    fn of_text(text: &str, mut gathering: RowCollector<'_>) -> Result<Self> {
         let parts = text.split(['\n', '\r', ',', ';']).map(str::trim);
         for (at, part) in (1..).zip(parts.filter(|part| !part.is_empty())) {
             if at > MAX_RECIPIENTS {
@@ -244,6 +244,8 @@ pub struct RecipientReader<F> {
     country: Option<String>,
     /// The members of an object that count; all, when it is empty.
     only: &'static [&'static str],
+    /// Whether groups are taken too.
+    groups: bool,
     /// Sees each object that became a recipient of its own.
     seen: F,
 }
@@ -254,7 +256,22 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
         Self {
             country: country.map(str::to_owned),
             only: &[],
+            groups: true,
             seen,
+        }
+    }
+
+    /// Takes no groups.
+    #[must_use]
+    pub fn people_only(mut self) -> Self {
+        self.groups = false;
+        self
+    }
+
+    fn collector<'c>(&self, country: Option<&'c str>, rows: usize) -> RowCollector<'c> {
+        RowCollector {
+            groups: self.groups,
+            ..RowCollector::new(country, rows)
         }
     }
 
@@ -295,7 +312,7 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
 
     fn alone(mut self, row: Value, whole: bool) -> Result<RecipientRows> {
         let country = self.country.take();
-        let mut gathering = RowCollector::new(country.as_deref(), 1);
+        let mut gathering = self.collector(country.as_deref(), 1);
         self.row(&mut gathering, 1, row, whole)?;
         Ok(gathering.parsed)
     }
@@ -349,7 +366,8 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(RecipientRows::from_text(text, self.country.as_deref()))
+        let gathering = self.collector(self.country.as_deref(), 0);
+        Ok(RecipientRows::of_text(text, gathering))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -360,7 +378,7 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
         let country = self.country.take();
-        let mut gathering = RowCollector::new(country.as_deref(), 0);
+        let mut gathering = self.collector(country.as_deref(), 0);
         for at in 1.. {
             let allowance = row_allowance();
             let Some(row) = seq.next_element_seed(Bounded(&allowance))? else {
@@ -514,8 +532,11 @@ impl<'a> RawRow<'a> {
         }
     }
 
-    fn judge(self, country: Option<&str>) -> Result<Recipient, Cow<'static, str>> {
-        let number = number(&self.number, country)?;
+    fn judge(self, country: Option<&str>, groups: bool) -> Result<Recipient, Cow<'static, str>> {
+        let number = match groups {
+            true => addressee(&self.number, country)?,
+            false => number(&self.number, country)?.into(),
+        };
         let text = |what: &str, text: Cow<'_, str>| match text.trim() {
             long if longer(long, MAX_TEXT) => {
                 Err(format!("the {what} is longer than {MAX_TEXT} characters"))
@@ -559,9 +580,10 @@ impl<'a> RawRow<'a> {
 /// Judges rows one after the other and merges those with the same number.
 pub(super) struct RowCollector<'c> {
     country: Option<&'c str>,
-    /// Number to index in `parsed.recipients` and its row. A number has at most 15 digits and no
-    /// leading 0, so it is its own key.
-    seen: HashMap<u64, (u32, u32)>,
+    /// Whether groups are taken too.
+    groups: bool,
+    /// Index in `parsed.recipients` and row of each that is there.
+    seen: HashMap<AddresseeKey, (u32, u32)>,
     pub(super) parsed: RecipientRows,
 }
 
@@ -569,6 +591,7 @@ impl<'c> RowCollector<'c> {
     pub(super) fn new(country: Option<&'c str>, rows: usize) -> Self {
         Self {
             country,
+            groups: true,
             seen: HashMap::with_capacity(rows),
             parsed: RecipientRows::default(),
         }
@@ -577,18 +600,17 @@ impl<'c> RowCollector<'c> {
     pub(super) fn add(&mut self, at: usize, row: RawRow<'_>) -> Result<()> {
         let unnumbered = row.number.trim().is_empty();
         let input = if unnumbered { &row.name } else { &row.number }.clone();
-        match row.judge(self.country) {
+        match row.judge(self.country, self.groups) {
             Ok(recipient) => self.take(at, recipient),
             Err(reason) => self.reject(at, &input, reason),
         }
     }
 
     fn take(&mut self, at: usize, recipient: Recipient) -> Result<()> {
-        let digits = recipient.number.as_str();
-        let key: u64 = digits.parse().expect("15 digits fit in 64 bits");
+        let key = recipient.number.key();
         let next = self.parsed.recipients.len();
         let here = (next as u32, at as u32);
-        let (index, into) = *self.seen.entry(key).or_insert(here);
+        let (index, into) = *self.seen.entry(key.clone()).or_insert(here);
         let (index, into) = (index as usize, into as usize);
         if index == next {
             return self.parsed.recipients.push(&recipient);
@@ -623,6 +645,17 @@ impl<'c> RowCollector<'c> {
             reason,
         });
         Ok(())
+    }
+}
+
+/// Reads whom a row is for: a number in any spelling, or the JID of a group.
+pub fn addressee(
+    text: &str,
+    country: Option<&str>,
+) -> std::result::Result<Addressee, Cow<'static, str>> {
+    match Addressee::group(text.trim()) {
+        Some(group) => Ok(group),
+        None => number(text, country).map(Addressee::from),
     }
 }
 
@@ -762,24 +795,6 @@ pub(super) fn shown(text: &str) -> String {
 
 fn longer(text: &str, limit: usize) -> bool {
     text.len() > limit && text.chars().nth(limit).is_some()
-}
-
-/// A number as its digits.
-mod digits {
-    use std::borrow::Cow;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::jid::PhoneNumber;
-
-    pub(super) fn serialize<S: Serializer>(n: &PhoneNumber, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(n.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PhoneNumber, D::Error> {
-        let text = Cow::<'de, str>::deserialize(d)?;
-        PhoneNumber::parse(&text, None).ok_or_else(|| serde::de::Error::custom("not a number"))
-    }
 }
 
 #[cfg(test)]
@@ -939,6 +954,33 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_recipients_but_no_numbers_to_suppress() {
+        let rows = json!([
+            "120363021033254949@g.us",
+            "6281234567890",
+            "120363021033254949@g.us"
+        ]);
+        let parsed = parse(&rows);
+        assert_eq!(
+            numbers(&parsed),
+            ["120363021033254949@g.us", "6281234567890"]
+        );
+        let merged = serde_json::to_value(&parsed.merged).expect("JSON");
+        assert_eq!(
+            merged,
+            json!([{ "row": 3, "into": 1, "number": "120363021033254949@g.us" }])
+        );
+        let people = RecipientReader::new(None, |_: &Object| {}).people_only();
+        let parsed: ReadRecipients = people
+            .deserialize(&rows)
+            .expect("JSON")
+            .expect("a list")
+            .into();
+        assert_eq!(numbers(&parsed), ["6281234567890"]);
+        assert_eq!(rejections(&parsed)[0], (1, "a group, not a person"));
+    }
+
+    #[test]
     fn every_refused_row_has_its_place_and_reason() {
         let long = "x".repeat(201);
         let many: Map<String, Value> = (0..51).map(|i| (format!("k{i}"), json!(i))).collect();
@@ -952,7 +994,7 @@ mod tests {
             6281234567890.5,
             "6.28123E+12",
             "6281234567890.0",
-            "120363021033254949@g.us",
+            "abc@g.us",
             "100000012345678@lid",
             null,
             true,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admission::admitted;
@@ -16,7 +16,7 @@ use super::people::opened;
 use crate::api::admit::Caller;
 use crate::api::read::{about, text};
 use crate::domain::Gateway;
-use crate::domain::access::Scope;
+use crate::domain::access::{Principal, Scope};
 use crate::domain::campaign::create::{Audience, NewCampaign, RestoredCampaign};
 use crate::domain::campaign::message::{CampaignName, NewMedia, NewMessage};
 use crate::domain::campaign::{CampaignSettings, CampaignState, RecipientState, RecipientStatus};
@@ -121,7 +121,8 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
             break;
         }
     }
-    say(feed, format!("],\"suppressions\":{}}}", json!(numbers))).await
+    let numbers = serde_json::to_string(&numbers).map_err(Error::internal)?;
+    say(feed, format!("],\"suppressions\":{numbers}}}\n")).await
 }
 
 /// The beginning of a list or a campaign, up to its people.
@@ -142,20 +143,32 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     }
     let spooled = Arc::new(spool.finish().await?);
     let _turn = READING.acquire().await.map_err(Error::internal)?;
-    let judged = inspect(gateway, &spooled, None).await?;
+    let judged = inspect(&caller, &spooled, None).await?;
     let body = text(&judged.fields, "sessionId")?;
     let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let suppressed = judged.finish()?;
     let (sink, made) = mpsc::channel(1);
     // What was read is dropped with its sink, or the other side would wait for more.
-    let reading = async { inspect(gateway, &spooled, Some(sink)).await.map(drop) };
+    let reading = async { inspect(&caller, &spooled, Some(sink)).await.map(drop) };
     let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
     let count = suppress(gateway, &session, suppressed).await?;
     crate::memory::give_back();
-    let answer = json!({
-        "status": "success", "lists": ids.0, "campaigns": ids.1, "suppressions": count,
-    });
+    let answer = RestoredView {
+        status: "success",
+        lists: ids.0,
+        campaigns: ids.1,
+        suppressions: count,
+    };
     Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+/// What was made of a document.
+#[derive(Serialize)]
+struct RestoredView {
+    status: &'static str,
+    lists: Vec<RowId>,
+    campaigns: Vec<RowId>,
+    suppressions: usize,
 }
 
 /// Suppresses the numbers of a document; answers how many.
@@ -165,8 +178,9 @@ async fn suppress(
     suppressed: RecipientRows,
 ) -> Result<usize> {
     let people = suppressed.recipients.iter();
-    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
-    let numbers = numbers?;
+    let people = people.collect::<Result<Vec<_>>>()?;
+    let numbers = people.iter().filter_map(|who| who.number.phone().cloned());
+    let numbers: Vec<_> = numbers.collect();
     let count = numbers.len();
     gateway.suppress(session, numbers).await?;
     Ok(count)
@@ -199,11 +213,11 @@ async fn make(
 
 /// Reads the document once, and hands what it holds to the sink, if there is one.
 async fn inspect(
-    gateway: &Arc<Gateway>,
+    caller: &Caller,
     spooled: &Arc<Spooled>,
     sink: Option<mpsc::Sender<DocumentItem>>,
 ) -> Result<Document> {
-    let (document, spooled) = (Document::new(gateway, sink), spooled.clone());
+    let (document, spooled) = (Document::new(caller, sink), spooled.clone());
     let read = move || read_json(spooled.read()?, Members(document));
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.map_err(Error::internal)??;
@@ -216,6 +230,7 @@ const MAX_VALUES: usize = 2000;
 /// Reads a document: what it holds is judged, handed on, and not kept.
 struct Document {
     gateway: Arc<Gateway>,
+    who: Principal,
     sink: Option<mpsc::Sender<DocumentItem>>,
     allowance: Allowance,
     fields: Object,
@@ -226,9 +241,10 @@ struct Document {
 }
 
 impl Document {
-    fn new(gateway: &Arc<Gateway>, sink: Option<mpsc::Sender<DocumentItem>>) -> Self {
+    fn new(caller: &Caller, sink: Option<mpsc::Sender<DocumentItem>>) -> Self {
         Self {
-            gateway: gateway.clone(),
+            gateway: caller.gateway.clone(),
+            who: caller.principal.clone(),
             sink,
             allowance: Allowance::new(MAX_VALUES),
             fields: Object::new(),
@@ -259,11 +275,12 @@ impl Document {
 
 impl<'de> Member<'de> for Document {
     fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
-        let (gateway, sink) = (&self.gateway, self.sink.as_ref());
+        let (gateway, who, sink) = (&self.gateway, &self.who, self.sink.as_ref());
         match name.as_str() {
             "lists" | "campaigns" => {
                 let each = Each {
                     gateway,
+                    who,
                     sink,
                     of_lists: name == "lists",
                 };
@@ -284,8 +301,10 @@ impl<'de> Member<'de> for Document {
             }
             "suppressions" => {
                 self.suppressed = None;
-                self.suppressed =
-                    map.next_value_seed(Nullable(RecipientReader::new(None, |_: &Object| {})))?;
+                self.suppressed = {
+                    let rows = RecipientReader::new(None, |_: &Object| {}).people_only();
+                    map.next_value_seed(Nullable(rows))?
+                };
             }
             _ => {
                 let value = map.next_value_seed(Bounded(&self.allowance))?;
@@ -301,6 +320,7 @@ impl<'de> Member<'de> for Document {
 /// Reads the lists or the campaigns of a document, one by one.
 struct Each<'a> {
     gateway: &'a Arc<Gateway>,
+    who: &'a Principal,
     sink: Option<&'a mpsc::Sender<DocumentItem>>,
     of_lists: bool,
 }
@@ -321,7 +341,7 @@ impl Each<'_> {
         let read = if self.of_lists {
             DocumentItem::List(read_list(fields)?)
         } else {
-            DocumentItem::Campaign(Box::new(read_campaign(self.gateway, fields)?))
+            DocumentItem::Campaign(Box::new(read_campaign(self.gateway, self.who, fields)?))
         };
         match self.sink {
             // Nobody takes it when one before could not be made, which is what is answered.
@@ -465,21 +485,19 @@ fn read_list(fields: EntryReader) -> Result<ListChange> {
     list_change(&fields, Some(parsed.recipients))
 }
 
-fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampaign> {
+fn read_campaign(gateway: &Gateway, who: &Principal, fields: EntryReader) -> Result<NewCampaign> {
     let (fields, parsed, states) = fields.finish()?;
     let fields = &fields;
-    let settings = settings(fields, CampaignSettings::default())?;
+    let settings = settings(fields, CampaignSettings::of_backup())?;
     let said = fields.get("message").and_then(Value::as_object);
-    let content = said
-        .and_then(|said| said.get("content"))
-        .and_then(Value::as_str);
+    let words = |name: &str| said.and_then(|said| said.get(name)?.as_str());
     let status = text(fields, "status")?.and_then(CampaignState::parse);
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
     let name = text(fields, "name")?.unwrap_or_default();
     Ok(NewCampaign {
         name: CampaignName::of_backup(name).map_err(about("name"))?,
-        message: NewMessage::of_backup(content.unwrap_or_default()),
+        message: NewMessage::of_backup(words("content").unwrap_or_default(), words("mediaCaption")),
         audience: Audience::Restored(parsed, states),
         scheduled_at: scheduled_at(fields, &settings.pacing.zone)?.flatten(),
         settings,
@@ -487,19 +505,19 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampa
             status,
             time(fields, "startedAt")?,
             time(fields, "completedAt")?,
-            media(gateway, fields)?,
+            media(gateway, who, fields)?,
         )),
     })
 }
 
 /// The file that a campaign showed.
-fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<NewMedia>> {
+fn media(gateway: &Gateway, who: &Principal, fields: &Object) -> Result<Option<NewMedia>> {
     let mut fields = fields.clone();
     if let Some(Value::Object(said)) = fields.get_mut("message") {
         // The file was fetched from there once; it is named by its id since.
         said.remove("mediaUrl");
     }
-    Ok(message(gateway, &fields)?.and_then(NewMessage::into_media))
+    Ok(message(gateway, who, &fields)?.and_then(NewMessage::into_media))
 }
 
 fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {

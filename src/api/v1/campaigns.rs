@@ -121,25 +121,22 @@ async fn create(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let (new, report) = new_campaign(gateway, &mut sent)?;
+    let (new, report) = new_campaign(&caller, &mut sent)?;
     let (address, campaign) = gateway.create_campaign(&session, new).await?;
     let shown = (&address.id, &campaign, StatusCode::CREATED);
     answered(gateway, &session, shown, report.into()).await
 }
 
 /// The campaign that a body describes, and what is told of its rows.
-fn new_campaign(
-    gateway: &Arc<Gateway>,
-    sent: &mut CampaignBody,
-) -> Result<(NewCampaign, RowReport)> {
+fn new_campaign(caller: &Caller, sent: &mut CampaignBody) -> Result<(NewCampaign, RowReport)> {
     let body = &sent.fields;
     let name = campaign_name(body, "name")?;
     let name = name.ok_or_else(|| Error::invalid("name is required"))?;
-    let message = message(gateway, body)?;
+    let message = message(&caller.gateway, &caller.principal, body)?;
     let message = message.ok_or_else(|| Error::invalid("message is required"))?;
     let settings = settings(body, CampaignSettings::default())?;
     let scheduled_at = scheduled_at(body, &settings.pacing.zone)?.flatten();
-    let named = audience(sent)?.ok_or(Code::RecipientsMissing)?;
+    let named = audience(caller, sent)?.ok_or(Code::RecipientsMissing)?;
     let new = NewCampaign {
         name,
         message,
@@ -250,6 +247,8 @@ pub(super) struct CampaignView<'a> {
     recipient_list_id: Option<&'a RowId>,
     settings: SettingsView<'a>,
     detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     started_at: Option<String>,
     completed_at: Option<String>,
     updated_at: Option<String>,
@@ -278,11 +277,20 @@ impl<'a> CampaignView<'a> {
             recipient_list_id: campaign.list.as_ref(),
             settings: SettingsView::of(&campaign.settings),
             detail: detail(session, campaign),
+            note: campaign.has_missed_its_time().then(|| missed(id)),
             started_at: time(campaign.started_at),
             completed_at: time(campaign.completed_at),
             updated_at: time(campaign.updated_at),
         }
     }
+}
+
+/// What is said of a campaign whose time had passed when it was given one.
+fn missed(id: &RowId) -> String {
+    format!(
+        "scheduledAt has passed, so nothing is sent: POST /api/v1/campaigns/{id}/start sends it now, and a \
+         later scheduledAt then"
+    )
 }
 
 /// What a campaign says.
@@ -294,6 +302,7 @@ struct MessageView<'a> {
     content: &'a str,
     media_id: Option<&'a MediaId>,
     media_url: Option<&'a str>,
+    media_caption: Option<&'a str>,
     file_name: Option<&'a str>,
 }
 
@@ -305,6 +314,7 @@ impl<'a> MessageView<'a> {
             content: &message.content,
             media_id: media.map(|media| &media.id),
             media_url: media.and_then(|media| media.link.as_deref()),
+            media_caption: message.caption.as_deref(),
             file_name: media.and_then(|media| media.file_name.as_deref()),
         }
     }
@@ -323,6 +333,7 @@ struct SettingsView<'a> {
     timezone: &'a str,
     check_numbers: bool,
     typing: bool,
+    variants: bool,
 }
 
 impl<'a> SettingsView<'a> {
@@ -338,6 +349,7 @@ impl<'a> SettingsView<'a> {
             timezone: pacing.zone.name(),
             check_numbers: settings.check_numbers,
             typing: settings.typing,
+            variants: settings.variants,
         }
     }
 }
@@ -506,7 +518,7 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let (session, id, campaign, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
     only(&session, text(&sent.fields, "sessionId")?)?;
-    let (change, report) = campaign_change(gateway, &mut sent, campaign.settings)?;
+    let (change, report) = campaign_change(&caller, &mut sent, campaign.settings)?;
     if change.audience.is_some() {
         refuse_page(&sent.fields)?;
     }
@@ -521,13 +533,13 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
 
 /// What a body changes of a campaign, and what is told of its rows.
 fn campaign_change(
-    gateway: &Arc<Gateway>,
+    caller: &Caller,
     sent: &mut CampaignBody,
     base: CampaignSettings,
 ) -> Result<(CampaignChange, Option<RowReport>)> {
-    let message = message(gateway, &sent.fields)?;
+    let message = message(&caller.gateway, &caller.principal, &sent.fields)?;
     let settings = settings(&sent.fields, base)?;
-    let (audience, report) = audience(sent)?
+    let (audience, report) = audience(caller, sent)?
         .map(|named: NamedAudience| (named.audience, named.report))
         .unzip();
     let change = CampaignChange {
@@ -759,12 +771,13 @@ async fn preview(caller: Caller, request: Request) -> Result<Reply> {
     let query = request.query("sessionId").map(str::to_owned);
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
-    let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let message = message(gateway, &sent.fields)?;
+    caller.session(named_or_own(query.as_deref(), body))?;
+    let message = message(gateway, &caller.principal, &sent.fields)?;
     let message = message.ok_or_else(|| Error::invalid("message is required"))?;
     let limit = whole_number(&sent.fields, "limit");
-    let named = audience(&mut sent)?.ok_or(Code::RecipientsMissing)?;
-    let samples = gateway.preview(&session, message.content(), named.audience, limit)?;
+    let named = audience(&caller, &mut sent)?.ok_or(Code::RecipientsMissing)?;
+    let variants = settings(&sent.fields, CampaignSettings::default())?.variants;
+    let samples = gateway.preview(&message, variants, named.audience, limit)?;
     let answer = Previews {
         status: "success",
         previews: samples.iter().map(sample).collect(),

@@ -18,7 +18,9 @@ use crate::domain::access::Scope;
 use crate::domain::list::{
     List, ListChange, ListDescription, ListName, ListPage, ListTotals, PageSize, tags, usable,
 };
-use crate::domain::recipient::{EncodedRecipients, Recipient, RecipientRows, RejectedRow};
+use crate::domain::recipient::{
+    Addressee, EncodedRecipients, Recipient, RecipientRows, RejectedRow, addressee,
+};
 use crate::domain::session::Session;
 use crate::domain::sheet;
 use crate::error::{Code, Error, Result};
@@ -436,16 +438,16 @@ async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
     answered(gateway, &session, (&id, &list), None, StatusCode::CREATED).await
 }
 
-fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
-    let country = gateway.country();
-    PhoneNumber::parse(request.param("number"), country)
-        .ok_or_else(|| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
+/// The person or the group in the path.
+fn addressee_in_path(gateway: &Gateway, request: &Request) -> Result<Addressee> {
+    addressee(request.param("number"), gateway.country())
+        .map_err(|_| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
 }
 
 async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
-    let number = number_in_path(gateway, &request)?;
+    let number = addressee_in_path(gateway, &request)?;
     let mut body = object(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
     // What is not named stays: a client that changes the name need not repeat the number.
@@ -459,7 +461,7 @@ async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
 async fn remove_one(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
-    let old = number_in_path(gateway, &request)?.to_string();
+    let old = addressee_in_path(gateway, &request)?.to_string();
     let list = gateway.remove_recipient(&session, &id, old).await?;
     answered(gateway, &session, (&id, &list), None, StatusCode::OK).await
 }
@@ -509,8 +511,9 @@ async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
     let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
     let count = parsed.recipients.len();
     let people = parsed.recipients.iter();
-    let numbers = people.map(|who| Ok(who?.number)).collect::<Result<_>>()?;
-    gateway.suppress(&session, numbers).await?;
+    let people = people.collect::<Result<Vec<_>>>()?;
+    let numbers = people.iter().filter_map(|who| who.number.phone().cloned());
+    gateway.suppress(&session, numbers.collect()).await?;
     let answer = SuppressReport {
         status: "success",
         suppressed: count,
@@ -530,7 +533,10 @@ struct SuppressReport {
 async fn unsuppress(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let session = caller.session(named_or_own(request.query("sessionId"), None))?;
-    let number = number_in_path(gateway, &request)?;
-    gateway.unsuppress(&session, &number).await?;
+    let number = PhoneNumber::parse(request.param("number"), gateway.country());
+    let wrong = || Error::new(Code::NumberInvalid, "Invalid recipient number format");
+    gateway
+        .unsuppress(&session, &number.ok_or_else(wrong)?)
+        .await?;
     Ok(success("The number gets campaigns again"))
 }

@@ -101,14 +101,14 @@ where
 {
     let text = opened(head)? + &first.text;
     let Some(next) = first.next else {
-        return Ok(Reply::bytes("application/json", text + "]}"));
+        return Ok(Reply::bytes("application/json", text + "]}\n"));
     };
     let more = move |at| {
         let rows = more(at);
         async move {
             let JsonRows { text, next } = rows.await?;
             let comma = if text.is_empty() { "" } else { "," };
-            let end = if next.is_none() { "]}" } else { "" };
+            let end = if next.is_none() { "]}\n" } else { "" };
             Ok((format!("{comma}{text}{end}").into(), next))
         }
     };
@@ -184,14 +184,14 @@ mod tests {
         };
         let reply = with_everybody(&head, first(), more).expect("a reply");
         let body = reply.into_bytes().await.expect("whole");
-        assert_eq!(body, r#"{"id":1,"recipients":[1,2,3]}"#);
+        assert_eq!(body, "{\"id\":1,\"recipients\":[1,2,3]}\n");
         let fails = |_| async { Err(Error::from(Code::ChangedWhileRead)) };
         let reply = with_everybody(&head, first(), fails).expect("a reply");
         assert!(reply.into_bytes().await.is_err());
         let none = JsonRows::of::<u32>(&[], None).expect("JSON");
         let reply = with_everybody(&head, none, fails).expect("a reply");
         let body = reply.into_bytes().await.expect("whole");
-        assert_eq!(body, r#"{"id":1,"recipients":[]}"#);
+        assert_eq!(body, "{\"id\":1,\"recipients\":[]}\n");
     }
 
     #[test]

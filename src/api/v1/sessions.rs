@@ -1,15 +1,17 @@
 //! Sessions (S1 to S3 of the dialects' table), pairing and tokens.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::admission::{ADMISSION, admitted};
 use crate::api::admit::{Caller, is_from_here, only};
 use crate::api::read::{flag, object, pace, text};
-use crate::api::reply::{hours, success};
+use crate::api::reply::{HoursView, hours, success};
 use crate::api::{pairing, route};
 use crate::config::Legacy;
 use crate::domain::Gateway;
@@ -20,7 +22,7 @@ use crate::domain::session::{CampaignLimits, Session, SessionSettings, SessionSt
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
-use crate::jid::PhoneNumber;
+use crate::jid::{Jid, PhoneNumber};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use {Method as M, Scope as S};
@@ -76,12 +78,20 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         Some(_) => return Err(Error::from(Code::SessionIdInvalid)),
     };
     let (session, _) = gateway.create_session(id).await?;
-    let answer = json!({
-        "status": "success",
-        "message": format!("Session {} created.", session.id),
-        "token": caller.may_see_token(&session).then(|| session.token()),
-    });
+    let answer = CreatedView {
+        status: "success",
+        message: format!("Session {} created.", session.id),
+        token: caller.may_see_token(&session).then(|| session.token()),
+    };
     Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
+}
+
+/// A session that was made.
+#[derive(Serialize)]
+struct CreatedView {
+    status: &'static str,
+    message: String,
+    token: Option<String>,
 }
 
 /// Whoever may make sessions: the holder of the master key, or of a key that is for all sessions.
@@ -120,7 +130,9 @@ impl PublicList {
             .iter()
             .map(|session| row(session, Sight::default()))
             .collect();
-        let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
+        let mut list = serde_json::to_vec(&rows).map_err(Error::internal)?;
+        list.push(b'\n');
+        let list = Bytes::from(list);
         *kept = Some((version, list.clone()));
         Ok(list)
     }
@@ -195,37 +207,56 @@ impl Sight {
 }
 
 /// One row of the list.
-fn row(session: &Session, sight: Sight) -> Map<String, Value> {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionRow {
+    session_id: SessionId,
+    status: &'static str,
+    detail: String,
+    qr: Option<String>,
+    token: Option<String>,
+}
+
+fn row(session: &Session, sight: Sight) -> SessionRow {
     let status = session.status();
-    let mut row = Map::new();
-    row.insert("sessionId".into(), json!(session.id));
-    row.insert("status".into(), json!(status_word(status.state)));
-    let detail = match status.state {
-        SessionState::Connected if !sight.account => "Connected",
-        _ => &status.detail,
-    };
-    row.insert("detail".into(), json!(detail));
-    let qr = status.qr.filter(|_| sight.qr).map(|(code, _)| code);
-    row.insert("qr".into(), json!(qr));
-    let token = sight.token.then(|| session.token());
-    row.insert("token".into(), json!(token));
-    row
+    SessionRow {
+        session_id: session.id.clone(),
+        status: status_word(status.state),
+        detail: match status.state {
+            SessionState::Connected if !sight.account => "Connected".to_owned(),
+            _ => status.detail,
+        },
+        qr: status.qr.filter(|_| sight.qr).map(|(code, _)| code),
+        token: sight.token.then(|| session.token()),
+    }
+}
+
+/// One session with all that is known of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionView {
+    #[serde(flatten)]
+    row: SessionRow,
+    is_connected: bool,
+    logged_out: bool,
+    number: Option<String>,
+    lid: Option<Jid>,
+    name: String,
+    created_at: String,
 }
 
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session_in_path(&request)?;
-    let mut shown = row(&session, Sight::of(&caller, &session));
     let status = session.status();
-    let connected = status.state == SessionState::Connected;
-    shown.insert("isConnected".into(), json!(connected));
-    shown.insert(
-        "loggedOut".into(),
-        json!(status.state == SessionState::LoggedOut),
-    );
-    shown.insert("number".into(), json!(status.number));
-    shown.insert("lid".into(), json!(status.lid));
-    shown.insert("name".into(), json!(status.name));
-    shown.insert("createdAt".into(), json!(session.created_at.to_string()));
+    let shown = SessionView {
+        row: row(&session, Sight::of(&caller, &session)),
+        is_connected: status.state == SessionState::Connected,
+        logged_out: status.state == SessionState::LoggedOut,
+        number: status.number,
+        lid: status.lid,
+        name: status.name,
+        created_at: session.created_at.to_string(),
+    };
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
@@ -316,14 +347,40 @@ fn keywords(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>
     Ok(())
 }
 
-fn chosen(settings: &SessionSettings) -> Value {
+/// What is chosen of a session.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChosenView<'a> {
+    status: &'static str,
+    auto_download: bool,
+    daily_cap: Option<NonZeroU32>,
+    quiet_hours: Option<HoursView>,
+    timezone: &'a str,
+    opt_out_words: Option<&'a [String]>,
+    opt_in_words: Option<&'a [String]>,
+}
+
+fn chosen(settings: &SessionSettings) -> ChosenView<'_> {
     let limits = &settings.limits;
-    json!({
-        "status": "success", "autoDownload": settings.auto_download,
-        "dailyCap": limits.daily_cap, "quietHours": limits.quiet.map(hours),
-        "timezone": limits.zone.name(), "optOutWords": settings.opt_out_words,
-        "optInWords": settings.opt_in_words,
-    })
+    ChosenView {
+        status: "success",
+        auto_download: settings.auto_download,
+        daily_cap: limits.daily_cap,
+        quiet_hours: limits.quiet.map(hours),
+        timezone: limits.zone.name(),
+        opt_out_words: settings.opt_out_words.as_deref(),
+        opt_in_words: settings.opt_in_words.as_deref(),
+    }
+}
+
+/// A QR code as text and as an image.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QrView {
+    status: &'static str,
+    qr: String,
+    expires_at: String,
+    image: String,
 }
 
 /// The QR code as `Accept` wants it: an image, or JSON with its text and a data URL.
@@ -338,10 +395,12 @@ async fn qr(caller: Caller, request: Request) -> Result<Reply> {
         Reply::bytes("image/png", pairing::png(&code)?)
     } else {
         let picture = BASE64_STANDARD.encode(pairing::png(&code)?);
-        let answer = json!({
-            "status": "success", "qr": code, "expiresAt": ends.to_string(),
-            "image": format!("data:image/png;base64,{picture}"),
-        });
+        let answer = QrView {
+            status: "success",
+            qr: code,
+            expires_at: ends.to_string(),
+            image: format!("data:image/png;base64,{picture}"),
+        };
         Reply::json(StatusCode::OK, &answer)
     };
     Ok(reply.no_store())
@@ -355,8 +414,18 @@ async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
     let country = caller.gateway.country();
     let phone = PhoneNumber::parse(phone, country).ok_or(Code::NumberInvalid)?;
     let code = caller.gateway.pairing_code(&session, &phone).await?;
-    let answer = json!({ "status": "success", "code": code });
+    let answer = CodeView {
+        status: "success",
+        code,
+    };
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// A pairing code.
+#[derive(Serialize)]
+struct CodeView {
+    status: &'static str,
+    code: String,
 }
 
 async fn logout(caller: Caller, request: Request) -> Result<Reply> {
@@ -377,8 +446,18 @@ async fn rotate_token(caller: Caller, request: Request) -> Result<Reply> {
         return Err(Code::TokenNotForKeys.into());
     }
     let token = caller.gateway.rotate_token(&session).await?;
-    let answer = json!({ "status": "success", "token": token });
+    let answer = TokenView {
+        status: "success",
+        token,
+    };
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// A new token.
+#[derive(Serialize)]
+struct TokenView {
+    status: &'static str,
+    token: String,
 }
 
 /// The word for a state, as the original program writes it.

@@ -17,7 +17,7 @@ use crate::domain::roster::{self, EncodedRoster, Roster};
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Code, Error, Result};
-use crate::ids::{MediaId, RowId};
+use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
@@ -28,8 +28,8 @@ const MAX_CAMPAIGNS: usize = 1000;
 pub enum Audience {
     /// These people, and the rows that were refused.
     These(RecipientRows),
-    /// The people that a list has now.
-    List(RowId),
+    /// The people that a list has now, and whose it is.
+    List(SessionNumber, RowId),
     /// These people as a backup tells of them, and what became of those of whom it is known, by their
     /// positions.
     Restored(RecipientRows, Vec<(u32, RecipientState)>),
@@ -70,7 +70,7 @@ impl RestoredCampaign {
         media: Option<NewMedia>,
     ) -> Self {
         let media = media.and_then(|media| match media.source {
-            FileSource::Stored(id) => Some(CampaignMedia {
+            FileSource::Stored { id, .. } => Some(CampaignMedia {
                 kind: media.kind,
                 id,
                 link: None,
@@ -120,7 +120,7 @@ enum RosterSource {
         states: Vec<(u32, RecipientState)>,
         refused: Vec<RecipientState>,
     },
-    List(RowId),
+    List(SessionNumber, RowId),
 }
 
 impl Gateway {
@@ -130,9 +130,10 @@ impl Gateway {
         session: &Session,
         new: NewCampaign,
     ) -> Result<(CampaignKey, Campaign)> {
-        if let Audience::List(id) = &new.audience {
-            self.list(session, id)?;
+        if let Audience::List(owner, id) = &new.audience {
+            self.store.read(|read| list::get(read, *owner, id))?;
         }
+        let words = new.message.words();
         let media = match new.message.media {
             Some(media) => Some(self.campaign_media(session, media).await?),
             None => None,
@@ -143,15 +144,8 @@ impl Gateway {
         let mut campaign = Campaign {
             roster: Roster(0),
             name: new.name.into(),
-            status: if new.scheduled_at.is_some() {
-                CampaignState::Ready
-            } else {
-                CampaignState::Draft
-            },
-            message: CampaignMessage {
-                content: new.message.content,
-                media,
-            },
+            status: CampaignState::before(new.scheduled_at, now),
+            message: CampaignMessage { media, ..words },
             settings: new.settings,
             list: None,
             scheduled_at: new.scheduled_at,
@@ -255,8 +249,8 @@ impl Gateway {
         media: NewMedia,
     ) -> Result<CampaignMedia> {
         let (id, link, named) = match &media.source {
-            FileSource::Stored(id) => {
-                let file = self.media_file(session, id)?;
+            FileSource::Stored { id, owner } => {
+                let file = self.share_file(session, *owner, id).await?;
                 (id.clone(), None, file.name)
             }
             source => {
@@ -281,7 +275,7 @@ impl Gateway {
     /// Replaces who a campaign writes to, as long as nobody was written to.
     pub(super) fn refill(
         tx: &mut Tx,
-        session: crate::ids::SessionNumber,
+        session: SessionNumber,
         campaign: Campaign,
         audience: PreparedAudience,
         quota: u64,
@@ -304,7 +298,7 @@ pub(super) fn prepare(audience: Audience, now: Timestamp) -> PreparedAudience {
 
 fn roster_source(audience: Audience, now: Timestamp) -> RosterSource {
     match audience {
-        Audience::List(id) => RosterSource::List(id),
+        Audience::List(owner, id) => RosterSource::List(owner, id),
         Audience::These(parsed) => new_roster(parsed, Vec::new(), now),
         Audience::Restored(parsed, states) => new_roster(parsed, states, now),
     }
@@ -336,7 +330,7 @@ fn new_roster(
 /// Writes the people of a new campaign; answers the campaign that knows them.
 fn fill(
     tx: &mut Tx,
-    session: crate::ids::SessionNumber,
+    session: SessionNumber,
     mut campaign: Campaign,
     source: RosterSource,
     quota: u64,
@@ -356,8 +350,8 @@ fn fill(
             campaign.list = None;
             (end, end, states, refused)
         }
-        RosterSource::List(id) => {
-            let list = list::get(tx, session, &id)?;
+        RosterSource::List(owner, id) => {
+            let list = list::get(tx, owner, &id)?;
             if list.count == 0 {
                 return Err(Error::new(
                     Code::ListEmpty,
@@ -368,7 +362,7 @@ fn fill(
             refuse_beyond(tx, session, bytes, quota)?;
             campaign.bytes = Some(bytes);
             roster::copy(tx, list.roster, campaign.roster)?;
-            list::note_use(tx, session, &id, now)?;
+            list::note_use(tx, owner, &id, now)?;
             campaign.list = Some(id);
             let end = roster::end(tx, list.roster)?;
             (end, list.count, Vec::new(), Vec::new())

@@ -56,6 +56,15 @@ words! {
 }
 
 impl CampaignState {
+    /// Where a campaign begins that is to start at this time: one whose time has passed is not sent to
+    /// everybody for a wrong date.
+    pub(super) fn before(start: Option<Timestamp>, now: Timestamp) -> Self {
+        match start {
+            Some(start) if start > now => Self::Ready,
+            _ => Self::Draft,
+        }
+    }
+
     /// Whether it runs, or will by itself.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Ready | Self::Sending)
@@ -63,12 +72,19 @@ impl CampaignState {
 }
 
 /// What a campaign says. Stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMessage {
-    /// The text, or the caption below the file; with placeholders and variants.
+    /// The text, or the caption below the file; with placeholders, and variants where they are asked for.
     pub content: String,
+    /// The caption below the file, which wins over the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// The file, if there is one.
     pub media: Option<CampaignMedia>,
+    /// Whether the words may be simple HTML. Those that were stored before this was known are sent as they
+    /// were then, or one campaign would say two things.
+    #[serde(default)]
+    pub is_html: bool,
 }
 
 /// The file of a campaign. Stored.
@@ -118,6 +134,11 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// Whether it was given a time that had passed: it waits for somebody to start it.
+    pub fn has_missed_its_time(&self) -> bool {
+        self.status == CampaignState::Draft && self.scheduled_at.is_some()
+    }
+
     /// Whether its time has come and it did not start: none is unless something is wrong.
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.status == CampaignState::Ready && self.scheduled_at.is_some_and(|at| at < now)

@@ -30,8 +30,15 @@ const DIALECT_OF_DEFAULT: Dialect = Dialect::V1;
 /// What the name of a lane ends with whose deliveries hold up no others. No webhook's id ends so.
 const ASIDE: &str = "/aside";
 
+/// What a webhook of v1 gets whose owner names no events, as in the original program. More would surprise
+/// receivers that were written for these. Those stored before this rule have an empty list, which is all.
+const USUAL: [EventKind; 2] = [EventKind::SessionUpdate, EventKind::MessageReceived];
+
 /// What is said of an address that is none of https.
 const NOT_HTTPS: &str = "Webhook URL must be a valid HTTPS URL";
+
+/// What is said of an address that is refused, beside why.
+const OPENED_BY: &str = "; the operator can open addresses with the setting allow_private";
 
 /// How many webhooks of a session count.
 pub(super) const MOST: usize = 100;
@@ -83,6 +90,7 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
     }
     if uses_default(&hooks, DIALECT_OF_DEFAULT)
         && !event.is_own_message()
+        && USUAL.contains(&event.kind())
         && tx.exists(tables::META, b"default_webhook")?
     {
         put(tx, &lane(session, DEFAULT), event, seq)?;
@@ -188,21 +196,31 @@ pub struct Registration {
     pub url: String,
     /// A secret of the client's; made when there is none yet.
     pub secret: Option<String>,
-    /// Which events it wants; `None` leaves them as they are.
+    /// Which events it wants, an empty list for all; `None` leaves them as they are, and a new webhook gets
+    /// session updates and messages.
     pub events: Option<Vec<EventKind>>,
     /// Whether it wants those about messages that the account's owner writes on another device.
     pub own_messages: bool,
 }
 
+/// What became of a registration.
+#[derive(Debug)]
+pub struct Registered {
+    /// The secret, if one was made.
+    pub secret: Option<String>,
+    /// Whether the host's name has an address at this moment. Each delivery asks again.
+    pub is_resolved: bool,
+}
+
 impl Gateway {
-    /// Sets or replaces a webhook. Answers the secret when one was made for it.
+    /// Sets or replaces a webhook.
     pub async fn set_webhook(
         &self,
         session: &Session,
         id: &'static str,
         dialect: Dialect,
         new: Registration,
-    ) -> Result<Option<String>> {
+    ) -> Result<Registered> {
         if new
             .secret
             .as_ref()
@@ -210,7 +228,7 @@ impl Gateway {
         {
             return Err(Code::WebhookSecretInvalid.into());
         }
-        self.check_webhook_url(&new.url).await?;
+        let is_resolved = self.check_webhook_url(&new.url).await?;
         let (number, id_of_session) = (session.number, session.id.clone());
         let made = self.ids.secret();
         let purpose = secret_purpose(session.number);
@@ -234,7 +252,7 @@ impl Gateway {
                     } else {
                         old_secret.unwrap_or(fresh)
                     },
-                    events: new.events.or(old_events).unwrap_or_default(),
+                    events: new.events.or(old_events).unwrap_or_else(|| USUAL.to_vec()),
                     own_messages: new.own_messages,
                     dialect,
                     at: now,
@@ -246,7 +264,10 @@ impl Gateway {
         // Whoever sets it has repaired the receiver, or names another.
         self.hasten(vec![lane(number, id), aside_lane(number, id)])
             .await?;
-        Ok((!given && !existed).then_some(made))
+        Ok(Registered {
+            secret: (!given && !existed).then_some(made),
+            is_resolved,
+        })
     }
 
     /// Has every delivery that waits be tried now: a start is often the end of what was wrong.
@@ -299,7 +320,7 @@ impl Gateway {
         Some(Webhook {
             url: self.config.webhook_url.clone()?,
             secret: Vec::new(),
-            events: Vec::new(),
+            events: USUAL.to_vec(),
             own_messages: false,
             dialect: DIALECT_OF_DEFAULT,
             at: Timestamp::default(),
@@ -346,12 +367,14 @@ impl Gateway {
         removing.await.map_err(Error::internal)?
     }
 
-    /// Webhooks go to https, or to addresses that the configuration opens.
-    async fn check_webhook_url(&self, url: &str) -> Result<()> {
+    /// Webhooks go to https, or to addresses that the configuration opens. Answers whether the name has an
+    /// address now: name servers have bad days, and receivers are set up before they have a name.
+    async fn check_webhook_url(&self, url: &str) -> Result<bool> {
         let said = |error: Error| {
             let detail = match error.code() {
                 Code::UrlInvalid => NOT_HTTPS.into(),
                 Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
+                Code::UrlRefused => format!("Webhook {}{OPENED_BY}", error.detail()),
                 _ => format!("Webhook {}", error.detail()),
             };
             error.worded(detail)
@@ -365,12 +388,15 @@ impl Gateway {
         let target = self.webhook_client.check_url(url).map_err(said)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
-            return Err(Error::new(Code::UrlInvalid, NOT_HTTPS));
+            return Err(Error::new(
+                Code::UrlInvalid,
+                format!("{NOT_HTTPS}{OPENED_BY}"),
+            ));
         }
-        self.webhook_client
-            .check_resolved(&target)
-            .await
-            .map_err(said)
+        match self.webhook_client.check_resolved(&target).await {
+            Err(error) if error.code() == Code::UrlUnresolvable => Ok(false),
+            checked => checked.map(|()| true).map_err(said),
+        }
     }
 }
 
