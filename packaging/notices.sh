@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes packaging/THIRD-PARTY.txt, which the program embeds, anew: packaging/notices.sh
+# Writes packaging/THIRD-PARTY.txt anew, and packed, as the program embeds it: packaging/notices.sh
 # To be run when the crates of a release have changed; tests/it/licences.rs tells. It needs
 #   cargo install --locked --features cli cargo-about@0.9.3
 set -euo pipefail
@@ -12,3 +12,4 @@ cargo about generate --fail --offline --locked --config packaging/about.toml pac
 # A clarification that does not hold any longer is only warned about.
 if grep 'failed to' "$new.said" >&2; then exit 1; fi
 cp "$new" packaging/THIRD-PARTY.txt
+gzip -9n <packaging/THIRD-PARTY.txt >packaging/THIRD-PARTY.txt.gz

@@ -28,23 +28,6 @@ pub fn key_of(config: &Config, ids: &IdSource) -> Result<[u8; 32]> {
     key_bytes(&key)
 }
 
-/// Refuses when the key in the data folder is not the one that is in use: after the next start neither the
-/// store nor a backup of it could be opened.
-pub fn check_key(config: &Config, in_use: &Seal) -> Result<()> {
-    let path = config.data.join("secret.key");
-    let kept = std::fs::read_to_string(&path).ok();
-    let kept = kept.and_then(|text| key_bytes(text.trim()).ok());
-    let sealed = in_use.seal(PROOF, PROOF);
-    if kept.is_some_and(|kept| Seal::new(&kept).open(PROOF, &sealed).is_ok()) {
-        return Ok(());
-    }
-    let text = format!(
-        "{} is not the key of this store any more; put it back: without it neither the store nor a backup can be opened",
-        path.display()
-    );
-    Err(Error::new(Code::KeyWrong, text))
-}
-
 /// Opens the store, refuses a key that is not its own, and seals what is not sealed yet.
 pub async fn open_store(
     disk: Disk,
@@ -97,7 +80,7 @@ pub async fn open_store(
 }
 
 fn wrong_key() -> Error {
-    Error::from(Code::KeyWrong)
+    Error::from(Code::SecretKeyWrong)
 }
 
 /// Seals the copies that migrations of the schema left: `warung.redb.schema-1`. One that cannot be

@@ -86,6 +86,7 @@ pub struct Loaded {
 
 /// Reads command line, environment and the files that they name.
 pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Loaded> {
+    #[expect(clippy::disallowed_methods, reason = "this is the file that reads it")]
     let vars = std::env::vars_os();
     let vars = vars.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     load_from(args, &vars.collect(), |path| {

@@ -48,6 +48,16 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Whether the same may succeed after a while, without anybody doing anything.
+    pub fn is_passing(self) -> bool {
+        matches!(
+            self,
+            Self::NotConnected | Self::Upstream | Self::UpstreamTimeout | Self::Unavailable
+        )
+    }
+}
+
 /// An error with a text that is safe to show and a cause that is only logged.
 pub struct Error {
     code: Code,

@@ -3,6 +3,10 @@
 //! Our own sources are under MIT. The program holds code under AGPL-3.0-only (`wacore-libsignal`), so
 //! that it may be passed on only under that licence, and offers its source to whom it serves.
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
 /// The terms in two lines, for `warung --version`.
 pub const TERMS: &str = "\
 Licence of this program: AGPL-3.0-only (its own sources: MIT). No warranty.
@@ -12,7 +16,8 @@ Licence of this program: AGPL-3.0-only (its own sources: MIT). No warranty.
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 const OWN: &str = include_str!("../LICENSE");
-const THIRD_PARTY: &str = include_str!("../packaging/THIRD-PARTY.txt");
+/// Packed, because it is a quarter of a megabyte that hardly anybody reads. `packaging/notices.sh` packs it.
+const THIRD_PARTY: &[u8] = include_bytes!("../packaging/THIRD-PARTY.txt.gz");
 const AGPL: &str = include_str!("../LICENSES/AGPL-3.0-only.txt");
 const LGPL: &str = include_str!("../LICENSES/LGPL-2.1-or-later.txt");
 
@@ -20,7 +25,14 @@ const LGPL: &str = include_str!("../LICENSES/LGPL-2.1-or-later.txt");
 #[must_use]
 pub fn notices(source_url: Option<&str>) -> String {
     let line = "=".repeat(80);
-    [&source_offer(source_url), OWN, THIRD_PARTY, AGPL, LGPL].join(&format!("\n{line}\n\n"))
+    [&source_offer(source_url), OWN, &third_party(), AGPL, LGPL].join(&format!("\n{line}\n\n"))
+}
+
+fn third_party() -> String {
+    let mut text = String::new();
+    // Unpacking our own bytes does not fail; a test unpacks them.
+    let _ = GzDecoder::new(THIRD_PARTY).read_to_string(&mut text);
+    text
 }
 
 /// The licence, and the offer of source that section 13 of the AGPL asks for: plain text of a few
@@ -65,6 +77,14 @@ mod tests {
             "" => assert!(offer.contains("ask them"), "{offer}"),
             url => assert!(offer.contains(url), "{offer}"),
         }
+    }
+
+    #[test]
+    fn what_is_packed_is_the_text_beside_it() {
+        assert!(
+            third_party() == include_str!("../packaging/THIRD-PARTY.txt"),
+            "run packaging/notices.sh"
+        );
     }
 
     #[test]

@@ -32,6 +32,14 @@ pub fn limited(text: &str, most: usize) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// What a copy of something is called: no longer than `most` characters either, whatever the original
+/// is called.
+pub fn of_copy(original: &str, most: usize) -> String {
+    const MARK: &str = " (Copy)";
+    let kept: String = original.chars().take(most - MARK.len()).collect();
+    format!("{}{MARK}", kept.trim_end())
+}
+
 /// A stranger's word, short enough and harmless in a sentence about it.
 pub fn excerpt(word: &str, most: usize) -> String {
     word.chars()
@@ -59,6 +67,15 @@ mod tests {
     #[test]
     fn a_word_is_told_without_control_characters_and_not_at_length() {
         assert_eq!(excerpt("a\r\n\u{1b}bcd", 3), "abc");
+    }
+
+    #[test]
+    fn the_name_of_a_copy_is_as_short_as_any() {
+        assert_eq!(of_copy("Promo", 200), "Promo (Copy)");
+        let long = of_copy(&"\u{e9}".repeat(200), 200);
+        assert_eq!(long.chars().count(), 200);
+        assert!(long.ends_with("\u{e9} (Copy)"));
+        assert!(limited(&of_copy(&long, 200), 200).is_ok());
     }
 
     #[test]

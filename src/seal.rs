@@ -85,7 +85,7 @@ impl OneKey {
 
 fn unreadable(what: &str) -> Error {
     Error::new(
-        Code::KeyWrong,
+        Code::SecretKeyWrong,
         format!(
             "{what} cannot be read: the file secret.key does not belong to it, or it is damaged"
         ),

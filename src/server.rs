@@ -100,13 +100,6 @@ impl Server {
         deps.clock.resume(last_known_time(&store)?);
         note_default_webhook(&store, config.webhook_url.is_some()).await?;
         let newest = event::log::begin_run(&store, deps.clock.now()).await?;
-        let (host, port, path) = config.whatsapp_server()?;
-        let endpoint = Endpoint {
-            tls: config.whatsapp_url.is_none(),
-            host,
-            port,
-            path,
-        };
         let policies = Policies::of(&config)?;
         let listen: Listen = config.listen.parse()?;
         let limits = limits(&config);
@@ -126,17 +119,11 @@ impl Server {
             webhook_client: Client::new(policies.webhooks)?,
             media_client: Client::new(policies.whatsapp.clone())?,
             dialer: Dialer::new(policies.whatsapp)?,
-            endpoint,
+            endpoint: endpoint(&config)?,
             config,
         })?;
         check_webhook_url(gateway.config(), gateway.webhook_client())?;
-        gateway.remove_orphaned_media().await?;
-        gateway.load_sessions()?;
-        gateway.load_keys()?;
-        gateway.pause_restored().await?;
-        if let Err(error) = gateway.forget_old_copies().await {
-            tracing::warn!(?error, "copies of older stores could not be looked at");
-        }
+        take_up(&gateway).await?;
         let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
         mounts.extend(deps.mounts);
@@ -249,6 +236,29 @@ impl Server {
     }
 }
 
+/// Where WhatsApp is.
+fn endpoint(config: &Config) -> Result<Endpoint> {
+    let (host, port, path) = config.whatsapp_server()?;
+    Ok(Endpoint {
+        tls: config.whatsapp_url.is_none(),
+        host,
+        port,
+        path,
+    })
+}
+
+/// Takes up what the last run left: its files, sessions and keys, and a store that was restored.
+async fn take_up(gateway: &Arc<Gateway>) -> Result<()> {
+    gateway.remove_orphaned_media().await?;
+    gateway.load_sessions()?;
+    gateway.load_keys()?;
+    gateway.pause_restored().await?;
+    if let Err(error) = gateway.forget_old_copies().await {
+        tracing::warn!(?error, "copies of older stores could not be looked at");
+    }
+    Ok(())
+}
+
 /// Awaits a step of stopping, but not for ever.
 async fn in_time(step: &str, work: impl Future<Output = ()>) {
     if tokio::time::timeout(STEP, work).await.is_err() {
@@ -346,7 +356,7 @@ pub(crate) fn refuse_lost_key(config: &Config) -> Result<()> {
     let key = config.data.join("secret.key");
     if store_file(config).exists() && !key.exists() {
         return Err(Error::new(
-            Code::KeyWrong,
+            Code::SecretKeyWrong,
             format!(
                 "{} is missing beside a store that needs it; put it back",
                 key.display()

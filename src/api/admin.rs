@@ -10,18 +10,21 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::admit::master_only;
-use super::read::{object, text};
+use super::read::{json_object, text};
 use super::reply::refuse;
 use super::v1::status_word;
 use super::{docs, keys, route};
-use crate::at_rest;
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
-use crate::error::{Error, Result};
+use crate::domain::vault::check_key;
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{HttpMetrics, Method, Mount, MountClaim, Reply, Request, StatusCode};
 
 /// The content type of what a scrape gets.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a form is told.
+const ONLY_JSON: &str = "Content-Type must be application/json";
 
 /// Routes that belong to no dialect, and the docs page.
 pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
@@ -181,7 +184,12 @@ fn resident_bytes() -> u64 {
 ///
 /// The client names no path: only a file name of harmless letters is taken.
 async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
-    let body = object(&mut request).await?;
+    let is_form = request.header("content-type").is_some_and(is_form);
+    let body = json_object(&mut request).await;
+    let body = body.map_err(|error| match error.kind() {
+        ErrorKind::Invalid if is_form => Error::new(Code::ContentTypeUnsupported, ONLY_JSON),
+        _ => error,
+    })?;
     let name = text(&body, "name")?.unwrap_or("warung.redb");
     let harmless = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.bytes().all(harmless) {
@@ -190,8 +198,16 @@ async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         ));
     }
     let file = gateway.backups()?.join(name);
-    at_rest::check_key(gateway.config(), gateway.seal())?;
+    check_key(&gateway.config().data, gateway.seal())?;
     gateway.backup(&file).await?;
     let answer = json!({ "status": "success", "file": file.display().to_string() });
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// Whether a body says that it is a form. Clients say so of JSON too, unless they are told otherwise.
+fn is_form(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/x-www-form-urlencoded", "multipart/form-data"]
+        .iter()
+        .any(|form| essence.eq_ignore_ascii_case(form))
 }

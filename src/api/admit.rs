@@ -32,26 +32,43 @@ pub(super) enum Shown<'a> {
     Secret(&'a str),
 }
 
+/// What answers the requests of an admitted caller.
+pub(super) trait Handler: Clone + Send + Sync + 'static {
+    /// What it answers with, when it is done.
+    type Answer: Future<Output = Result<Reply>> + Send + 'static;
+
+    /// Answers a request.
+    fn answer(&self, caller: Caller, request: Request) -> Self::Answer;
+}
+
+impl<F, Out> Handler for F
+where
+    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
+    Out: Future<Output = Result<Reply>> + Send + 'static,
+{
+    type Answer = Out;
+
+    fn answer(&self, caller: Caller, request: Request) -> Out {
+        self(caller, request)
+    }
+}
+
 /// A route whose handler gets its caller, who was admitted and has all these scopes.
-pub(super) fn admitted<F, Out>(
+pub(super) fn admitted(
     gateway: &Arc<Gateway>,
     admission: &'static Admission,
     scopes: &'static [Scope],
     method: Method,
     path: &'static str,
-    handler: F,
-) -> Route
-where
-    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
-    Out: Future<Output = Result<Reply>> + Send + 'static,
-{
+    handler: impl Handler,
+) -> Route {
     let gateway = gateway.clone();
     let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
     let route = Route::new(method, path, move |request| {
         let caller = Caller::of(&gateway, admission, &request);
         let caller = caller.and_then(|caller| caller.requiring(scopes));
         let handler = handler.clone();
-        async move { handler(caller?, request).await }
+        async move { handler.answer(caller?, request).await }
     });
     route.admitting(words.join(" "))
 }
@@ -81,16 +98,23 @@ where
 
 fn require_master(gateway: &Gateway, request: &Request) -> Result<()> {
     let key = request.header("x-master-key").or_else(|| request.bearer());
-    let missing = Error::from(Code::MasterKeyMissing);
-    match key {
-        Some(key) if gateway.is_master_key(key) => Ok(()),
-        // A token or a key that is good elsewhere is no guess.
-        Some(key) if gateway.dialect_of(key).is_none() => Err(Error::new(
-            Code::MasterKeyInvalid,
-            missing.detail().to_owned(),
-        )),
-        _ => Err(missing),
+    let key = key.ok_or(Code::MasterKeyMissing)?;
+    judge_master_key(gateway, key).map_err(|error| {
+        let needed = Error::from(Code::MasterKeyMissing);
+        Error::new(error.code(), needed.detail().to_owned())
+    })
+}
+
+/// Refuses what is not the master key. A token or a key that is good elsewhere is no guess.
+fn judge_master_key(gateway: &Gateway, key: &str) -> Result<()> {
+    if gateway.is_master_key(key) {
+        return Ok(());
     }
+    let is_known = gateway.dialect_of(key).is_some();
+    Err(Error::from(match is_known {
+        true => Code::MasterKeyMissing,
+        false => Code::MasterKeyInvalid,
+    }))
 }
 
 /// A caller whose credential is good.
@@ -109,8 +133,10 @@ impl Caller {
     ) -> Result<Self> {
         let principal = match (admission.shown)(request) {
             Shown::Nothing => return Err(Code::CredentialMissing.into()),
-            Shown::Master(key) if gateway.is_master_key(key) => Principal::Master,
-            Shown::Master(_) => return Err(Code::MasterKeyInvalid.into()),
+            Shown::Master(key) => {
+                judge_master_key(gateway, key)?;
+                Principal::Master
+            }
             Shown::Secret(secret) => {
                 let principal = gateway.admit(admission.dialect, secret)?;
                 refuse_two_dialects(gateway, admission.dialect, request)?;

@@ -61,9 +61,7 @@ fn pinned(gateway: &Gateway, body: &Map<String, Value>) -> Result<Option<Arc<Ses
         return Ok(None);
     };
     let id = SessionId::parse(name)?;
-    let session = gateway.sessions().get(&id);
-    let none = || Error::new(Code::SessionNotFound, format!("Session {id} not found"));
-    session.map(Some).ok_or_else(none)
+    gateway.sessions().find(&id).map(Some)
 }
 
 fn unknown(what: &str, word: &str) -> Error {

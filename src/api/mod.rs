@@ -32,8 +32,13 @@ pub fn mounts(gateway: &Arc<Gateway>, metrics: &Arc<HttpMetrics>) -> Vec<Mount> 
 }
 
 /// What a webhook gets for an event, in the dialect that made it.
-pub fn render(due: &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload {
-    match due.webhook.dialect {
+pub fn render(
+    dialect: Dialect,
+    due: &DueDelivery,
+    secret: Option<&str>,
+    now: Timestamp,
+) -> Payload {
+    match dialect {
         // The others have no webhooks yet.
         Dialect::V1 | Dialect::OpenWa | Dialect::Kirana | Dialect::ServerWa | Dialect::Wafa => {
             v1::event_json::delivery(due, secret, now)

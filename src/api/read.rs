@@ -13,6 +13,11 @@ pub(super) async fn object(request: &mut Request) -> Result<Object> {
     object_of(request.document().await?).await
 }
 
+/// The same, where a form is none.
+pub(super) async fn json_object(request: &mut Request) -> Result<Object> {
+    object_of(request.whole().await?).await
+}
+
 /// The same, where no body is as good as an empty object.
 pub(super) async fn object_or_nothing(request: &mut Request) -> Result<Object> {
     let body = request.document().await?;

@@ -42,6 +42,8 @@ pub(super) fn refuse_in_words(error: &Error, words: &str) -> Reply {
     let reply = Reply::json(status_of(error.kind()), &said);
     match error.kind() {
         ErrorKind::RateLimited => reply.header("retry-after", RETRY_AFTER),
+        // The one scheme of these routes that has a name (RFC 9110, section 11.6.1).
+        ErrorKind::Unauthorized => reply.header("www-authenticate", "Bearer"),
         _ => reply,
     }
 }

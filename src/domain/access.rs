@@ -18,7 +18,7 @@ use self::stored_key::{AccessKeyRow, KEYS, NO_SESSION};
 use super::Gateway;
 use super::dialect::Dialect;
 use super::pending_removal::is_session_being_removed;
-use super::session::{Session, ensure_session_exists};
+use super::session::{Session, ensure_session_exists, not_found};
 use super::vault::{same_secret, token_hash};
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, RowId, SessionId, SessionNumber};
@@ -143,9 +143,7 @@ impl Gateway {
     /// from nowhere else. Whoever has one session cannot tell a foreign session from none.
     pub fn authorise(&self, who: &Principal, named: &SessionId) -> Result<Arc<Session>> {
         let Some(only) = who.only_session() else {
-            return self.sessions.get(named).ok_or_else(|| {
-                Error::new(Code::SessionNotFound, format!("Session {named} not found"))
-            });
+            return self.sessions.find(named);
         };
         let own = self.sessions.by_number(only);
         own.filter(|own| own.id == *named).ok_or_else(|| {
@@ -229,10 +227,7 @@ impl Gateway {
         match new.pinned {
             Some(session) if self.sessions.by_number(session.number).is_none() => {
                 self.keys.end_of_session(session.number);
-                Err(Error::new(
-                    Code::SessionNotFound,
-                    format!("Session {} not found", session.id),
-                ))
+                Err(not_found(session.id.as_str()))
             }
             _ => Ok((key, secret)),
         }

@@ -20,7 +20,7 @@ use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, pending_removal};
 use crate::error::{Code, Error, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::{Durability, Read, Reader, Tx, bytes_of, tables};
+use crate::store::{Durability, Read, Reader, Tx, bytes_of, tables, unless_damaged};
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
@@ -373,7 +373,9 @@ impl Gateway {
                 let list = List {
                     bytes: Some(bytes),
                     roster: roster::number(tx)?,
-                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
+                    name: name
+                        .unwrap_or_else(|| ListName::of_copy(&original.name))
+                        .into(),
                     created_at: now,
                     updated_at: None,
                     last_used: None,
@@ -532,7 +534,7 @@ impl Gateway {
         self.scan(session.number, move |read| {
             let (mut found, mut bytes) = (Vec::new(), 0);
             for (id, list) in lists {
-                roster::visit(read, list.roster, 0, |_, recipient| {
+                let searched = roster::visit(read, list.roster, 0, |_, recipient| {
                     if found.len() == limit || bytes > FOUND_BYTES {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -541,7 +543,8 @@ impl Gateway {
                         found.push((id.clone(), list.name.clone(), recipient));
                     }
                     Ok(ControlFlow::Continue(()))
-                })?;
+                });
+                unless_damaged(searched)?;
             }
             Ok(found)
         })

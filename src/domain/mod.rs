@@ -300,14 +300,15 @@ impl Gateway {
         Ok(value)
     }
 
-    /// Writes what WhatsApp told, which it does once: again while the store fails, until the program
-    /// ends. What follows waits behind it, in its order.
-    async fn while_store_fails<F>(&self, write: impl Fn() -> F) -> Result<()>
+    /// Writes what WhatsApp told, which it does once, or does something else that must not be left
+    /// undone: again while the store fails, until the program ends. What follows waits behind it, in its
+    /// order.
+    async fn while_store_fails<T, F>(&self, act: impl Fn() -> F) -> Result<T>
     where
-        F: Future<Output = Result<()>>,
+        F: Future<Output = Result<T>>,
     {
         loop {
-            match write().await {
+            match act().await {
                 Err(error) if error.kind() == ErrorKind::Unavailable && !self.tasks.is_closed() => {
                     tokio::time::sleep(STORE_AGAIN).await;
                 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::recipient::{EncodedRecipients, Recipient};
 use crate::error::Result;
+use crate::store::layout::LayoutPart;
 use crate::store::record::Record;
-use crate::store::tables::{self, LayoutPart};
+use crate::store::tables;
 use crate::store::typed::{KeyPart, ToPart};
 use crate::store::{Key, KeyParts, Read, Tx, Typed};
 

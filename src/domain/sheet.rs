@@ -97,17 +97,16 @@ impl Sheet {
             }
             let line = lines + 1;
             if columns.is_none() {
-                columns = Some(match header(&record, country)? {
-                    Some(columns) => {
-                        sheet.headers = record.iter().map(|c| plain(c.trim()).to_owned()).collect();
-                        columns
-                    }
-                    None => vec![
+                let header = header(&record, country)?;
+                let is_header = header.is_some();
+                columns = Some(header.unwrap_or_else(|| {
+                    vec![
                         Column::Known(KnownField::Number),
                         Column::Known(KnownField::Name),
-                    ],
-                });
-                if !sheet.headers.is_empty() {
+                    ]
+                }));
+                if is_header {
+                    sheet.headers = record.iter().map(|c| plain(c.trim()).to_owned()).collect();
                     continue;
                 }
             }
@@ -116,41 +115,60 @@ impl Sheet {
                 return Err(too_many());
             }
             let raw = text[begin..end].trim_end();
-            let more = line_ends(raw);
-            if end == text.len() && more > 0 && raw.bytes().filter(|b| *b == b'"').count() % 2 == 1
+            if end == text.len()
+                && let Some(reason) = never_closed(raw, line)
             {
-                let last = line + more;
-                let input = raw.lines().next().unwrap_or_default();
-                gathering.reject(
-                    line,
-                    input,
-                    format!("a quotation mark opens here and never closes: lines {line} to {last} were not read"),
-                )?;
+                gathering.reject(line, raw.lines().next().unwrap_or_default(), reason)?;
                 continue;
             }
             let columns = columns.as_deref().unwrap_or_default();
-            let names: Vec<String> = (columns.len()..record.len())
-                .map(|at| match record[at].trim().is_empty() {
-                    true => String::new(),
-                    false => unnamed(at),
-                })
-                .collect();
-            let mut row = RawRow::default();
-            for (at, cell) in record.iter().enumerate() {
-                match columns.get(at) {
-                    Some(Column::Known(KnownField::Number)) => {
-                        row.number = plain_number(cell).into()
-                    }
-                    Some(Column::Known(known)) => *row.slot(*known) = plain(cell).into(),
-                    Some(Column::Custom(key)) => row.custom(key, plain(cell).into()),
-                    None => row.custom(&names[at - columns.len()], plain(cell).into()),
-                }
-            }
-            gathering.add(line, row)?;
+            let names = names_of_unnamed(&record, columns.len());
+            gathering.add(line, raw_row(&record, columns, &names))?;
         }
         sheet.parsed = gathering.parsed;
         Ok(sheet)
     }
+}
+
+/// Why the last record of a file, which begins on this line, is not read: its end is what the file
+/// ended in, not what somebody wrote.
+fn never_closed(raw: &str, line: usize) -> Option<String> {
+    let more = line_ends(raw);
+    let is_open = raw.bytes().filter(|b| *b == b'"').count() % 2 == 1;
+    let last = line + more;
+    (more > 0 && is_open).then(|| {
+        format!(
+            "a quotation mark opens here and never closes: lines {line} to {last} were not read"
+        )
+    })
+}
+
+/// What the cells that no header names are called, those that are not empty.
+fn names_of_unnamed(record: &csv::StringRecord, named: usize) -> Vec<String> {
+    (named..record.len())
+        .map(|at| match record[at].trim().is_empty() {
+            true => String::new(),
+            false => unnamed(at),
+        })
+        .collect()
+}
+
+/// The cells of a record where their columns put them.
+fn raw_row<'a>(
+    record: &'a csv::StringRecord,
+    columns: &'a [Column],
+    names: &'a [String],
+) -> RawRow<'a> {
+    let mut row = RawRow::default();
+    for (at, cell) in record.iter().enumerate() {
+        match columns.get(at) {
+            Some(Column::Known(KnownField::Number)) => row.number = plain_number(cell).into(),
+            Some(Column::Known(known)) => *row.slot(*known) = plain(cell).into(),
+            Some(Column::Custom(key)) => row.custom(key, plain(cell).into()),
+            None => row.custom(&names[at - columns.len()], plain(cell).into()),
+        }
+    }
+    row
 }
 
 /// Writes lines of a sheet. Every cell is quoted, and one that a spreadsheet would run as a formula

@@ -71,7 +71,7 @@ impl Gateway {
         limit: usize,
     ) -> Result<Vec<(String, Suppressed)>> {
         let rows = SUPPRESSED.rows(session.number).after(after);
-        self.store.read(|read| rows.page(read, limit))
+        self.store.read(|read| rows.readable(read, limit))
     }
 
     /// Writes to none of these numbers any more.

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use crate::error::{Code, Error, Result};
 use crate::ids::IdSource;
+use crate::seal::Seal;
 
 /// Length of the nonce that stands before each sealed value.
 const NONCE: usize = 24;
@@ -50,7 +51,7 @@ impl Vault {
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<String> {
         let wrong = || {
             Error::new(
-                Code::KeyWrong,
+                Code::SecretKeyWrong,
                 "a stored secret cannot be read: the file secret.key does not belong to this store",
             )
         };
@@ -89,6 +90,24 @@ pub fn private_folder(path: &Path) -> Result<()> {
                 format!("the folder {} cannot be made: {e}", path.display()),
             )
         })
+}
+
+/// Refuses when the key in the data folder is not the one that is in use: after the next start neither the
+/// store nor a backup of it could be opened.
+pub fn check_key(data: &Path, in_use: &Seal) -> Result<()> {
+    const PROOF: &[u8] = b"proof";
+    let path = data.join("secret.key");
+    let kept = std::fs::read_to_string(&path).ok();
+    let kept = kept.and_then(|text| key_bytes(text.trim()).ok());
+    let sealed = in_use.seal(PROOF, PROOF);
+    if kept.is_some_and(|kept| Seal::new(&kept).open(PROOF, &sealed).is_ok()) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is not the key of this store any more; put it back: without it neither the store nor a backup can be opened",
+        path.display()
+    );
+    Err(Error::new(Code::SecretKeyWrong, text))
 }
 
 /// Reads a secret from a file that only its owner may read, or makes the file with a fresh one.
@@ -134,7 +153,7 @@ pub fn key_bytes(secret: &str) -> Result<[u8; 32]> {
     // The error of the library tells a digit of the secret.
     hex::decode_to_slice(secret, &mut key).map_err(|_| {
         Error::new(
-            Code::KeyWrong,
+            Code::SecretKeyWrong,
             "the file secret.key is damaged: it must hold 64 hex digits",
         )
     })?;

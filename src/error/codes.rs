@@ -91,7 +91,7 @@ codes! {
     SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
-    SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before it was sent";
+    SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed it; it may still arrive";
     OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
 
@@ -204,7 +204,7 @@ codes! {
     StoreInUse = "store_in_use", Conflict, "The store is in use by another process; stop that one first";
     StoreUnknown = "store_unknown", Invalid, "The file is not a store of this program";
     StoreDamaged = "store_damaged", Internal, "The store is damaged; restore a backup";
-    KeyWrong = "key_wrong", Unavailable, "the file secret.key does not belong to this store; put the right one back (nothing was changed)";
+    SecretKeyWrong = "key_wrong", Unavailable, "the file secret.key does not belong to this store; put the right one back (nothing was changed)";
     RestoreRefused = "restore_refused", Conflict, "The backup cannot be restored here";
     PathUnusable = "path_unusable", Unavailable, "A file or folder cannot be read or written";
     GatewayRefused = "gateway_refused", Unavailable, "The gateway refused";
@@ -248,8 +248,11 @@ mod tests {
                 }
             } else if !path.ends_with("error/codes.rs") && !path.ends_with("tests.rs") {
                 let source = std::fs::read_to_string(&path).expect("a source");
-                let end = source.find("#[cfg(test)]\nmod ").unwrap_or(source.len());
-                text.push_str(&source[..end]);
+                let tests = source.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| {
+                    let line = source[*at..].lines().nth(1);
+                    line.is_some_and(|line| line.ends_with('{'))
+                });
+                text.push_str(&source[..tests.map_or(source.len(), |(at, _)| at)]);
             }
         }
     }

@@ -38,7 +38,7 @@ impl Seal {
     pub fn open_file(&self, from: &Path, to: &Path) -> Result<()> {
         let source = File::open(from).map_err(|e| cannot("read", from, e))?;
         written(to, |file| self.open_all(source, file)).map_err(|error| {
-            if error.code() == Code::KeyWrong {
+            if error.code() == Code::SecretKeyWrong {
                 unreadable(&from.display().to_string())
             } else {
                 error
@@ -124,7 +124,7 @@ fn cannot(verb: &str, path: &Path, error: io::Error) -> Error {
     use io::ErrorKind::{InvalidData, UnexpectedEof};
     let code = match error.kind() {
         // What was read is not what was sealed; the caller knows the name of that file.
-        InvalidData | UnexpectedEof => Code::KeyWrong,
+        InvalidData | UnexpectedEof => Code::SecretKeyWrong,
         _ => Code::PathUnusable,
     };
     Error::new(

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{Database, Durability, ReadTransaction, TableDefinition, TableHandle as _};
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
-use super::check::keys;
 use super::disk::{Disk, cannot_open, existing, not_ours, private, publish, with_suffix};
 use super::failure::Failure;
+use super::migrations::schema;
+use super::offline::keys;
 use super::read::definition;
-use super::schema;
 use super::tables::{META, Table};
 use crate::error::{Error, Result};
 use crate::seal::{Seal, file::is_sealed};

@@ -8,47 +8,19 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, TableHandle as _};
 use super::disk::existing;
 use super::failure::Failure;
 use super::key::{Key, KeyParts, fits};
+use super::layout::Values;
+use super::migrations::{SCHEMA_VERSION, schema};
+use super::offline::CACHE_BYTES;
+use super::problems::Problems;
+use super::queue;
 use super::read::{Read, Reader};
-use super::tables::{self, RETIRED, SCHEMA_VERSION, Table, Values};
+use super::tables::{self, RETIRED, Table};
 use crate::error::{Code, Error, Result};
-
-/// How many problems are told; a broken file would have one per row.
-const TOLD: usize = 100;
-/// Enough for a scan.
-const CACHE_BYTES: usize = 8 << 20;
 
 /// A rule that spans rows or tables; it adds what it finds wrong.
 type Rule = fn(&Reader, &mut Problems) -> Result<()>;
 
-const RULES: &[Rule] = &[wa_expiries, outbox, event_order, super::queue::check];
-
-/// What is wrong, in sentences.
-#[derive(Default)]
-pub(super) struct Problems {
-    told: Vec<String>,
-    more: u64,
-}
-
-impl Problems {
-    pub(super) fn add(&mut self, table: Table, key: &[u8], what: &str) {
-        if self.told.len() < TOLD {
-            self.told.push(format!(
-                "{}: row {}: {what}",
-                table.name(),
-                hex::encode(key)
-            ));
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn into_sentences(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.told.push(format!("and {} more", self.more));
-        }
-        self.told
-    }
-}
+const RULES: &[Rule] = &[wa_expiries, outbox, event_order, queue::check::check];
 
 /// Verifies the file at `path`: redb's own checks, then every key, every version byte and every
 /// index. Returns what is wrong; nothing is wrong when the list is empty.
@@ -62,31 +34,6 @@ pub fn check(path: &Path) -> Result<Vec<String>> {
     )
 }
 
-/// The keys of a table, in a store that nobody has open and that is in order; none where there is no
-/// such table.
-pub fn keys(path: &Path, table: Table) -> Result<Vec<Vec<u8>>> {
-    let file = existing(path)?;
-    let opened = redb::Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_file(file);
-    let database = opened.map_err(Failure::from)?;
-    let transaction = database.begin_read().map_err(Failure::from)?;
-    let mut keys = Vec::new();
-    let known = {
-        let mut tables = transaction.list_tables().map_err(Failure::from)?;
-        tables.any(|handle| handle.name() == table.name())
-    };
-    if !known {
-        return Ok(keys);
-    }
-    let reader = Reader::new(transaction);
-    reader.for_each_prefix(table, b"", |key, _| {
-        keys.push(key.to_vec());
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(keys)
-}
-
 /// [`check`] for a simulated disk.
 #[cfg(any(test, feature = "sandbox"))]
 pub fn check_simulated(disk: &std::sync::Arc<super::faults::SimulatedDisk>) -> Result<Vec<String>> {
@@ -98,16 +45,6 @@ pub fn check_simulated(disk: &std::sync::Arc<super::faults::SimulatedDisk>) -> R
             .create_with_backend(plug),
         || "the disk".into(),
     )
-}
-
-/// How much of the file at `path` is used, while nobody has it open.
-pub(super) fn used_bytes(path: &Path) -> Result<u64> {
-    let database = redb::Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_file(existing(path)?)
-        .map_err(Error::internal)?;
-    let transaction = database.begin_read().map_err(Failure::from)?;
-    Reader::new(transaction).used_bytes()
 }
 
 fn verify(
@@ -132,7 +69,7 @@ fn verify(
         Err(error) => return Ok(vec![format!("the file is damaged: {error}")]),
     }
     let transaction = database.begin_read().map_err(Failure::from)?;
-    match super::schema(&transaction) {
+    match schema(&transaction) {
         Some(version) if version == SCHEMA_VERSION => {}
         Some(version) if version < SCHEMA_VERSION => {
             sentences.push(format!(

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::tables::LayoutPart;
+use super::layout::LayoutPart;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 

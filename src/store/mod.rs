@@ -26,9 +26,16 @@ mod failure;
 #[cfg(any(test, feature = "sandbox"))]
 pub mod faults;
 mod key;
+pub mod layout;
+mod migrations;
+mod offline;
+mod opening;
+mod options;
+mod problems;
 pub mod queue;
 mod read;
 pub mod record;
+mod shared;
 mod space;
 mod stats;
 pub mod tables;
@@ -39,147 +46,42 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, RwLock, mpsc};
 
-use redb::{Database, ReadableDatabase as _};
+use redb::ReadableDatabase as _;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 pub use self::backup::{RESTORED, older_copies, restore};
+pub use self::check::check;
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
-pub use self::check::{check, keys};
 pub use self::disk::{Disk, is_in_use};
 pub use self::key::{Key, KeyParts};
+pub use self::offline::keys;
+pub use self::options::{Durability, StoreOptions};
 pub use self::read::{Read, Reader};
 pub use self::record::{Record, decode, encode};
 pub use self::space::space;
 pub use self::stats::StoreStats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
-pub use self::typed::{Rows, Typed, bytes_of, parts_of};
+pub use self::typed::{Rows, Typed, bytes_of, parts_of, unless_damaged};
 
-use self::disk::{Meter, folder_of, not_ours, with_suffix};
-use self::failure::{Failure, closed, unavailable};
+use self::disk::Meter;
+use self::failure::{closed, unavailable};
+use self::migrations::{MIGRATIONS, Migration};
+use self::opening::prepare;
+use self::shared::Shared;
 use self::stats::StoreCounters;
-use self::tables::{META, MIGRATIONS, Migration};
 use self::writer::{WriteWork, Writer, WriterCommand};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::seal::Seal;
-
-/// When a write is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// After the fsync.
-    Sync,
-    /// As soon as everybody can see it; it is on the disk with the next `Sync` write, or after
-    /// [`StoreOptions::flush_interval`].
-    Lazy,
-}
-
-/// How the store uses the machine.
-#[derive(Debug, Clone)]
-pub struct StoreOptions {
-    /// redb's cache.
-    pub cache_bytes: usize,
-    /// How many writes may wait before [`Store::write`] itself waits.
-    pub queue: usize,
-    /// How long a lazy write may stay off the disk.
-    pub flush_interval: Duration,
-    /// From which size of the file on each fsynced commit also writes down which pages are free, so
-    /// that an open after a crash need not read the whole file to find out. It costs a second fsync
-    /// per commit and about 0.01 % of the file; a smaller file is read in a moment.
-    pub quick_repair_from: u64,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 8 << 20,
-            queue: 1024,
-            flush_interval: Duration::from_millis(250),
-            quick_repair_from: 32 << 20,
-        }
-    }
-}
 
 /// The open store; clones are the same store.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
     inbox: Sender<WriterCommand>,
-}
-
-/// What the handles and the writer share.
-struct Shared {
-    /// `None` while it is being reopened, and after closing.
-    database: RwLock<Option<Database>>,
-    /// How often it was opened anew.
-    reopened: AtomicU64,
-    /// One permit per write that may wait.
-    slots: Semaphore,
-    queue: usize,
-    degraded: AtomicBool,
-    /// Whether the file is made smaller when the store is closed.
-    compact_at_close: AtomicBool,
-    counters: StoreCounters,
-    meter: Arc<Meter>,
-    signals: [Arc<Notify>; 64],
-    /// Where the file is; `None` on a simulated disk.
-    path: Option<PathBuf>,
-}
-
-impl Shared {
-    fn with_database<T>(
-        &self,
-        f: impl FnOnce(&Database) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        f(database
-            .as_ref()
-            .ok_or(redb::StorageError::DatabaseClosed)?)
-    }
-
-    /// The same, while nobody else begins anything.
-    fn with_database_alone<T>(
-        &self,
-        f: impl FnOnce(&mut Database) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        f(database
-            .as_mut()
-            .ok_or(redb::StorageError::DatabaseClosed)?)
-    }
-
-    fn take_database(&self) -> Option<Database> {
-        self.database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    fn put_database(&self, database: Database) {
-        *self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(database);
-        self.reopened.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn give_signals(&self, signals: u64) {
-        for (number, notify) in self.signals.iter().enumerate() {
-            if signals >> number & 1 == 1 {
-                notify.notify_waiters();
-            }
-        }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.slots.is_closed()
-    }
 }
 
 impl Store {
@@ -341,28 +243,30 @@ impl Store {
 
     /// Writes a consistent copy to `to`, which is whole or not there; returns its size in bytes.
     pub async fn backup(&self, to: &Path) -> Result<u64> {
-        let store = self.clone();
         let to = to.to_owned();
-        tokio::task::spawn_blocking(move || {
-            let transaction = store
-                .shared
-                .with_database(|database| Ok(database.begin_read()?))?;
-            backup::copy(&transaction, &to)
-        })
-        .await
-        .map_err(Error::internal)?
+        self.copying(move |transaction| backup::copy(transaction, &to))
+            .await
     }
 
     /// Writes a consistent copy to `to`, sealed, which is whole or not there. On the way it lies in
     /// the folder `room` without a name, so that no crash leaves a clear copy behind.
     pub async fn sealed_backup(&self, seal: Seal, room: PathBuf, to: &Path) -> Result<()> {
-        let store = self.clone();
         let to = to.to_owned();
+        self.copying(move |transaction| backup::sealed(transaction, &seal, &room, &to))
+            .await
+    }
+
+    /// Copies what one transaction sees, on a thread where it may take long.
+    async fn copying<T: Send + 'static>(
+        &self,
+        copy: impl FnOnce(&redb::ReadTransaction) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let store = self.clone();
         tokio::task::spawn_blocking(move || {
             let transaction = store
                 .shared
                 .with_database(|database| Ok(database.begin_read()?))?;
-            backup::sealed(&transaction, &seal, &room, &to)
+            copy(&transaction)
         })
         .await
         .map_err(Error::internal)?
@@ -377,140 +281,6 @@ impl Store {
             let _ = closed.await;
         }
     }
-}
-
-/// Checks whose file this is, makes the tables, brings an older schema up to date.
-fn prepare(database: &Database, disk: &Disk, migrations: &[Migration]) -> Result<()> {
-    let newest = migrations.len() as u32 + 1;
-    let name = disk.name();
-    let transaction = database.begin_read().map_err(Failure::from)?;
-    let fresh = transaction
-        .list_tables()
-        .map_err(Failure::from)?
-        .next()
-        .is_none();
-    let version = if fresh {
-        newest
-    } else {
-        schema(&transaction).ok_or_else(|| not_ours(&name))?
-    };
-    if version > newest {
-        return Err(Error::new(
-            Code::StoreUnknown,
-            format!(
-                "{name} was written by a newer version of this program (schema {version}, this one \
-                 knows up to {newest}); use that version, or restore (`warung restore`) a backup or the \
-                 copy {name}.schema-{newest} that it kept when it migrated the store"
-            ),
-        ));
-    }
-    if version < newest {
-        need_room(disk, version, backup::used_bytes(&transaction)?)?;
-    }
-    match disk {
-        Disk::File(path) if version < newest => {
-            let copy = with_suffix(path, &format!("schema-{version}"));
-            tracing::info!(store = name, from = version, to = newest, copy = %copy.display(),
-                "the store is of an older version and is migrated; it is copied first, for going back to that version");
-            backup::copy(&transaction, &copy)?;
-        }
-        _ => {}
-    }
-    transaction.close().map_err(Failure::from)?;
-    let missing = |t: &redb::ReadTransaction| -> Result<bool, Failure> {
-        let known = t
-            .list_tables()?
-            .map(|h| redb::TableHandle::name(&h).to_owned());
-        let known: std::collections::BTreeSet<_> = known.collect();
-        Ok(Table::all().any(|table| !known.contains(table.name())))
-    };
-    let complete = version == newest && !missing(&database.begin_read().map_err(Failure::from)?)?;
-    if complete {
-        return Ok(());
-    }
-    let transaction = database.begin_write().map_err(Failure::from)?;
-    for table in Table::all() {
-        transaction
-            .open_table(read::definition(table))
-            .map_err(Failure::from)?;
-    }
-    {
-        let mut tables = tx::Tables::new(&transaction);
-        for migration in &migrations[version as usize - 1..] {
-            migrate(&mut tables, migration)?;
-        }
-        tables.apply(META, b"application", Some(b"warung"))?;
-        tables.apply(META, b"schema", Some(&newest.to_be_bytes()))?;
-    }
-    transaction.commit().map_err(Failure::from)?;
-    if version < newest {
-        tracing::info!(store = name, schema = newest, "the store is migrated");
-    }
-    Ok(())
-}
-
-/// Refuses a migration that would fill the disk up in the middle, when the older version could not
-/// open the store any more and this one not yet.
-fn need_room(disk: &Disk, version: u32, used: u64) -> Result<()> {
-    // The copy, what is written anew before the old pages are free, and once more while the copy or
-    // the store is sealed.
-    let needed = used.saturating_mul(3).saturating_add(1 << 20);
-    let Some(free) = disk.free().filter(|free| *free < needed) else {
-        return Ok(());
-    };
-    let place = match disk {
-        Disk::File(path) => folder_of(path).display().to_string(),
-        #[cfg(any(test, feature = "sandbox"))]
-        Disk::Simulated(_) => disk.name(),
-    };
-    let (needed, free) = (needed.div_ceil(1 << 20), free >> 20);
-    Err(Error::new(
-        Code::StoreUnavailable,
-        format!(
-            "{} is of an older version (schema {version}) and cannot be migrated: that and the copy that \
-             is kept need {needed} MiB in {place}, where {free} MiB are free. Nothing was changed: make \
-             room there, or go on with the older version",
-            disk.name()
-        ),
-    ))
-}
-
-/// Runs one migration to its end, stretch by stretch.
-fn migrate(tables: &mut tx::Tables, migration: &Migration) -> Result<()> {
-    let mut changes = tx::Changes::new();
-    let (mut rows, mut after) = (0, None);
-    loop {
-        let mut aftermath = tx::Aftermath::default();
-        let stretch = (migration.stretch)(
-            &mut Tx {
-                tables,
-                changes: &mut changes,
-                aftermath: &mut aftermath,
-            },
-            after,
-        )?;
-        for (table, key, value) in changes.drain() {
-            tables.apply(table, &key, value.as_deref())?;
-        }
-        rows += stretch.rows;
-        after = stretch.last;
-        if after.is_none() {
-            break;
-        }
-    }
-    tracing::info!(rows, "the migration {}", migration.what);
-    Ok(())
-}
-
-/// The schema number of one of our files.
-fn schema(transaction: &redb::ReadTransaction) -> Option<u32> {
-    let meta = transaction.open_table(read::definition(META)).ok()?;
-    if meta.get(b"application".as_slice()).ok()??.value() != b"warung" {
-        return None;
-    }
-    let version = meta.get(b"schema".as_slice()).ok()??;
-    let version = u32::from_be_bytes(version.value().try_into().ok()?);
-    (version > 0).then_some(version)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::failure::closed;
 use super::writer::WriterCommand;
-use super::{Store, check};
+use super::{Store, offline};
 use crate::error::{Error, Result};
 
 /// How much must be free before the file is made smaller; it must be more than half of it too.
@@ -94,7 +94,7 @@ impl Store {
 /// How large the file at `path` is and how much of it is used, while nobody has it open.
 pub fn space(path: &std::path::Path) -> Result<Space> {
     let file = std::fs::metadata(path).map_err(Error::internal)?.len();
-    let used = check::used_bytes(path)?;
+    let used = offline::used_bytes(path)?;
     Ok(Space { file, used })
 }
 

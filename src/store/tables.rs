@@ -1,7 +1,7 @@
-//! Every table of the store: its name, its key layout, how its values begin; the schema's version.
+//! Every table of the store: its name, its key layout, how its values begin.
 //!
 //! To add a table, add one entry below, and a [`super::Typed`] beside the type of its values. To change a layout, give the table a new name (`/2`), move the
-//! rows in a migration and put the old name into [`RETIRED`]. `check` reads the layouts from here, and
+//! rows in a migration (`migrations.rs`) and put the old name into [`RETIRED`]. `check` reads the layouts from here, and
 //! so do the debug assertions of [`super::Tx::put`], so that a row of another shape is found at once.
 //!
 //! `sid` is the session's number. Layouts are those of [`super::Key`]: integers big-endian,
@@ -9,65 +9,7 @@
 
 use std::fmt;
 
-use super::key::{Key, KeyParts};
-use super::read::Read as _;
-use super::tx::Tx;
-use crate::error::Result;
-
-/// One part of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayoutPart {
-    /// One byte.
-    U8,
-    /// A session's number, four bytes, big-endian. Rows of a table whose keys begin with it go when the
-    /// session is deleted (`domain/removal.rs`).
-    Session,
-    /// The number of a roster, four bytes, big-endian. Rows of a table whose keys begin with it go with
-    /// the list or the campaign.
-    Roster,
-    /// Four bytes, big-endian.
-    U32,
-    /// Eight bytes, big-endian (also a point in time).
-    U64,
-    /// Exactly so many bytes.
-    Fixed(usize),
-    /// Text without NUL, ended by a NUL.
-    Text,
-    /// Any bytes, escaped so that no part can run into the next one.
-    Escaped,
-    /// Everything that is left, which may be nothing.
-    Tail,
-}
-
-impl LayoutPart {
-    /// Whether it is this part: what `==` says, at compile time.
-    pub(super) const fn is(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Fixed(len), Self::Fixed(other)) => len == other,
-            (Self::U8, Self::U8)
-            | (Self::Session, Self::Session)
-            | (Self::Roster, Self::Roster)
-            | (Self::U32, Self::U32)
-            | (Self::U64, Self::U64)
-            | (Self::Text, Self::Text)
-            | (Self::Escaped, Self::Escaped)
-            | (Self::Tail, Self::Tail) => true,
-            _ => false,
-        }
-    }
-}
-
-/// How the values of a table begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Values {
-    /// One version byte, from 1 up to this; then what the owner of the table writes.
-    Versioned(u8),
-    /// The same, of a JSON object that says when it was written in `at`, or when it ends in `ends`
-    /// (milliseconds). Rows of such a table are forgotten in time (`domain/retention.rs`).
-    Dated(u8),
-    /// Bytes without a version: nothing, an integer, an id.
-    Raw,
-}
+use super::layout::{LayoutPart, Values};
 
 /// A table of the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,9 +125,9 @@ tables! {
     POLL_VOTES = "poll_votes/1": [Session, Text, Tail] => Dated(1);
     /// Index: each lane that has rows, by when its first is due. `queue, due time, lane` -> nothing.
     QUEUE_DUE = "queue_dues/1": [U8, U64, Escaped] => Raw;
-    /// Lanes that have rows. `queue, lane` -> see `queue.rs`.
+    /// Lanes that have rows. `queue, lane` -> see `queue/lane.rs`.
     QUEUE_LANES = "queue_lanes/1": [U8, Escaped] => Versioned(1);
-    /// Queue rows. `queue, lane, 0 or due time, seq` -> see `queue.rs`.
+    /// Queue rows. `queue, lane, 0 or due time, seq` -> see `queue/lane.rs`.
     QUEUE_ROWS = "queue_rows/1": [U8, Escaped, U64, U64] => Versioned(1);
     /// What was deleted and has rows left. `kind, number` -> nothing; see `domain/removal.rs`.
     REMOVALS = "removals/1": [U8, U32] => Raw;
@@ -197,7 +139,7 @@ tables! {
     SUPPRESSED = "suppressed_numbers/1": [Session, Tail] => Versioned(1);
     /// Files that lie at WhatsApp's servers. `sid, sha256 of the source, purpose` -> record.
     UPLOADS = "uploads/1": [Session, Fixed(32), Tail] => Dated(1);
-    /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend.rs`.
+    /// Device and Signal state of the WhatsApp library. `sid, kind, key` -> see `wa/backend/rows.rs`.
     WA = "wa_rows/1": [Session, U8, Tail] => Versioned(2);
     /// Index of rows in `wa_rows` that end. `sid, kind, end (seconds), key` -> nothing.
     WA_EXPIRY = "wa_expiries/1": [Session, U8, U64, Tail] => Raw;
@@ -207,69 +149,6 @@ tables! {
 
 // `Changes` keeps one bit per table.
 const _: () = assert!(COUNT <= 64);
-
-/// Makes schema `n + 1` out of schema `n`, a stretch of rows at a time so that memory stays bounded;
-/// all of it happens in one redb transaction.
-pub(super) struct Migration {
-    /// What it does, for the log.
-    pub(super) what: &'static str,
-    /// Works on the rows after the one at which the last stretch ended.
-    pub(super) stretch: fn(&mut Tx, after: Option<Vec<u8>>) -> Result<Stretch>,
-}
-
-/// What one stretch of a migration did.
-pub(super) struct Stretch {
-    /// How many rows were looked at.
-    pub(super) rows: u64,
-    /// The last of them; `None` when that was the end.
-    pub(super) last: Option<Vec<u8>>,
-}
-
-/// What to do to a file of an older schema: entry `n - 1` makes schema `n + 1` out of `n`.
-pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration {
-        what: "indexes the events of all sessions by their order",
-        stretch: order_events,
-    },
-    Migration {
-        what: "keeps versions from the store that cannot read sealed rows",
-        stretch: nothing,
-    },
-    Migration {
-        what: "keeps versions from the store that cannot read typed events",
-        stretch: nothing,
-    },
-];
-
-/// How many rows a stretch takes.
-const STRETCH: usize = 5000;
-
-/// Schema 2 reads the log of all sessions by [`EVENT_ORDER`], and no longer session by session.
-fn order_events(tx: &mut Tx, after: Option<Vec<u8>>) -> Result<Stretch> {
-    let rows = tx.prefix(EVENTS, b"", after.as_deref(), STRETCH)?;
-    for (key, _) in &rows {
-        let mut parts = KeyParts::new(key);
-        let (sid, seq) = (parts.u32()?, parts.u64()?);
-        tx.put(EVENT_ORDER, Key::new().u64(seq), sid.to_be_bytes());
-    }
-    Ok(Stretch {
-        rows: rows.len() as u64,
-        last: rows.into_iter().next_back().map(|(key, _)| key),
-    })
-}
-
-/// In schema 3 secrets of [`WA`] are sealed, and in schema 4 [`EVENTS`] are typed. The store has no key
-/// and knows no types: whoever opens it seals the rows (`at_rest.rs`) and writes the events anew
-/// (`domain/event/upgrade.rs`).
-fn nothing(_: &mut Tx, _: Option<Vec<u8>>) -> Result<Stretch> {
-    Ok(Stretch {
-        rows: 0,
-        last: None,
-    })
-}
-
-/// The version of the layouts above; a file with a greater one is refused.
-pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32 + 1;
 
 /// Names that earlier schemas used, so that no new table takes one.
 pub const RETIRED: &[&str] = &["dead_letters/1"];

@@ -4,9 +4,11 @@ mod crashes;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::faults::SimulatedDisk;
-use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, Stretch, WA, WA_EXPIRY};
+use super::migrations::Stretch;
+use super::tables::{IDEMPOTENCY, MESSAGES, META, OUTBOX, WA, WA_EXPIRY};
 use super::*;
 use crate::error::ErrorKind;
 

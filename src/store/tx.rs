@@ -10,8 +10,9 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::failure::Failure;
 use super::key::{Key, fits};
+use super::layout::Values;
 use super::read::{Read, Visit, definition, is_range};
-use super::tables::{COUNT, META, Table, Values};
+use super::tables::{COUNT, META, Table};
 use crate::error::{Error, Result};
 
 /// A table that is open for writing.

@@ -17,11 +17,12 @@ use std::marker::PhantomData;
 use std::ops::{Bound, ControlFlow};
 
 use super::key::{Key, KeyParts};
+use super::layout::{LayoutPart, Values};
 use super::read::{Read, Visit, prefix_end};
 use super::record::{self, Record};
-use super::tables::{LayoutPart, Table, Values};
+use super::tables::Table;
 use super::tx::Tx;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId, MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::time::Timestamp;
@@ -534,6 +535,22 @@ impl<R: Parts, V: Value> Rows<R, V> {
         Ok(found)
     }
 
+    /// The same with those rows alone that can be read: a damaged one is logged, and does not keep the
+    /// others.
+    pub fn find_readable<T>(
+        &self,
+        read: &impl Read,
+        mut visit: impl FnMut(R, V) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        self.find(read, |row| {
+            let whole = row.key().and_then(|key| Ok((key, row.value()?)));
+            match undamaged(self.table, whole) {
+                Some((key, value)) => visit(key, value),
+                None => Ok(None),
+            }
+        })
+    }
+
     /// Shows all rows to `visit`.
     pub fn each(
         &self,
@@ -541,6 +558,16 @@ impl<R: Parts, V: Value> Rows<R, V> {
         mut visit: impl FnMut(Row<'_, R, V>) -> Result<()>,
     ) -> Result<()> {
         self.find(read, |row| visit(row).map(|()| None::<()>))
+            .map(|_| ())
+    }
+
+    /// Shows all rows that can be read to `visit`.
+    pub fn each_readable(
+        &self,
+        read: &impl Read,
+        mut visit: impl FnMut(R, V) -> Result<()>,
+    ) -> Result<()> {
+        self.find_readable(read, |key, value| visit(key, value).map(|()| None::<()>))
             .map(|_| ())
     }
 
@@ -570,9 +597,8 @@ impl<R: Parts, V: Value> Rows<R, V> {
     pub fn readable(&self, read: &impl Read, limit: usize) -> Result<Vec<(R, V)>> {
         let mut rows = Vec::new();
         if limit > 0 {
-            self.find(read, |row| {
-                let row = row.key().and_then(|key| Ok((key, row.value()?)));
-                rows.extend(undamaged(self.table, row));
+            self.find_readable(read, |key, value| {
+                rows.push((key, value));
                 Ok((rows.len() == limit).then_some(()))
             })?;
         }
@@ -621,6 +647,18 @@ impl<'a, R: Parts, V: Value> Row<'a, R, V> {
     /// Its value as it is stored.
     pub fn bytes(&self) -> &'a [u8] {
         self.value
+    }
+}
+
+/// What was read, where several rows tell it together: damage is logged, and is as good as none. While the
+/// store cannot be read nothing is known of its rows, so that remains an error.
+pub fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::Internal => {
+            tracing::error!(?error, "what is damaged in the store is passed over");
+            Ok(None)
+        }
+        read => read.map(Some),
     }
 }
 

@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::disk::Disk;
 use super::failure::{Failure, unavailable};
+use super::options::{Durability, StoreOptions};
+use super::shared::Shared;
 use super::tx::{Aftermath, Change, Changes, Tables, Tx};
-use super::{Durability, Shared, StoreOptions};
 use crate::error::{Error, Result};
 
 /// How many operations one transaction joins at most.
@@ -161,18 +162,7 @@ impl Writer {
             }
             match after {
                 Some(WriterCommand::Close(done)) => break Some(done),
-                Some(WriterCommand::Suspect(reopened)) => {
-                    // A read failure latches the database as a write failure does, for all that lies
-                    // not in memory; to begin a write would still succeed. A medium that never gives
-                    // one page back must not have it opened anew all the time.
-                    let lately = self.opened_at.is_some_and(|at| at.elapsed() < RETRY);
-                    let known = reopened != self.shared.reopened.load(Ordering::SeqCst);
-                    if !lately && !known {
-                        tracing::error!(store = self.disk.name(), "the store cannot be read");
-                        self.shared.degraded.store(true, Ordering::SeqCst);
-                        self.recover_after(&[]);
-                    }
-                }
+                Some(WriterCommand::Suspect(reopened)) => self.doubt(reopened),
                 Some(WriterCommand::Compact(done)) => {
                     let given = self.compact(&mut batch);
                     let failed = given.is_err();
@@ -198,6 +188,21 @@ impl Writer {
         drop(self.shared.take_database());
         if let Some(done) = closer {
             let _ = done.send(());
+        }
+    }
+
+    /// A reader met a failing disk, when the database had been opened anew so often.
+    ///
+    /// A read failure latches the database as a write failure does, for all that lies not in memory; to
+    /// begin a write would still succeed. A medium that never gives one page back must not have it
+    /// opened anew all the time.
+    fn doubt(&mut self, reopened: u64) {
+        let lately = self.opened_at.is_some_and(|at| at.elapsed() < RETRY);
+        let known = reopened != self.shared.reopened.load(Ordering::SeqCst);
+        if !lately && !known {
+            tracing::error!(store = self.disk.name(), "the store cannot be read");
+            self.shared.degraded.store(true, Ordering::SeqCst);
+            self.recover_after(&[]);
         }
     }
 

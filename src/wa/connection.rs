@@ -29,8 +29,8 @@ use super::inbox::{Hook, Inbox};
 use super::media_hosts::MediaHosts;
 use super::media_places::DownloadSlots;
 use super::message::{
-    Attachment, ConnectionEvent, DisappearingTimer, MessageState, OutgoingContent, Receipt,
-    UnreadableMessage, UnreadableReason,
+    Attachment, ConnectionEvent, DisappearingTimer, IncomingCall, MessageState, OutgoingContent,
+    Receipt, UnreadableMessage, UnreadableReason,
 };
 use super::transport::{Endpoint, Transports};
 use crate::error::{Code, Error, Result};
@@ -258,10 +258,12 @@ impl Connection {
             return Err(Code::NumberNotOnWhatsapp.into());
         }
         let own = self.own_jid();
-        let mut message = convert::message(to, what, file, own.as_ref(), self.clock.now())?;
-        if let Some(timer) = timer.filter(|timer| timer.seconds > 0) {
-            convert::expire(&mut message, timer);
-        }
+        let chat = convert::OutgoingChat {
+            to,
+            own: own.as_ref(),
+            timer: timer.filter(|timer| timer.seconds > 0),
+        };
+        let message = convert::message(chat, what, file, self.clock.now())?;
         let verdict = self.acks.expect(id);
         let written = PendingAck {
             verdict,
@@ -676,26 +678,13 @@ impl EventHandler for Listener {
                 self.emit(ConnectionEvent::Refused(format!("{:?}", f.reason)))
             }
             Event::IncomingCall(call) => {
-                if let CallAction::Offer {
-                    call_id,
-                    caller_pn,
-                    is_video,
-                    ..
-                } = &call.action
-                    && let Some(from) = convert::from_wire(&call.from)
-                {
-                    self.emit(ConnectionEvent::Call {
-                        id: call_id.clone(),
-                        from,
-                        person: convert::person_of(&call.from, caller_pn.as_ref()),
-                        video: *is_video,
-                        at: Timestamp::from_secs(call.timestamp.timestamp()),
-                    });
+                if let Some(call) = call_of(call) {
+                    self.emit(ConnectionEvent::Call(call));
                 }
             }
             Event::GroupUpdate(update) => {
-                if let Some(signal) = group_event(update) {
-                    self.emit(signal);
+                if let Some(change) = convert::group_change(update) {
+                    self.emit(ConnectionEvent::Group(change));
                 }
             }
             _ => {}
@@ -746,37 +735,22 @@ fn receipt_of(receipt: &whatsapp_rust::wacore::types::events::Receipt) -> Option
     })
 }
 
-fn group_event(
-    update: &whatsapp_rust::wacore::types::events::GroupUpdate,
-) -> Option<ConnectionEvent> {
-    use whatsapp_rust::wacore::stanza::groups::GroupNotificationAction as Action;
-    let timer = match &update.action {
-        Action::Ephemeral { expiration, .. } => Some(*expiration),
-        _ => None,
+/// A call that rings; what else becomes of calls is not told.
+fn call_of(call: &whatsapp_rust::wacore::types::call::IncomingCall) -> Option<IncomingCall> {
+    let CallAction::Offer {
+        call_id,
+        caller_pn,
+        is_video,
+        ..
+    } = &call.action
+    else {
+        return None;
     };
-    let (participants, subject) = match &update.action {
-        Action::Add { participants, .. }
-        | Action::Remove { participants, .. }
-        | Action::Promote { participants }
-        | Action::Demote { participants }
-        | Action::Modify { participants } => (participants.as_slice(), None),
-        Action::Subject { subject, .. } => (&[][..], Some(subject.clone())),
-        _ => (&[][..], None),
-    };
-    let by = update
-        .participant_pn
-        .as_ref()
-        .or(update.participant.as_ref());
-    Some(ConnectionEvent::Group {
-        group: convert::from_wire(&update.group_jid)?,
-        by: by.and_then(convert::from_wire),
-        action: update.action.tag_name().to_owned(),
-        participants: participants
-            .iter()
-            .filter_map(|p| convert::from_wire(p.phone_number.as_ref().unwrap_or(&p.jid)))
-            .collect(),
-        subject,
-        timer,
-        at: Timestamp::from_secs(update.timestamp.timestamp()),
+    Some(IncomingCall {
+        id: call_id.clone(),
+        from: convert::from_wire(&call.from)?,
+        person: convert::person_of(&call.from, caller_pn.as_ref()),
+        video: *is_video,
+        at: Timestamp::from_secs(call.timestamp.timestamp()),
     })
 }

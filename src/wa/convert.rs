@@ -1,7 +1,10 @@
 //! Between the library's types and ours. Pure functions, no I/O.
 
+mod addresses;
+mod groups;
 mod kinds;
 mod media;
+mod outgoing;
 mod resent;
 mod special;
 
@@ -12,17 +15,16 @@ use whatsapp_rust::wacore_binary as wire;
 use whatsapp_rust::waproto::codec;
 use whatsapp_rust::waproto::whatsapp as wa;
 
+pub(super) use self::addresses::{from_wire, to_wire};
+pub(super) use self::groups::group_change;
 use self::kinds::{base, context_of, id_in, is_bookkeeping, is_internal, kind_of, target};
 pub(super) use self::media::media_type;
 use self::media::words;
 pub use self::media::{VoteParties, open_vote};
+pub(super) use self::outgoing::{OutgoingChat, message};
 pub(super) use self::resent::resent;
-use super::message::{
-    Attachment, Context, DisappearingTimer, Incoming, IncomingContent, OutgoingContent, Person,
-    Quote, QuotedContent,
-};
+use super::message::{DisappearingTimer, Incoming, IncomingContent, Person};
 use crate::bytes64::Bytes64;
-use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
 use crate::names;
@@ -33,232 +35,6 @@ const MAX_MENTIONS: usize = 1024;
 
 /// The most characters of a reaction; one emoji may take a dozen.
 const MAX_EMOJI: usize = 32;
-
-/// The library's address for ours.
-pub(super) fn to_wire(jid: &Jid) -> Result<wire::Jid> {
-    jid.to_string()
-        .parse()
-        .map_err(|e| Error::from(Code::RecipientInvalid).because(format!("{e:?}")))
-}
-
-/// Our address for the library's, without the device.
-pub(super) fn from_wire(jid: &wire::Jid) -> Option<Jid> {
-    Jid::parse(&jid.to_non_ad_string())
-}
-
-/// The protobuf message for what we send. `own` is our own address in that chat, `file` the uploaded
-/// file of a message that shows one.
-pub(super) fn message(
-    to: &Jid,
-    what: &OutgoingContent,
-    file: Option<&Attachment>,
-    own: Option<&Jid>,
-    now: Timestamp,
-) -> Result<wa::Message> {
-    let beside = |context: &Context| {
-        MessageField::from(context_info(
-            &context.mentions,
-            context.quote.as_ref(),
-            to,
-            own,
-        ))
-    };
-    Ok(match what {
-        OutgoingContent::Media {
-            kind,
-            mimetype,
-            file_name,
-            caption,
-            album,
-            context,
-            ..
-        } => {
-            let file = file.ok_or_else(|| Error::internal("a file message without its file"))?;
-            let beside = media::FileContext {
-                mimetype: mimetype.as_deref(),
-                file_name: file_name.as_deref(),
-                caption: caption.as_deref(),
-                context: beside(context),
-            };
-            let mut message = media::enclosing(*kind, file, beside);
-            if let Some(album) = album {
-                media::put_into_album(&mut message, to, album);
-            }
-            message
-        }
-        OutgoingContent::Album { images, videos } => media::album(*images, *videos),
-        OutgoingContent::Location { place, context } => media::location(place, beside(context)),
-        OutgoingContent::Contacts { cards, context } => media::contacts(cards, beside(context)),
-        OutgoingContent::Poll {
-            question,
-            options,
-            selectable,
-            secret,
-            context,
-        } => media::poll(question, options, *selectable, secret, beside(context)),
-        OutgoingContent::Text {
-            body,
-            mentions,
-            quote,
-        } => text(body, mentions, quote.as_ref(), to, own),
-        OutgoingContent::Reaction {
-            target,
-            target_from_me,
-            target_sender,
-            emoji,
-        } => wa::Message {
-            reaction_message: MessageField::some(wa::message::ReactionMessage {
-                key: MessageField::some(wa::MessageKey {
-                    remote_jid: Some(to.to_string()),
-                    from_me: Some(*target_from_me),
-                    id: Some(target.to_string()),
-                    participant: target_sender
-                        .as_ref()
-                        .filter(|_| to.is_group() && !target_from_me)
-                        .map(Jid::to_string),
-                }),
-                text: Some(emoji.clone()),
-                sender_timestamp_ms: Some(now.as_ms()),
-                ..Default::default()
-            }),
-            ..Default::default()
-        },
-        OutgoingContent::Edit {
-            target,
-            body,
-            mentions,
-        } => protocol(to, target, own, |change| {
-            change.r#type = Some(wa::message::protocol_message::Type::MessageEdit);
-            change.edited_message = MessageField::some(text(body, mentions, None, to, own));
-            change.timestamp_ms = Some(now.as_ms());
-        }),
-        OutgoingContent::Revoke { target } => protocol(to, target, None, |change| {
-            change.r#type = Some(wa::message::protocol_message::Type::Revoke);
-        }),
-    })
-}
-
-/// A change to an earlier message of ours.
-fn protocol(
-    to: &Jid,
-    target: &MessageId,
-    own: Option<&Jid>,
-    fill: impl FnOnce(&mut wa::message::ProtocolMessage),
-) -> wa::Message {
-    let mut change = wa::message::ProtocolMessage {
-        key: MessageField::some(wa::MessageKey {
-            remote_jid: Some(to.to_string()),
-            from_me: Some(true),
-            id: Some(target.to_string()),
-            participant: own.filter(|_| to.is_group()).map(Jid::to_string),
-        }),
-        ..Default::default()
-    };
-    fill(&mut change);
-    wa::Message {
-        protocol_message: MessageField::some(change),
-        ..Default::default()
-    }
-}
-
-/// Plain words travel as `conversation`; with mentions or a quote they need a context.
-fn text(
-    body: &str,
-    mentions: &[Jid],
-    quote: Option<&Quote>,
-    to: &Jid,
-    own: Option<&Jid>,
-) -> wa::Message {
-    let Some(context) = context_info(mentions, quote, to, own) else {
-        return wa::Message {
-            conversation: Some(body.to_owned()),
-            ..Default::default()
-        };
-    };
-    wa::Message {
-        extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-            text: Some(body.to_owned()),
-            context_info: MessageField::some(context),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-/// Who is mentioned and what is answered; `None` when there is neither.
-fn context_info(
-    mentions: &[Jid],
-    quote: Option<&Quote>,
-    to: &Jid,
-    own: Option<&Jid>,
-) -> Option<wa::ContextInfo> {
-    if mentions.is_empty() && quote.is_none() {
-        return None;
-    }
-    let mut context = wa::ContextInfo {
-        mentioned_jid: mentions.iter().map(Jid::to_string).collect(),
-        ..Default::default()
-    };
-    if let Some(quote) = quote {
-        context.stanza_id = Some(quote.id.to_string());
-        let writer = quote
-            .sender
-            .as_ref()
-            .or(own)
-            .or_else(|| (!to.is_group()).then_some(to));
-        context.participant = writer.map(Jid::to_string);
-        context.quoted_message = MessageField::some(quoted(quote));
-    }
-    Some(context)
-}
-
-/// The message that an answer shows above itself.
-fn quoted(quote: &Quote) -> wa::Message {
-    match &quote.shown {
-        Some(QuotedContent::File(shown)) => {
-            let beside = media::FileContext {
-                mimetype: None,
-                file_name: shown.name.as_deref(),
-                caption: shown.caption.as_deref(),
-                context: MessageField::none(),
-            };
-            media::enclosing(shown.kind, &shown.file, beside)
-        }
-        Some(QuotedContent::Place(place)) => media::location(place, MessageField::none()),
-        Some(QuotedContent::Cards(cards)) => media::contacts(cards, MessageField::none()),
-        None => wa::Message {
-            conversation: Some(quote.text.clone()),
-            ..Default::default()
-        },
-    }
-}
-
-/// Has a message of ours disappear as the messages of its chat do.
-pub(super) fn expire(message: &mut wa::Message, timer: DisappearingTimer) {
-    if let Some(wrapper) = message.document_with_caption_message.as_option_mut() {
-        return expire(wrapper.message.get_or_insert_default(), timer);
-    }
-    if let Some(text) = message.conversation.take() {
-        message.extended_text_message = MessageField::some(wa::message::ExtendedTextMessage {
-            text: Some(text),
-            ..Default::default()
-        });
-    }
-    macro_rules! expire {
-        ($($field:ident),+ $(,)?) => {
-            $(if let Some(m) = message.$field.as_option_mut() {
-                let context = m.context_info.get_or_insert_default();
-                context.expiration = Some(timer.seconds);
-                context.ephemeral_setting_timestamp = Some(timer.set);
-            })+
-        };
-    }
-    expire! {
-        extended_text_message, image_message, video_message, document_message, audio_message,
-        sticker_message, location_message, contact_message, contacts_array_message,
-        poll_creation_message, poll_creation_message_v3, album_message,
-    }
-}
 
 /// The largest message of an unknown kind that is told as it is.
 const MAX_RAW: usize = 64 * 1024;
@@ -456,10 +232,17 @@ fn content_of(body: &wa::Message) -> IncomingContent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::{OutgoingContent, Quote};
     use super::*;
+    use crate::error::Result;
 
     fn jid(text: &str) -> Jid {
         Jid::parse(text).expect("a JID")
+    }
+
+    fn sent_to(to: &Jid, what: &OutgoingContent, now: Timestamp) -> Result<wa::Message> {
+        let (own, timer) = (None, None);
+        message(OutgoingChat { to, own, timer }, what, None, now)
     }
 
     #[test]
@@ -470,7 +253,7 @@ mod tests {
             mentions: vec![],
             quote: None,
         };
-        let sent = message(&to, &what, None, None, Timestamp::from_ms(0)).expect("a message");
+        let sent = sent_to(&to, &what, Timestamp::from_ms(0)).expect("a message");
         assert_eq!(sent.conversation.as_deref(), Some("a & b < c"));
         assert_eq!(content_of(&sent), IncomingContent::Text("a & b < c".into()));
         assert_eq!(kind_of(&sent), "conversation");
@@ -490,7 +273,7 @@ mod tests {
             mentions: vec![jid("62811111111@s.whatsapp.net")],
             quote: Some(quote),
         };
-        let sent = message(&group, &what, None, None, Timestamp::from_ms(0)).expect("a message");
+        let sent = sent_to(&group, &what, Timestamp::from_ms(0)).expect("a message");
         let context = context_of(&sent).expect("a context");
         assert_eq!(context.stanza_id.as_deref(), Some("ABC"));
         assert_eq!(
@@ -518,7 +301,7 @@ mod tests {
             mentions: vec![],
         };
         assert_eq!(
-            content_of(&message(&to, &edit, None, None, now).expect("a message")),
+            content_of(&sent_to(&to, &edit, now).expect("a message")),
             IncomingContent::Edit {
                 target: target.clone(),
                 body: "new".into()
@@ -528,7 +311,7 @@ mod tests {
             target: target.clone(),
         };
         assert_eq!(
-            content_of(&message(&to, &revoke, None, None, now).expect("a message")),
+            content_of(&sent_to(&to, &revoke, now).expect("a message")),
             IncomingContent::Revoke {
                 target: target.clone(),
                 author: None,
@@ -541,7 +324,7 @@ mod tests {
             emoji: "👍".into(),
         };
         assert_eq!(
-            content_of(&message(&to, &react, None, None, now).expect("a message")),
+            content_of(&sent_to(&to, &react, now).expect("a message")),
             IncomingContent::Reaction {
                 target,
                 emoji: "👍".into()

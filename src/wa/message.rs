@@ -542,33 +542,41 @@ pub enum ConnectionEvent {
     /// Somebody wrote what could not be read.
     Unreadable(Box<UnreadableMessage>),
     /// Somebody calls.
-    Call {
-        /// The call's id.
-        id: String,
-        /// Who calls, as WhatsApp names them.
-        from: Jid,
-        /// Who calls, by both names.
-        person: Person,
-        /// With video.
-        video: bool,
-        /// When.
-        at: Timestamp,
-    },
+    Call(IncomingCall),
     /// A group changed.
-    Group {
-        /// The group.
-        group: Jid,
-        /// Who changed it.
-        by: Option<Jid>,
-        /// What happened, in one word: `add`, `remove`, `subject` and so on.
-        action: String,
-        /// The members it happened to.
-        participants: Vec<Jid>,
-        /// The group's new name.
-        subject: Option<String>,
-        /// After how many seconds its messages disappear from now on; 0 is never.
-        timer: Option<u32>,
-        /// When.
-        at: Timestamp,
-    },
+    Group(GroupChange),
+}
+
+/// Somebody calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncomingCall {
+    /// The call's id.
+    pub id: String,
+    /// Who calls, as WhatsApp names them.
+    pub from: Jid,
+    /// Who calls, by both names.
+    pub person: Person,
+    /// With video.
+    pub video: bool,
+    /// When, by WhatsApp's clock.
+    pub at: Timestamp,
+}
+
+/// A group changed, or was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupChange {
+    /// The group.
+    pub group: Jid,
+    /// Who changed it.
+    pub by: Option<Jid>,
+    /// What happened, in one word of WhatsApp: `add`, `remove`, `subject` and so on.
+    pub action: String,
+    /// The members it happened to; of a new group all.
+    pub participants: Vec<Jid>,
+    /// The group's new name.
+    pub subject: Option<String>,
+    /// After how many seconds its messages disappear from now on; 0 is never.
+    pub timer: Option<u32>,
+    /// When, by WhatsApp's clock.
+    pub at: Timestamp,
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::slots::{Responsiveness, Slot, Slots};
 use crate::domain::Gateway;
+use crate::domain::dialect::Dialect;
 use crate::domain::event::delivery::{Attempt, DueDelivery, Payload, Tried};
 use crate::domain::event::webhook::lane_parts;
 use crate::error::{Code, ErrorKind, Result};
@@ -24,8 +25,9 @@ const WAITING: usize = 16_384;
 /// How long a receiver may take before it counts as slow.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// Turns a delivery into what its dialect's clients expect: `secret` signs it, now is the time.
-pub type RenderDelivery = fn(&DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload;
+/// Turns a delivery into what clients of the webhook's dialect expect: `secret` signs it, now is the time.
+pub type RenderDelivery =
+    fn(Dialect, &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload;
 
 /// How the receiver behaved.
 fn responsiveness(attempt: &Attempt) -> Responsiveness {
@@ -173,25 +175,30 @@ async fn probe(
 
 /// One signed POST. The delivery's id stays the same over all tries.
 async fn post(gateway: &Gateway, due: &DueDelivery, render: RenderDelivery) -> Attempt {
-    let secret = match gateway.webhook_secret(due.session, &due.webhook) {
+    let not_made = |why| Attempt {
+        status: None,
+        error: Some(why),
+        took: Duration::ZERO,
+    };
+    let Some(webhook) = &due.webhook else {
+        return not_made("the webhook cannot be read; set it again");
+    };
+    let secret = match gateway.webhook_secret(due.session, webhook) {
         Ok(secret) => secret,
         Err(error) => {
             tracing::error!(?error, "a webhook secret cannot be read");
-            return Attempt {
-                status: None,
-                error: Some("the webhook's secret cannot be read; set the webhook again"),
-                took: Duration::ZERO,
-            };
+            return not_made("the webhook's secret cannot be read; set the webhook again");
         }
     };
-    let Payload { mut headers, body } = render(due, secret.as_deref(), gateway.clock().now());
+    let (dialect, now) = (webhook.dialect, gateway.clock().now());
+    let Payload { mut headers, body } = render(dialect, due, secret.as_deref(), now);
     let agent = concat!("Warung/", env!("CARGO_PKG_VERSION"));
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     headers.push(("user-agent".to_owned(), agent.to_owned()));
     let started = Instant::now();
     let request = OutgoingRequest {
         method: Method::POST,
-        url: due.webhook.url.clone(),
+        url: webhook.url.clone(),
         headers,
         body: body.into(),
     };

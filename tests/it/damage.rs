@@ -159,3 +159,64 @@ async fn what_cannot_be_sent_again_is_settled_and_leaves_the_outbox() {
     let shown = shown.bearer(&token).send().await.expect(200);
     assert_eq!(shown["delivery"], "failed", "{shown}");
 }
+
+/// The row of the session's one webhook.
+fn hook_row() -> Vec<u8> {
+    key(1, b"v1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_read_is_mended_by_setting_it_again() {
+    const SEALED_BY_ANOTHER_KEY: &[u8] = b"\x01{\"url\":\"http://127.0.0.1:9/\",\"secret\":[1,2,3],\"events\":[\"message.received\"],\"dialect\":\"v1\",\"at\":0}";
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let set = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/" });
+    let set = || rig.post("/api/v1/webhook", &set).bearer(&token).send();
+    for (damaged, events) in [
+        (DAMAGED, json!([])),
+        (SEALED_BY_ANOTHER_KEY, json!(["message.received"])),
+    ] {
+        put(&rig, tables::WEBHOOKS, hook_row(), damaged).await;
+        let made = set().await.expect(200);
+        assert!(made["secret"].is_string(), "{made}");
+        let shown = rig.get("/api/v1/webhook?sessionId=shop").bearer(&token);
+        assert_eq!(shown.send().await.expect(200)["events"], events);
+        // It is told once.
+        let again = set().await.expect(200);
+        assert_eq!(again["secret"], Value::Null);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_a_webhook_is_told_also_when_what_waits_for_it_cannot_be_hastened() {
+    let rig = Rig::new().await;
+    rig.create("shop").await;
+    rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
+    publish(&rig, vec![(1, "shop")]).await;
+    for (lane, _) in rows(&rig, tables::QUEUE_LANES) {
+        put(&rig, tables::QUEUE_LANES, lane, DAMAGED).await;
+    }
+    put(&rig, tables::WEBHOOKS, hook_row(), DAMAGED).await;
+    let made = rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
+    assert!(made["secret"].is_string(), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_to_go_to_a_damaged_webhook_goes_to_no_other() {
+    let usual = "http://127.0.0.1:9/";
+    let rig = Rig::with(|config| config.webhook_url = Some(usual.into())).await;
+    // Before the first event of the session.
+    put(&rig, tables::WEBHOOKS, hook_row(), DAMAGED).await;
+    let token = rig.create("shop").await;
+    rig.create("other").await;
+    publish(&rig, vec![(1, "shop"), (2, "other")]).await;
+    let waiting = rows(&rig, tables::QUEUE_ROWS);
+    let waits = |lane: &[u8]| {
+        let mut keys = waiting.iter().map(|(key, _)| key);
+        keys.any(|key| key.windows(lane.len()).any(|part| part == lane))
+    };
+    assert!(waits(b"\x02default"), "{waiting:?}");
+    assert!(!waits(b"\x01default"), "{waiting:?}");
+    let shown = rig.get("/api/v1/webhook?sessionId=shop").bearer(&token);
+    assert_eq!(shown.send().await.expect(200)["url"], Value::Null);
+}

@@ -140,6 +140,18 @@ async fn calls_and_group_changes_are_told() {
     let group = rig.sandbox("POST", "/sandbox/groups", &group).await;
     let told = sink.wait_for("group.update", 1).await;
     assert_eq!(told[0]["data"]["id"], group["id"]);
+    assert_eq!(told[0]["data"]["action"], "create");
+    assert_eq!(told[0]["data"]["subject"], "Team");
+    let members = told[0]["data"]["participants"].as_array().expect("members");
+    let mut members: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.as_str())
+        .collect();
+    members.sort_unstable();
+    let phone = format!("{PHONE}@s.whatsapp.net");
+    let mut expected = ["6281200000204@s.whatsapp.net", &phone];
+    expected.sort_unstable();
+    assert_eq!(members, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -399,6 +399,11 @@ async fn a_good_key_that_may_not_do_it_is_no_guess() {
         (rotate.bearer(&pinned), 403),
         (create.clone().bearer(&pinned), 403),
         (create.clone().bearer(&token), 401),
+        (create.clone().header("x-master-key", &token), 401),
+        (
+            rig.get("/api/v1/campaigns").header("x-master-key", &token),
+            401,
+        ),
         (rig.get("/metrics").bearer(&token), 401),
         (rig.get("/admin/keys").bearer(&reading), 401),
         (

@@ -372,3 +372,29 @@ async fn more_sessions_than_allowed_are_refused() {
     );
     rig.create("one").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_changes_of_the_settings_at_once_neither_undoes_the_other() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let path = "/api/v1/sessions/shop/settings";
+    let change = |settings| {
+        let call = crate::support::Call::new(rig.addr(), "PUT", path).json(&settings);
+        call.bearer(&token).send()
+    };
+    for round in 1..20 {
+        let even = round % 2 == 0;
+        let (cap, auto, words) = tokio::join!(
+            change(json!({ "dailyCap": round })),
+            change(json!({ "autoDownload": even })),
+            change(json!({ "optOutWords": [format!("w{round}")] })),
+        );
+        for changed in [cap, auto, words] {
+            changed.expect(200);
+        }
+        let now = rig.get(path).bearer(&token).send().await.expect(200);
+        assert_eq!(now["dailyCap"], round, "{now}");
+        assert_eq!(now["autoDownload"], even, "{now}");
+        assert_eq!(now["optOutWords"], json!([format!("w{round}")]), "{now}");
+    }
+}

@@ -194,6 +194,29 @@ async fn the_owner_tries_one_now_or_skips_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_went_with_its_webhook_is_replayed_to_the_next() {
+    let sink = Sink::new().await;
+    let (rig, _clock, token) = rig(&sink).await;
+    sink.answer(503);
+    phone_sends(&rig, "first").await;
+    let first = oldest(&rig, &token, 1, 1).await;
+    let gone = rig.delete("/api/v1/webhook?sessionId=shop").bearer(&token);
+    gone.send().await.expect(200);
+    rig.hook("shop", &sink.url, &["message.received"]).await;
+    // Another one waits there, so that it looks as if the first did.
+    phone_sends(&rig, "second").await;
+    eventually("the second was tried", || async {
+        let list = list(&rig, &token).await;
+        (list["deliveries"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    sink.answer(200);
+    let replay = rig.post(&path_of(&first, "/replay"), &json!({}));
+    replay.bearer(&token).send().await.expect(200);
+    assert_eq!(arrived(&sink, 1).await, ["first"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_http_is_called_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));

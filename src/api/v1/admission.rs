@@ -1,14 +1,12 @@
 //! How v1 admits its callers.
 
-use std::future::Future;
 use std::sync::Arc;
 
-use crate::api::admit::{self, Admission, Caller, Shown};
+use crate::api::admit::{self, Admission, Handler, Shown};
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::dialect::Dialect;
-use crate::error::Result;
-use crate::http::{Method, Reply, Request, Route};
+use crate::http::{Method, Request, Route};
 
 /// What it takes: the legacy sends take the same.
 pub(in crate::api) const ADMISSION: Admission = Admission {
@@ -27,16 +25,12 @@ fn shown(request: &Request) -> Shown<'_> {
 }
 
 /// A route of v1 for callers with all these scopes.
-pub(super) fn admitted<F, Out>(
+pub(super) fn admitted(
     gateway: &Arc<Gateway>,
     scopes: &'static [Scope],
     method: Method,
     path: &'static str,
-    handler: F,
-) -> Route
-where
-    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
-    Out: Future<Output = Result<Reply>> + Send + 'static,
-{
+    handler: impl Handler,
+) -> Route {
     admit::admitted(gateway, &ADMISSION, scopes, method, path, handler)
 }

@@ -26,7 +26,7 @@ use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
 use crate::domain::spool::Spooled;
 use crate::domain::zone::Zone;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode, read_json};
 use crate::ids::{MessageId, RowId};
 use crate::json::{Allowance, Bounded, Member, Members, Object, Passed};
@@ -63,7 +63,9 @@ async fn backup(caller: Caller, request: Request) -> Result<Reply> {
     let pieces = futures_util::stream::unfold(pieces, |mut pieces| async {
         pieces.recv().await.map(|piece| (piece, pieces))
     });
-    Ok(Reply::try_stream("application/json", None, pieces).attachment(&name))
+    let reply = Reply::try_stream("application/json", None, pieces);
+    // People's numbers and names are in it.
+    Ok(reply.attachment(&name).no_store())
 }
 
 type Feed = tokio::sync::mpsc::Sender<Result<bytes::Bytes>>;
@@ -147,28 +149,69 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     let body = text(&judged.fields, "sessionId")?;
     let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let suppressed = judged.finish()?;
-    let (sink, made) = mpsc::channel(1);
-    // What was read is dropped with its sink, or the other side would wait for more.
-    let reading = async { inspect(&caller, &spooled, Some(sink)).await.map(drop) };
-    let ((), ids) = tokio::try_join!(reading, make(gateway, &session, made))?;
-    let count = suppress(gateway, &session, suppressed).await?;
+    let mut made = Made::default();
+    let restored = async {
+        make_all(&caller, &session, &spooled, &mut made).await?;
+        suppress(gateway, &session, suppressed).await
+    };
+    let restored = restored.await;
     crate::memory::give_back();
+    let count = match restored {
+        Ok(count) => count,
+        Err(error) => return Err(made.taken_back(gateway, &session, error).await),
+    };
     let answer = RestoredView {
         status: "success",
-        lists: ids.0,
-        campaigns: ids.1,
+        made,
         suppressions: count,
     };
     Ok(Reply::json(StatusCode::CREATED, &answer))
 }
 
-/// What was made of a document.
+/// What became of a document.
 #[derive(Serialize)]
 struct RestoredView {
     status: &'static str,
+    #[serde(flatten)]
+    made: Made,
+    suppressions: usize,
+}
+
+/// What was made of a document: the ids of its lists and campaigns.
+#[derive(Default, Serialize)]
+struct Made {
     lists: Vec<RowId>,
     campaigns: Vec<RowId>,
-    suppressions: usize,
+}
+
+impl Made {
+    /// Removes it again, since the rest could not be made: a second try makes nothing twice. Answers the
+    /// error, and what is still there.
+    async fn taken_back(self, gateway: &Gateway, session: &Session, error: Error) -> Error {
+        let is_left =
+            |removed: Result<()>| removed.is_err_and(|error| error.kind() != ErrorKind::NotFound);
+        let mut left = Vec::new();
+        for id in self.lists {
+            if is_left(gateway.delete_list(session, &id).await) {
+                left.push(id);
+            }
+        }
+        for id in self.campaigns {
+            if is_left(gateway.delete_campaign(session, &id).await) {
+                left.push(id);
+            }
+        }
+        if left.is_empty() {
+            return error;
+        }
+        let left: Vec<_> = left.iter().map(RowId::as_str).collect();
+        let detail = format!(
+            "{}; what was made before could not be removed again: {}",
+            error.detail(),
+            left.join(", ")
+        );
+        error.worded(detail)
+    }
 }
 
 /// Suppresses the numbers of a document; answers how many.
@@ -192,23 +235,40 @@ enum DocumentItem {
     Campaign(Box<NewCampaign>),
 }
 
-/// Makes lists and campaigns as they are read; answers their ids.
+/// Makes the lists and campaigns of a document while it is read.
+async fn make_all(
+    caller: &Caller,
+    session: &Session,
+    spooled: &Arc<Spooled>,
+    made: &mut Made,
+) -> Result<()> {
+    let (sink, read) = mpsc::channel(1);
+    // What was read is dropped with its sink, or the other side would wait for more.
+    let reading = async { inspect(caller, spooled, Some(sink)).await.map(drop) };
+    // Neither is cut short by the other's error: what is being made then is known once it is made.
+    let (read, making) = tokio::join!(reading, make(&caller.gateway, session, read, made));
+    making.and(read)
+}
+
+/// Makes lists and campaigns as they are read.
 async fn make(
     gateway: &Arc<Gateway>,
     session: &Session,
     mut read: mpsc::Receiver<DocumentItem>,
-) -> Result<(Vec<RowId>, Vec<RowId>)> {
-    let (mut lists, mut campaigns) = (Vec::new(), Vec::new());
+    made: &mut Made,
+) -> Result<()> {
     while let Some(read) = read.recv().await {
         match read {
-            DocumentItem::List(list) => lists.push(gateway.create_list(session, list).await?.0),
+            DocumentItem::List(list) => {
+                made.lists.push(gateway.create_list(session, list).await?.0);
+            }
             DocumentItem::Campaign(new) => {
                 let (address, _) = gateway.create_campaign(session, *new).await?;
-                campaigns.push(address.id);
+                made.campaigns.push(address.id);
             }
         }
     }
-    Ok((lists, campaigns))
+    Ok(())
 }
 
 /// Reads the document once, and hands what it holds to the sink, if there is one.

@@ -23,35 +23,83 @@ use crate::names;
 /// How many values one element may hold: more than fifty cards with ten numbers each.
 const MAX_VALUES: usize = 4096;
 
-/// What an element may say beside its file. Anything else is passed over when it is read.
-const KNOWN: &[&str] = &[
+/// Makes [`ElementType`] of the table: the variant and the name, which is also that of the member
+/// that an element of the type has.
+macro_rules! types {
+    ($($name:ident = $text:literal,)*) => {
+        /// The types of elements.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum ElementType {
+            $($name,)*
+        }
+
+        impl ElementType {
+            fn parse(name: &str) -> Option<Self> {
+                match name {
+                    $($text => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+types! {
+    Text = "text",
+    Image = "image",
+    Video = "video",
+    Gif = "gif",
+    Audio = "audio",
+    Voice = "voice",
+    Document = "document",
+    Sticker = "sticker",
+    Album = "album",
+    Location = "location",
+    Contact = "contact",
+    Contacts = "contacts",
+    Poll = "poll",
+    Reaction = "reaction",
+    Edit = "edit",
+}
+
+impl ElementType {
+    /// Whether the member holds a file, or several.
+    fn has_file(self) -> bool {
+        match self {
+            Self::Image
+            | Self::Video
+            | Self::Gif
+            | Self::Audio
+            | Self::Voice
+            | Self::Document
+            | Self::Sticker
+            | Self::Album => true,
+            Self::Text
+            | Self::Location
+            | Self::Contact
+            | Self::Contacts
+            | Self::Poll
+            | Self::Reaction
+            | Self::Edit => false,
+        }
+    }
+}
+
+/// What an element may say beside the member of its type. Anything else is passed over when it is read.
+const BESIDE: &[&str] = &[
     "to",
     "type",
     "recipient_type",
     "sessionId",
-    "text",
-    "image",
-    "video",
-    "gif",
-    "audio",
-    "voice",
-    "document",
-    "sticker",
-    "album",
-    "location",
-    "contact",
-    "contacts",
-    "poll",
-    "reaction",
-    "edit",
     "mentions",
     "context",
     "quotedMessageId",
-];
-
-/// The types that have a file, which is a member of the same name.
-const MEDIA: &[&str] = &[
-    "image", "video", "gif", "audio", "voice", "document", "sticker", "album",
 ];
 
 /// One element as it was read.
@@ -80,7 +128,7 @@ impl Element {
 impl<'de> Member<'de> for Element {
     fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
         let members = self.members.get_or_insert_default();
-        if !KNOWN.contains(&name.as_str()) {
+        if !BESIDE.contains(&name.as_str()) && ElementType::parse(&name).is_none() {
             return map.next_value_seed(Passed);
         }
         // Named twice: the last counts, and only that is held.
@@ -120,8 +168,9 @@ pub(super) fn drafts(
     let kind = element.get("type").and_then(Value::as_str);
     let kind = kind.unwrap_or_default().to_owned();
     // Taken out, because it may be megabytes that must not be there twice.
-    let file = MEDIA
-        .contains(&kind.as_str())
+    let element_type = ElementType::parse(&kind);
+    let file = element_type
+        .is_some_and(ElementType::has_file)
         .then(|| element.remove(&kind));
     let reader = ElementReader {
         gateway,
@@ -129,8 +178,9 @@ pub(super) fn drafts(
         element: &element,
         country,
     };
-    let contents = reader
-        .contents(&kind, file.flatten(), number)
+    let contents = element_type
+        .ok_or_else(|| Code::MessageTypeUnsupported.into())
+        .and_then(|of| reader.contents(of, file.flatten(), number))
         .map_err(|error| worded(error, &kind, &to))?;
     let (mentions, quoted) = (mentions(&element, country)?, quoted(&element)?);
     Ok(contents
@@ -209,32 +259,33 @@ struct ElementReader<'a> {
 impl ElementReader<'_> {
     fn contents(
         &self,
-        kind: &str,
+        of: ElementType,
         file: Option<Value>,
         number: usize,
     ) -> Result<Vec<DraftContent>> {
-        Ok(vec![match kind {
-            "text" => DraftContent::Text(self.body("text")?),
-            "image" => self.media(MediaKind::Image, "image", file)?,
-            "video" => self.media(MediaKind::Video, "video", file)?,
-            "gif" => self.media(MediaKind::Gif, "gif", file)?,
-            "audio" => self.media(MediaKind::Audio, "audio", file)?,
-            "voice" => self.media(MediaKind::Voice, "voice", file)?,
-            "document" => self.media(MediaKind::Document, "document", file)?,
-            "sticker" => self.media(MediaKind::Sticker, "sticker", file)?,
-            "album" => return self.album(file, number),
-            "location" => DraftContent::Location(self.location()?),
-            "contact" | "contacts" => DraftContent::Contacts(self.contacts(kind)?),
-            "poll" => DraftContent::Poll(self.poll()?),
-            "reaction" => DraftContent::Reaction {
-                target: self.target("reaction")?,
-                emoji: Emoji::new(self.word("reaction", "emoji").ok_or(Code::EmojiInvalid)?)?,
+        use ElementType as T;
+        let part = of.as_str();
+        Ok(vec![match of {
+            T::Text => DraftContent::Text(self.body(part)?),
+            T::Image => self.media(MediaKind::Image, part, file)?,
+            T::Video => self.media(MediaKind::Video, part, file)?,
+            T::Gif => self.media(MediaKind::Gif, part, file)?,
+            T::Audio => self.media(MediaKind::Audio, part, file)?,
+            T::Voice => self.media(MediaKind::Voice, part, file)?,
+            T::Document => self.media(MediaKind::Document, part, file)?,
+            T::Sticker => self.media(MediaKind::Sticker, part, file)?,
+            T::Album => return self.album(file, number),
+            T::Location => DraftContent::Location(self.location()?),
+            T::Contact | T::Contacts => DraftContent::Contacts(self.contacts(part)?),
+            T::Poll => DraftContent::Poll(self.poll()?),
+            T::Reaction => DraftContent::Reaction {
+                target: self.target(part)?,
+                emoji: Emoji::new(self.word(part, "emoji").ok_or(Code::EmojiInvalid)?)?,
             },
-            "edit" => DraftContent::Edit {
-                target: self.target("edit")?,
-                body: self.body("edit")?,
+            T::Edit => DraftContent::Edit {
+                target: self.target(part)?,
+                body: self.body(part)?,
             },
-            _ => return Err(Code::MessageTypeUnsupported.into()),
         }])
     }
 

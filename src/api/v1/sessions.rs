@@ -18,7 +18,7 @@ use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
 use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
-use crate::domain::session::{CampaignLimits, Session, SessionSettings, SessionState};
+use crate::domain::session::{Session, SessionSettings, SessionState, SettingsChange};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -99,7 +99,9 @@ fn may_create(gateway: &Arc<Gateway>, request: &Request) -> Result<Caller> {
     const REFUSED: &str = "Master API key required for session creation";
     let caller = Caller::of(gateway, &ADMISSION, request);
     let caller = caller.map_err(|error| match error.code() {
-        Code::CredentialMissing => Error::new(Code::MasterKeyMissing, REFUSED),
+        Code::CredentialMissing | Code::MasterKeyMissing => {
+            Error::new(Code::MasterKeyMissing, REFUSED)
+        }
         // Whatever was guessed, the master key would have been right.
         code if code.is_wrong_credential() => Error::new(Code::MasterKeyInvalid, REFUSED),
         _ => error,
@@ -287,17 +289,14 @@ async fn change_settings(caller: Caller, mut request: Request) -> Result<Reply> 
     let session = caller.session_in_path(&request)?;
     let body = object(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
-    let new = changed(session.settings(), &body)?;
-    let settings = caller
-        .gateway
-        .change_settings(&session, move |settings| *settings = new)
-        .await?;
+    let change = settings_change(&body)?;
+    let settings = caller.gateway.change_settings(&session, change).await?;
     caller.gateway.wake_campaigns();
     Ok(Reply::json(StatusCode::OK, &chosen(&settings)))
 }
 
-/// The settings with what the body changes of them.
-fn changed(mut settings: SessionSettings, body: &Map<String, Value>) -> Result<SessionSettings> {
+/// What the body changes of the settings.
+fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         let shown: String = unknown
             .chars()
@@ -309,26 +308,22 @@ fn changed(mut settings: SessionSettings, body: &Map<String, Value>) -> Result<S
             format!("There is no setting {shown}"),
         ));
     }
-    settings.auto_download = flag(body, "autoDownload", settings.auto_download)?;
-    let mut pacing = Pacing {
-        daily_cap: settings.limits.daily_cap,
-        quiet: settings.limits.quiet,
-        zone: settings.limits.zone,
-        ..Pacing::default()
-    };
+    let is_given = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
+    let mut pacing = Pacing::default();
     pace(body, "", &mut pacing)?;
-    settings.limits = CampaignLimits {
-        daily_cap: pacing.daily_cap,
-        quiet: pacing.quiet,
-        zone: pacing.zone,
-    };
-    keywords(body, "optOutWords", &mut settings.opt_out_words)?;
-    keywords(body, "optInWords", &mut settings.opt_in_words)?;
-    Ok(settings)
+    let auto_download = flag(body, "autoDownload", false)?;
+    Ok(SettingsChange {
+        auto_download: is_given("autoDownload").then_some(auto_download),
+        daily_cap: body.contains_key("dailyCap").then_some(pacing.daily_cap),
+        quiet: body.contains_key("quietHours").then_some(pacing.quiet),
+        zone: is_given("timezone").then_some(pacing.zone),
+        opt_out_words: keywords(body, "optOutWords")?,
+        opt_in_words: keywords(body, "optInWords")?,
+    })
 }
 
-/// Reads a list of words; `null` brings the usual ones back.
-fn keywords(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>>) -> Result<()> {
+/// A list of words, if it is given; `null` brings the usual ones back.
+fn keywords(body: &Map<String, Value>, name: &str) -> Result<Option<Option<Vec<String>>>> {
     let wrong = || {
         let text = format!(
             "{name} must be an array of up to {MAX_WORDS} words of up to {MAX_WORD} characters, or null"
@@ -336,15 +331,14 @@ fn keywords(body: &Map<String, Value>, name: &str, into: &mut Option<Vec<String>
         Error::new(Code::OptOutWordsInvalid, text)
     };
     match body.get(name) {
-        None => {}
-        Some(Value::Null) => *into = None,
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
         Some(Value::Array(words)) => {
             let words = words.iter().map(|word| word.as_str().unwrap_or_default());
-            *into = Some(own_words(words).map_err(|_| wrong())?);
+            Ok(Some(Some(own_words(words).map_err(|_| wrong())?)))
         }
-        Some(_) => return Err(wrong()),
+        Some(_) => Err(wrong()),
     }
-    Ok(())
 }
 
 /// What is chosen of a session.

@@ -128,44 +128,18 @@ impl Gateway {
     pub async fn create_campaign(
         self: &Arc<Self>,
         session: &Session,
-        new: NewCampaign,
+        mut new: NewCampaign,
     ) -> Result<(CampaignKey, Campaign)> {
         if let Audience::List(owner, id) = &new.audience {
             self.store.read(|read| list::get(read, *owner, id))?;
         }
-        let words = new.message.words();
-        let media = match new.message.media {
+        let media = match new.message.media.take() {
             Some(media) => Some(self.campaign_media(session, media).await?),
             None => None,
         };
         let now = self.clock.now();
         let id = self.ids.row_id("campaign", now);
-        let source = roster_source(new.audience, now);
-        let mut campaign = Campaign {
-            roster: Roster(0),
-            name: new.name.into(),
-            status: CampaignState::before(new.scheduled_at, now),
-            message: CampaignMessage { media, ..words },
-            settings: new.settings,
-            list: None,
-            scheduled_at: new.scheduled_at,
-            created_at: now,
-            started_at: None,
-            completed_at: None,
-            updated_at: None,
-            total: 0,
-            detail: None,
-            bytes: None,
-        };
-        if let Some(restored) = new.restored {
-            campaign.status = restored.status;
-            campaign.started_at = restored.started_at;
-            campaign.completed_at = restored.completed_at;
-            campaign.message.media = campaign.message.media.or(restored.media);
-            if restored.status == CampaignState::Paused {
-                campaign.detail = Some("restored from a backup; resume it to go on".into());
-            }
-        }
+        let (campaign, source) = first_row(new, media, now);
         let (gateway, row_id) = (self.clone(), id.clone());
         let (name, number) = (session.id.clone(), session.number);
         let campaign = self
@@ -205,7 +179,9 @@ impl Gateway {
                 let before = rows::progress(tx, original.roster)?;
                 let campaign = Campaign {
                     roster: roster::number(tx)?,
-                    name: name.map_or_else(|| format!("{} (Copy)", original.name), String::from),
+                    name: name
+                        .unwrap_or_else(|| CampaignName::of_copy(&original.name))
+                        .into(),
                     status: CampaignState::Draft,
                     scheduled_at: None,
                     created_at: now,
@@ -327,6 +303,44 @@ fn new_roster(
     }
 }
 
+/// A new campaign before its people are written, and where they come from.
+fn first_row(
+    new: NewCampaign,
+    media: Option<CampaignMedia>,
+    now: Timestamp,
+) -> (Campaign, RosterSource) {
+    let source = roster_source(new.audience, now);
+    let mut campaign = Campaign {
+        roster: Roster(0),
+        name: new.name.into(),
+        status: CampaignState::before(new.scheduled_at, now),
+        message: CampaignMessage {
+            media,
+            ..new.message.words()
+        },
+        settings: new.settings,
+        list: None,
+        scheduled_at: new.scheduled_at,
+        created_at: now,
+        started_at: None,
+        completed_at: None,
+        updated_at: None,
+        total: 0,
+        detail: None,
+        bytes: None,
+    };
+    if let Some(restored) = new.restored {
+        campaign.status = restored.status;
+        campaign.started_at = restored.started_at;
+        campaign.completed_at = restored.completed_at;
+        campaign.message.media = campaign.message.media.or(restored.media);
+        if restored.status == CampaignState::Paused {
+            campaign.detail = Some("restored from a backup; resume it to go on".into());
+        }
+    }
+    (campaign, source)
+}
+
 /// Writes the people of a new campaign; answers the campaign that knows them.
 fn fill(
     tx: &mut Tx,
@@ -382,15 +396,26 @@ fn fill(
         },
         ..SendProgress::default()
     };
-    for (position, state) in &states {
-        progress
-            .counts
-            .shift(RecipientStatus::Pending, state.status);
-        rows::put_state(tx, campaign.roster, *position, state)?;
-    }
+    put_states(tx, campaign.roster, &states, &mut progress)?;
     rows::put_progress(tx, campaign.roster, &progress)?;
     put_refused(tx, campaign.roster, &refused)?;
     Ok(campaign)
+}
+
+/// Writes what became of recipients before, and counts it.
+fn put_states(
+    tx: &mut Tx,
+    roster: Roster,
+    states: &[(u32, RecipientState)],
+    progress: &mut SendProgress,
+) -> Result<()> {
+    for (position, state) in states {
+        progress
+            .counts
+            .shift(RecipientStatus::Pending, state.status);
+        rows::put_state(tx, roster, *position, state)?;
+    }
+    Ok(())
 }
 
 fn put_refused(tx: &mut Tx, roster: Roster, refused: &[RecipientState]) -> Result<()> {

@@ -32,6 +32,11 @@ impl CampaignName {
     pub fn of_backup(name: &str) -> Result<Self> {
         names::limited(name, MAX_NAME).map(Self)
     }
+
+    /// What a copy of a campaign is called that nobody named.
+    pub(super) fn of_copy(original: &str) -> Self {
+        Self(names::of_copy(original, MAX_NAME))
+    }
 }
 
 impl From<CampaignName> for String {

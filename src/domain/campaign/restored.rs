@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{CampaignState, LIVE};
 use crate::domain::Gateway;
 use crate::error::{ErrorKind, Result};
-use crate::store::{Durability, RESTORED, Read, tables};
+use crate::store::{Durability, RESTORED, Read, tables, unless_damaged};
 
 /// What such a campaign says of itself.
 const WHY: &str =
@@ -23,9 +23,9 @@ impl Gateway {
         }
         let live = self
             .store
-            .read(|read| LIVE.rows(()).keys(read, usize::MAX))?;
+            .read(|read| LIVE.rows(()).readable(read, usize::MAX))?;
         let mut campaigns = 0;
-        for (number, id) in live {
+        for ((number, id), ()) in live {
             // A session that is being removed runs none.
             let Some(session) = self.sessions.by_number(number) else {
                 continue;
@@ -35,8 +35,12 @@ impl Gateway {
                 Ok(CampaignState::Paused)
             });
             match paused.await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                paused => campaigns += usize::from(paused.is_ok()),
+                Ok(_) => campaigns += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // One that is damaged does not run, and must not keep the program from starting.
+                Err(error) => {
+                    unless_damaged::<()>(Err(error))?;
+                }
             }
         }
         tracing::warn!(

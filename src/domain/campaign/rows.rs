@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::{CAMPAIGNS, Campaign, CampaignState, LIVE, REFUSED, RecipientState, SendProgress};
+use super::{
+    CAMPAIGNS, Campaign, CampaignState, LIVE, REFUSED, RecipientState, RecipientStatus,
+    SendProgress,
+};
 use crate::domain::pending_removal;
 use crate::domain::roster::{Position, Roster};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId, SessionNumber};
-use crate::store::{Read, Tx, Typed, bytes_of, tables};
+use crate::store::{Read, Tx, Typed, bytes_of, tables, unless_damaged};
 
 const PROGRESSES: Typed<Roster, SendProgress> = Typed::new(tables::CAMPAIGN_PROGRESS);
 
@@ -63,7 +66,19 @@ pub(super) fn state(
     roster: Roster,
     position: Position,
 ) -> Result<RecipientState> {
-    Ok(STATES.get(read, (roster, position))?.unwrap_or_default())
+    let state = STATES.get(read, (roster, position));
+    let state = unless_damaged(state.map(Option::unwrap_or_default))?;
+    Ok(state.unwrap_or_else(damaged))
+}
+
+/// What is said of a recipient whose row is damaged. He may have been written to, so nobody does that
+/// again but at the owner's word.
+fn damaged() -> RecipientState {
+    RecipientState {
+        status: RecipientStatus::Failed,
+        error: Some("what was known of this recipient is damaged".to_owned()),
+        ..RecipientState::default()
+    }
 }
 
 pub(super) fn put_state(
@@ -82,7 +97,26 @@ pub(super) fn states(
     first: Position,
     limit: usize,
 ) -> Result<Vec<(Position, RecipientState)>> {
-    STATES.rows(roster).from(first).page(read, limit)
+    let mut states = Vec::new();
+    let rows = STATES.rows(roster).from(first);
+    if limit > 0 {
+        rows.find(read, |row| {
+            let state = unless_damaged(row.value())?;
+            states.push((row.key()?, state.unwrap_or_else(damaged)));
+            Ok((states.len() == limit).then_some(()))
+        })?;
+    }
+    Ok(states)
+}
+
+/// Who is being written to.
+pub(super) fn in_between(read: &impl Read, roster: Roster) -> Result<Vec<Position>> {
+    let mut found = Vec::new();
+    STATES.rows(roster).each_readable(read, |position, state| {
+        found.extend((state.status == RecipientStatus::Sending).then_some(position));
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The refused rows of a campaign: they are failed from the beginning.
@@ -117,14 +151,14 @@ pub(in crate::domain) fn delete_some(
     budget.delete(tx, tables::CAMPAIGNS, &prefix)
 }
 
-/// The files that campaigns of a session show which have not ended.
+/// The files that campaigns of a session show which have not ended. A campaign that is damaged can
+/// show none any more, and must not keep the session's files for ever.
 pub(in crate::domain) fn files_in_use(
     read: &impl Read,
     session: SessionNumber,
 ) -> Result<HashSet<MediaId>> {
     let mut files = HashSet::new();
-    CAMPAIGNS.rows(session).each(read, |row| {
-        let campaign = row.value()?;
+    CAMPAIGNS.rows(session).each_readable(read, |_, campaign| {
         let shown = campaign.message.media.map(|part| part.id);
         files.extend(shown.filter(|_| campaign.status != CampaignState::Completed));
         Ok(())

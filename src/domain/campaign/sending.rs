@@ -150,7 +150,7 @@ impl Gateway {
         let turns = self.checked(session, live, turns).await?;
         let mut jobs = match self.compose_turns(session, live, &turns).await {
             Ok(jobs) => jobs,
-            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) if error.kind().is_passing() => return Err(error),
             Err(error) => return self.halt(session, live, error.detail().to_owned()).await,
         };
         if live.campaign.settings.typing && !live.campaign.settings.pacing.delay.is_zero() {
@@ -354,27 +354,36 @@ impl Gateway {
     }
 
     /// Pauses a campaign that cannot go on by itself, and says why.
-    async fn halt(
+    pub(super) async fn halt(
         self: &Arc<Self>,
         session: &Arc<Session>,
         live: &LiveCampaign,
         why: String,
     ) -> Result<()> {
         tracing::warn!(session = %session.id, campaign = %live.id, "a campaign is paused; its detail says why");
+        self.move_live(session, live, |_, campaign| {
+            campaign.detail = Some(why);
+            Ok(Some(CampaignState::Paused))
+        })
+        .await
+    }
+
+    /// Moves a campaign that runs to the state that `decide` says, if it is still there.
+    pub(super) async fn move_live(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        live: &LiveCampaign,
+        decide: impl FnOnce(&Tx, &mut Campaign) -> Result<Option<CampaignState>> + Send + 'static,
+    ) -> Result<()> {
         let (gateway, session, id) = (self.clone(), session.clone(), live.id.clone());
         self.record(Durability::Sync, move |tx| {
             let Some(mut campaign) = rows::find(tx, session.number, &id)? else {
                 return Ok(((), None));
             };
-            campaign.detail = Some(why);
-            let event_seq = steps::change_status(
-                tx,
-                &gateway,
-                &session,
-                &id,
-                &mut campaign,
-                CampaignState::Paused,
-            )?;
+            let Some(to) = decide(tx, &mut campaign)? else {
+                return Ok(((), None));
+            };
+            let event_seq = steps::change_status(tx, &gateway, &session, &id, &mut campaign, to)?;
             Ok(((), event_seq))
         })
         .await
@@ -448,13 +457,4 @@ fn mark(
     let event_seq =
         steps::publish_progress(tx, gateway, session, id, campaign, &mut progress, now)?;
     Ok((gone, event_seq))
-}
-
-/// Whether the campaign can go on by itself after a while.
-fn is_passing(error: &Error) -> bool {
-    use crate::error::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::NotConnected | Kind::Upstream | Kind::UpstreamTimeout | Kind::Unavailable
-    )
 }

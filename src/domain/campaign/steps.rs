@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Campaign, CampaignRef, CampaignState, Counts, RecipientStatus, SendProgress, Statistics, rows,
+    Campaign, CampaignRef, CampaignSettings, CampaignState, Counts, RecipientState,
+    RecipientStatus, SendProgress, Statistics, rows,
 };
 use crate::domain::Gateway;
 use crate::domain::event::publish;
@@ -103,44 +104,12 @@ pub(in crate::domain) fn retry_or_fail(
         return Ok(false);
     }
     let mut progress = rows::progress(tx, part.roster)?;
-    let due = match settlement {
-        Settlement::Acknowledged | Settlement::Received { .. } => return Ok(false),
-        Settlement::Refused { why, .. } => {
-            state.error = Some(why.clone());
-            if state.tries > settings.max_retries {
-                return Ok(false);
-            }
-            now.after(settings.backoff(state.tries))
+    let unacknowledged = state.unacknowledged;
+    let Some(due) = next_try(settings, &mut state, &mut progress, settlement, now) else {
+        if state.unacknowledged != unacknowledged {
+            rows::put_state(tx, part.roster, part.position, &state)?;
         }
-        Settlement::RateLimited { why } => {
-            // It says nothing about this recipient: the whole campaign waits, and no try is counted.
-            state.error = Some(why.clone());
-            state.tries = state.tries.saturating_sub(1);
-            let wait = RATE_LIMIT_DELAY * 2u32.pow(progress.slowed.min(6));
-            let until = now.after(wait);
-            if progress.not_before.is_none_or(|at| at <= now) {
-                progress.slowed += 1;
-                progress.not_before = Some(until);
-            }
-            progress.not_before.unwrap_or(until)
-        }
-        Settlement::Unacknowledged { .. } | Settlement::LoggedOut => {
-            if matches!(
-                settlement,
-                Settlement::Unacknowledged {
-                    connection_held: true
-                }
-            ) {
-                state.unacknowledged += 1;
-                if state.unacknowledged >= MAX_UNACKNOWLEDGED {
-                    rows::put_state(tx, part.roster, part.position, &state)?;
-                    return Ok(false);
-                }
-            }
-            state.error = Some("not acknowledged yet; it is sent again with the same id".into());
-            state.tries = state.tries.saturating_sub(1);
-            now.after(UNACKNOWLEDGED_DELAY * 2u32.pow(state.unacknowledged.saturating_sub(1)))
-        }
+        return Ok(false);
     };
     progress
         .counts
@@ -158,6 +127,51 @@ pub(in crate::domain) fn retry_or_fail(
         &bytes_of(part.position),
     )?;
     Ok(true)
+}
+
+/// When a recipient whose message was not sent is tried again; `None` when never. Notes in state and
+/// progress why, and what was tried.
+fn next_try(
+    settings: &CampaignSettings,
+    state: &mut RecipientState,
+    progress: &mut SendProgress,
+    settlement: &Settlement,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match settlement {
+        Settlement::Acknowledged | Settlement::Received { .. } => None,
+        Settlement::Refused { why, .. } => {
+            state.error = Some(why.clone());
+            (state.tries <= settings.max_retries).then(|| now.after(settings.backoff(state.tries)))
+        }
+        Settlement::RateLimited { why } => {
+            // It says nothing about this recipient: the whole campaign waits, and no try is counted.
+            state.error = Some(why.clone());
+            state.tries = state.tries.saturating_sub(1);
+            let wait = RATE_LIMIT_DELAY * 2u32.pow(progress.slowed.min(6));
+            let until = now.after(wait);
+            if progress.not_before.is_none_or(|at| at <= now) {
+                progress.slowed += 1;
+                progress.not_before = Some(until);
+            }
+            Some(progress.not_before.unwrap_or(until))
+        }
+        Settlement::Unacknowledged { .. } | Settlement::LoggedOut => {
+            let held = Settlement::Unacknowledged {
+                connection_held: true,
+            };
+            if *settlement == held {
+                state.unacknowledged += 1;
+                if state.unacknowledged >= MAX_UNACKNOWLEDGED {
+                    return None;
+                }
+            }
+            state.error = Some("not acknowledged yet; it is sent again with the same id".into());
+            state.tries = state.tries.saturating_sub(1);
+            let doubled = state.unacknowledged.saturating_sub(1);
+            Some(now.after(UNACKNOWLEDGED_DELAY * 2u32.pow(doubled)))
+        }
+    }
 }
 
 /// Writes the progress, and an event about it when the last one is old enough or this is the end.

@@ -51,8 +51,8 @@ pub struct DueDelivery {
     pub session: SessionNumber,
     /// The webhook's id.
     pub webhook_id: String,
-    /// The webhook.
-    pub webhook: Webhook,
+    /// The webhook; `None` while its row is damaged.
+    pub webhook: Option<Webhook>,
     /// The event's number in the log.
     pub seq: u64,
     /// The event.
@@ -162,7 +162,7 @@ fn is_given_up(
     let given_up = before.find(read, |row| {
         looked += 1;
         Ok(match row.key()?.1 == webhook {
-            true => Some(row.value()?.given_up),
+            true => Some(row.value().is_ok_and(|entry| entry.given_up)),
             false => (looked == 2 * MOST).then_some(false),
         })
     })?;
@@ -260,14 +260,21 @@ impl Record for Delivery {
 const DELIVERIES: Typed<(SessionNumber, u64, String), Delivery> = Typed::new(tables::DELIVERIES);
 
 impl Gateway {
-    /// What a claim of the queue asks for; `None` when its session, webhook or event is gone.
+    /// What a claim of the queue asks for; `None` when its session, webhook or event is gone. An event
+    /// that is damaged is gone too, or it would hold up its webhook for ever.
     pub fn due_delivery(&self, claim: &Claim) -> Result<Option<DueDelivery>> {
         let Some(((session, id), seq)) = lane_parts(&claim.lane).zip(seq_of(&claim.payload)) else {
             return Ok(None);
         };
-        let event = self.store.read(|read| log::find(read, session, seq))?;
-        let found = event.zip(self.webhook(session, &id)?);
-        Ok(found.map(|(event, webhook)| DueDelivery {
+        let Some(event) = self.store.read(|read| log::find(read, session, seq))? else {
+            return Ok(None);
+        };
+        let webhook = self.webhook(session, &id)?;
+        // What a damaged one is to get waits until it is set again, like what a receiver does not take.
+        if webhook.is_none() && !self.has_webhook(session, &id)? {
+            return Ok(None);
+        }
+        Ok(Some(DueDelivery {
             session,
             webhook_id: id,
             webhook,
@@ -373,9 +380,10 @@ impl Gateway {
                     .read(|read| is_given_up(read, lane, seq, attempts, age))?
             }
         };
+        let tried_with = due.webhook.map(|hook| hook.at);
         let set_anew = self
             .webhook(session, &webhook)?
-            .is_some_and(|hook| hook.at != due.webhook.at);
+            .is_some_and(|hook| Some(hook.at) != tried_with);
         let again = match set_anew {
             // The answer was another receiver's, or came before it was repaired.
             true => now,
@@ -387,23 +395,7 @@ impl Gateway {
             true if alone && !is_aside => (DeliveryState::Pending, Next::Aside(again)),
             true => (DeliveryState::Pending, Next::Again(again)),
         };
-        let (name, status) = (&due.event.session, attempt.status);
-        if state == DeliveryState::Dead {
-            self.metrics.note_dead_letter();
-            tracing::warn!(
-                session = %name,
-                event = seq,
-                status,
-                "a webhook delivery is given up; it can be replayed"
-            );
-        } else if matches!(next, Next::Aside(_)) {
-            tracing::info!(
-                session = %name,
-                event = seq,
-                status,
-                "the webhook does not take one delivery; it is tried again beside the others"
-            );
-        }
+        self.report_step((&due.event, seq), state, &next, attempt.status);
         let entry = Delivery {
             event_id: seq,
             event: due.event.kind(),
@@ -424,6 +416,33 @@ impl Gateway {
         })
     }
 
+    /// Logs what an operator should know of a step.
+    fn report_step(
+        &self,
+        (event, seq): (&Event, u64),
+        state: DeliveryState,
+        next: &Next,
+        status: Option<u16>,
+    ) {
+        let name = &event.session;
+        if state == DeliveryState::Dead {
+            self.metrics.note_dead_letter();
+            tracing::warn!(
+                session = %name,
+                event = seq,
+                status,
+                "a webhook delivery is given up; it can be replayed"
+            );
+        } else if matches!(next, Next::Aside(_)) {
+            tracing::info!(
+                session = %name,
+                event = seq,
+                status,
+                "the webhook does not take one delivery; it is tried again beside the others"
+            );
+        }
+    }
+
     /// The newest deliveries of a session, newest first; those of one state when it is given.
     pub async fn deliveries(
         &self,
@@ -435,10 +454,9 @@ impl Gateway {
         // for it.
         self.scan(number, move |read| {
             let mut rows = Vec::new();
-            DELIVERIES.rows(number).backwards().find(read, |row| {
-                let delivery = row.value()?;
+            let newest_first = DELIVERIES.rows(number).backwards();
+            newest_first.find_readable(read, |(seq, webhook), delivery| {
                 if state.is_none_or(|s| s == delivery.state) {
-                    let (seq, webhook) = row.key()?;
                     let behind = match delivery.state {
                         DeliveryState::Pending => behind(read, number, &webhook, seq)?,
                         _ => 0,
@@ -476,7 +494,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let key = (number, seq, webhook.as_str());
-                let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
+                let mut entry = DELIVERIES.readable(tx, key)?.ok_or_else(missing)?;
                 if entry.state == DeliveryState::Delivered {
                     return Err(Code::DeliveryNotDead.into());
                 }
@@ -487,11 +505,14 @@ impl Gateway {
                     return Err(Code::EventForgotten.into());
                 }
                 let (lane, aside) = (lane(number, &webhook), aside_lane(number, &webhook));
-                if entry.state == DeliveryState::Pending && waiting_of(tx, number, &webhook)? > 0 {
-                    return match queue::find(tx, QUEUE, &aside, &payload(seq))? {
-                        Some(row) => queue::hasten_row(tx, &row, now),
-                        None => queue::hasten(tx, QUEUE, &lane, now, 1).map(|_| ()),
-                    };
+                if entry.state == DeliveryState::Pending {
+                    if let Some(row) = queue::find(tx, QUEUE, &aside, &payload(seq))? {
+                        return queue::hasten_row(tx, &row, now);
+                    }
+                    if queue::find(tx, QUEUE, &lane, &payload(seq))?.is_some() {
+                        return queue::hasten(tx, QUEUE, &lane, now, 1).map(|_| ());
+                    }
+                    // It waits nowhere: its webhook was deleted with what waited for it, and set anew.
                 }
                 queue::enqueue(tx, QUEUE, &aside, LaneOrder::ByDue, now, &payload(seq))?;
                 entry.state = DeliveryState::Pending;
@@ -507,7 +528,7 @@ impl Gateway {
         self.store
             .write(Durability::Sync, move |tx| {
                 let key = (number, seq, webhook.as_str());
-                let mut entry = DELIVERIES.get(tx, key)?.ok_or_else(missing)?;
+                let mut entry = DELIVERIES.readable(tx, key)?.ok_or_else(missing)?;
                 if entry.state != DeliveryState::Pending {
                     return Err(Code::DeliveryNotWaiting.into());
                 }

@@ -16,6 +16,11 @@ impl Failing {
             false => failing.remove(lane),
         }
     }
+
+    /// Forgets a webhook that is removed: what comes in its place has failed never.
+    pub(super) fn forget(&self, lane: &[u8]) {
+        self.note(lane, false);
+    }
 }
 
 #[cfg(test)]
@@ -32,5 +37,7 @@ mod tests {
         assert!(failing.note(b"shop", false));
         assert!(!failing.note(b"shop", false));
         assert!(failing.note(b"shop", true));
+        failing.forget(b"shop");
+        assert!(failing.note(b"shop", true), "another in its place");
     }
 }

@@ -130,9 +130,9 @@ pub fn newest_time(read: &impl Read) -> Result<Option<Timestamp>> {
     Ok(find(read, session, seq)?.map(|event| event.at))
 }
 
-/// One event by its number.
+/// One event by its number; a damaged one is as good as none.
 pub fn find(read: &impl Read, session: SessionNumber, seq: u64) -> Result<Option<Event>> {
-    EVENTS.get(read, (session, seq))
+    EVENTS.readable(read, (session, seq))
 }
 
 #[cfg(test)]

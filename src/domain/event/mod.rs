@@ -19,8 +19,8 @@ use crate::ids::{MediaId, MessageId, RowId};
 use crate::jid::Jid;
 use crate::time::Timestamp;
 use crate::wa::message::{
-    AttachedFile, ContactCard, Incoming, IncomingContent, Location, MediaKind, MessageState,
-    Person, UnreadableReason,
+    AttachedFile, ContactCard, GroupChange, Incoming, IncomingCall, IncomingContent, Location,
+    MediaKind, MessageState, Person, UnreadableReason,
 };
 use crate::wa::special::Special;
 use crate::words::stored_words;
@@ -455,12 +455,37 @@ pub struct GroupUpdate {
     pub action: String,
     /// Who changed it.
     pub by: Option<Jid>,
-    /// The members it happened to.
+    /// The members it happened to; of a new group all.
     pub participants: Vec<Jid>,
     /// The group's new name.
     pub subject: Option<String>,
     /// When, by WhatsApp's clock.
     pub at: Timestamp,
+}
+
+impl From<IncomingCall> for CallOffer {
+    fn from(call: IncomingCall) -> Self {
+        Self {
+            id: call.id,
+            from: call.from,
+            person: call.person,
+            video: call.video,
+            at: call.at,
+        }
+    }
+}
+
+impl From<GroupChange> for GroupUpdate {
+    fn from(change: GroupChange) -> Self {
+        Self {
+            group: change.group,
+            action: change.action,
+            by: change.by,
+            participants: change.participants,
+            subject: change.subject,
+            at: change.at,
+        }
+    }
 }
 
 /// The event for a message that arrived; `None` for what is no event by itself.

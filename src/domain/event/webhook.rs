@@ -82,13 +82,13 @@ const WEBHOOKS: Typed<(SessionNumber, String), Webhook> = Typed::new(tables::WEB
 ///
 /// Invariant: it runs in the transaction that records the event, so none is ever forgotten.
 pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u64) -> Result<()> {
-    let hooks = WEBHOOKS.rows(session).readable(tx, MOST)?;
-    for (id, hook) in &hooks {
+    let own = OwnWebhooks::of(tx, session)?;
+    for (id, hook) in &own.readable {
         if hook.wants(event) {
             put(tx, &lane(session, id), event, seq)?;
         }
     }
-    if uses_default(&hooks, DIALECT_OF_DEFAULT)
+    if own.leave_to_default(DIALECT_OF_DEFAULT)
         && !event.is_own_message()
         && USUAL.contains(&event.kind())
         && tx.exists(tables::META, b"default_webhook")?
@@ -98,10 +98,30 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
     Ok(())
 }
 
-/// Whether the session's events go to the configuration's webhook in this dialect: the session has none
-/// of its own there. One of another dialect is somebody else's.
-fn uses_default(own: &[(String, Webhook)], dialect: Dialect) -> bool {
-    dialect == DIALECT_OF_DEFAULT && own.iter().all(|(_, hook)| hook.dialect != dialect)
+/// The webhooks that a session has.
+struct OwnWebhooks {
+    readable: Vec<(String, Webhook)>,
+    /// Whether there are others, whose rows are damaged.
+    damaged: bool,
+}
+
+impl OwnWebhooks {
+    fn of(read: &impl Read, session: SessionNumber) -> Result<Self> {
+        let rows = WEBHOOKS.rows(session);
+        let readable = rows.readable(read, MOST)?;
+        let damaged = !rows.are_fewer_than(read, readable.len() + 1)?;
+        Ok(Self { readable, damaged })
+    }
+
+    /// Whether the session's events go to the configuration's webhook in this dialect: the session has
+    /// none of its own there. One of another dialect is somebody else's. A damaged one may be of any:
+    /// what was to go there goes to nobody else.
+    fn leave_to_default(&self, dialect: Dialect) -> bool {
+        let mut own = self.readable.iter();
+        dialect == DIALECT_OF_DEFAULT
+            && !self.damaged
+            && own.all(|(_, hook)| hook.dialect != dialect)
+    }
 }
 
 /// Puts a delivery at the end of its lane. The first that comes to wait behind another has that one tried
@@ -213,9 +233,10 @@ pub struct Registered {
 }
 
 impl Gateway {
-    /// Sets or replaces a webhook.
+    /// Sets or replaces a webhook. A secret is made, and answered, the first time and when the one before
+    /// cannot be read.
     pub async fn set_webhook(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         id: &'static str,
         dialect: Dialect,
@@ -237,35 +258,40 @@ impl Gateway {
             .seal(&purpose, new.secret.as_deref().unwrap_or(&made));
         let given = new.secret.is_some();
         let now = self.clock.now();
-        let existed = self
+        let gateway = self.clone();
+        let kept_secret = self
             .store
             .write(Durability::Sync, move |tx| {
                 ensure_session_exists(tx, id_of_session.as_str(), number)?;
-                let old = WEBHOOKS.get(tx, (number, id))?;
-                let existed = old.is_some();
-                let (old_secret, old_events) =
-                    old.map_or((None, None), |old| (Some(old.secret), Some(old.events)));
+                let old = WEBHOOKS.readable(tx, (number, id))?;
+                // A secret that cannot be opened any more signs nothing: setting the webhook mends that.
+                let usable = |old: &&Webhook| gateway.webhook_secret(number, old).is_ok();
+                let old_secret = old.as_ref().filter(usable).map(|old| old.secret.clone());
+                let kept_secret = old_secret.is_some() && !given;
                 let hook = Webhook {
                     url: new.url,
-                    secret: if given {
-                        fresh
-                    } else {
-                        old_secret.unwrap_or(fresh)
-                    },
-                    events: new.events.or(old_events).unwrap_or_else(|| USUAL.to_vec()),
+                    secret: old_secret.filter(|_| kept_secret).unwrap_or(fresh),
+                    events: new
+                        .events
+                        .or(old.map(|old| old.events))
+                        .unwrap_or_else(|| USUAL.to_vec()),
                     own_messages: new.own_messages,
                     dialect,
                     at: now,
                 };
                 WEBHOOKS.put(tx, (number, id), &hook)?;
-                Ok(existed)
+                Ok(kept_secret)
             })
             .await?;
-        // Whoever sets it has repaired the receiver, or names another.
-        self.hasten(vec![lane(number, id), aside_lane(number, id)])
-            .await?;
+        // Whoever sets it has repaired the receiver, or names another. It is set in any case, and its
+        // secret is told this once only.
+        let lanes = vec![lane(number, id), aside_lane(number, id)];
+        if let Err(error) = self.hasten(lanes).await {
+            tracing::warn!(session = %session.id, ?error,
+                "webhook deliveries wait for the time they were put off to");
+        }
         Ok(Registered {
-            secret: (!given && !existed).then_some(made),
+            secret: (!given && !kept_secret).then_some(made),
             is_resolved,
         })
     }
@@ -300,19 +326,25 @@ impl Gateway {
         number: SessionNumber,
         dialect: Dialect,
     ) -> Result<Option<Webhook>> {
-        let rows = WEBHOOKS.rows(number);
-        let own = self.store.read(|read| rows.page(read, MOST))?;
-        if uses_default(&own, dialect) {
+        let own = self.store.read(|read| OwnWebhooks::of(read, number))?;
+        if own.leave_to_default(dialect) {
             return Ok(self.default_webhook());
         }
-        let mut own = own.into_iter().map(|(_, hook)| hook);
+        let mut own = own.readable.into_iter().map(|(_, hook)| hook);
         Ok(own.find(|hook| hook.dialect == dialect))
     }
 
-    /// One webhook by its id.
+    /// One webhook by its id; a damaged one is as good as none.
     pub fn webhook(&self, number: SessionNumber, id: &str) -> Result<Option<Webhook>> {
-        let own = self.store.read(|read| WEBHOOKS.get(read, (number, id)))?;
+        let own = self
+            .store
+            .read(|read| WEBHOOKS.readable(read, (number, id)))?;
         Ok(own.or_else(|| self.default_webhook().filter(|_| id == DEFAULT)))
+    }
+
+    /// Whether the session has a webhook of this id, damaged or not.
+    pub(super) fn has_webhook(&self, number: SessionNumber, id: &str) -> Result<bool> {
+        self.store.read(|read| WEBHOOKS.exists(read, (number, id)))
     }
 
     /// The webhook that the configuration names for sessions without one.
@@ -360,6 +392,8 @@ impl Gateway {
                     Ok(gone + queue::delete_page(tx, QUEUE, &aside, PAGE - gone)?)
                 };
                 if gateway.store.write(Durability::Sync, page).await? < PAGE {
+                    // The next one that is set begins anew.
+                    gateway.failing_webhooks.forget(&lane(number, id));
                     return Ok(());
                 }
             }
@@ -466,13 +500,16 @@ mod tests {
             };
             (dialect.as_str().to_owned(), hook)
         };
-        assert!(uses_default(&[], Dialect::V1));
-        assert!(uses_default(&[of(Dialect::Wafa)], Dialect::V1));
-        assert!(!uses_default(
-            &[of(Dialect::Wafa), of(Dialect::V1)],
-            Dialect::V1
-        ));
-        assert!(!uses_default(&[], Dialect::Wafa));
+        let left = |own: &[Dialect], damaged, dialect| {
+            let readable = own.iter().map(|dialect| of(*dialect)).collect();
+            OwnWebhooks { readable, damaged }.leave_to_default(dialect)
+        };
+        let (v1, wafa) = (Dialect::V1, Dialect::Wafa);
+        assert!(left(&[], false, v1));
+        assert!(left(&[wafa], false, v1));
+        assert!(!left(&[wafa, v1], false, v1));
+        assert!(!left(&[], true, v1));
+        assert!(!left(&[], false, wafa));
         let (_, hook) = of(Dialect::V1);
         let stored = serde_json::to_value(&hook).expect("JSON");
         assert_eq!(stored["dialect"], "v1");

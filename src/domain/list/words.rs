@@ -3,6 +3,9 @@
 use crate::error::Result;
 use crate::names;
 
+/// The most characters of a name.
+const MAX_NAME: usize = 200;
+
 /// What a list is called: up to 200 characters, perhaps none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListName(String);
@@ -10,7 +13,12 @@ pub struct ListName(String);
 impl ListName {
     /// The name that somebody gives, without the spaces around it; a longer one is refused.
     pub fn new(name: &str) -> Result<Self> {
-        names::limited(name, 200).map(Self)
+        names::limited(name, MAX_NAME).map(Self)
+    }
+
+    /// What a copy of a list is called that nobody named.
+    pub(super) fn of_copy(original: &str) -> Self {
+        Self(names::of_copy(original, MAX_NAME))
     }
 
     /// Whether there is none.

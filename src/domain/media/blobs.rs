@@ -232,7 +232,7 @@ pub fn restore_contents(backup: &Path, data: &Path, seal: &Seal) -> Result<Vec<H
         }
         if is_sealed(&sealed) {
             match seal.open_file(&sealed, &clear) {
-                Err(error) if error.code() == Code::KeyWrong => {
+                Err(error) if error.code() == Code::SecretKeyWrong => {
                     damaged.push(hash);
                     continue;
                 }

@@ -9,7 +9,7 @@ use crate::domain::campaign::rows::files_in_use;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::store::record::Record;
-use crate::store::{Read, Tx, Typed, tables};
+use crate::store::{Read, Tx, Typed, tables, unless_damaged};
 use crate::time::Timestamp;
 
 /// One file of a session. Stored.
@@ -80,9 +80,18 @@ const MEDIA_USAGE: Typed<SessionNumber, MediaUsage> = Typed::new(tables::MEDIA_U
 
 pub(super) const BLOBS: Typed<Hash, Blob> = Typed::new(tables::BLOBS);
 
-/// How much the session's files take.
+/// How much the session's files take; counted anew where that is damaged.
 pub(super) fn usage(read: &impl Read, session: SessionNumber) -> Result<MediaUsage> {
-    Ok(MEDIA_USAGE.get(read, session)?.unwrap_or_default())
+    if let Some(known) = unless_damaged(MEDIA_USAGE.get(read, session))? {
+        return Ok(known.unwrap_or_default());
+    }
+    let mut used = MediaUsage::default();
+    MEDIA.rows(session).each_readable(read, |_, file| {
+        used.files += 1;
+        used.bytes += file.size;
+        Ok(())
+    })?;
+    Ok(used)
 }
 
 /// Whether the session has this file.
@@ -122,7 +131,8 @@ pub(super) fn take(tx: &mut Tx, session: SessionNumber, id: &MediaId) -> Result<
     used.bytes = used.bytes.saturating_sub(file.size);
     MEDIA_USAGE.put(tx, session, &used)?;
     MEDIA.delete(tx, (session, id));
-    let Some(mut blob) = BLOBS.get(tx, file.sha256)? else {
+    // Of a content whose row is damaged nobody knows who else names it: it stays.
+    let Some(mut blob) = BLOBS.readable(tx, file.sha256)? else {
         return Ok(None);
     };
     blob.named = blob.named.saturating_sub(1);
@@ -167,9 +177,8 @@ pub(super) fn full(quota: u64) -> Error {
 pub(super) fn lasting(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let in_use = files_in_use(read, session)?;
     let mut bytes = 0;
-    MEDIA.rows(session).each(read, |row| {
-        let file = row.value()?;
-        if !file.received || in_use.contains(&row.key()?) {
+    MEDIA.rows(session).each_readable(read, |id, file| {
+        if !file.received || in_use.contains(&id) {
             bytes += file.size;
         }
         Ok(())
@@ -193,8 +202,7 @@ pub(super) fn make_room(
     }
     let in_use = files_in_use(tx, session)?;
     let mut received = Vec::new();
-    MEDIA.rows(session).each(tx, |row| {
-        let (id, file) = (row.key()?, row.value()?);
+    MEDIA.rows(session).each_readable(tx, |id, file| {
         if file.received && !in_use.contains(&id) {
             received.push((file.at, id, file.size));
         }

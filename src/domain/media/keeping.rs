@@ -206,7 +206,7 @@ impl Gateway {
     ) -> Result<(Vec<(MediaId, MediaFile)>, MediaUsage)> {
         let files = MEDIA.rows(session.number).after(after);
         self.store
-            .read(|read| Ok((files.page(read, limit)?, usage(read, session.number)?)))
+            .read(|read| Ok((files.readable(read, limit)?, usage(read, session.number)?)))
     }
 
     /// Removes a file of the session.
@@ -240,10 +240,8 @@ impl Gateway {
             .store
             .read_slow(move |read| {
                 let mut old = Vec::new();
-                MEDIA.rows(()).each(read, |row| {
-                    if row.value().is_ok_and(|file| file.at < before) {
-                        old.push(row.key()?);
-                    }
+                MEDIA.rows(()).each_readable(read, |key, file| {
+                    old.extend((file.at < before).then_some(key));
                     Ok(())
                 })?;
                 Ok(old)

@@ -54,7 +54,7 @@ impl Gateway {
     fn is_tried_again(&self, error: &Error, attempts: u32, arrived: Timestamp) -> bool {
         let waits = error.kind() == ErrorKind::NotConnected
             && self.clock.age_of(arrived) < WAITS_FOR_CONNECTION;
-        waits || is_passing(error) && attempts + 1 < ATTEMPTS
+        waits || error.kind().is_passing() && attempts + 1 < ATTEMPTS
     }
 
     /// The file of a message, fetched and opened when it is not here yet.
@@ -211,7 +211,8 @@ impl Gateway {
         let session = number.and_then(|number| self.sessions.by_number(number));
         let key = parts_of::<message::Key>(&claim.payload);
         let stored = match &key {
-            Ok(key) => self.store.read(|read| MESSAGES.get(read, key))?,
+            // Of a damaged message nobody knows where its file lies, now or later.
+            Ok(key) => self.store.read(|read| MESSAGES.readable(read, key))?,
             Err(_) => None,
         };
         let (Some(session), Ok(key), Some(message)) = (session, key, stored) else {
@@ -278,15 +279,4 @@ fn must_agree(pointer: &Pointer, fetched: DownloadedFile) -> Result<()> {
         return Err(Code::FileNotAsDescribed.into());
     }
     Ok(())
-}
-
-/// Whether trying again later may help.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotConnected
-            | ErrorKind::Upstream
-            | ErrorKind::UpstreamTimeout
-            | ErrorKind::Unavailable
-    )
 }

@@ -72,14 +72,14 @@ impl Gateway {
         Ok((key, uploaded))
     }
 
-    /// The uploaded file of this key, while WhatsApp keeps it.
+    /// The uploaded file of this key, while WhatsApp keeps it; what is damaged is uploaded anew.
     pub(in crate::domain) fn known_upload(
         &self,
         session: &Session,
         key: &FileKey,
     ) -> Result<Option<WaUpload>> {
         let row = (session.number, key.sha256, &key.purpose);
-        let found = self.store.read(|read| UPLOADS.get(read, row))?;
+        let found = self.store.read(|read| UPLOADS.readable(read, row))?;
         Ok(found.filter(|uploaded| uploaded.ends > self.clock.seen()))
     }
 
@@ -144,25 +144,6 @@ impl Gateway {
 
 /// Makes of a file what WhatsApp's clients show in this way.
 fn make(path: &Path, found: FileType, kind: MediaKind, keep: KeepOptions) -> Result<PreparedFile> {
-    let needs = |family: Family, what: &str| {
-        if found.family() == family {
-            return Ok(());
-        }
-        let (word, mime) = (kind.as_str(), found.mime());
-        Err(Error::new(
-            Code::FileTypeUnsupported,
-            format!("A message of type {word} needs {what}; this file is {mime}"),
-        ))
-    };
-    let as_it_is = |kind, note, look| {
-        Ok(PreparedFile {
-            kind,
-            note,
-            content: whole(path)?,
-            mimetype: found.mime().to_owned(),
-            look,
-        })
-    };
     match kind {
         MediaKind::Document => Ok(PreparedFile {
             kind,
@@ -172,7 +153,7 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: KeepOptions) -> Res
             look: MediaInfo::default(),
         }),
         MediaKind::Image => {
-            needs(Family::Image, "a picture")?;
+            needs(Family::Image, "a picture", found, kind)?;
             image(path, found, keep, None)
         }
         MediaKind::Gif if found.family() == Family::Image => {
@@ -181,67 +162,99 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: KeepOptions) -> Res
             image(path, found, keep, Some(note.to_owned()))
         }
         MediaKind::Sticker => {
-            needs(Family::Image, "a picture")?;
-            let made = sticker::make(path, found, &Effort::of_this_thread(LONGEST))?;
-            Ok(PreparedFile {
-                kind,
-                note: None,
-                content: match made.content {
-                    // The Exif data of a sticker name its pack.
-                    ImageContent::Original => whole(path)?,
-                    ImageContent::New(bytes) => Box::new(Cursor::new(bytes)),
-                },
-                mimetype: FileType::WebP.mime().to_owned(),
-                look: MediaInfo {
-                    width: Some(sticker::SIDE),
-                    height: Some(sticker::SIDE),
-                    animated: made.animated,
-                    ..MediaInfo::default()
-                },
-            })
+            needs(Family::Image, "a picture", found, kind)?;
+            sticker(path, found)
         }
         MediaKind::Video | MediaKind::Gif => {
-            needs(Family::Video, "an MP4 or 3GP film")?;
-            if !matches!(found, FileType::Mp4 | FileType::ThreeGp | FileType::Mov) {
-                let mime = found.mime();
-                return Err(Error::new(
-                    Code::FileTypeUnsupported,
-                    format!(
-                        "WhatsApp plays MP4 and 3GP films; this file is {mime}: send it as a document"
-                    ),
-                ));
-            }
-            let video = video::inspect(path)?;
-            let look = MediaInfo {
-                width: Some(video.width).filter(|side| *side > 0),
-                height: Some(video.height).filter(|side| *side > 0),
-                seconds: video.seconds,
-                ..MediaInfo::default()
-            };
-            as_it_is(kind, None, look)
+            needs(Family::Video, "an MP4 or 3GP film", found, kind)?;
+            film(path, found, kind)
         }
         MediaKind::Audio | MediaKind::Voice => {
-            needs(Family::Audio, "a sound file")?;
-            let audio = audio::inspect(path, found)?;
-            let plain = kind == MediaKind::Voice && !audio.voice;
-            let note = plain.then(|| {
-                let mime = found.mime();
-                format!(
-                    "sent as audio, not as a voice note: a voice note must be Ogg Opus, this file is {mime}"
-                )
-            });
-            let kind = if plain { MediaKind::Audio } else { kind };
-            let look = MediaInfo {
-                seconds: audio.seconds,
-                ..MediaInfo::default()
-            };
-            let mut made = as_it_is(kind, note, look)?;
-            if audio.voice {
-                made.mimetype = "audio/ogg; codecs=opus".to_owned();
-            }
-            Ok(made)
+            needs(Family::Audio, "a sound file", found, kind)?;
+            sound(path, found, kind)
         }
     }
+}
+
+/// Refuses a file that no message of this kind can show.
+fn needs(family: Family, what: &str, found: FileType, kind: MediaKind) -> Result<()> {
+    if found.family() == family {
+        return Ok(());
+    }
+    let (word, mime) = (kind.as_str(), found.mime());
+    Err(Error::new(
+        Code::FileTypeUnsupported,
+        format!("A message of type {word} needs {what}; this file is {mime}"),
+    ))
+}
+
+fn sticker(path: &Path, found: FileType) -> Result<PreparedFile> {
+    let made = sticker::make(path, found, &Effort::of_this_thread(LONGEST))?;
+    Ok(PreparedFile {
+        kind: MediaKind::Sticker,
+        note: None,
+        content: match made.content {
+            // The Exif data of a sticker name its pack.
+            ImageContent::Original => whole(path)?,
+            ImageContent::New(bytes) => Box::new(Cursor::new(bytes)),
+        },
+        mimetype: FileType::WebP.mime().to_owned(),
+        look: MediaInfo {
+            width: Some(sticker::SIDE),
+            height: Some(sticker::SIDE),
+            animated: made.animated,
+            ..MediaInfo::default()
+        },
+    })
+}
+
+fn film(path: &Path, found: FileType, kind: MediaKind) -> Result<PreparedFile> {
+    if !matches!(found, FileType::Mp4 | FileType::ThreeGp | FileType::Mov) {
+        let mime = found.mime();
+        return Err(Error::new(
+            Code::FileTypeUnsupported,
+            format!("WhatsApp plays MP4 and 3GP films; this file is {mime}: send it as a document"),
+        ));
+    }
+    let video = video::inspect(path)?;
+    Ok(PreparedFile {
+        kind,
+        note: None,
+        content: whole(path)?,
+        mimetype: found.mime().to_owned(),
+        look: MediaInfo {
+            width: Some(video.width).filter(|side| *side > 0),
+            height: Some(video.height).filter(|side| *side > 0),
+            seconds: video.seconds,
+            ..MediaInfo::default()
+        },
+    })
+}
+
+/// A voice note that is no Ogg Opus goes as a sound, with a note.
+fn sound(path: &Path, found: FileType, kind: MediaKind) -> Result<PreparedFile> {
+    let audio = audio::inspect(path, found)?;
+    let mime = found.mime();
+    let plain = kind == MediaKind::Voice && !audio.voice;
+    let note = plain.then(|| {
+        format!(
+            "sent as audio, not as a voice note: a voice note must be Ogg Opus, this file is {mime}"
+        )
+    });
+    Ok(PreparedFile {
+        kind: if plain { MediaKind::Audio } else { kind },
+        note,
+        content: whole(path)?,
+        mimetype: match audio.voice {
+            true => "audio/ogg; codecs=opus",
+            false => mime,
+        }
+        .to_owned(),
+        look: MediaInfo {
+            seconds: audio.seconds,
+            ..MediaInfo::default()
+        },
+    })
 }
 
 /// The file with all that is in it.

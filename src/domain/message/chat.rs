@@ -30,7 +30,8 @@ fn timer(
     session: SessionNumber,
     chat: &Jid,
 ) -> Result<Option<DisappearingTimer>> {
-    Ok(CHATS.get(read, (session, chat))?.map(|chat| chat.timer))
+    let known = CHATS.readable(read, (session, chat))?;
+    Ok(known.map(|chat| chat.timer))
 }
 
 /// Remembers a timer, unless a later one is known.

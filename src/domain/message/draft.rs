@@ -228,18 +228,7 @@ impl Gateway {
                 context,
             },
             DraftContent::Reaction { target, emoji } => {
-                let message = self.message_in(session, &target, &to)?.ok_or_else(|| {
-                    Error::new(
-                        Code::MessageNotFound,
-                        "The message to react to is not known in this chat",
-                    )
-                })?;
-                OutgoingContent::Reaction {
-                    target,
-                    target_from_me: message.sender.is_none(),
-                    target_sender: message.sender,
-                    emoji: emoji.into(),
-                }
+                self.reaction(session, &to, target, emoji)?
             }
             DraftContent::Edit { target, body } => {
                 self.own_text(session, &to, &target)?;
@@ -252,6 +241,28 @@ impl Gateway {
             DraftContent::Revoke { target } => OutgoingContent::Revoke { target },
         }
         .into())
+    }
+
+    /// The reaction to a message, whose writer it names.
+    fn reaction(
+        &self,
+        session: &Session,
+        to: &Jid,
+        target: MessageId,
+        emoji: Emoji,
+    ) -> Result<OutgoingContent> {
+        let message = self.message_in(session, &target, to)?.ok_or_else(|| {
+            Error::new(
+                Code::MessageNotFound,
+                "The message to react to is not known in this chat",
+            )
+        })?;
+        Ok(OutgoingContent::Reaction {
+            target,
+            target_from_me: message.sender.is_none(),
+            target_sender: message.sender,
+            emoji: emoji.into(),
+        })
     }
 
     async fn enclose(

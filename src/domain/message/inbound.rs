@@ -36,7 +36,8 @@ impl Gateway {
                 let sender = (!incoming.from_me).then_some(&incoming.sender);
                 let (id, chat) = (incoming.id.clone(), incoming.chat.clone());
                 let key = (session.number, id, chat, sender.cloned());
-                let there = MESSAGES.get(tx, &key)?;
+                // A damaged one is written anew, and told once more.
+                let there = MESSAGES.readable(tx, &key)?;
                 if there.is_some_and(|message| !message.unread) {
                     continue;
                 }

@@ -105,16 +105,6 @@ pub(in crate::domain) fn is_stored(
     Ok(found.is_some())
 }
 
-/// The messages of a session with this id; several people may have used it.
-pub(in crate::domain) fn with_id(
-    read: &impl Read,
-    session: SessionNumber,
-    id: &MessageId,
-) -> Result<Vec<Message>> {
-    let messages = MESSAGES.rows((session, id)).values(read, usize::MAX)?;
-    messages.into_iter().collect()
-}
-
 fn bytes_key(session: SessionNumber) -> store::Key {
     store::Key::new().tail("messages/").u32(session.0)
 }

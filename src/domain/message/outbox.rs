@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::draft::ComposedMessage;
 use super::idempotency;
 use super::settlement::{SendOutcome, Settlement};
-use super::{Key, Message, own, put, put_encoded};
+use super::{Key, MESSAGES, Message, own, put, put_encoded};
 use crate::domain::Gateway;
 use crate::domain::campaign::{CampaignRef, steps};
 use crate::domain::event::publish;
@@ -20,7 +20,7 @@ use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::typed::Value;
-use crate::store::{self, Durability, KeyParts, Read, Tx, Typed, bytes_of, tables};
+use crate::store::{self, Durability, KeyParts, Read, Tx, Typed, bytes_of, tables, unless_damaged};
 use crate::time::Timestamp;
 use crate::wa::message::{MessageState, OutgoingContent, Receipt};
 
@@ -208,6 +208,11 @@ impl SendRows {
 
     /// Writes them.
     pub(in crate::domain) fn put(self, tx: &mut Tx) -> Result<()> {
+        // A receipt may have come since it was seen that it is to go once more: it has arrived.
+        let there = MESSAGES.readable(tx, &self.key)?;
+        if there.is_some_and(|there| there.progress >= Some(MessageState::Sent)) {
+            return Ok(());
+        }
         // What a crash interrupted keeps its place when the client asks for it again.
         let (session, id, ..) = &self.key;
         if !OUTBOX.exists(tx, (session, id))? {
@@ -219,6 +224,14 @@ impl SendRows {
         }
         put_encoded(tx, &self.key, self.message)
     }
+}
+
+/// What became of messages that went together, until it is stored.
+struct SettledBatch {
+    messages: Vec<(MessageId, Settlement)>,
+    /// The row of the request's idempotency key, and what it is to remember.
+    key: Option<(idempotency::Row, Option<Vec<SendOutcome>>)>,
+    at: Timestamp,
 }
 
 /// Settles messages: their rows, their campaigns and their events. Answers the newest event's number.
@@ -237,10 +250,12 @@ fn settle_rows(
             continue;
         }
         OUTBOX.delete(tx, (session.number, id));
+        let message = unless_damaged(own(tx, session.number, id))?.flatten();
         if failed
-            && let Some((_, row)) = own(tx, session.number, id)?
+            && let Some((_, row)) = message
             && let Some(part) = &row.campaign
-            && steps::retry_or_fail(tx, session.number, part, settlement, now)?
+            && let again = steps::retry_or_fail(tx, session.number, part, settlement, now)
+            && unless_damaged(again)? == Some(true)
         {
             continue;
         }
@@ -249,7 +264,8 @@ fn settle_rows(
     Ok(newest)
 }
 
-/// Moves a message of ours forward, never back, and records the event. Answers its number.
+/// Moves a message of ours forward, never back, and records the event. Answers its number. What is
+/// damaged of this one must not keep the others that are settled with it.
 fn advance(
     tx: &mut Tx,
     gateway: &Arc<Gateway>,
@@ -258,7 +274,8 @@ fn advance(
     settlement: &Settlement,
     now: Timestamp,
 ) -> Result<Option<u64>> {
-    let Some((key, mut message)) = own(tx, session.number, id)? else {
+    let message = unless_damaged(own(tx, session.number, id))?.flatten();
+    let Some((key, mut message)) = message else {
         return Ok(None);
     };
     let progress = settlement.progress();
@@ -270,7 +287,7 @@ fn advance(
     message.refusal.clone_from(&refusal);
     put(tx, &key, &message)?;
     if let Some(part) = &message.campaign {
-        steps::update_recipient(
+        unless_damaged(steps::update_recipient(
             tx,
             gateway,
             session,
@@ -278,7 +295,7 @@ fn advance(
             progress,
             now,
             refusal.as_deref(),
-        )?;
+        ))?;
     }
     let (by, at) = match settlement {
         Settlement::Received { by, at, .. } => (Some(by.clone()), *at),
@@ -326,22 +343,21 @@ impl Gateway {
             }
             settled.push((job.id, settlement));
         }
-        let (gateway, inner) = (self.clone(), session.clone());
         // What nobody acknowledged is not decided: whoever repeats the request has it sent again under
         // the same id, which WhatsApp shows once.
         let decided = !settled.iter().any(|(_, what)| what.is_undecided());
-        let (now, kept) = (self.clock.now(), decided.then(|| outcomes.clone()));
-        let recorded = self
-            .record(Durability::Lazy, move |tx| {
-                let newest = settle_rows(tx, &gateway, &inner, &settled, now)?;
-                if let Some(row) = key_row {
-                    idempotency::note(tx, row, kept)?;
-                }
-                Ok(((), newest))
-            })
-            .await;
-        if let Err(error) = recorded {
+        let settled = SettledBatch {
+            messages: settled,
+            key: key_row.map(|row| (row, decided.then(|| outcomes.clone()))),
+            at: self.clock.now(),
+        };
+        let settled = Arc::new(settled);
+        if let Err(error) = self
+            .record_settled(session, &settled, Durability::Lazy)
+            .await
+        {
             tracing::error!(session = %session.id, ?error, "what became of messages could not be stored");
+            self.record_later(session, settled);
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.id.is_some()) {
                 let told = outcome.note.take().map(|note| note + "; ");
                 outcome.note = Some(told.unwrap_or_default() + UNSTORED);
@@ -351,6 +367,38 @@ impl Gateway {
             self.campaigns.wake();
         }
         outcomes
+    }
+
+    /// Writes down what became of messages.
+    async fn record_settled(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        settled: &Arc<SettledBatch>,
+        durability: Durability,
+    ) -> Result<()> {
+        let (gateway, session, settled) = (self.clone(), session.clone(), settled.clone());
+        self.record(durability, move |tx| {
+            let (messages, now) = (&settled.messages, settled.at);
+            let newest = settle_rows(tx, &gateway, &session, messages, now)?;
+            if let Some((row, outcomes)) = &settled.key {
+                idempotency::note(tx, *row, outcomes.clone())?;
+            }
+            Ok(((), newest))
+        })
+        .await
+    }
+
+    /// Writes it down when the store works again: nobody else looks at these messages before the next
+    /// start, and the client waits no longer. Those of a campaign may have gone back to it by then,
+    /// which a message that arrived ends.
+    fn record_later(self: &Arc<Self>, session: &Arc<Session>, settled: Arc<SettledBatch>) {
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks.spawn(async move {
+            let write = || gateway.record_settled(&session, &settled, Durability::Lazy);
+            if let Err(error) = gateway.while_store_fails(write).await {
+                tracing::error!(session = %session.id, ?error, "messages are left to the next start");
+            }
+        });
     }
 
     /// Moves messages of ours forward by the receipts that came for them.
@@ -382,10 +430,23 @@ impl Gateway {
         }
     }
 
-    /// Gives up what a crash interrupted.
+    /// Gives up whatever the session has not finished sending: a crash interrupted it, or its outcome
+    /// could not be stored.
     pub(in crate::domain) async fn fail_interrupted(self: &Arc<Self>, session: &Arc<Session>) {
-        let (ids, _under_way) = session.take_interrupted();
+        let (_, _under_way) = session.take_interrupted();
+        let ids = self.unfinished(session).await;
         self.give_up(session, ids, Settlement::LoggedOut).await;
+    }
+
+    /// What lies in the outbox of a session; nothing only when the program ends before the store can
+    /// be read.
+    async fn unfinished(&self, session: &Session) -> Vec<MessageId> {
+        let read = || async { self.store.read(|read| in_outbox(read, session.number)) };
+        let unfinished = self.while_store_fails(read).await;
+        unfinished.unwrap_or_else(|error| {
+            tracing::error!(session = %session.id, ?error, "interrupted messages cannot be read");
+            Vec::new()
+        })
     }
 
     /// Settles messages that are not sent again.
@@ -395,15 +456,17 @@ impl Gateway {
         ids: Vec<MessageId>,
         settlement: Settlement,
     ) {
+        if ids.is_empty() {
+            return;
+        }
         let each = |id| (id, settlement.clone());
-        let settled: Vec<_> = ids.into_iter().map(each).collect();
-        let (gateway, inner, now) = (self.clone(), session.clone(), self.clock.now());
-        let written = self
-            .record(Durability::Sync, move |tx| {
-                Ok(((), settle_rows(tx, &gateway, &inner, &settled, now)?))
-            })
-            .await;
-        if let Err(error) = written {
+        let settled = Arc::new(SettledBatch {
+            messages: ids.into_iter().map(each).collect(),
+            key: None,
+            at: self.clock.now(),
+        });
+        let write = || self.record_settled(session, &settled, Durability::Sync);
+        if let Err(error) = self.while_store_fails(write).await {
             tracing::error!(session = %session.id, ?error, "interrupted messages could not be settled");
         }
     }
@@ -416,7 +479,8 @@ impl Gateway {
             return;
         }
         tracing::info!(session = %session.id, count = ids.len(), "taking up what a restart interrupted");
-        match self.interrupted_jobs(session, ids) {
+        let read = || async { self.interrupted_jobs(session, &ids) };
+        match self.while_store_fails(read).await {
             Ok((mut jobs, of_campaigns, unsendable)) => {
                 if !unsendable.is_empty() {
                     let settlement = Settlement::Unacknowledged {
@@ -446,7 +510,7 @@ impl Gateway {
         campaign: &RowId,
     ) -> Result<bool> {
         let ids = self.store.read(|read| in_outbox(read, session.number))?;
-        let (_, of_campaigns, _) = self.interrupted_jobs(session, ids)?;
+        let (_, of_campaigns, _) = self.interrupted_jobs(session, &ids)?;
         let is_part = |job: &SendJob| {
             let part = job.campaign.as_ref();
             part.is_some_and(|part| part.campaign == *campaign)
@@ -470,13 +534,13 @@ impl Gateway {
     fn interrupted_jobs(
         &self,
         session: &Session,
-        ids: Vec<MessageId>,
+        ids: &[MessageId],
     ) -> Result<(Vec<SendJob>, Vec<SendJob>, Vec<MessageId>)> {
         self.store.read(|read| {
             let (mut jobs, mut of_campaigns) = (Vec::new(), Vec::new());
             let mut unsendable = Vec::new();
             for id in ids {
-                let row = match own(read, session.number, &id) {
+                let row = match own(read, session.number, id) {
                     Err(error) if error.kind() == ErrorKind::Internal => {
                         // It must not keep the others. A version that reads it may send it.
                         tracing::error!(?error, "an interrupted message cannot be read");
@@ -486,10 +550,10 @@ impl Gateway {
                 };
                 let kept = row.and_then(|mut row| Some((row.sent.take()?, row)));
                 let Some((what, row)) = kept else {
-                    unsendable.push(id);
+                    unsendable.push(id.clone());
                     continue;
                 };
-                let mut job = SendJob::new(id, row.chat, what.into());
+                let mut job = SendJob::new(id.clone(), row.chat, what.into());
                 if let Some(part) = row.campaign {
                     job.campaign = Some(*part);
                     of_campaigns.push(job);

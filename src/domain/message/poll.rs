@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::ids::{MessageId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::record::Record;
-use crate::store::{Tx, Typed, tables};
+use crate::store::{Tx, Typed, tables, unless_damaged};
 use crate::time::Timestamp;
 use crate::wa::message::{Incoming, OutgoingContent, SealedVote};
 use crate::wa::{VoteParties, open_vote};
@@ -47,7 +47,8 @@ pub(super) fn take_vote(
     incoming: &Incoming,
     vote: &SealedVote,
 ) -> Result<Option<PollVote>> {
-    let Some((_, poll)) = own(tx, session.number, &vote.poll)? else {
+    let poll = unless_damaged(own(tx, session.number, &vote.poll))?.flatten();
+    let Some((_, poll)) = poll else {
         return Ok(None);
     };
     let Some(OutgoingContent::Poll {
@@ -69,7 +70,7 @@ pub(super) fn take_vote(
     };
     let voter = voter_number.as_ref().unwrap_or(&incoming.sender);
     let key = (session.number, &vote.poll, voter);
-    let stored = POLL_VOTES.get(tx, key)?;
+    let stored = POLL_VOTES.readable(tx, key)?;
     if stored.is_none_or(|vote| vote.at <= incoming.at) {
         let row = Vote {
             options: chosen.clone(),
@@ -102,10 +103,11 @@ impl Gateway {
                     voters: Vec::new(),
                 })
                 .collect();
-            POLL_VOTES.rows((session.number, id)).each(read, |row| {
-                for option in row.value()?.options {
-                    if let (Some(tally), Ok(voter)) = (tallies.get_mut(option), row.key()) {
-                        tally.voters.push(voter);
+            let votes = POLL_VOTES.rows((session.number, id));
+            votes.each_readable(read, |voter, vote| {
+                for option in vote.options {
+                    if let Some(tally) = tallies.get_mut(option) {
+                        tally.voters.push(voter.clone());
                     }
                 }
                 Ok(())

@@ -6,11 +6,12 @@
 //! and WhatsApp's server, not we, knows who is one. Of a message that we do not know (it came before
 //! the session was paired, or is not here yet) nothing can be compared, and nothing of ours is at stake.
 
+use super::MESSAGES;
 use crate::domain::session::Session;
 use crate::error::Result;
 use crate::ids::MessageId;
 use crate::jid::{Jid, JidServer};
-use crate::store::Read;
+use crate::store::{Read, unless_damaged};
 use crate::wa::backend;
 use crate::wa::message::{Incoming, IncomingContent};
 
@@ -61,8 +62,8 @@ pub(super) fn is_allowed(read: &impl Read, session: &Session, incoming: &Incomin
 
 /// Chat and author of every message of the session with this id.
 fn named(read: &impl Read, session: &Session, id: &MessageId) -> Result<Vec<(Jid, Option<Jid>)>> {
-    let messages = super::with_id(read, session.number, id)?;
-    Ok(messages.into_iter().map(|m| (m.chat, m.sender)).collect())
+    // Their keys say it: what is damaged in a message does not matter here.
+    MESSAGES.rows((session.number, id)).keys(read, usize::MAX)
 }
 
 /// Whether two names are one person's: groups name their members by LID, we by number where it is known.
@@ -79,7 +80,8 @@ fn known_as(read: &impl Read, session: &Session, person: &Jid) -> Result<Jid> {
     if person.server() != JidServer::Lid {
         return Ok(person.clone());
     }
-    let number = backend::number_of(read, session.number.0, person.user_part())?;
+    let number = backend::number_of(read, session.number.0, person.user_part());
+    let number = unless_damaged(number)?.flatten();
     let number = number.as_deref().and_then(Jid::of_number);
     Ok(number.unwrap_or_else(|| person.clone()))
 }

@@ -32,6 +32,10 @@ const WRITTEN_AT_ONCE: usize = 32;
 /// How many messages of a request have their files brought and uploaded at the same time.
 const COMPOSED_AT_ONCE: usize = 4;
 
+/// How long it waits before frames are written again to a connection that did not take them and is
+/// still there.
+const NEXT_TRY: Duration = Duration::from_millis(20);
+
 /// How long a send waits for a session that is on its way back.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -218,29 +222,16 @@ impl Gateway {
                 }
             }
             waiting.sort_by_key(|(index, _)| *index);
-            let gone = connection_lost(session, login);
-            tokio::pin!(gone);
-            let mut waits = true;
-            for (index, pending) in &mut waiting {
-                let ack = if waits {
-                    tokio::select! {
-                        biased;
-                        ack = pending.ack() => ack,
-                        () = &mut gone => { waits = false; None }
-                        () = tokio::time::sleep_until(deadline) => { waits = false; None }
-                    }
-                } else {
-                    // Too late to wait, but others of the batch may have been answered.
-                    pending.ack_so_far()
-                };
-                jobs[*index].settled = ack.map(|ack| match ack {
+            hear_acks(session, login, waiting, deadline, |index, ack| {
+                jobs[index].settled = Some(match ack {
                     Ack::Accepted => {
                         self.metrics.note_sent(started.elapsed());
                         Settlement::Acknowledged
                     }
                     Ack::Refused(code) => Settlement::of_code(&code),
                 });
-            }
+            })
+            .await;
             if jobs.iter().all(|job| job.settled.is_some()) {
                 return;
             }
@@ -257,10 +248,9 @@ impl Gateway {
             if session.paired_connection().is_none() || !session.wait_until(left, back).await {
                 return;
             }
-            if session.logins() == login {
-                // Still the same connection: the rest was refused by it, not lost with it.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            // A connection that takes nothing more is mostly one whose end is not told yet. Where it
+            // does not end, nothing tells when it takes frames again: then it is asked again.
+            let _ = tokio::time::timeout(NEXT_TRY, connection_lost(session, login)).await;
         }
     }
 
@@ -323,6 +313,35 @@ fn album_of(draft: &Draft) -> Option<usize> {
     match &draft.content {
         DraftContent::Media(media) => media.album,
         _ => None,
+    }
+}
+
+/// Tells what the server says to these frames, until the deadline or until the connection is lost.
+async fn hear_acks(
+    session: &Session,
+    login: u64,
+    waiting: Vec<(usize, PendingAck)>,
+    deadline: Instant,
+    mut tell: impl FnMut(usize, Ack),
+) {
+    let gone = connection_lost(session, login);
+    tokio::pin!(gone);
+    let mut waits = true;
+    for (index, mut pending) in waiting {
+        let ack = if waits {
+            tokio::select! {
+                biased;
+                ack = pending.ack() => ack,
+                () = &mut gone => { waits = false; None }
+                () = tokio::time::sleep_until(deadline) => { waits = false; None }
+            }
+        } else {
+            // Too late to wait, but others of the batch may have been answered.
+            pending.ack_so_far()
+        };
+        if let Some(ack) = ack {
+            tell(index, ack);
+        }
     }
 }
 

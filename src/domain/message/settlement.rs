@@ -208,7 +208,7 @@ mod tests {
                 Some((
                     Code::SessionLoggedOut,
                     ErrorKind::Conflict,
-                    "the session was logged out before it was sent",
+                    "the session was logged out before WhatsApp confirmed it; it may still arrive",
                 )),
             ),
         ] {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::pairing::QR_RAN_OUT;
 use super::{Session, SessionState};
 use crate::domain::Gateway;
-use crate::domain::event::{CallOffer, EventData, GroupUpdate, SessionUpdate};
+use crate::domain::event::{EventData, SessionUpdate};
 use crate::jid::Jid;
 use crate::wa::message::{ConnectionEvent, DisappearingTimer};
 
@@ -55,6 +55,8 @@ impl Gateway {
             }
             ConnectionEvent::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
             ConnectionEvent::Paired => {
+                // The end of the last pairing may have been cut short, and this account is another's.
+                self.fail_interrupted(session).await;
                 self.note_paired(session).await;
                 // Saving the pairing may take longer than the new connection.
                 if !session.is_connected() {
@@ -109,45 +111,18 @@ impl Gateway {
                 let detail = format!("WhatsApp refused the connection ({why}); trying again");
                 self.announce(session, Disconnected, &detail).await;
             }
-            ConnectionEvent::Call {
-                id,
-                from,
-                person,
-                video,
-                at,
-            } => {
-                let data = EventData::CallOffer(CallOffer {
-                    id,
-                    from,
-                    person,
-                    video,
-                    at,
-                });
-                self.publish_with_retry(session, data).await;
+            ConnectionEvent::Call(call) => {
+                let offer = EventData::CallOffer(call.into());
+                self.publish_with_retry(session, offer).await;
             }
-            ConnectionEvent::Group {
-                group,
-                by,
-                action,
-                participants,
-                subject,
-                timer,
-                at,
-            } => {
-                if let Some(seconds) = timer {
-                    let set = at.as_secs();
-                    self.note_group_timer(session, &group, DisappearingTimer { seconds, set })
-                        .await;
+            ConnectionEvent::Group(change) => {
+                if let Some(seconds) = change.timer {
+                    let set = change.at.as_secs();
+                    let timer = DisappearingTimer { seconds, set };
+                    self.note_group_timer(session, &change.group, timer).await;
                 }
-                let data = EventData::GroupUpdate(GroupUpdate {
-                    group,
-                    action,
-                    by,
-                    participants,
-                    subject,
-                    at,
-                });
-                self.publish_with_retry(session, data).await;
+                let update = EventData::GroupUpdate(change.into());
+                self.publish_with_retry(session, update).await;
             }
             ConnectionEvent::Unreadable(unread) => self.note_unread(session, &unread).await,
             ConnectionEvent::Receipt(_) => {}

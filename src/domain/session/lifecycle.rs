@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::row::{SESSIONS, SessionRow, not_found};
+use super::registry::not_found;
+use super::row::{SESSIONS, SessionRow};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
@@ -59,7 +60,22 @@ impl Gateway {
             lid: row.lid.clone(),
             name: row.name.clone(),
         };
-        let session = Session::new(
+        let number = row.number;
+        let session = self.session_of(id, row, token, status);
+        session.set_interrupted(self.store.read(|read| outbox::in_outbox(read, number))?);
+        self.sessions.insert(Arc::new(session));
+        Ok(())
+    }
+
+    /// The session of a row, which stands so.
+    fn session_of(
+        &self,
+        id: SessionId,
+        row: SessionRow,
+        token: String,
+        status: SessionStatus,
+    ) -> Session {
+        Session::new(
             id,
             row.number,
             row.created_at,
@@ -67,13 +83,7 @@ impl Gateway {
             token,
             status,
             self.sessions.version.clone(),
-        );
-        session.set_interrupted(
-            self.store
-                .read(|read| outbox::in_outbox(read, row.number))?,
-        );
-        self.sessions.insert(Arc::new(session));
-        Ok(())
+        )
     }
 
     /// Connects all paired sessions, a few at a time and not all in the same moment.
@@ -115,36 +125,7 @@ impl Gateway {
             ));
         }
         let token = self.ids.token();
-        let now = self.clock.now();
-        let (key, vault_token) = (id.as_str().to_owned(), token.clone());
-        let gateway = self.clone();
-        // Two requests for the same new name: the writer is one, so the second finds the first's row.
-        let row = self
-            .store
-            .write(Durability::Sync, move |tx| {
-                if SESSIONS.exists(tx, &key)? {
-                    return Ok(None);
-                }
-                let number = SessionNumber(
-                    u32::try_from(tx.next_seq("sessions")?)
-                        .map_err(|_| Error::internal("session numbers ran out"))?,
-                );
-                let row = SessionRow {
-                    number,
-                    created_at: now,
-                    token: gateway.vault.seal(&token_purpose(number), &vault_token),
-                    paired: false,
-                    logged_out: None,
-                    phone: None,
-                    lid: None,
-                    name: String::new(),
-                    settings: SessionSettings::default(),
-                };
-                SESSIONS.put(tx, &key, &row)?;
-                Ok(Some(row))
-            })
-            .await?;
-        let Some(row) = row else {
+        let Some(row) = self.store_session(&id, &token).await? else {
             return self
                 .sessions
                 .get(&id)
@@ -160,17 +141,45 @@ impl Gateway {
             lid: None,
             name: String::new(),
         };
-        let (session, _) = self.sessions.insert(Arc::new(Session::new(
-            id,
-            row.number,
-            row.created_at,
-            row.settings,
-            token,
-            status,
-            self.sessions.version.clone(),
-        )));
+        let session = self.session_of(id, row, token, status);
+        let (session, _) = self.sessions.insert(Arc::new(session));
         self.start_in_background(&session);
         Ok((session, true))
+    }
+
+    /// Stores a new session. `None` when one of this name is there: the writer is one, so of two requests
+    /// for the same name the second finds the row of the first.
+    async fn store_session(
+        self: &Arc<Self>,
+        id: &SessionId,
+        token: &str,
+    ) -> Result<Option<SessionRow>> {
+        let now = self.clock.now();
+        let (gateway, key, token) = (self.clone(), id.as_str().to_owned(), token.to_owned());
+        self.store
+            .write(Durability::Sync, move |tx| {
+                if SESSIONS.exists(tx, &key)? {
+                    return Ok(None);
+                }
+                let number = SessionNumber(
+                    u32::try_from(tx.next_seq("sessions")?)
+                        .map_err(|_| Error::internal("session numbers ran out"))?,
+                );
+                let row = SessionRow {
+                    number,
+                    created_at: now,
+                    token: gateway.vault.seal(&token_purpose(number), &token),
+                    paired: false,
+                    logged_out: None,
+                    phone: None,
+                    lid: None,
+                    name: String::new(),
+                    settings: SessionSettings::default(),
+                };
+                SESSIONS.put(tx, &key, &row)?;
+                Ok(Some(row))
+            })
+            .await
     }
 
     /// Starts a session unless it runs, and does not wait for it.

@@ -133,6 +133,13 @@ impl Gateway {
     }
 }
 
+/// What a session says whose pairing ended so: `why` is a sentence that begins small.
 pub(super) fn logged_out_detail(why: &str) -> String {
-    format!("Logged out ({why}); pair again with a new QR code")
+    let mut rest = why.chars();
+    let first: String = rest
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
+    format!("{first}{}; pair again with a new QR code", rest.as_str())
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Session;
 use crate::domain::vault::token_hash;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::ids::{SessionId, SessionNumber};
 
 /// All sessions, by name and by token.
@@ -39,6 +39,11 @@ pub(in crate::domain) fn first_that_has<T>(
     Err(missing.into())
 }
 
+/// What is said of a session that is not there, or not any more.
+pub(in crate::domain) fn not_found(id: &str) -> Error {
+    Error::new(Code::SessionNotFound, format!("Session {id} not found"))
+}
+
 impl Sessions {
     /// All, by name.
     pub fn all(&self) -> Vec<Arc<Session>> {
@@ -58,6 +63,14 @@ impl Sessions {
     /// One by its name.
     pub fn get(&self, id: &SessionId) -> Option<Arc<Session>> {
         self.read().by_id.get(id).cloned()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// `SessionNotFound`.
+    pub fn find(&self, id: &SessionId) -> Result<Arc<Session>> {
+        self.get(id).ok_or_else(|| not_found(id.as_str()))
     }
 
     /// One by its number.

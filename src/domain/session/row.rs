@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Session, SessionSettings};
+use super::registry::not_found;
+use super::{Session, SessionSettings, SettingsChange};
 use crate::domain::Gateway;
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
@@ -60,11 +61,6 @@ pub(in crate::domain) fn ensure_session_exists(
     Err(not_found(id))
 }
 
-/// What is said of a session that is not there any more.
-pub(super) fn not_found(id: &str) -> Error {
-    Error::new(Code::SessionNotFound, format!("Session {id} not found"))
-}
-
 impl Gateway {
     /// Changes the session's row after what WhatsApp told, or logs that it could not be.
     pub(super) async fn update_row(
@@ -97,16 +93,17 @@ impl Gateway {
             })
             .await
     }
+
     /// Changes what the session's owner chose; answers all that is chosen now.
     pub async fn change_settings(
         &self,
         session: &Arc<Session>,
-        change: impl FnOnce(&mut SessionSettings) + Send + 'static,
+        change: SettingsChange,
     ) -> Result<SessionSettings> {
-        // Two changes at once must end in one order.
+        // Two changes at once must end in one order, and neither may undo the other.
         let _alone = session.connection.lock().await;
         let mut settings = session.settings();
-        change(&mut settings);
+        change.apply(&mut settings);
         let chosen = settings.clone();
         self.change_row(session, move |row| row.settings = chosen)
             .await?;

@@ -44,3 +44,36 @@ pub struct CampaignLimits {
     /// Whose days and hours count.
     pub zone: Zone,
 }
+
+/// What somebody changes of a session's settings; `None` leaves what is there.
+#[derive(Debug, Default)]
+pub struct SettingsChange {
+    /// Whether files that arrive are fetched by themselves.
+    pub auto_download: Option<bool>,
+    /// How many messages its campaigns may send a day; `Some(None)` is any number.
+    pub daily_cap: Option<Option<NonZeroU32>>,
+    /// When its campaigns send nothing; `Some(None)` is never.
+    pub quiet: Option<Option<QuietHours>>,
+    /// Whose days and hours count.
+    pub zone: Option<Zone>,
+    /// Words by which people leave campaigns; `Some(None)` brings the usual ones back.
+    pub opt_out_words: Option<Option<Vec<String>>>,
+    /// Words by which people come back; `Some(None)` brings the usual ones back.
+    pub opt_in_words: Option<Option<Vec<String>>>,
+}
+
+impl SettingsChange {
+    pub(super) fn apply(self, to: &mut SessionSettings) {
+        fn set<T>(new: Option<T>, place: &mut T) {
+            if let Some(new) = new {
+                *place = new;
+            }
+        }
+        set(self.auto_download, &mut to.auto_download);
+        set(self.daily_cap, &mut to.limits.daily_cap);
+        set(self.quiet, &mut to.limits.quiet);
+        set(self.zone, &mut to.limits.zone);
+        set(self.opt_out_words, &mut to.opt_out_words);
+        set(self.opt_in_words, &mut to.opt_in_words);
+    }
+}

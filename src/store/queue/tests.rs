@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::faults::SimulatedDisk;
-use crate::store::{Disk, Durability, StoreOptions};
+use crate::store::{Disk, Durability, StoreOptions, Tx};
 
 const Q: u8 = 5;
 

@@ -7,7 +7,8 @@
 
 use whatsapp_rust::store::error::Result as StoreResult;
 
-use super::{Backend, RowKind, SEALED, VERSION};
+use super::Backend;
+use super::rows::{RowKind, SEALED, VERSION};
 use crate::error::{Error, Result};
 use crate::seal::Seal;
 use crate::store::tables::WA;

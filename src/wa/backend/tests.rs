@@ -3,10 +3,18 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
-use whatsapp_rust::wacore::store::InMemoryBackend;
-use whatsapp_rust::wacore::store::traits::{Backend as LibraryBackend, DeviceInfo};
+use whatsapp_rust::wacore::appstate::hash::HashState;
+use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
+use whatsapp_rust::wacore::store::traits::{
+    AppStateSyncKey, AppSyncStore as _, Backend as LibraryBackend, DeviceInfo, DeviceListRecord,
+    DeviceStore as _, LidPnMappingEntry, MsgSecretEntry, MsgSecretStore as _, PendingInboundKey,
+    PendingInboundRow, ProtocolStore as _, SignalStore as _, TcTokenEntry,
+};
+use whatsapp_rust::wacore::store::{Device, InMemoryBackend};
 
+use super::rows::{SEALED, VERSION, versioned};
 use super::*;
 use crate::store::faults::SimulatedDisk;
 use crate::store::{Disk, StoreOptions, check_simulated};

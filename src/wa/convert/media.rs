@@ -226,11 +226,16 @@ pub(super) fn poll(
 }
 
 /// The head of an album.
-pub(super) fn album(images: u32, videos: u32) -> wa::Message {
+pub(super) fn album(
+    images: u32,
+    videos: u32,
+    context: MessageField<wa::ContextInfo>,
+) -> wa::Message {
     wa::Message {
         album_message: MessageField::some(wa::message::AlbumMessage {
             expected_image_count: Some(images),
             expected_video_count: Some(videos),
+            context_info: context,
             ..Default::default()
         }),
         ..Default::default()
@@ -311,96 +316,123 @@ pub(super) fn content_of(body: &wa::Message) -> Option<IncomingContent> {
 
 /// The file in a message, when what is needed to open it is all there.
 pub(super) fn enclosed(body: &wa::Message) -> Option<AttachedFile> {
-    macro_rules! enclosed {
-        ($m:expr, $kind:expr, $usual:literal, $thumbnail:expr, $look:expr) => {{
-            let m = $m;
-            let look: MediaInfo = $look;
-            Some(AttachedFile {
-                kind: $kind,
-                file: Attachment {
-                    pointer: Pointer {
-                        // Never asked for: its host is whatever the sender likes.
-                        url: None,
-                        direct_path: path(&m.direct_path, &m.url)?,
-                        key: of_32_bytes(&m.media_key)?,
-                        keyed_at: m.media_key_timestamp.unwrap_or_default(),
-                        sha256: of_32_bytes(&m.file_sha256)?,
-                        sealed_sha256: of_32_bytes(&m.file_enc_sha256)?,
-                        length: Some(m.file_length.unwrap_or_default())
-                            .filter(|length| *length <= MAX_LENGTH)?,
-                        sidecar: None,
-                    },
-                    mimetype: mimetype(&m.mimetype).unwrap_or($usual).to_owned(),
-                    look: MediaInfo {
-                        thumbnail: thumbnail($thumbnail),
-                        width: look.width.filter(|side| *side <= MAX_SIDE),
-                        height: look.height.filter(|side| *side <= MAX_SIDE),
-                        seconds: look.seconds.filter(|seconds| *seconds <= MAX_SECONDS),
-                        ..look
-                    },
+    let films = [&body.video_message, &body.ptv_message];
+    let found = if let Some(m) = body.image_message.as_option() {
+        image(m)
+    } else if let Some(m) = films.into_iter().find_map(|m| m.as_option()) {
+        film(m)
+    } else if let Some(m) = body.audio_message.as_option() {
+        sound(m)
+    } else if let Some(m) = body.document_message.as_option() {
+        document(m)
+    } else {
+        sticker(body.sticker_message.as_option()?)
+    };
+    Some(AttachedFile {
+        caption: caption(body).map(str::to_owned),
+        ..found?
+    })
+}
+
+/// What every kind of file has, under the same names; without its caption.
+macro_rules! enclosed {
+    ($m:expr, $kind:expr, $usual:literal, $thumbnail:expr, $look:expr) => {{
+        let m = $m;
+        let look: MediaInfo = $look;
+        Some(AttachedFile {
+            kind: $kind,
+            file: Attachment {
+                pointer: Pointer {
+                    // Never asked for: its host is whatever the sender likes.
+                    url: None,
+                    direct_path: path(&m.direct_path, &m.url)?,
+                    key: of_32_bytes(&m.media_key)?,
+                    keyed_at: m.media_key_timestamp.unwrap_or_default(),
+                    sha256: of_32_bytes(&m.file_sha256)?,
+                    sealed_sha256: of_32_bytes(&m.file_enc_sha256)?,
+                    length: Some(m.file_length.unwrap_or_default())
+                        .filter(|length| *length <= MAX_LENGTH)?,
+                    sidecar: None,
                 },
-                name: None,
-                caption: caption(body).map(str::to_owned),
-                view_once: false,
-            })
-        }};
-    }
-    let size = |width, height| MediaInfo {
+                mimetype: mimetype(&m.mimetype).unwrap_or($usual).to_owned(),
+                look: MediaInfo {
+                    thumbnail: thumbnail($thumbnail),
+                    width: look.width.filter(|side| *side <= MAX_SIDE),
+                    height: look.height.filter(|side| *side <= MAX_SIDE),
+                    seconds: look.seconds.filter(|seconds| *seconds <= MAX_SECONDS),
+                    ..look
+                },
+            },
+            name: None,
+            caption: None,
+            view_once: false,
+        })
+    }};
+}
+
+fn size(width: Option<u32>, height: Option<u32>) -> MediaInfo {
+    MediaInfo {
         width,
         height,
         ..MediaInfo::default()
+    }
+}
+
+fn image(m: &wa::message::ImageMessage) -> Option<AttachedFile> {
+    let look = size(m.width, m.height);
+    let found = enclosed!(m, MediaKind::Image, "image/jpeg", &m.jpeg_thumbnail, look)?;
+    Some(AttachedFile {
+        view_once: m.view_once.unwrap_or_default(),
+        ..found
+    })
+}
+
+fn film(m: &wa::message::VideoMessage) -> Option<AttachedFile> {
+    let kind = if m.gif_playback == Some(true) {
+        MediaKind::Gif
+    } else {
+        MediaKind::Video
     };
-    if let Some(m) = body.image_message.as_option() {
-        let look = size(m.width, m.height);
-        let mut found = enclosed!(m, MediaKind::Image, "image/jpeg", &m.jpeg_thumbnail, look)?;
-        found.view_once = m.view_once.unwrap_or_default();
-        return Some(found);
-    }
-    if let Some(m) = [&body.video_message, &body.ptv_message]
-        .into_iter()
-        .find_map(|m| m.as_option())
-    {
-        let kind = if m.gif_playback == Some(true) {
-            MediaKind::Gif
-        } else {
-            MediaKind::Video
-        };
-        let look = MediaInfo {
-            seconds: m.seconds,
-            ..size(m.width, m.height)
-        };
-        let mut found = enclosed!(m, kind, "video/mp4", &m.jpeg_thumbnail, look)?;
-        found.view_once = m.view_once.unwrap_or_default();
-        return Some(found);
-    }
-    if let Some(m) = body.audio_message.as_option() {
-        let kind = if m.ptt == Some(true) {
-            MediaKind::Voice
-        } else {
-            MediaKind::Audio
-        };
-        let look = MediaInfo {
-            seconds: m.seconds,
-            ..MediaInfo::default()
-        };
-        let mut found = enclosed!(m, kind, "audio/ogg; codecs=opus", &None, look)?;
-        found.view_once = m.view_once.unwrap_or_default();
-        return Some(found);
-    }
-    if let Some(m) = body.document_message.as_option() {
-        let usual = MediaInfo::default();
-        let mut found = enclosed!(
-            m,
-            MediaKind::Document,
-            "application/octet-stream",
-            &m.jpeg_thumbnail,
-            usual
-        )?;
-        let name = m.file_name.as_deref().or(m.title.as_deref());
-        found.name = name.and_then(names::of_file);
-        return Some(found);
-    }
-    let m = body.sticker_message.as_option()?;
+    let look = MediaInfo {
+        seconds: m.seconds,
+        ..size(m.width, m.height)
+    };
+    let found = enclosed!(m, kind, "video/mp4", &m.jpeg_thumbnail, look)?;
+    Some(AttachedFile {
+        view_once: m.view_once.unwrap_or_default(),
+        ..found
+    })
+}
+
+fn sound(m: &wa::message::AudioMessage) -> Option<AttachedFile> {
+    let kind = if m.ptt == Some(true) {
+        MediaKind::Voice
+    } else {
+        MediaKind::Audio
+    };
+    let look = MediaInfo {
+        seconds: m.seconds,
+        ..MediaInfo::default()
+    };
+    let found = enclosed!(m, kind, "audio/ogg; codecs=opus", &None, look)?;
+    Some(AttachedFile {
+        view_once: m.view_once.unwrap_or_default(),
+        ..found
+    })
+}
+
+fn document(m: &wa::message::DocumentMessage) -> Option<AttachedFile> {
+    let (usual, thumbnail) = (MediaInfo::default(), &m.jpeg_thumbnail);
+    let kind = MediaKind::Document;
+    let found = enclosed!(m, kind, "application/octet-stream", thumbnail, usual)?;
+    let name = m.file_name.as_deref().or(m.title.as_deref());
+    Some(AttachedFile {
+        name: name.and_then(names::of_file),
+        ..found
+    })
+}
+
+fn sticker(m: &wa::message::StickerMessage) -> Option<AttachedFile> {
     let look = MediaInfo {
         animated: m.is_animated.unwrap_or_default(),
         ..size(m.width, m.height)

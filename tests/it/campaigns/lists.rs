@@ -599,3 +599,67 @@ async fn everything_goes_into_one_document_and_comes_back_elsewhere() {
     super::assert_sums(&end);
     super::assert_each_once(&rig, 25, 3, |n| format!("Ani {n}")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_copied_under_a_long_name_comes_back_too() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let name = "x".repeat(200);
+    let list = make(
+        &rig,
+        &token,
+        json!({ "name": name, "recipients": people(26, 1) }),
+    )
+    .await;
+    let campaign =
+        json!({ "name": name, "message": { "content": "hai" }, "recipients": people(26, 1) });
+    let campaign = create(&rig, &token, &campaign).await;
+    for (kind, made) in [("recipient-lists", &list), ("campaigns", &campaign)] {
+        let id = made["id"].as_str().expect("an id");
+        let path = format!("/api/v1/{kind}/{id}/clone");
+        let copy = post(&rig, &token, &path, &json!({})).await.expect(201);
+        let copied = copy["name"].as_str().expect("a name");
+        assert_eq!((copied.len(), copied.ends_with("x (Copy)")), (200, true));
+    }
+    let document = get(&rig, &token, "/api/v1/backup").await;
+    let other = rig.create("other").await;
+    let made = post(&rig, &other, "/api/v1/restore", &document).await;
+    let made = made.expect(201);
+    for kind in ["lists", "campaigns"] {
+        assert_eq!(made[kind].as_array().map(Vec::len), Some(2), "{made}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_breaks_off_leaves_nothing_behind() {
+    let rig = Rig::with(|config| config.store_quota = 4000).await;
+    let token = rig.create("shop").await;
+    let mut known = json!(people(27, 2));
+    for person in known.as_array_mut().expect("people") {
+        person["status"] = json!("pending");
+    }
+    // What does not fit comes last.
+    let document = format!(
+        r#"{{"version":1,"campaigns":[{{"name":"Promo","status":"draft","message":{{"content":"hai"}},"recipients":{few}}}],
+            "lists":[{{"name":"Few","recipients":{few}}},{{"name":"Many","recipients":{many}}}]}}"#,
+        few = known,
+        many = json!(people(28, 900)),
+    );
+    for _ in 0..2 {
+        let call = Call::new(rig.addr(), "POST", "/api/v1/restore").bearer(&token);
+        let call = call.header("content-type", "application/json");
+        let refused = call.body(document.clone()).send().await.expect(413);
+        assert!(
+            refused["message"].to_string().contains("store_quota"),
+            "{refused}"
+        );
+        for path in ["/api/v1/recipient-lists", "/api/v1/campaigns"] {
+            assert_eq!(get(&rig, &token, path).await, json!([]), "{path}");
+        }
+    }
+    // Without it the same document is taken.
+    let mut fits: Value = serde_json::from_str(&document).expect("JSON");
+    fits["lists"].as_array_mut().expect("lists").pop();
+    let made = post(&rig, &token, "/api/v1/restore", &fits).await;
+    made.expect(201);
+}

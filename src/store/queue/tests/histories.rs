@@ -2,6 +2,7 @@
 //! and obvious.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 
