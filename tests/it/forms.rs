@@ -14,7 +14,7 @@ async fn send(rig: &Rig, token: &str, method: &str, path: &str, body: &str) -> A
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_says_what_json_says() {
     let rig = Rig::new().await;
-    let made = rig.post("/api/v1/sessions", &Value::Null).master();
+    let made = Call::new(rig.addr(), "POST", "/api/v1/sessions").master();
     let made = made.header("content-type", FORM).body("sessionId=shop");
     assert_eq!(
         made.send().await.expect(201)["message"],

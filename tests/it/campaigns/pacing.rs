@@ -127,8 +127,9 @@ async fn a_clock_that_is_probably_wrong_holds_campaigns_back_and_nothing_else() 
     let paced = Paced::new("6281200002211", MORNING).await;
     paced.clock.set_doubted(true);
     let settings = json!({ "delayBetweenMessages": 0 });
-    let past = json!("2020-01-01T00:00:00Z");
-    let id = paced.campaign(49, 3, settings, past).await;
+    let id = paced.campaign(49, 3, settings, Value::Null).await;
+    let started = step(&paced.rig, &paced.token, &id, "start").await;
+    started.expect(200);
     paced.sent_exactly(&id, 0).await;
     paced.clock.set_doubted(false);
     paced.pass(Duration::ZERO);
