@@ -175,11 +175,11 @@ impl Talk {
         let is_json = answer.headers.get("content-type");
         let is_json = is_json.is_some_and(|kind| kind.starts_with("application/json"));
         let body = match is_json {
-            true => {
+            true if !answer.body.is_empty() => {
                 let line = answer.body.strip_suffix(b"\n");
                 line.unwrap_or_else(|| panic!("no line break after the JSON of {request}"))
             }
-            false => &answer.body,
+            _ => &answer.body[..],
         };
         self.named(&shown(head, &answer.headers, body))
     }

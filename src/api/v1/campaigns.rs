@@ -288,8 +288,8 @@ impl<'a> CampaignView<'a> {
 /// What is said of a campaign whose time had passed when it was given one.
 fn missed(id: &RowId) -> String {
     format!(
-        "scheduledAt has passed, so nothing is sent: POST /api/v1/campaigns/{id}/start sends it now, and a \
-         later scheduledAt then"
+        "scheduledAt has passed, so nothing is sent; POST /api/v1/campaigns/{id}/start sends it now, PUT \
+         a later scheduledAt sends it then"
     )
 }
 

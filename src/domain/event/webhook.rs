@@ -30,8 +30,8 @@ const DIALECT_OF_DEFAULT: Dialect = Dialect::V1;
 /// What the name of a lane ends with whose deliveries hold up no others. No webhook's id ends so.
 const ASIDE: &str = "/aside";
 
-/// What a webhook gets whose owner names no events, as in the original program. More would surprise
-/// receivers that were written for these. Those stored before this rule have an empty list, which is all.
+/// What a webhook gets whose owner names no events: receivers that were written for these two are not
+/// surprised by others. Those stored before this rule have an empty list, which is all.
 const USUAL: [EventKind; 2] = [EventKind::SessionUpdate, EventKind::MessageReceived];
 
 /// What is said of an address that is none of https.
