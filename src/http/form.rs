@@ -267,7 +267,7 @@ mod tests {
         for form in ["a=1&b=2", "recipients%5B0%5D[number]=1", " name=x"] {
             assert!(hint(form).contains("looks like a form:"), "{form}");
         }
-        for quoted in ["{'a':1}", "'{\"a\":1}'", "[ 'a' ]"] {
+        for quoted in ["{'a':1}", "'{\"a\":1}'", "{ 'a'"] {
             assert!(hint(quoted).contains("double quotes"), "{quoted}");
         }
         assert!(hint("--x\r\nContent-Disposition").contains("multipart/form-data"));
