@@ -38,6 +38,13 @@ for pair; do
         "$root/packaging/debian/warung.toml" "$stage/$name/"
     cp -R "$root/LICENSES" "$root/packaging/cpanel" "$root/packaging/container" "$stage/$name/"
     # What packaging/build.sh left beside the binary; a binary from elsewhere has none.
+    sandbox=$(dirname "$binary")/warung-sandbox
+    if [ -e "$sandbox" ]; then
+        cp "$sandbox" "$stage/$name/warung-sandbox"
+        chmod 755 "$stage/$name/warung-sandbox"
+    else
+        echo "$0: there is no $sandbox (packaging/build.sh --sandbox): $name has none" >&2
+    fi
     [ ! -d "$(dirname "$binary")/manual" ] || cp -R "$(dirname "$binary")/manual" "$stage/$name/"
     rm -f "$stage/$name/cpanel/.shellcheckrc"
     # Times, order and owners are fixed, so that the same binary makes the same file.

@@ -18,8 +18,8 @@ use std::io::{self, Read as _};
 use clap::Arg;
 use clap::error::ContextKind;
 
-pub use command::{Command, ConfigCommand, KeysCommand, command_line};
-pub use settings::{Config, Legacy, Level, LogFormat};
+pub use command::{Command, ConfigCommand, ImportCommand, KeysCommand, command_line};
+pub use settings::{Config, Legacy, Level, LogFormat, PublicSessions};
 pub use value::Secret;
 
 use crate::error::{Code, Error, Result};
@@ -30,6 +30,15 @@ const ALIASES: &[(&str, &str)] = &[
     ("MAX_SESSIONS", "max_sessions"),
     ("WEBHOOK_URL", "webhook_url"),
     ("DEFAULT_COUNTRY_CODE", "default_country_code"),
+];
+
+/// What seed 001's program reads besides, and this one has no use for.
+const UNNEEDED: &[&str] = &[
+    "ADMIN_DASHBOARD_PASSWORD",
+    "SESSION_SECRET",
+    "TOKEN_ENCRYPTION_KEY",
+    "MAINTENANCE_MODE",
+    "NODE_ENV",
 ];
 
 /// The longest file that settings or a secret are read from, in bytes.
@@ -82,6 +91,8 @@ pub struct Loaded {
     /// Variables that begin like a setting's and are none. Kubernetes sets such ones for every
     /// service: WARUNG_PORT for one that is called warung.
     pub unknown_variables: Vec<String>,
+    /// Variables of the original program that mean nothing here.
+    pub unneeded_variables: Vec<&'static str>,
 }
 
 /// Reads command line, environment and the files that they name.
@@ -106,14 +117,14 @@ pub fn load_from(
     read: impl Fn(&str) -> io::Result<String>,
 ) -> Result<Loaded> {
     let (command, flags, file) = command::read(args)?;
-    let loaded = |config, origins, unknown_variables| Loaded {
-        command: command.clone(),
-        config,
-        origins,
-        unknown_variables,
-    };
     if command.is_about_the_program() {
-        return Ok(loaded(Config::default(), BTreeMap::new(), Vec::new()));
+        return Ok(Loaded {
+            command,
+            config: Config::default(),
+            origins: BTreeMap::new(),
+            unknown_variables: Vec::new(),
+            unneeded_variables: Vec::new(),
+        });
     }
     let settings = Config::settings();
     let mut given = Vec::new();
@@ -178,7 +189,14 @@ pub fn load_from(
     config.under_systemd = env.contains_key("NOTIFY_SOCKET");
     let stream = env.get("JOURNAL_STREAM").and_then(|stream| stream.to_str());
     config.journal_stream = stream.map(str::to_owned);
-    let loaded = loaded(config, origins, unknown(&settings, env));
+    let unneeded = UNNEEDED.iter().copied();
+    let loaded = Loaded {
+        command,
+        config,
+        origins,
+        unknown_variables: unknown(&settings, env),
+        unneeded_variables: unneeded.filter(|name| env.contains_key(*name)).collect(),
+    };
     loaded.check()?;
     Ok(loaded)
 }
@@ -320,16 +338,16 @@ fn from_environment(
         }
     }
     if let Some(port) = variable(env, "PORT") {
-        let host = variable(env, "HOST").unwrap_or_else(|| Ok("127.0.0.1".into()));
-        let listen = host.and_then(|host| {
-            port.map(
-                |port| match port.bytes().all(|byte| byte.is_ascii_digit()) {
-                    true => format!("{host}:{port}"),
-                    false => port,
-                },
-            )
-        });
-        found.push(given("listen", "PORT", listen));
+        let host = variable(env, "HOST");
+        let origin = if host.is_some() {
+            "HOST and PORT"
+        } else {
+            "PORT"
+        };
+        // Who sets only PORT, as the original's users and many hosts do, means every address.
+        let host = host.unwrap_or_else(|| Ok("0.0.0.0".into()));
+        let listen = host.and_then(|host| listen_of(&host, &port?));
+        found.push(given("listen", origin, listen));
     }
     for setting in settings.get_arguments() {
         let name = setting.get_id().as_str();
@@ -359,6 +377,22 @@ fn from_environment(
         }
     }
     found
+}
+
+/// The address of a host and a port; a port that is an address already stands for itself.
+fn listen_of(host: &str, port: &str) -> Result<String, String> {
+    if port.contains(':') {
+        return Ok(port.into());
+    }
+    if port.parse::<u16>().is_err() {
+        return Err(format!(
+            "the variable PORT: {port:?} is not a port number from 0 to 65535"
+        ));
+    }
+    Ok(match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    })
 }
 
 /// Variables that look like settings and are none.

@@ -8,6 +8,7 @@ mod codes;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 pub use codes::Code;
 
@@ -62,6 +63,8 @@ impl ErrorKind {
 pub struct Error {
     code: Code,
     detail: Cow<'static, str>,
+    /// How long to wait before trying again makes sense, when that is known.
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -75,6 +78,7 @@ impl Error {
         Self {
             code,
             detail: detail.into(),
+            retry_after: None,
             source: None,
         }
     }
@@ -116,6 +120,18 @@ impl Error {
     pub fn worded(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = detail.into();
         self
+    }
+
+    /// The same failure, with how long to wait before trying again.
+    #[must_use]
+    pub fn again_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// How long to wait before trying again, when that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The sentence for the client.

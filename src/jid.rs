@@ -207,6 +207,19 @@ pub fn recipient(text: &str, group: bool, country_code: Option<&str>) -> Option<
     PhoneNumber::parse(text, country_code).map(|n| Jid::user(&n))
 }
 
+/// The refusal of a number or a recipient that cannot be read: `code`, unless it begins with 0 and
+/// lacks the one setting that would make it understood.
+pub fn unreadable(text: &str, country_code: Option<&str>, code: Code) -> Error {
+    let number = text.trim().trim_start_matches('(');
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let national = number.starts_with('0') && digits >= 8 && country_code.is_none();
+    Error::from(if national {
+        Code::CountryCodeMissing
+    } else {
+        code
+    })
+}
+
 /// A group's id: up to 20 digits, or in old groups `creator-time`.
 fn is_group_id(id: &str) -> bool {
     let digits = |s: &str| (8..=20).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
@@ -247,6 +260,19 @@ mod tests {
             to("6281234567890:7@s.whatsapp.net").as_deref(),
             Some("6281234567890@s.whatsapp.net")
         );
+    }
+
+    #[test]
+    fn a_national_number_is_refused_by_what_would_make_it_understood() {
+        let code = |text, country| unreadable(text, country, Code::NumberInvalid).code();
+        for text in ["081234567890", " 0812-3456-7890", "(0812) 34567890"] {
+            assert_eq!(recipient(text, false, None), None, "{text}");
+            assert_eq!(code(text, None), Code::CountryCodeMissing, "{text}");
+        }
+        for text in ["12", "x", "0", "0812", "812345x", ""] {
+            assert_eq!(code(text, None), Code::NumberInvalid, "{text}");
+        }
+        assert_eq!(code("0812345678901234567", Some("62")), Code::NumberInvalid);
     }
 
     #[test]

@@ -29,16 +29,13 @@ fn main() -> ExitCode {
 }
 
 async fn run(loaded: Loaded) -> Result<ExitCode> {
-    if loaded.command.serves() {
-        commands::warn_of_unknown_variables(&loaded);
-    }
     let config = loaded.config.clone();
     match loaded.command.clone() {
-        Command::Serve => commands::serve(config).await?,
+        Command::Serve => commands::serve(&loaded).await?,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox => commands::sandbox(config).await?,
+        Command::Sandbox => commands::sandbox(&loaded).await?,
         #[cfg(feature = "sandbox")]
-        Command::Network => commands::network(config).await?,
+        Command::Network => commands::network(&loaded).await?,
         #[cfg(not(feature = "sandbox"))]
         Command::Sandbox | Command::Network => {
             unreachable!("refused when the settings were checked")
@@ -47,8 +44,12 @@ async fn run(loaded: Loaded) -> Result<ExitCode> {
         Command::Manual { folder } => warung::manual::write(&folder)?,
         Command::Check => return commands::check(&config),
         Command::Pair { session } => commands::pair(&config, &session).await?,
+        Command::Send(words) => {
+            return commands::send(&config, words.session(), words.to(), words.text()).await;
+        }
         Command::Backup { file } => commands::backup(&config, &file).await?,
         Command::Restore { file } => commands::restore(&config, &file)?,
+        Command::Import(what) => return commands::import(&config, &what).await,
         Command::Healthcheck => commands::healthcheck(&config).await?,
         Command::SelfCheck { url } => {
             let works = warung::self_check::run(&config, url.as_deref()).await?;

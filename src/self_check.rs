@@ -101,8 +101,17 @@ fn existing(path: &Path) -> PathBuf {
 fn data_folder(config: &Config) -> Finding {
     let about = "data";
     let shown = config.data.display();
-    if store::is_in_use(&store_file(config)) {
-        return good(about, format!("{shown} is in use by a gateway that runs"));
+    match store::is_in_use(&store_file(config)) {
+        Ok(true) => return good(about, format!("{shown} is in use by a gateway that runs")),
+        Ok(false) => {}
+        Err(error) => {
+            return bad(
+                about,
+                format!(
+                    "{shown} cannot be read: {error}; run this as the user who runs the gateway"
+                ),
+            );
+        }
     }
     if let Err(error) = refuse_lost_key(config) {
         return bad(about, error.detail().to_owned());

@@ -83,50 +83,18 @@ pub struct Server {
 
 impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
-    pub async fn start(config: Config, deps: Deps) -> Result<Self> {
-        make_folder(&config.data)?;
-        let key = at_rest::key_of(&config, &deps.ids)?;
-        let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
-        let (master_key, made_master_key) = match &config.master_key {
-            Some(key) => (key.to_string(), false),
-            None => secret_file(&config.data.join("master.key"), &deps.ids)?,
-        };
-        let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
-        let options = StoreOptions {
-            cache_bytes: config.store_cache,
-            ..StoreOptions::default()
-        };
-        let store = at_rest::open_store(disk, options, &vault, &seal).await?;
-        deps.clock.resume(last_known_time(&store)?);
-        note_default_webhook(&store, config.webhook_url.is_some()).await?;
-        let newest = event::log::begin_run(&store, deps.clock.now()).await?;
-        let policies = Policies::of(&config)?;
+    pub async fn start(config: Config, mut deps: Deps) -> Result<Self> {
         let listen: Listen = config.listen.parse()?;
         let limits = limits(&config);
         let config = Config {
             max_connections: limits.max_connections,
             ..config
         };
-        let gateway = Gateway::new(Setup {
-            store,
-            clock: deps.clock,
-            ids: deps.ids,
-            vault,
-            seal,
-            master_key,
-            newest_event: newest,
-            link_client: Client::new(policies.links)?,
-            webhook_client: Client::new(policies.webhooks)?,
-            media_client: Client::new(policies.whatsapp.clone())?,
-            dialer: Dialer::new(policies.whatsapp)?,
-            endpoint: endpoint(&config)?,
-            config,
-        })?;
-        check_webhook_url(gateway.config(), gateway.webhook_client())?;
-        take_up(&gateway).await?;
+        let further = std::mem::take(&mut deps.mounts);
+        let (gateway, made_master_key) = open_gateway(config, deps).await?;
         let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
-        mounts.extend(deps.mounts);
+        mounts.extend(further);
         let most = limits.max_connections;
         let app = App::new(mounts)?
             .trusting(&gateway.config().trusted_proxies)?
@@ -136,8 +104,13 @@ impl Server {
                 (most / 4).max(8),
                 limits.max_per_address,
             );
-        let listener = Listener::bind(&listen, app.clone(), limits.clone()).await?;
+        let listener = Listener::bind(&listen, app.clone(), limits.clone()).await;
+        let listener = listener.map_err(|error| {
+            let text = format!("{}; --listen chooses another address", error.detail());
+            error.worded(text)
+        })?;
         let own_listener = listen_for_own_commands(gateway.config(), app, limits).await;
+        note_address(gateway.config(), &listener.url());
         let server = Self {
             gateway,
             listener,
@@ -224,6 +197,7 @@ impl Server {
     /// Stops in the order that loses nothing: no new requests, requests under way, workers,
     /// sessions, the store.
     pub async fn stop(self) {
+        let _ = std::fs::remove_file(address_file(self.gateway.config()));
         let own = self.own_listener.map(Listener::shutdown);
         tokio::join!(self.listener.shutdown(), OptionFuture::from(own));
         self.stop.cancel();
@@ -234,6 +208,45 @@ impl Server {
         in_time("tasks", self.gateway.tasks().wait()).await;
         self.gateway.store().close().await;
     }
+}
+
+/// Opens the store and reads what it holds; nothing is started. Also whether a master key was made.
+pub(crate) async fn open_gateway(config: Config, deps: Deps) -> Result<(Arc<Gateway>, bool)> {
+    make_folder(&config.data)?;
+    let key = at_rest::key_of(&config, &deps.ids)?;
+    let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
+    let (master_key, made_master_key) = match &config.master_key {
+        Some(key) => (key.to_string(), false),
+        None => secret_file(&config.data.join("master.key"), &deps.ids)?,
+    };
+    let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
+    let options = StoreOptions {
+        cache_bytes: config.store_cache,
+        ..StoreOptions::default()
+    };
+    let store = at_rest::open_store(disk, options, &vault, &seal).await?;
+    deps.clock.resume(last_known_time(&store)?);
+    note_default_webhook(&store, config.webhook_url.is_some()).await?;
+    let newest = event::log::begin_run(&store, deps.clock.now()).await?;
+    let policies = Policies::of(&config)?;
+    let gateway = Gateway::new(Setup {
+        store,
+        clock: deps.clock,
+        ids: deps.ids,
+        vault,
+        seal,
+        master_key,
+        newest_event: newest,
+        link_client: Client::new(policies.links)?,
+        webhook_client: Client::new(policies.webhooks)?,
+        media_client: Client::new(policies.whatsapp.clone())?,
+        dialer: Dialer::new(policies.whatsapp)?,
+        endpoint: endpoint(&config)?,
+        config,
+    })?;
+    check_webhook_url(gateway.config(), gateway.webhook_client())?;
+    take_up(&gateway).await?;
+    Ok((gateway, made_master_key))
 }
 
 /// Where WhatsApp is.
@@ -373,6 +386,37 @@ const OWN_CONNECTIONS: usize = 16;
 /// so that the health check does not depend on strangers.
 pub(crate) fn own_socket(config: &Config) -> PathBuf {
     config.data.join("own.sock")
+}
+
+/// Where a gateway that runs notes its address, for the commands of this user.
+fn address_file(config: &Config) -> PathBuf {
+    config.data.join("address")
+}
+
+/// Notes the address. Commands find the gateway without it too, if it listens where the settings say.
+fn note_address(config: &Config, url: &str) {
+    let text = match url.strip_prefix("unix:") {
+        // Commands may be run in another folder.
+        Some(path) => match std::path::absolute(path) {
+            Ok(path) => format!("unix:{}:600\n", path.display()),
+            Err(_) => return,
+        },
+        None => format!("{}\n", url.trim_start_matches("http://")),
+    };
+    let file = address_file(config);
+    let new = file.with_extension("new");
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file));
+    if let Err(error) = written {
+        tracing::info!(%error, "commands find this gateway by its settings only");
+    }
+}
+
+/// The address that a gateway noted here.
+///
+/// Hazard: what a killed gateway noted stays; only the lock on the store says that one runs.
+pub(crate) fn noted_address(config: &Config) -> Option<Listen> {
+    let text = std::fs::read_to_string(address_file(config)).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Listens there. The gateway works without, on a file system that has no sockets, say.

@@ -12,7 +12,9 @@ usage: install.sh [--binary FILE] [--port N | --socket] [--front KIND [--public 
   --port N        listen on 127.0.0.1:N (default: a free port)
   --socket        listen on a Unix socket that only this account reaches; for the PHP and Node fronts
   --front KIND    put a front for the web server: proxy, php or node (README.md helps to choose)
-  --public DIR    where the front goes (default: public_html/wa; node: warung-node)
+  --public DIR    the web folder (default: public_html, the root of the domain). Its /api, /media and
+                  /warung (pages) go to the gateway, everything else stays as it is. A folder below,
+                  such as public_html/wa, has them there. For node: the application root (warung-node)
 TEXT
 }
 
@@ -56,7 +58,7 @@ read_options() {
   esac
   case $front in
     '') [ -z "$public" ] || front=proxy ;;
-    proxy | php) public=${public:-public_html/wa} ;;
+    proxy | php) public=${public:-public_html} ;;
     node) public=${public:-warung-node} ;;
     *) die "--front: proxy, php or node" ;;
   esac
@@ -191,8 +193,9 @@ put_block() {
   mv -f "$target.warung" "$target"
 }
 
+# A file of the kit, into that place of the web folder.
 put_file() {
-  target=$public/$1
+  target=$public/$2
   if [ -e "$target" ] && ! grep -qxF "file $target" "$home/fronts" 2>/dev/null; then
     die "$target is there already and not of this kit: choose another folder with --public"
   fi
@@ -218,15 +221,26 @@ put_front() {
     new_folder=yes
   fi
   case $front in
+    proxy | php)
+      for name in api media; do
+        [ ! -e "$public/$name" ] ||
+          say "note: the site has $public/$name: its files stay its own, other addresses below it go to the gateway"
+      done
+      ;;
+  esac
+  case $front in
     proxy) put_block htaccess.proxy .htaccess ;;
     php)
-      put_file proxy.php
-      put_block user.ini .user.ini
+      new_pages=no
+      [ -d "$public/warung" ] || { mkdir "$public/warung"; chmod 755 "$public/warung"; new_pages=yes; }
+      put_file proxy.php warung/proxy.php
+      put_block user.ini warung/.user.ini
+      [ "$new_pages" = no ] || record folder "$public/warung"
       put_block htaccess.php .htaccess
       ;;
     node)
-      put_file app.js
-      put_file package.json
+      put_file app.js app.js
+      put_file package.json package.json
       ;;
   esac
   [ "$new_folder" = no ] || record folder "$public"
@@ -250,7 +264,12 @@ next_steps() {
   echo
   say "address on this machine: $(listen_address)"
   case $front in
-    proxy | php) say "on the web: https://YOUR-DOMAIN/${public##*/}/ (no folder name if $public is the domain's own)" ;;
+    proxy | php)
+      below=${public#"$(absolute public_html)"}
+      [ "$below" != "$public" ] || below=''
+      say "on the web: https://YOUR-DOMAIN$below/api/v1 and, for its pages, https://YOUR-DOMAIN$below/warung/"
+      [ -z "$below" ] || say "in $settings, public_url = \"https://YOUR-DOMAIN$below\" makes links in answers right"
+      ;;
     node) say "on the web: as set in cPanel; application root $public, start file app.js" ;;
   esac
   say "master key: in $data/master.key (show it to nobody)"

@@ -1,5 +1,5 @@
 <?php
-// Passes a request of this folder on to the Warung gateway of the same account.
+// Passes requests for /api, /media and the pages in this folder on to the Warung gateway of the same account.
 // Bodies go through in pieces, never whole in memory; PHP keeps uploads in files of its own. Event streams do not pass: each one would
 // hold a PHP process for as long as it is open.
 
@@ -28,15 +28,26 @@ function refuse(int $status, string $message): void
     exit;
 }
 
-/** The path below this folder, with its query, as the client wrote it. */
+/**
+ * The gateway's path, with its query, as the client wrote it: /api and /media stand beside this folder,
+ * and the pages, /health and the like are in it.
+ */
 function target(): string
 {
-    $base = rtrim(dirname($_SERVER['SCRIPT_NAME']), '/');
+    $pages = rtrim(dirname($_SERVER['SCRIPT_NAME']), '/');
+    $beside = rtrim(dirname($pages), '/');
     $uri = $_SERVER['REQUEST_URI'];
-    if (strncmp($uri, "$base/", strlen($base) + 1) !== 0 || preg_match('/[\x00-\x20\x7f#]/', $uri)) {
+    if (preg_match('/[\x00-\x20\x7f#]/', $uri)) {
         refuse(404, 'No such address');
     }
-    return substr($uri, strlen($base));
+    if (strncmp($uri, "$pages/", strlen($pages) + 1) === 0) {
+        return substr($uri, strlen($pages));
+    }
+    $path = substr($uri, strlen($beside));
+    if (strncmp($uri, "$beside/", strlen($beside) + 1) !== 0 || !preg_match('#^/(api|media)([/?]|$)#', $path)) {
+        refuse(404, 'No such address');
+    }
+    return $path;
 }
 
 /** Whether PHP has taken the body apart already. (A .user.ini comes too late to forbid it.) */

@@ -97,7 +97,13 @@ web=http://127.0.0.1:$web_port
 mkdir -p "$work/apache"
 install -d -o "$user" -g "$user" -m 755 "$home/domain"
 # A file in a web folder of the user, as cPanel has them: it must stay.
-printf '# own rules\nOptions -Indexes\n' >"$work/own.htaccess"
+cat >"$work/own.htaccess" <<'RULES'
+# own rules
+Options -Indexes
+RewriteEngine On
+RewriteCond %{REQUEST_FILENAME} !-f
+RewriteRule ^(?!index\.html$) index.html [L]
+RULES
 write_apache_config() {
   local modules=/usr/lib/apache2/modules name
   for name in mpm_event authz_core authz_host mime dir alias env setenvif headers rewrite proxy proxy_http proxy_fcgi; do
@@ -191,8 +197,15 @@ send() {
     -d "{\"to\":\"6281234567890\",\"type\":\"text\",\"text\":{\"body\":\"$2\"}}" >"$work/body" ||
     fail "sending through $1: $(cat "$work/body")"
 }
+# Where a front shows the gateway's pages: those behind Apache leave the rest of the site alone.
+pages() {
+  case $1 in
+    "${node:-none}"* | "${passenger:-none}"* | "$direct"*) echo "$1" ;;
+    *) echo "$1/warung" ;;
+  esac
+}
 has_arrived() {
-  call "$1" GET /sandbox/phones/6281234567890/messages | jq -e --arg t "$2" 'map(select(.text == $t)) | length == 1'
+  call "$(pages "$1")" GET /sandbox/phones/6281234567890/messages | jq -e --arg t "$2" 'map(select(.text == $t)) | length == 1'
 }
 streams() { # the first event arrives while the stream stays open; curl is not waited for
   grep -qm 1 '^data:' < <(curl -sN --max-time 20 "$1/api/v1/events?lastEventId=0" -H "X-Master-Key: $key") ||
@@ -205,8 +218,22 @@ sends() { # sends BASE TEXT: the phone decrypts it, once.
 }
 
 # --- Install ---------------------------------------------------------------------------------------
-install -d -o "$user" -g "$user" -m 755 "$home/public_html/wa"
-install -o "$user" -g "$user" -m 644 "$work/own.htaccess" "$home/public_html/wa/.htaccess"
+# A site that is there already, with a file of its own below one of the gateway's addresses, and rules
+# such as content management systems have.
+install -o "$user" -g "$user" -m 644 "$work/own.htaccess" "$home/public_html/.htaccess"
+install -d -o "$user" -g "$user" -m 755 "$home/public_html/media"
+for page in index.html media/own.css; do
+  echo "the site's own $page" >"$home/public_html/$page"
+  chmod 644 "$home/public_html/$page"
+done
+site_is_untouched() { # site_is_untouched BASE
+  for page in index.html media/own.css; do
+    curl -sf --max-time 20 "$1/$page" | grep -qx "the site's own $page" || fail "$1/$page is the site's own"
+  done
+  expect_status 200 "$1/missing-page" # the site's own rule
+  grep -qx "the site's own index.html" "$work/body"
+  expect_status 200 "$1/apis"
+}
 as_user "$kit/install.sh" --binary "$binary" --front proxy >"$work/install.log" || fail "install.sh: $(cat "$work/install.log")"
 key=$(cat "$warung/data/master.key")
 direct=http://$(sed -n 's/^listen = "\(.*\)"/\1/p' "$warung/warung.toml")
@@ -241,24 +268,24 @@ as_user "$kit/install.sh" --binary "$binary" --front proxy --port 12345 >"$work/
 [ "$(pid)" = "$before" ]
 tail -n 1 "$warung/warung.toml" | grep -qx '# mine'
 crontab -l -u "$user" | cmp -s - "$work/cron"
-[ "$(grep -c 'BEGIN warung' "$home/public_html/wa/.htaccess")" = 1 ]
+[ "$(grep -c 'BEGIN warung' "$home/public_html/.htaccess")" = 1 ]
 ok "installing again changes neither settings nor crontab nor the running process"
 
 # --- Reverse proxy -----------------------------------------------------------------------------------
-until_true 10 curl -sf "$web/wa/health" || fail "nothing answers through Apache"
-call "$web/wa" POST /api/v1/sessions -H 'Content-Type: application/json' -d '{"sessionId":"shop"}' >"$work/created"
+until_true 10 curl -sf "$web/warung/health" || fail "nothing answers through Apache"
+call "$web" POST /api/v1/sessions -H 'Content-Type: application/json' -d '{"sessionId":"shop"}' >"$work/created"
 token=$(jq -r .token "$work/created")
-call "$web/wa" POST /sandbox/scan -d '{"sessionId":"shop","phone":"6281200000001"}' >/dev/null
-sends "$web/wa" 'through Apache'
+call "$web/warung" POST /sandbox/scan -d '{"sessionId":"shop","phone":"6281200000001"}' >/dev/null
+sends "$web" 'through Apache'
 ok "proxy: a phone pairs, and a text reaches another phone"
-expect_status 200 "$web/wa/api/v1/sessions/shop" -H "Authorization: Bearer $token"
-expect_status 401 "$web/wa/api/v1/sessions/shop"
+expect_status 200 "$web/api/v1/sessions/shop" -H "Authorization: Bearer $token"
+expect_status 401 "$web/api/v1/sessions/shop"
 ok "proxy: Authorization is passed on"
 
 legacy=(-X POST -H 'Content-Type: application/json' -d '{"sessionId":"shop","number":"6281234567890","message":"legacy"}')
-expect_status 401 "$web/wa/api/send-message" "${legacy[@]}"
+expect_status 401 "$web/api/send-message" "${legacy[@]}"
 expect_status 401 "$direct/api/send-message" "${legacy[@]}"
-expect_status 200 "$web/wa/api/send-message" "${legacy[@]}" -H "Authorization: Bearer $token"
+expect_status 200 "$web/api/send-message" "${legacy[@]}" -H "Authorization: Bearer $token"
 ok "a legacy send without a token is refused, through Apache and on the loopback port"
 
 { printf '%%PDF-1.4\n'; head -c 9000000 /dev/urandom; } >"$work/big.pdf"
@@ -269,17 +296,23 @@ upload_round_trip() { # of 9 MB, more than PHP's default of 8
   call "$1" GET "/media/$id?sessionId=shop" -H 'Range: bytes=0-7' >"$work/range"
   [ "$(cat "$work/range")" = '%PDF-1.4' ]
 }
-upload_round_trip "$web/wa"
+upload_round_trip "$web"
 ok "proxy: a file of 9 MB goes up and comes back, whole and in part"
-streams "$web/wa"
+streams "$web"
 ok "proxy: the event stream passes"
-expect_status 404 -x "$web" http://example.com/
-expect_status 404 "$web/wa/@example.com/" -H "X-Master-Key: $key"
-expect_status 403 "$web/wa/health%20HTTP/1.1%0d%0aHost:%20x%0d%0a%0d%0aGET%20/ready"
+expect_status 404 -x "$web" http://example.com/api/nothing
+expect_status 404 "$web/warung/@example.com/" -H "X-Master-Key: $key"
+expect_status 403 "$web/warung/health%20HTTP/1.1%0d%0aHost:%20x%0d%0a%0d%0aGET%20/ready"
 ok "proxy: it is no open proxy"
+site_is_untouched "$web"
+expect_status 302 "$web/warung"
+curl -sf "$web/warung/" | grep -q 'href="source"'
+expect_status 200 "$web/warung/docs"
+expect_status 401 "$web/api/v1/messages" -X POST
+ok "proxy: the documented addresses are at the root of the domain, the rest of the site is untouched"
 
 as_user "$kit/install.sh" --binary "$binary" --front proxy --public domain >/dev/null
-expect_status 200 "http://127.0.0.1:$root_port/health"
+expect_status 200 "http://127.0.0.1:$root_port/warung/health"
 expect_status 200 "http://127.0.0.1:$root_port/api/v1/sessions/shop" -H "Authorization: Bearer $token"
 install -d "$home/domain/.well-known/acme-challenge"
 echo proof >"$home/domain/.well-known/acme-challenge/file"
@@ -294,8 +327,8 @@ check_front() { # check_front NAME BASE
   expect_status 200 "$2/api/v1/sessions/shop" -H "Authorization: Bearer $token"
   expect_status 401 "$2/api/v1/sessions/shop"
   expect_status 401 "$2/api/send-message" "${legacy[@]}"
-  expect_status 200 -I "$2/health"
-  expect_status 404 "$2/no/such%20page?a=%2F"
+  expect_status 200 -I "$(pages "$2")/health"
+  expect_status 404 "$(pages "$2")/no/such%20page?a=%2F"
   upload_round_trip "$2"
 }
 check_front php "$web/php"
@@ -303,6 +336,12 @@ ok "php: sends, passes tokens, status codes and files of 9 MB"
 expect_status 501 "$web/php/api/v1/events" -H "X-Master-Key: $key"
 grep -q webhooks "$work/body"
 ok "php: an event stream is answered by a hint"
+
+as_user "$kit/install.sh" --binary "$binary" --front php >/dev/null
+site_is_untouched "$web"
+check_front 'php at the root' "$web"
+ok "php: the documented addresses are at the root of the domain, the rest of the site is untouched"
+as_user "$kit/install.sh" --binary "$binary" --front proxy >/dev/null
 
 # --- Node ----------------------------------------------------------------------------------------------
 as_user "$kit/install.sh" --binary "$binary" --front node >/dev/null
@@ -337,11 +376,11 @@ echo_port=$(free_port)
 PORT=$echo_port node "$work/echo.js" &
 apps+=($!)
 until_true 10 curl -sf "http://127.0.0.1:$echo_port/"
-install -d "$home/public_html/echo" "$home/public_html/echo-php" "$home/echo"
+install -d "$home/public_html/echo" "$home/public_html/echo-php/warung" "$home/echo"
 sed "s/@PORT@/$echo_port/" "$kit/htaccess.proxy" >"$home/public_html/echo/.htaccess"
-sed "s/@LISTEN@/127.0.0.1:$echo_port/" "$kit/proxy.php" >"$home/public_html/echo-php/proxy.php"
+sed "s/@LISTEN@/127.0.0.1:$echo_port/" "$kit/proxy.php" >"$home/public_html/echo-php/warung/proxy.php"
 cp "$kit/htaccess.php" "$home/public_html/echo-php/.htaccess"
-cp "$kit/user.ini" "$home/public_html/echo-php/.user.ini"
+cp "$kit/user.ini" "$home/public_html/echo-php/warung/.user.ini"
 echo "listen = \"127.0.0.1:$echo_port\"" >"$home/echo/warung.toml"
 chmod -R a+rX "$home/public_html" "$home/echo"
 echo_node_port=$(free_port)
@@ -351,16 +390,20 @@ apps+=($!)
 until_true 10 curl -sf "http://127.0.0.1:$echo_node_port/wa/"
 for front in "proxy $web/echo" "php $web/echo-php" "node http://127.0.0.1:$echo_node_port/wa"; do
   read -r name base <<<"$front"
-  curl -sS --max-time 20 -X PUT "$base/a%20b/c?x=1&y=%2F" -H 'Authorization: Bearer t' -H 'X-Master-Key: m' \
+  curl -sS --max-time 20 -X PUT "$base/api/a%20b/c?x=1&y=%2F" -H 'Authorization: Bearer t' -H 'X-Master-Key: m' \
     -H 'apikey: a' -H 'X-API-Key: k' -H 'Content-Type: text/x' -H 'Range: lines=1-2' \
     -H 'X-Forwarded-For: 6.6.6.6' -H 'X-Forwarded-Proto: https' -H 'X-Real-IP: 6.6.6.6' -H 'Forwarded: for=6.6.6.6' \
     -d 12345 >"$work/echoed"
-  jq -e '.method == "PUT" and .url == "/a%20b/c?x=1&y=%2F" and .size == 5
+  jq -e '.method == "PUT" and .url == "/api/a%20b/c?x=1&y=%2F" and .size == 5
     and (.headers | .authorization == "Bearer t" and ."x-master-key" == "m" and .apikey == "a"
       and ."x-api-key" == "k" and ."content-type" == "text/x" and .range == "lines=1-2"
       and ."x-forwarded-for" == "127.0.0.1" and ."x-forwarded-proto" == "http"
       and (has("x-real-ip") or has("forwarded") | not))' "$work/echoed" >/dev/null ||
     fail "$name passes on: $(cat "$work/echoed")"
+  if [ "$name" != node ]; then
+    curl -sS --max-time 20 "$base/warung/a%20b?x=1" >"$work/echoed"
+    jq -e '.url == "/a%20b?x=1"' "$work/echoed" >/dev/null || fail "$name passes a page on: $(cat "$work/echoed")"
+  fi
   ok "$name: method, path, query, body and credentials are passed on; claims about the client are replaced"
 done
 
@@ -385,14 +428,14 @@ is_new() { ctl status && [ "$(pid)" != "$1" ]; }
 before=$(pid)
 kill -KILL "$before"
 until_true 10 test ! -e "/proc/$before"
-expect_status 503 "$web/php/health"
+expect_status 503 "$web/php/warung/health"
 ok "php: 503 while the gateway is down"
 for _ in 1 2 3 4 5; do watchdog & checks+=($!); done
 wait "${checks[@]}"
 until_true 30 is_new "$before" || fail "the minute check did not start it"
 gateways_are 1
 ok "five checks at once start one gateway after kill -9"
-sends "$web/wa" 'after the crash'
+sends "$web" 'after the crash'
 ok "after kill -9 the session is connected and sends"
 
 ctl stop >/dev/null
@@ -420,7 +463,7 @@ sends "$direct" 'in spite of the neighbour'
 ok "a neighbour who holds all connections neither restarts it nor holds it up"
 
 # Nothing answers where the settings say: three checks in a row, then a restart.
-sends "$web/wa" 'before the silence'
+sends "$web" 'before the silence'
 before=$(pid)
 cp "$warung/warung.toml" "$work/toml"
 sed -i "s|^data = .*|data = \"$home/elsewhere\"|" "$warung/warung.toml"
@@ -454,7 +497,7 @@ watchdog
 ok "the log is rotated"
 
 # --- Update ----------------------------------------------------------------------------------------------
-sends "$web/wa" 'before the update'
+sends "$web" 'before the update'
 install -m 755 "$binary" "$work/warung"
 echo >>"$work/warung"
 (cd "$work" && sha256sum warung >SHA256SUMS)
@@ -464,7 +507,7 @@ as_user "$warung/update.sh" "$work/warung" "$work/SHA256SUMS" >"$work/update.log
 cmp -s "$work/warung" "$warung/warung"
 cmp -s "$binary" "$warung/warung.old"
 ls "$warung"/data/backups/before-update-*.redb >/dev/null
-sends "$web/wa" 'after the update'
+sends "$web" 'after the update'
 ok "update: checksum, backup, swap; the session is connected and sends"
 before=$(pid)
 echo "$(sha256sum </dev/null | cut -d ' ' -f 1)  warung" >"$work/SHA256SUMS"
@@ -479,7 +522,7 @@ chmod 755 "$work/broken"
 if as_user "$warung/update.sh" "$work/broken" >"$work/update.log" 2>&1; then fail "a broken update passed"; fi
 grep -q 'old program runs again' "$work/update.log" || fail "$(cat "$work/update.log")"
 cmp -s "$work/warung" "$warung/warung"
-sends "$web/wa" 'after the roll back'
+sends "$web" 'after the roll back'
 ok "update: a broken program is rolled back; the session is connected and sends"
 
 # --- Unix socket -----------------------------------------------------------------------------------------
@@ -505,7 +548,7 @@ as_user "$warung/remove.sh" >/dev/null
 until_true 5 test ! -e "/proc/$before"
 [ "$(ls -A "$warung")" = data ] || fail "left: $(ls -A "$warung")"
 [ "$(crontab -l -u "$user" | grep -v '^#')" = '5 4 * * * /bin/true # the own line' ]
-cmp "$work/own.htaccess" "$home/public_html/wa/.htaccess"
+cmp "$work/own.htaccess" "$home/public_html/.htaccess"
 for path in public_html/php warung-node domain/.htaccess; do refused test -e "$home/$path"; done
 ok "remove: nothing is left but the data and what was the user's own"
 mkdir -m 755 "$work/refusing"

@@ -86,6 +86,13 @@ for part in LICENSE LICENSES/AGPL-3.0-only.txt LICENSES/LGPL-2.1-or-later.txt TH
 done
 ok "checksums.sh makes $file and SHA256SUMS, twice the same, with all licences"
 
+mkdir "$work/built"
+cp "$binary" "$work/built/warung"
+printf '#!/bin/sh\n' >"$work/built/warung-sandbox"
+"$root/packaging/checksums.sh" "$work/whole" "$target=$work/built/warung" >/dev/null
+tar -tzf "$work/whole/$file" "${file%.tar.gz}/warung-sandbox" >/dev/null || die "the archive lacks warung-sandbox"
+ok "the program to try it on is in the archive"
+
 serve "$good"
 bin=$work/bin
 for shell in dash bash; do

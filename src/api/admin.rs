@@ -13,7 +13,7 @@ use super::admit::master_only;
 use super::read::{json_object, text};
 use super::reply::refuse;
 use super::v1::status_word;
-use super::{docs, keys, route};
+use super::{docs, import, keys, route};
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
 use crate::domain::vault::check_key;
@@ -32,11 +32,13 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
     let metrics = move |gateway, _| metrics(gateway, transport.clone());
     let mut routes = vec![
         route(gateway, Method::GET, "/health", health),
+        route(gateway, Method::GET, "/ping", ping),
         route(gateway, Method::GET, "/ready", ready),
         master_only(gateway, Method::GET, "/metrics", metrics),
         master_only(gateway, Method::POST, "/admin/backup", backup),
     ];
     routes.extend(keys::routes(gateway));
+    routes.extend(import::routes(gateway));
     routes.extend(docs::routes(gateway));
     Mount {
         prefix: "",
@@ -49,6 +51,11 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
 /// The process answers.
 async fn health(_: Arc<Gateway>, _: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ok" })))
+}
+
+/// The same in one word, which the monitors of the original's users look for.
+async fn ping(_: Arc<Gateway>, _: Request) -> Result<Reply> {
+    Ok(Reply::text(StatusCode::OK, "pong"))
 }
 
 /// Requests that need the store would succeed.
@@ -123,6 +130,20 @@ fn sessions(gateway: &Arc<Gateway>, to: &mut Registry) {
         gauge.set(count as i64);
     }
     to.register("sessions", "Sessions by their status", by_status);
+    let new_contacts = Family::<[(&str, String); 1], Gauge>::default();
+    for session in all {
+        let last_day = gateway.guard_status(&session).map_or(0, |s| s.last_day);
+        // Of most sessions there is nothing to tell.
+        if last_day > 0 {
+            let name = [("session", session.id.to_string())];
+            new_contacts.get_or_create(&name).set(i64::from(last_day));
+        }
+    }
+    to.register(
+        "new_contacts_last_day",
+        "New contacts that a session wrote to by plain sends in the last 24 hours",
+        new_contacts,
+    );
 }
 
 fn store(gateway: &Arc<Gateway>, resident: u64, to: &mut Registry) {
@@ -135,6 +156,7 @@ fn store(gateway: &Arc<Gateway>, resident: u64, to: &mut Registry) {
     ] {
         to.register(name, help, ConstCounter::new(value));
     }
+    let backlog = gateway.backlog().unwrap_or_default();
     let (waiting, degraded) = (store.queue_depth as u64, u64::from(store.degraded));
     for (name, help, value) in [
         (
@@ -153,7 +175,22 @@ fn store(gateway: &Arc<Gateway>, resident: u64, to: &mut Registry) {
         (
             "webhook_deliveries_waiting",
             "Webhook deliveries that wait, tried or not",
-            gateway.deliveries_waiting().unwrap_or(0),
+            backlog.deliveries,
+        ),
+        (
+            "downloads_waiting",
+            "Downloads of received files that wait",
+            backlog.downloads,
+        ),
+        (
+            "unread_messages_waiting",
+            "Messages that could not be read and may still come",
+            backlog.unread,
+        ),
+        (
+            "campaign_recipients_waiting",
+            "Recipients of live campaigns who were not written to yet",
+            backlog.campaign_recipients,
         ),
         (
             "resident_bytes",

@@ -16,7 +16,7 @@ use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Mount, Reply, Request, StatusCode};
-use crate::jid::recipient;
+use crate::jid::{recipient, unreadable};
 
 /// The session that the form send uses when none is named, as documented.
 const DEFAULT_SESSION: &str = "putra";
@@ -88,7 +88,8 @@ async fn send(
     message: &str,
 ) -> Result<Reply> {
     let country = gateway.country();
-    let to = recipient(number, false, country).ok_or(Code::RecipientInvalid)?;
+    let to = recipient(number, false, country)
+        .ok_or_else(|| unreadable(number, country, Code::RecipientInvalid))?;
     let draft = Draft::text(to, message)?;
     // A form's boundary differs from try to try: what it says is what makes two requests one.
     let said = [session.id.as_str(), number, message].join("\0");
@@ -101,7 +102,10 @@ async fn send(
     let outcome: &SendOutcome = outcomes
         .first()
         .ok_or_else(|| Error::internal("a send without an outcome"))?;
-    Ok(Reply::json(StatusCode::OK, &result(outcome)))
+    match outcome.held_back() {
+        Some(error) => Err(error),
+        None => Ok(Reply::json(StatusCode::OK, &result(outcome))),
+    }
 }
 
 /// Whether this caller may use the legacy sends at all; read before the body is. `None` is a caller
@@ -118,7 +122,29 @@ fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<Option<Caller>> {
     match Caller::if_any(gateway, &ADMISSION, request)? {
         Some(caller) => caller.requiring(&[Scope::Send]).map(Some),
         None if open => Ok(None),
-        None => Err(Code::CredentialMissing.into()),
+        None => Err(Error::new(
+            Code::CredentialMissing,
+            format!(
+                "No token provided: {}. Send the session's token (Authorization: Bearer TOKEN), or set legacy = open \
+                 in the gateway's settings if everybody who reaches it may send",
+                why_not(gateway, request)
+            ),
+        )),
+    }
+}
+
+/// Why a request without a credential is not taken.
+fn why_not(gateway: &Gateway, request: &Request) -> &'static str {
+    if gateway.config().legacy == Legacy::Token {
+        "the setting legacy = token asks everybody for one"
+    } else if !request.peer().listener_loopback {
+        "the gateway listens on an address that others reach"
+    } else if request.via_proxy() {
+        "this request came through a proxy"
+    } else if !gateway.config().trusted_proxies.is_empty() {
+        "the setting trusted_proxies says that requests come through a proxy"
+    } else {
+        "this request came from a web page, or names another host than localhost"
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod admin;
 mod admit;
 pub mod docs;
+mod import;
 mod keys;
 pub mod legacy;
 mod pairing;
@@ -36,12 +37,13 @@ pub fn render(
     dialect: Dialect,
     due: &DueDelivery,
     secret: Option<&str>,
+    public_url: &str,
     now: Timestamp,
 ) -> Payload {
     match dialect {
         // The others have no webhooks yet.
         Dialect::V1 | Dialect::OpenWa | Dialect::Kirana | Dialect::ServerWa | Dialect::Wafa => {
-            v1::event_json::delivery(due, secret, now)
+            v1::event_json::delivery(due, secret, public_url, now)
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Answers in the envelope that v1, legacy and the admin routes share.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::domain::pacing::QuietHours;
@@ -7,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::http::{Reply, StatusCode};
 
 /// Seconds after which a refused client may try again: what is under way ends soon.
-const RETRY_AFTER: &str = "5";
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// An answer that says what was done, or why not.
 #[derive(Serialize)]
@@ -41,11 +43,19 @@ pub(super) fn refuse_in_words(error: &Error, words: &str) -> Reply {
     };
     let reply = Reply::json(status_of(error.kind()), &said);
     match error.kind() {
-        ErrorKind::RateLimited => reply.header("retry-after", RETRY_AFTER),
+        ErrorKind::RateLimited => {
+            let wait = error.retry_after().unwrap_or(RETRY_AFTER);
+            reply.header("retry-after", whole_seconds(wait).to_string())
+        }
         // The one scheme of these routes that has a name (RFC 9110, section 11.6.1).
         ErrorKind::Unauthorized => reply.header("www-authenticate", "Bearer"),
         _ => reply,
     }
+}
+
+/// Seconds, rounded up: who waits so long has waited long enough.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 /// The status for a kind of failure.

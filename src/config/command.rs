@@ -21,6 +21,8 @@ pub enum Command {
         /// The session's name.
         session: String,
     },
+    /// Send a text: 0 says that WhatsApp has it, 1 that it was not sent, 2 that nobody knows.
+    Send(SendCommand),
     /// Verify the store; exit 1 when something is wrong.
     Check,
     /// Write a consistent copy of store and files, sealed under secret.key.
@@ -33,6 +35,8 @@ pub enum Command {
         /// What `warung backup` wrote.
         file: PathBuf,
     },
+    /// Move in from Super-Light or another gateway on Baileys: no phone scans a QR code again.
+    Import(ImportCommand),
     /// Exit 0 when the running gateway answers.
     Healthcheck,
     /// Tell what this host lacks, and whether a URL can be reached.
@@ -72,6 +76,54 @@ pub enum Command {
     /// Print this: a help text.
     #[command(skip)]
     Print(String),
+}
+
+/// What to send: `[SESSION] TO TEXT`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(override_usage = "warung send [OPTIONS] [SESSION] TO TEXT")]
+pub struct SendCommand {
+    /// The session, which may be left out when there is only one; whom to, and the text.
+    #[arg(num_args = 2..=3, required = true, value_names = ["SESSION", "TO", "TEXT"])]
+    words: Vec<String>,
+}
+
+impl SendCommand {
+    /// The session, if one is named.
+    pub fn session(&self) -> Option<&str> {
+        self.words.iter().rev().nth(2).map(String::as_str)
+    }
+
+    /// Whom to: a number, or the id of a group.
+    pub fn to(&self) -> &str {
+        self.words.iter().rev().nth(1).map_or("", String::as_str)
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.words.last().map_or("", String::as_str)
+    }
+}
+
+/// What to move in, and how.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct ImportCommand {
+    /// The folder of Super-Light, one of Baileys (with creds.json), or one that holds such folders.
+    pub folder: PathBuf,
+    /// Change nothing, and print the report all the same.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The name that the account of a folder of Baileys gets (default: the folder's name).
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// Put sessions in the place of those of the same name that are here, and of all they have.
+    #[arg(long)]
+    pub replace: bool,
+    /// Leave out what has a problem, and import the rest.
+    #[arg(long)]
+    pub skip_problems: bool,
+    /// Import although the other program seems to run.
+    #[arg(long)]
+    pub even_if_running: bool,
 }
 
 /// What to do with keys.
@@ -250,9 +302,37 @@ fn explain(error: &clap::Error) -> Error {
     if let Some(word) = error.get(ContextKind::InvalidSubcommand) {
         said = format!("unknown command: {word}");
     }
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(word) = error.get(ContextKind::InvalidArg)
+    {
+        let word = word.to_string();
+        if let Some(hint) = hint(&word) {
+            return Error::new(Code::SettingInvalid, format!("there is no {word}: {hint}"));
+        }
+        said = match word.starts_with('-') {
+            true => format!("there is no {word}"),
+            false => format!("{word} is one argument too many"),
+        };
+    }
     let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
     if let Some(meant) = meant.into_iter().find_map(|kind| error.get(kind)) {
         said = format!("{said}; did you mean {meant}?");
     }
     Error::new(Code::SettingInvalid, format!("{said}; see warung --help"))
+}
+
+/// What somebody means by a flag that other programs have.
+fn hint(flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        "--port" | "-p" | "--host" => {
+            "--listen ADDR:PORT sets address and port, such as --listen 127.0.0.1:8080"
+        }
+        "-v" => "-V or `warung version` shows the version; --log debug tells more",
+        "--verbose" | "--debug" => "--log debug tells more",
+        "-d" | "--daemon" => {
+            "it stays in the foreground; a supervisor such as systemd runs it in the background"
+        }
+        "-c" => "--config FILE names the settings",
+        _ => return None,
+    })
 }

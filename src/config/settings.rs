@@ -11,6 +11,7 @@ use clap::{Args, FromArgMatches};
 use serde::Serialize;
 
 use super::value::{self, MANY, MIB, Secret};
+use crate::domain::guard::Guard;
 
 /// Who may use the legacy sends, which the original leaves open to everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -24,6 +25,16 @@ pub enum Legacy {
     Token,
     /// Switched off.
     Off,
+}
+
+/// What the list of sessions shows without a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublicSessions {
+    /// Names and states.
+    Safe,
+    /// Everything, tokens and QR codes too, as the original documents it.
+    Open,
 }
 
 /// From which level on something is logged.
@@ -81,8 +92,8 @@ pub struct Config {
     )]
     pub log_format: LogFormat,
 
-    /// The key that may create and use all sessions, at least 16 characters; made on the first start
-    /// when it is not set.
+    /// The key that may create and use all sessions, at least 8 characters and better 16; made on the
+    /// first start when it is not set.
     #[arg(long, value_name = "KEY", value_parser = value::master_key)]
     pub master_key: Option<Secret>,
 
@@ -112,10 +123,31 @@ pub struct Config {
     )]
     pub legacy: Legacy,
 
+    /// What the list of sessions shows without a credential: safe (names and states), open (tokens and
+    /// QR codes too).
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "safe",
+        hide_possible_values = true
+    )]
+    pub public_sessions: PublicSessions,
+
+    /// How many new contacts a session may write to by plain sends, per minute and per day: MINUTE,DAY,
+    /// or off. Replies, known chats, groups and campaigns are free.
+    #[arg(long, value_name = "LIMITS", default_value = "60,1000", value_parser = value::guard)]
+    #[serde(serialize_with = "value::as_text")]
+    pub guard: Guard,
+
     /// Address ranges that links and webhooks may name although they are private, such as
     /// 10.0.0.0/8,::1.
     #[arg(long, value_name = "RANGES", default_value = "", value_parser = value::ranges)]
     pub allow_private: std::vec::Vec<String>,
+
+    /// What links in answers begin with, where clients reach the gateway below a folder, such as
+    /// https://example.org/wa.
+    #[arg(long, value_name = "URL", value_parser = value::folder)]
+    pub public_url: Option<String>,
 
     /// Ports that links and webhooks may name besides 80, 443, 8080 and 8443.
     #[arg(long, value_name = "PORTS", default_value = "", value_parser = value::ports)]
@@ -226,6 +258,11 @@ impl Config {
     /// The settings of these words (`--NAME=VALUE`), all others as they are by default.
     pub(super) fn of_flags(flags: Vec<String>) -> Result<Self, clap::Error> {
         Self::from_arg_matches(&Self::settings().try_get_matches_from(flags)?)
+    }
+
+    /// What links begin with: nothing, or `public_url`.
+    pub fn links(&self) -> &str {
+        self.public_url.as_deref().unwrap_or_default()
     }
 
     /// Host, port and path of the WhatsApp server.

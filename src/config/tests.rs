@@ -111,9 +111,57 @@ fn a_flag_stands_before_or_behind_the_command_and_is_written_either_way() {
 }
 
 #[test]
-fn the_original_programs_port_is_honoured_on_loopback() {
-    let loaded = load_with(&["check"], &[("PORT", "8080")], &[]).expect("good settings");
-    assert_eq!(loaded.config.listen, "127.0.0.1:8080");
+fn the_original_programs_port_is_honoured_where_the_original_listened() {
+    let listen = |env: &[(&str, &str)]| {
+        let loaded = load_with(&["check"], env, &[]).expect("good settings");
+        (
+            loaded.config.listen.clone(),
+            loaded.origins["listen"].to_string(),
+        )
+    };
+    let port = ("PORT", "8080");
+    assert_eq!(listen(&[port]), ("0.0.0.0:8080".into(), "PORT".into()));
+    for (host, address) in [
+        ("127.0.0.1", "127.0.0.1:8080"),
+        ("localhost", "localhost:8080"),
+        ("::1", "[::1]:8080"),
+        ("[::]", "[::]:8080"),
+    ] {
+        let both = (address.to_owned(), "HOST and PORT".to_owned());
+        assert_eq!(listen(&[port, ("HOST", host)]), both);
+    }
+    let own = [port, ("WARUNG_LISTEN", "127.0.0.1:1")];
+    assert_eq!(listen(&own).0, "127.0.0.1:1", "our own name wins");
+    // Shells set it for themselves.
+    let host = load_with(&["check"], &[("HOST", "0.0.0.0")], &[]).expect("good");
+    assert_eq!(host.config.listen, Config::default().listen);
+    for port in ["abc", "99999", "-1", "80 "] {
+        let said = refused(load_with(&["check"], &[("PORT", port)], &[]));
+        assert!(said.contains("PORT") && said.contains(port), "{said}");
+    }
+}
+
+#[test]
+fn what_the_originals_users_have_set_works_or_is_named() {
+    let env = [
+        ("MASTER_API_KEY", "secret12"),
+        ("DEFAULT_COUNTRY_CODE", "+62"),
+        ("NODE_ENV", "production"),
+        ("SESSION_SECRET", "hush77"),
+        ("TOKEN_ENCRYPTION_KEY", ""),
+    ];
+    let loaded = load_with(&["check"], &env, &[]).expect("good settings");
+    assert_eq!(loaded.config.master_key.as_deref(), Some("secret12"));
+    assert_eq!(loaded.config.default_country_code.as_deref(), Some("62"));
+    assert_eq!(loaded.unneeded_variables, ["SESSION_SECRET", "NODE_ENV"]);
+    assert!(loaded.unknown_variables.is_empty());
+    let said = refused(load_with(&["check"], &[("MASTER_API_KEY", "secret1")], &[]));
+    assert!(
+        said.contains("(MASTER_API_KEY)") && said.contains("at least 8"),
+        "{said}"
+    );
+    let said = refused(load_with(&["check"], &[("DEFAULT_COUNTRY_CODE", "+")], &[]));
+    assert!(said.contains("(DEFAULT_COUNTRY_CODE)"), "{said}");
 }
 
 #[test]
@@ -141,6 +189,19 @@ fn mistakes_are_named() {
         (&["check", "--legacy", "maybe"], "auto, open, token, off"),
         (&["check", "--max-sessions", "many"], "max_sessions"),
         (&["check", "--log", "loud"], "log (--log)"),
+        (
+            &["--port", "4201"],
+            "there is no --port: --listen ADDR:PORT",
+        ),
+        (&["-v"], "`warung version`"),
+        (&["check", "x"], "x is one argument too many"),
+        (&["serv"], "did you mean serve?"),
+        (&["send", "6281200000001"], "TEXT"),
+        (
+            &["send", "shop", "6281200000001", "Hello", "you"],
+            "one argument too many",
+        ),
+        (&["check", "--guard", "on"], "60,1000"),
         (&["check", "--listen"], "--listen"),
         (&["pair"], "SESSION"),
         (&["backup"], "FILE"),
@@ -282,7 +343,7 @@ fn secrets_are_read_from_files_that_variables_name() {
         ),
         (
             &[("WARUNG_MASTER_KEY_FILE", "/run/hook")],
-            &["WARUNG_MASTER_KEY_FILE", "16"],
+            &["WARUNG_MASTER_KEY_FILE", "at least 8"],
         ),
     ] {
         let said = refused(load(env));

@@ -1,5 +1,6 @@
 //! Recipient lists: people to write to, kept for many campaigns.
 
+pub mod imported;
 mod row;
 mod words;
 

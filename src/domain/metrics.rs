@@ -20,6 +20,11 @@ pub struct DomainMetrics {
     webhook: Histogram,
     webhook_failures: Counter,
     dead_letters: Counter,
+    held_back: Counter,
+    sent: Counter,
+    failed: Counter,
+    received: Counter,
+    delivered: Counter,
 }
 
 impl DomainMetrics {
@@ -31,25 +36,47 @@ impl DomainMetrics {
             webhook: Histogram::new(SECONDS),
             webhook_failures: Counter::default(),
             dead_letters: Counter::default(),
+            held_back: Counter::default(),
+            sent: Counter::default(),
+            failed: Counter::default(),
+            received: Counter::default(),
+            delivered: Counter::default(),
         }
     }
 
     /// WhatsApp acknowledged a message so long after it was begun to be written.
     pub(super) fn note_sent(&self, took: Duration) {
+        self.sent.inc();
         self.send.observe(took.as_secs_f64());
     }
 
     /// A try of a webhook took so long, however it came out.
     pub fn note_webhook(&self, took: Duration, failed: bool) {
         self.webhook.observe(took.as_secs_f64());
-        if failed {
-            self.webhook_failures.inc();
-        }
+        match failed {
+            true => self.webhook_failures.inc(),
+            false => self.delivered.inc(),
+        };
     }
 
     /// A delivery was given up.
     pub(super) fn note_dead_letter(&self) {
         self.dead_letters.inc();
+    }
+
+    /// So many messages were tried and not acknowledged, or could not be made.
+    pub(super) fn note_failed(&self, count: usize) {
+        self.failed.inc_by(count as u64);
+    }
+
+    /// So many messages of others arrived.
+    pub(super) fn note_received(&self, count: u64) {
+        self.received.inc_by(count);
+    }
+
+    /// The guard held so many messages back.
+    pub(super) fn note_held_back(&self, count: usize) {
+        self.held_back.inc_by(count as u64);
     }
 
     /// Names the measurements in a registry.
@@ -67,15 +94,44 @@ impl DomainMetrics {
             "Time that a try of a webhook delivery took",
             self.webhook.clone(),
         );
-        to.register(
-            "webhook_failures",
-            "Tries of webhook deliveries that failed",
-            self.webhook_failures.clone(),
-        );
-        to.register(
-            "webhook_dead_letters",
-            "Webhook deliveries that were given up",
-            self.dead_letters.clone(),
-        );
+        for (name, help, count) in [
+            (
+                "messages_sent",
+                "Messages that WhatsApp acknowledged, those of campaigns included",
+                &self.sent,
+            ),
+            (
+                "messages_failed",
+                "Messages that were refused or not acknowledged, each try",
+                &self.failed,
+            ),
+            (
+                "messages_received",
+                "Messages of others that arrived",
+                &self.received,
+            ),
+            (
+                "guard_held_back",
+                "Messages to new contacts that the guard held back",
+                &self.held_back,
+            ),
+            (
+                "webhook_deliveries",
+                "Webhook deliveries that a receiver took",
+                &self.delivered,
+            ),
+            (
+                "webhook_failures",
+                "Tries of webhook deliveries that failed",
+                &self.webhook_failures,
+            ),
+            (
+                "webhook_dead_letters",
+                "Webhook deliveries that were given up",
+                &self.dead_letters,
+            ),
+        ] {
+            to.register(name, help, count.clone());
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! What the gateway can do: types, rules and use cases. No HTTP, no redb, no library type.
 
 pub mod access;
+pub mod backlog;
 pub mod campaign;
 pub mod dialect;
 pub mod event;
 pub mod fair;
+pub mod guard;
+pub mod import;
+mod keyed_locks;
 pub mod list;
 mod markup;
 pub mod media;
@@ -35,6 +39,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use self::fair::SessionSlots;
+use self::keyed_locks::KeyedLocks;
 use self::media::blobs::BlobFolder;
 use self::media::turns::ImageTurns;
 use self::vault::Vault;
@@ -77,6 +82,8 @@ pub struct Gateway {
     master_key: String,
     sessions: session::Sessions,
     keys: access::Keys,
+    /// Held for reading by those who close the connection of a session that is deleted already.
+    closing_sessions: tokio::sync::RwLock<()>,
     deliveries: Queue,
     /// Webhooks whose last delivery failed.
     failing_webhooks: event::failing::Failing,
@@ -87,13 +94,15 @@ pub struct Gateway {
     media: Arc<BlobFolder>,
     /// Bytes of uploads that are not whole yet.
     arriving: Arc<media::arriving::ArrivingBytes>,
-    /// Files that are being uploaded to WhatsApp.
-    uploads: media::uploaded::WaUploads,
+    /// Files that are being uploaded to WhatsApp, by the keys of their rows.
+    uploading: KeyedLocks,
+    /// Files of messages that are being fetched, by the keys of the messages.
+    fetching: KeyedLocks,
     /// Whose image is worked on next.
     pictures: ImageTurns,
     downloads: Queue,
     /// Messages that could not be read and may still come.
-    unread: Queue,
+    unreadable: Queue,
     /// Wakes the loops that send campaigns.
     campaigns: campaign::live::CampaignWaker,
     /// Recipients of campaigns that are to be tried again.
@@ -157,18 +166,20 @@ impl Gateway {
             failing_webhooks: Default::default(),
             downloads: queue(queues::DOWNLOADS, queues::DOWNLOAD_WAIT)
                 .at_most_per_lane(queues::DOWNLOADS_AT_ONCE),
-            unread: queue(queues::UNREAD, queues::UNREAD_WAIT),
+            unreadable: queue(queues::UNREADABLE, queues::UNREADABLE_WAIT),
             retries: queue(queues::RETRIES, queues::RETRY_WAIT),
             metrics: metrics::DomainMetrics::new(setup.newest_event),
             media: Arc::new(BlobFolder::open(&setup.config.data, setup.ids.clone())?),
             arriving: Default::default(),
-            uploads: Default::default(),
+            uploading: Default::default(),
+            fetching: Default::default(),
             campaigns: Default::default(),
             pictures: ImageTurns::of_machine(),
             link_places: SessionSlots::new(LINKS_AT_ONCE, LINKS_OF_ONE),
             scan_places: SessionSlots::new(SCANS_AT_ONCE, SCANS_OF_ONE),
             sessions: Default::default(),
             keys: Default::default(),
+            closing_sessions: Default::default(),
             in_flight: Default::default(),
             newest_event: watch::Sender::new(setup.newest_event),
             tasks: TaskTracker::new(),
@@ -238,8 +249,8 @@ impl Gateway {
     }
 
     /// Messages that could not be read and may still come.
-    pub fn unread_queue(&self) -> &Queue {
-        &self.unread
+    pub fn unreadable_queue(&self) -> &Queue {
+        &self.unreadable
     }
 
     /// Whose image is worked on next.

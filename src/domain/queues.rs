@@ -29,7 +29,7 @@ pub const RETRIES: u8 = 3;
 pub const RETRY_WAIT: Duration = Duration::from_secs(3600);
 
 /// Messages that could not be read and may still come.
-pub const UNREAD: u8 = 4;
+pub const UNREADABLE: u8 = 4;
 
 /// How long such a message may take to come again.
-pub const UNREAD_WAIT: Duration = Duration::from_secs(60);
+pub const UNREADABLE_WAIT: Duration = Duration::from_secs(60);

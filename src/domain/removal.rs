@@ -33,7 +33,7 @@ fn session_page(tx: &mut Tx, session: SessionNumber) -> Result<RemovalBudget> {
     let prefix = bytes_of(session);
     let mut budget = RemovalBudget::of(PAGE);
     budget.delete_lane(tx, queues::DOWNLOADS, &prefix)?;
-    budget.delete_lane(tx, queues::UNREAD, &prefix)?;
+    budget.delete_lane(tx, queues::UNREADABLE, &prefix)?;
     for lane in event::webhook::lanes(tx, session)? {
         budget.delete_lane(tx, queues::DELIVERIES, &lane)?;
     }
@@ -119,6 +119,8 @@ impl Gateway {
 
     async fn run_removals(&self, removal: PendingRemoval, stop: &CancellationToken) -> Result<()> {
         if let PendingRemoval::Session(session) = removal {
+            // Whoever deletes it may still be unlinking it, and its connection writes rows until then.
+            drop(self.closing_sessions.write().await);
             // Its keys first: they are worth most to a thief.
             backend::delete_all(&self.store, session.0).await?;
             while !stop.is_cancelled() && !self.remove_files_page(session).await? {}

@@ -66,6 +66,16 @@ impl AgeRule {
         }
     }
 
+    fn put(&self, tx: &mut Tx, key: &[u8], row: Vec<u8>) -> Result<()> {
+        match (self.table, parts_of(key)) {
+            (tables::MESSAGES, Ok(key)) => message::put_encoded(tx, &key, row)?,
+            // Damage is for `warung check` to tell; it is left.
+            (tables::MESSAGES, Err(_)) => {}
+            (table, _) => tx.put(table, key, row),
+        }
+        Ok(())
+    }
+
     /// Removes the row if it is old and nobody needs it; whether it went.
     fn apply(&self, tx: &mut Tx, key: &[u8], needed: &mut NeededEvents) -> Result<bool> {
         // It may have been written anew since it was read.
@@ -76,7 +86,7 @@ impl AgeRule {
             AgeDecision::Keep => return Ok(false),
             AgeDecision::Misdated => {
                 if let Some(row) = dated::redated(&row, self.instead) {
-                    tx.put(self.table, key, row);
+                    self.put(tx, key, row)?;
                 }
                 return Ok(false);
             }

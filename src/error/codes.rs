@@ -88,12 +88,15 @@ codes! {
     SessionNotConnected = "session_not_connected", NotConnected, "the session is not connected to WhatsApp";
     SessionConnected = "session_connected", Invalid, "Session is already connected";
     SessionBusy = "session_busy", Conflict, "The session is being changed; try again";
+    SessionUnreadable = "session_unreadable", Conflict, "What is stored of this session is damaged; delete the session, and make it anew";
     SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
     SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed it; it may still arrive";
     OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
+    ImportUnreadable = "import_unreadable", Invalid, "Nothing in it can be imported";
+    ImportHeldUp = "import_held_up", Conflict, "Nothing was changed: see to the problems first, or import without what has them";
 
     // Messages.
     MessageInvalid = "message_invalid", Invalid, "The message is not valid";
@@ -102,6 +105,7 @@ codes! {
     MessageTooLong = "message_too_long", Invalid, "Invalid text message content.";
     TooManyMessages = "too_many_messages", Invalid, "Too many messages in one request";
     NumberInvalid = "number_invalid", Invalid, "Invalid phone number format. Use 8-15 digits.";
+    CountryCodeMissing = "country_code_missing", Invalid, "The number begins with 0: write it with its country code (62812... for 0812...), or set default_country_code in the gateway's settings";
     RecipientInvalid = "recipient_invalid", Invalid, "Invalid JID format";
     NumberNotOnWhatsapp = "number_not_on_whatsapp", NotFound, "the number is not on WhatsApp";
     MessageIdInvalid = "message_id_invalid", Invalid, "Invalid message ID format";
@@ -121,6 +125,7 @@ codes! {
     MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
     TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
     MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning all works in groups only";
+    GuardReached = "guard_reached", RateLimited, "The guard lets no more new contacts be written to now (setting guard)";
     GroupUnavailable = "group_unavailable", Upstream, "WhatsApp does not show this group";
     IdempotencyKeyInvalid = "idempotency_key_invalid", Invalid, "Idempotency-Key must be 1 to 255 characters";
     IdempotencyKeyInUse = "idempotency_key_in_use", Conflict, "A request with this Idempotency-Key is still being processed";

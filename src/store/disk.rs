@@ -28,13 +28,18 @@ pub enum Disk {
     Simulated(Arc<SimulatedDisk>),
 }
 
-/// Whether a process has the store at `path` open.
-pub fn is_in_use(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
-        return false;
+/// Whether a process has the store at `path` open; an error when this user may not know.
+pub fn is_in_use(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
     };
     // The lock that redb takes; ours goes with the handle.
-    matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(false),
+    }
 }
 
 /// Counts what goes to the medium.

@@ -104,6 +104,8 @@ tables! {
     EVENTS = "events/1": [Session, U64] => Dated(2);
     /// Index: the events of all sessions in the order of the log. `seq` -> sid (u32).
     EVENT_ORDER = "event_orders/1": [U64] => Raw;
+    /// People whom a session wrote to as new contacts. `sid, person` -> record.
+    FIRST_CONTACTS = "first_contacts/1": [Session, Tail] => Dated(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [Session, Fixed(32)] => Dated(1);
     /// Keys by which callers are admitted. `sid, or 0 where a key is for all sessions; key id` -> record.
@@ -118,6 +120,8 @@ tables! {
     MESSAGES = "messages/1": [Session, Text, Text, Tail] => Dated(1);
     /// Facts about the file itself. `name` -> bytes: `application`, `schema` (u32), `seq/NAME` (u64).
     META = "meta/1": [Tail] => Raw;
+    /// How many new contacts a session wrote to lately. `sid` -> record.
+    NEW_CONTACTS = "new_contacts/1": [Session] => Versioned(1);
     /// Messages that are being sent. `sid, message id` -> when that began (ms, i64), then a number
     /// that grows with each (u64; older versions wrote none).
     OUTBOX = "outbox_messages/1": [Session, Tail] => Raw;

@@ -11,6 +11,7 @@
 //!   two rows one.
 //! - Keys, tokens and texts lie sealed in the store; `sealed.rs` says which rows those are.
 
+pub mod adopt;
 mod app_state;
 mod device;
 mod ending;
@@ -27,9 +28,10 @@ use std::sync::Arc;
 
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
 
-pub use self::lids::number_of;
+pub use self::lids::{lid_of, number_of};
 use self::rows::RowKind;
 pub use self::sealed::seal_rows;
+pub use self::signal::has_signal_state;
 use super::arriving::{ArrivingMessages, Persistence};
 
 use crate::error::{Error, ErrorKind, Result as OurResult};

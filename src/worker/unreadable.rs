@@ -15,7 +15,7 @@ pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
     loop {
         let ready = tokio::select! {
             () = stop.cancelled() => return,
-            ready = gateway.unread_queue().ready() => ready,
+            ready = gateway.unreadable_queue().ready() => ready,
         };
         if let Err(error) = report_due(&gateway, ready).await {
             tracing::error!(?error, "messages that could not be read cannot be told");
@@ -32,7 +32,7 @@ async fn report_due(
     ready: crate::error::Result<()>,
 ) -> crate::error::Result<()> {
     ready?;
-    for claim in gateway.unread_queue().claim(AT_ONCE)? {
+    for claim in gateway.unreadable_queue().claim(AT_ONCE)? {
         gateway.report_unreadable(claim).await?;
     }
     Ok(())

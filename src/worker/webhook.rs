@@ -25,9 +25,10 @@ const WAITING: usize = 16_384;
 /// How long a receiver may take before it counts as slow.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// Turns a delivery into what clients of the webhook's dialect expect: `secret` signs it, now is the time.
+/// Turns a delivery into what clients of the webhook's dialect expect: `secret` signs it, links begin
+/// with `public_url`, now is the time.
 pub type RenderDelivery =
-    fn(Dialect, &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload;
+    fn(Dialect, &DueDelivery, secret: Option<&str>, public_url: &str, now: Timestamp) -> Payload;
 
 /// How the receiver behaved.
 fn responsiveness(attempt: &Attempt) -> Responsiveness {
@@ -191,7 +192,13 @@ async fn post(gateway: &Gateway, due: &DueDelivery, render: RenderDelivery) -> A
         }
     };
     let (dialect, now) = (webhook.dialect, gateway.clock().now());
-    let Payload { mut headers, body } = render(dialect, due, secret.as_deref(), now);
+    let Payload { mut headers, body } = render(
+        dialect,
+        due,
+        secret.as_deref(),
+        gateway.config().links(),
+        now,
+    );
     let agent = concat!("Warung/", env!("CARGO_PKG_VERSION"));
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
     headers.push(("user-agent".to_owned(), agent.to_owned()));

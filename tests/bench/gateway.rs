@@ -71,6 +71,8 @@ impl Gateway {
                 "serve",
                 "--listen",
                 "127.0.0.1:0",
+                "--guard",
+                "off",
                 "--log",
                 "error",
                 "--master-key",

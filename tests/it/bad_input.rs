@@ -417,6 +417,7 @@ async fn no_body_is_read_for_somebody_without_a_credential() {
         "GET /favicon.ico",
         "GET /source",
         "GET /health",
+        "GET /ping",
         "GET /ready",
         "GET /api/v1/sessions",
         "POST /api/send-message",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use warung::server::Deps;
 use warung::store::faults::SimulatedDisk;
-use warung::store::{Disk, Read, tables};
+use warung::store::{Disk, Durability, Read, tables};
 use warung::time::{Clock, Timestamp};
 
 use crate::support::{Rig, Sink, eventually};
@@ -227,4 +227,41 @@ async fn a_receiver_that_is_gone_for_days_is_given_up_with_what_is_as_old() {
     .await;
     sink.answer(200);
     delivered(&rig, &clock, &sink, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_dated_anew_is_counted_as_what_it_takes_then() {
+    const MISDATED: &[u8] = br#"{"chat":"6281299999852@s.whatsapp.net","sender":null,"at":0,"text":null,"sent":null,"progress":null,"refusal":null}"#;
+    let rig = Rig::new().await;
+    rig.create("shop").await;
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let place = [
+        &1u32.to_be_bytes()[..],
+        b"3EB0AA\x006281299999852@s.whatsapp.net\0",
+    ]
+    .concat();
+    let (row, key) = ([b"\x01", MISDATED].concat(), place.clone());
+    let write = gateway.store().write(Durability::Sync, move |tx| {
+        tx.put(tables::MESSAGES, key, row);
+        Ok(())
+    });
+    write.await.expect("written");
+    let counted = [&b"messages/"[..], &1u32.to_be_bytes()].concat();
+    let read = |table, key: &[u8]| {
+        gateway
+            .store()
+            .read(|read| read.get(table, key))
+            .expect("read")
+    };
+    assert_eq!(
+        read(tables::META, &counted),
+        None,
+        "it was put there past the count"
+    );
+    sweep(&rig).await;
+    let row = read(tables::MESSAGES, &place).expect("it stays");
+    let grown = row.len() as u64 - 1 - MISDATED.len() as u64;
+    assert!(grown > 0, "its date is longer than it was");
+    let count = read(tables::META, &counted).expect("it is counted");
+    assert_eq!(count, grown.to_be_bytes());
 }

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use warung::sandbox::Sandbox;
 
 use crate::support::{Call, eventually, program};
@@ -15,6 +15,22 @@ struct Running {
     child: Child,
     listen: String,
     said: Vec<String>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Reads on until a line begins like this; answers it.
+    async fn says(&mut self, start: &str) -> String {
+        loop {
+            let line = tokio::time::timeout(Duration::from_secs(30), self.lines.next_line()).await;
+            let line = line.expect("in time").expect("readable");
+            let line = line.unwrap_or_else(|| panic!("{start}: {:?}", self.said));
+            self.said.push(line.clone());
+            if line.starts_with(start) {
+                return line;
+            }
+        }
+    }
 }
 
 /// Starts the gateway on the network; its key is made by itself.
@@ -33,24 +49,16 @@ async fn serve(data: &Path, network: &Sandbox) -> Running {
         .kill_on_drop(true)
         .spawn()
         .expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let mut said = Vec::new();
-    loop {
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-        let line = line
-            .expect("in time")
-            .expect("readable")
-            .expect("it goes on");
-        said.push(line.clone());
-        if let Some(url) = line.strip_prefix("listening on http://") {
-            let listen = url.to_owned();
-            return Running {
-                child,
-                listen,
-                said,
-            };
-        }
-    }
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut running = Running {
+        child,
+        listen: String::new(),
+        said: Vec::new(),
+        lines,
+    };
+    let line = running.says("listening on ").await;
+    running.listen = line.replace("listening on http://", "");
+    running
 }
 
 /// Runs a command on the same data folder; answers success and what it printed.
@@ -199,11 +207,23 @@ async fn mistakes_end_with_a_sentence() {
             "127.0.0.1",
         ),
         (&["pair", "shop"], "no gateway runs on"),
+        (&["pair", "shop"], "which does not exist"),
+        (&["send", "6281200000001", "Hello"], "--data"),
         (&["key", "list"], "no gateway runs on"),
         (&["key"], "key needs create, list or revoke"),
         (&["key", "create", "x"], "--scope"),
         (&["config"], "config needs check or show"),
         (&["check"], "warung.redb"),
+        (
+            &[
+                "serve",
+                "--whatsapp-url",
+                "ws://127.0.0.1:1/ws/chat",
+                "--webhook-url",
+                "http://10.0.0.1/",
+            ],
+            "setting webhook_url (--webhook-url)",
+        ),
     ] {
         let (good, said) = run(&data, "127.0.0.1:1", words).await;
         assert!(!good && said.contains(part), "{words:?}: {said}");
@@ -212,6 +232,7 @@ async fn mistakes_end_with_a_sentence() {
     let address = taken.local_addr().expect("an address").to_string();
     let (good, said) = run(&data, &address, &["sandbox"]).await;
     assert!(!good && said.contains(&address), "{said}");
+    assert!(said.contains("--listen chooses another"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -596,5 +617,283 @@ async fn a_log_in_the_journal_tells_priorities() {
             .lines()
             .find(|line| line.contains("WARUNG_SERVICE_HOST"));
         assert!(warned.is_some_and(|line| line.starts_with("<4>")), "{log}");
+    }
+}
+
+/// Has a phone scan the QR code that a session shows.
+async fn scan(network: &Sandbox, addr: std::net::SocketAddr, key: &str, phone: &str) {
+    let code = eventually("a QR code", || async {
+        let row = Call::new(addr, "GET", "/api/v1/sessions/shop").header("x-master-key", key);
+        row.send().await.json()["qr"].as_str().map(str::to_owned)
+    })
+    .await;
+    let scan = json!({ "qr": code, "phone": phone });
+    let scanned = network.control("POST", "/sandbox/scan", &scan).await;
+    scanned.expect("scanned");
+}
+
+/// Runs a line of a shell; answers success and what it printed.
+async fn shell(line: &str) -> (bool, String) {
+    let mut shell = Command::new("sh");
+    let (good, said, complaint) = asked(shell.args(["-c", line])).await;
+    (good, said + &complaint)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_pairing_a_first_message_goes_as_it_is_printed() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut running = serve(&data, &network).await;
+    // The start says where everything is.
+    let docs = running.says("docs at ").await;
+    assert_eq!(docs, format!("docs at http://{}/docs", running.listen));
+    let place = running.says("data in ").await;
+    assert_eq!(place, format!("data in {}", data.display()));
+    let addr = running.listen.parse().expect("an address");
+    let key = std::fs::read_to_string(data.join("master.key")).expect("a key");
+    let none = run(&data, &running.listen, &["send", "6281200000803", "x"]).await;
+    assert!(!none.0 && none.1.contains("warung pair NAME"), "{}", none.1);
+    // Another port than the gateway's is no matter.
+    let pairing = tokio::spawn({
+        let data = data.clone();
+        async move { run(&data, "127.0.0.1:1", &["pair", "shop"]).await }
+    });
+    scan(&network, addr, key.trim(), "6281200000802").await;
+    let (paired, shown) = pairing.await.expect("it ends");
+    assert!(paired, "{shown}");
+    let token = shown.lines().find_map(|line| line.split_once("programs: "));
+    let (_, token) = token.unwrap_or_else(|| panic!("a token: {shown}"));
+    let own = Call::new(addr, "GET", "/api/v1/sessions/shop").bearer(token);
+    own.send().await.expect(200);
+    let printed = |start: &str| {
+        let line = shown.lines().find(|line| line.trim().starts_with(start));
+        line.unwrap_or_else(|| panic!("{start}: {shown}"))
+            .to_owned()
+    };
+    let (good, said) = shell(&printed("curl ")).await;
+    assert!(
+        good && said.contains("Message sent to 6281200000802@"),
+        "{said}"
+    );
+    let line = printed("warung send shop 6281200000802");
+    let program = program();
+    let line = line.replace(
+        "warung",
+        &format!("{} --data {}", program.display(), data.display()),
+    );
+    let (good, said) = shell(&line).await;
+    assert!(
+        good && said.contains("Message sent to 6281200000802@"),
+        "{said}"
+    );
+    let (good, said) = shell(&line.replace("send shop 6281200000802", "send 6281299999803")).await;
+    assert!(good && said.contains("from session shop"), "{said}");
+    sends_say_what_became_of_them(&data, &network, addr, key.trim()).await;
+}
+
+/// The exit codes of a send: 1 when it was not sent, 2 when nobody knows.
+async fn sends_say_what_became_of_them(
+    data: &Path,
+    network: &Sandbox,
+    addr: std::net::SocketAddr,
+    key: &str,
+) {
+    let send = |words: &'static [&'static str]| async move {
+        let mut command = Command::new(program());
+        command.arg("send").args(words).arg("--data").arg(data);
+        let output = command.output().await.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    for (words, code, part) in [
+        (&["nobody", "x"][..], 1, "Invalid recipient"),
+        (&["081234567890", "x"], 1, "default_country_code"),
+        (
+            &["till", "6281299999803", "x"],
+            1,
+            "`warung pair till` makes it",
+        ),
+        (&["s 2", "6281299999803", "x"], 1, "session ID"),
+    ] {
+        let (exit, said) = send(words).await;
+        assert_eq!(exit, Some(code), "{words:?}: {said}");
+        assert!(said.contains(part), "{words:?}: {said}");
+    }
+    let faults = json!({ "loseAcks": true });
+    let lost = network.control("POST", "/sandbox/faults", &faults).await;
+    lost.expect("ordered");
+    let (exit, said) = send(&["6281299999803", "into the void"]).await;
+    assert_eq!(exit, Some(2), "{said}");
+    assert!(said.contains("may still arrive"), "{said}");
+    let other = Call::new(addr, "POST", "/api/v1/sessions").header("x-master-key", key);
+    let other = other.json(&json!({ "sessionId": "till" })).send().await;
+    other.expect(201);
+    let (exit, said) = send(&["6281299999803", "x"]).await;
+    assert_eq!(exit, Some(1), "{said}");
+    for part in ["shop", "till", "SESSION"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_find_the_gateway_by_its_data_folder() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut running = serve(&data, &network).await;
+    let elsewhere = "127.0.0.1:1";
+    // Also where the file system has no sockets.
+    std::fs::remove_file(data.join("own.sock")).expect("it was there");
+    let noted = std::fs::read_to_string(data.join("address")).expect("an address");
+    assert_eq!(noted.trim(), running.listen);
+    let (works, said) = run(&data, elsewhere, &["healthcheck"]).await;
+    assert!(works, "{said}");
+    let copy = folder.path().join("copy");
+    let name = copy.display().to_string();
+    let (copied, said) = run(&data, elsewhere, &["backup", &name]).await;
+    assert!(copied, "{said}");
+    // Where it is not found nobody is told to stop it, and nothing is left behind.
+    std::fs::remove_file(data.join("address")).expect("it was there");
+    let lost = folder.path().join("lost");
+    for (words, path) in [
+        (&["backup", lost.to_str().expect("a path")][..], &lost),
+        (&["backup", "/nonexistent/copy"], &lost),
+    ] {
+        let (copied, said) = run(&data, elsewhere, words).await;
+        assert!(!copied && !said.contains("stop that one"), "{said}");
+        assert!(!path.exists() && !path.with_extension("unfinished").exists());
+    }
+    let (works, said) = run(&data, elsewhere, &["healthcheck"]).await;
+    assert!(!works && said.contains("no gateway answers at"), "{said}");
+    let left = std::fs::read_dir(data.join("backups")).expect("a folder");
+    assert_eq!(left.count(), 0);
+    // What a killed gateway leaves is not believed.
+    std::fs::write(data.join("address"), &running.listen).expect("written");
+    let stranger = running.listen.clone();
+    running.child.kill().await.expect("killed");
+    let _stranger = std::net::TcpListener::bind(&stranger).expect("its port");
+    let (works, said) = run(&data, elsewhere, &["healthcheck"]).await;
+    let place = format!("no gateway runs on the data folder {}", data.display());
+    assert!(!works && said.contains(&place), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_folder_of_another_user_is_said_to_be_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::write(data.join("warung.redb"), "a store").expect("written");
+    let mut command = std::process::Command::new(program());
+    command.args(["healthcheck", "--data"]).arg(&data);
+    // Root may read everything: somebody else asks then.
+    use std::os::unix::fs::PermissionsExt as _;
+    let closed = if rustix::process::geteuid().is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        (data.clone(), 0o700)
+    } else {
+        (data.join("warung.redb"), 0o000)
+    };
+    let mode = std::fs::Permissions::from_mode(closed.1);
+    std::fs::set_permissions(closed.0, mode).expect("closed");
+    let (good, _, said) = asked(&mut Command::from(command)).await;
+    assert!(!good && said.contains("permission denied"), "{said}");
+    assert!(said.contains(&data.display().to_string()), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_originals_variables_start_it_and_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(program());
+    command
+        .args(["sandbox", "--data"])
+        .arg(folder.path().join("data"))
+        .env("PORT", "0")
+        .env("MASTER_API_KEY", "secret12")
+        .env("SESSION_SECRET", "hush77")
+        .env("WARUNG_PORT", "tcp://10.0.0.1:3000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut said = Vec::new();
+    while !said
+        .last()
+        .is_some_and(|line: &String| line.contains("master key"))
+    {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        let line = line.expect("in time").expect("readable");
+        said.push(line.unwrap_or_else(|| panic!("{said:?}")));
+    }
+    let begins = |start: &str| said.iter().any(|line| line.starts_with(start));
+    for start in [
+        "listening on http://0.0.0.0:",
+        "docs at http://127.0.0.1:",
+        "PORT alone opens it",
+        "not needed here, and ignored: SESSION_SECRET",
+        "the master key is the one of MASTER_API_KEY",
+    ] {
+        assert!(begins(start), "{start}: {said:?}");
+    }
+    child.kill().await.expect("killed");
+    let mut log = String::new();
+    let mut stderr = child.stderr.take().expect("piped");
+    tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut log)
+        .await
+        .expect("text");
+    assert!(log.contains("fewer than 16 characters"), "{log}");
+    assert!(
+        !log.contains("secret12") && !log.contains("hush77"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_why_nothing_can_be_sent() {
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let log = folder.path().join("log");
+    let mut command = Command::new(program());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .args(["--whatsapp-url", &network.url()])
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let addr = loop {
+        let line = lines.next_line().await.expect("readable").expect("a line");
+        if let Some(addr) = line.strip_prefix("listening on http://") {
+            break addr.parse().expect("an address");
+        }
+    };
+    let key = std::fs::read_to_string(data.join("master.key")).expect("a key");
+    let made = Call::new(addr, "POST", "/api/v1/sessions").header("x-master-key", key.trim());
+    let made = made.json(&json!({ "sessionId": "shop" }));
+    made.send().await.expect(201);
+    scan(&network, addr, key.trim(), "6281200000809").await;
+    eventually("connected", || async {
+        let row = Call::new(addr, "GET", "/api/v1/sessions/shop");
+        let row = row.header("x-master-key", key.trim()).send().await;
+        (row.json()["status"] == "CONNECTED").then_some(())
+    })
+    .await;
+    let logout = "/sandbox/phones/6281200000809/logout";
+    let ended = network.control("POST", logout, &json!({})).await;
+    ended.expect("logged out");
+    let line = eventually("the reason", || async {
+        let log = std::fs::read_to_string(&log).expect("text");
+        let line = log
+            .lines()
+            .find(|line| line.contains("nothing can be sent"));
+        line.map(str::to_owned)
+    })
+    .await;
+    for part in [" WARN ", "session=shop", "Logged out"] {
+        assert!(line.contains(part), "{part}: {line}");
     }
 }

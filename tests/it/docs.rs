@@ -218,7 +218,7 @@ async fn whoever_is_served_is_told_where_the_source_is() {
     let rig = Rig::with(|config| config.source_url = Some(place.to_owned())).await;
     let page = rig.get("/").send().await;
     let page = String::from_utf8_lossy(&page.body);
-    assert!(page.contains("href=\"/source\""));
+    assert!(page.contains("href=\"source\""));
     let offer = rig.get("/source").send().await;
     assert!(offer.headers["content-type"].starts_with("text/plain"));
     let offer = String::from_utf8_lossy(&offer.body);

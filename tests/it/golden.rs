@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use warung::config::Config;
 use warung::ids::IdSource;
 use warung::sandbox::{NetworkOptions, Sandbox};
 use warung::server::Deps;
@@ -90,13 +91,14 @@ impl Talk {
             ..NetworkOptions::default()
         };
         let network = Sandbox::open(options).await.expect("a network");
+        let guard = Config::default().guard;
         let deps = Deps {
             clock,
             ids: IdSource::seeded(1),
             ..Deps::default()
         };
         Self {
-            rig: Rig::on_network(network, deps, |_| {}).await,
+            rig: Rig::on_network(network, deps, |config| config.guard = guard).await,
             sink: Sink::new().await,
             delivered: 0,
             kept: BTreeMap::new(),

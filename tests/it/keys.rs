@@ -343,12 +343,13 @@ async fn a_key_of_a_session_that_goes_leaves_no_row() {
 }
 
 /// What everybody may ask, and the sends and the list of sessions, which admit their callers themselves.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 13] = [
     "GET /",
     "GET /api/v1/sessions",
     "GET /docs",
     "GET /favicon.ico",
     "GET /health",
+    "GET /ping",
     "GET /ready",
     "GET /source",
     "POST /api/message",

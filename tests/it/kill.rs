@@ -36,6 +36,8 @@ impl Running {
                 "127.0.0.1:0",
                 "--master-key",
                 MASTER,
+                "--guard",
+                "off",
                 "--log",
                 "error",
             ])

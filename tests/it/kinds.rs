@@ -546,9 +546,9 @@ async fn with_clock(account: &str) -> (Rig, Sink, Clock) {
 
 /// Lets messages that could not be read be given up.
 fn lose_patience(rig: &Rig, clock: &Clock) {
-    clock.advance(warung::domain::queues::UNREAD_WAIT);
+    clock.advance(warung::domain::queues::UNREADABLE_WAIT);
     let server = rig.server.as_ref().expect("running");
-    server.gateway().unread_queue().wake();
+    server.gateway().unreadable_queue().wake();
 }
 
 /// Waits until so many messages that could not be read are waited for.
@@ -557,7 +557,7 @@ async fn waited_for(rig: &Rig, count: usize) {
         let server = rig.server.as_ref().expect("running");
         let due = server
             .gateway()
-            .unread_queue()
+            .unreadable_queue()
             .next_due()
             .expect("readable");
         (usize::from(due.is_some()) == count).then_some(())

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use warung::config::Legacy;
+use warung::config::{Legacy, PublicSessions};
 
 use crate::support::{Call, Rig};
 
@@ -17,6 +17,16 @@ fn form(rig: &Rig, fields: &[(&str, &str)]) -> Call {
     Call::new(rig.addr(), "POST", "/api/message")
         .header("content-type", "multipart/form-data; boundary=B")
         .body(body)
+}
+
+/// A legacy send that is refused, and says why and what to do.
+async fn needs_a_token(call: Call, why: &str) {
+    let said = call.send().await.expect(401)["message"].clone();
+    let words = said.as_str().expect("words");
+    assert!(words.starts_with("No token provided: "), "{words}");
+    for part in [why, "Bearer", "legacy = open"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,11 +130,7 @@ async fn a_request_that_came_through_a_proxy_needs_a_token() {
         let call = rig
             .post("/api/send-message", &body)
             .header(header, "10.0.0.9");
-        assert_eq!(
-            call.send().await.expect(401)["message"],
-            "No token provided",
-            "{header}"
-        );
+        needs_a_token(call, "through a proxy").await;
     }
     // As a proxy asks that was told nothing but where to go.
     let text = body.to_string();
@@ -149,10 +155,7 @@ async fn where_proxies_are_trusted_a_token_is_always_needed() {
     rig.pair("putra", "6281200000412").await;
     let body = json!({ "sessionId": "putra", "number": "6281299999612", "message": "x" });
     let call = rig.post("/api/send-message", &body);
-    assert_eq!(
-        call.send().await.expect(401)["message"],
-        "No token provided"
-    );
+    needs_a_token(call, "trusted_proxies").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,11 +218,7 @@ async fn a_web_page_cannot_send_through_the_browser_of_the_owner() {
         ("referer", "https://evil.example/page"),
     ] {
         let call = form(&rig, &[("phone", phone), ("message", "from a page")]).header(name, value);
-        assert_eq!(
-            call.send().await.expect(401)["message"],
-            "No token provided",
-            "{name}"
-        );
+        needs_a_token(call, "from a web page").await;
     }
     assert!(rig.received(phone).await.is_empty());
     let own = form(
@@ -268,11 +267,7 @@ async fn a_foreign_name_in_the_request_is_no_program_of_this_machine() {
         "0.0.0.0:3000",
     ] {
         let send = rig.post("/api/send-message", &body).header("host", host);
-        assert_eq!(
-            send.clone().send().await.expect(401)["message"],
-            "No token provided",
-            "{host}"
-        );
+        needs_a_token(send, "another host").await;
         let list = rig.get("/api/v1/sessions").header("host", host);
         assert_eq!(
             list.clone().send().await.expect(401)["message"],
@@ -310,4 +305,75 @@ async fn on_an_open_listener_the_list_stays_public_and_says_no_names() {
     assert_eq!(stranger[0]["detail"], "Connected");
     let own = call.bearer(&token).send().await.expect(200);
     assert_eq!(own[0]["detail"], "Connected as User 6281200000409");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_needs_a_token_by_the_settings_is_told_so() {
+    let body = json!({ "sessionId": "putra", "number": "6281299999699", "message": "x" });
+    let rig = Rig::with(|config| config.legacy = Legacy::Token).await;
+    needs_a_token(rig.post("/api/send-message", &body), "legacy = token").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_national_number_is_refused_by_the_setting_that_would_take_it() {
+    let rig = Rig::new().await;
+    rig.pair("putra", "6281200000409").await;
+    let body = json!({ "sessionId": "putra", "number": "081234567890", "message": "x" });
+    let said = rig
+        .post("/api/send-message", &body)
+        .send()
+        .await
+        .expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let v1 = json!({ "to": "081234567890", "type": "text", "text": { "body": "x" } });
+    let rows = rig.post("/api/v1/messages?sessionId=putra", &v1).master();
+    let rows = rows.send().await.expect(200);
+    let words = rows[0]["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let code = json!({ "phone": "081234567890" });
+    rig.create("other").await;
+    let said = rig
+        .post("/api/v1/sessions/other/pairing-code", &code)
+        .master();
+    let said = said.send().await.expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+    let delete =
+        json!({ "sessionId": "putra", "messageId": "3EB0AA", "remoteJid": "081234567890" });
+    let said = Call::new(rig.addr(), "DELETE", "/api/v1/message").json(&delete);
+    let said = said.master().send().await.expect(400);
+    let words = said["message"].as_str().expect("words");
+    assert!(words.contains("default_country_code"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_list_of_sessions_is_shown_where_that_is_chosen() {
+    let rig = Rig::with(|config| config.public_sessions = PublicSessions::Open).await;
+    let token = rig.create("putra").await;
+    rig.pair("shop", "6281200000410").await;
+    rig.get("/api/v1/sessions/putra/qr")
+        .master()
+        .send()
+        .await
+        .expect(200);
+    let list = rig
+        .get("/api/v1/sessions")
+        .header("x-forwarded-for", "192.0.2.1");
+    let list = list.send().await.expect(200);
+    let row = list
+        .as_array()
+        .expect("rows")
+        .iter()
+        .find(|row| row["sessionId"] == "putra");
+    let row = row.expect("a row");
+    assert_eq!(row["token"], token.as_str());
+    assert!(row["qr"].is_string(), "{row}");
+    let keys: Vec<_> = row.as_object().expect("an object").keys().collect();
+    assert_eq!(keys.len(), 5, "{keys:?}");
+    // By default it shows neither.
+    let rig = Rig::new().await;
+    rig.create("putra").await;
+    let list = rig.get("/api/v1/sessions").send().await.expect(200);
+    assert_eq!(list[0]["token"], serde_json::Value::Null);
 }

@@ -1,6 +1,14 @@
 //! Sending: what the phone decrypts is what the client sent, and each answer is honest.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use warung::domain::message::draft::{Draft, DraftContent};
+use warung::domain::message::send::MAX_BATCH;
+use warung::error::Code;
+use warung::ids::{MessageId, SessionId};
+use warung::jid::Jid;
 
 use crate::support::{Rig, eventually};
 
@@ -441,4 +449,41 @@ async fn the_same_key_sends_once_also_after_a_restart() {
     assert_eq!(last["status"], "success");
     let got = rig.wait_for_received(phone, 2).await;
     assert_eq!(got.len(), 2, "{got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_message_could_not_be_deleted_is_told_apart() {
+    let rig = Rig::with(|config| config.ack_timeout = Duration::from_millis(500)).await;
+    let token = rig.pair("shop", "6281200000121").await;
+    let phone = "6281299999921";
+    let sent = rig.send_text("shop", &token, phone, "oops").await;
+    let revoke = json!({ "sessionId": "shop", "remoteJid": phone, "messageId": sent["messageId"] });
+    for (fault, status, told) in [
+        (json!({ "loseAcks": true }), 504, "did not acknowledge"),
+        (json!({ "refuse": { "code": 463 } }), 502, "new contacts"),
+    ] {
+        rig.sandbox("POST", "/sandbox/faults", &fault).await;
+        let answer = rig.delete("/api/v1/message").json(&revoke).bearer(&token);
+        let why = answer.send().await.expect(status)["message"].to_string();
+        assert!(why.contains(told), "{why}");
+        rig.sandbox("DELETE", "/sandbox/faults", &json!({})).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_dialect_can_have_more_sent_at_once_than_a_request_may_hold() {
+    let rig = Rig::new().await;
+    rig.pair("shop", "6281200000122").await;
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let session = SessionId::parse("shop").expect("an id");
+    let session = gateway.sessions().get(&session).expect("a session");
+    let to = Jid::parse("6281299999922@s.whatsapp.net").expect("a JID");
+    let text = || DraftContent::Revoke {
+        target: MessageId::parse("3EB0A1").expect("an id"),
+    };
+    let drafts = (0..=MAX_BATCH).map(|_| Draft::new(to.clone(), text()));
+    let still_there = CancellationToken::new();
+    let sent = gateway.send(&session, drafts.collect(), None, &still_there);
+    let refused = sent.await.expect_err("too many");
+    assert_eq!(refused.code(), Code::TooManyMessages);
 }

@@ -62,6 +62,12 @@ async fn metrics_count_what_happens() {
         (network["accounts"][0]["companions"][0]["waiting"] == 0).then_some(())
     })
     .await;
+    let refused = json!({ "to": "6281299991001", "type": "image", "image": { "id": "none.jpg" } });
+    rig.send("shop", &token, &refused).await;
+    let people = crate::campaigns::people(1, 2);
+    let later = json!({ "name": "Promo", "sessionId": "shop", "scheduledAt": "2999-01-01T00:00:00Z",
+        "message": { "type": "text", "content": "x" }, "recipients": people });
+    crate::campaigns::create(&rig, &token, &later).await;
     let answer = rig.get("/metrics").master().send().await;
     assert!(answer.headers["content-type"].starts_with("application/openmetrics-text"));
     let text = String::from_utf8(answer.body.to_vec()).expect("text");
@@ -82,6 +88,17 @@ async fn metrics_count_what_happens() {
     assert!(value("warung_webhook_duration_seconds_count") >= 1.0);
     assert!(value("warung_http_responses_total{class=\"2xx\"}") >= 2.0);
     assert_eq!(value("warung_http_panics_total"), 0.0);
+    assert_eq!(value("warung_messages_sent_total"), 1.0);
+    assert_eq!(value("warung_messages_received_total"), 3.0);
+    assert_eq!(value("warung_messages_failed_total"), 1.0);
+    assert_eq!(value("warung_campaign_recipients_waiting"), 2.0);
+    for name in [
+        "webhook_deliveries_total",
+        "webhook_dead_letters_total",
+        "downloads_waiting",
+    ] {
+        assert_eq!(value(&format!("warung_{name}")), 0.0, "{name}");
+    }
     // The receiver takes nothing: one delivery is tried, and two wait behind it.
     assert_eq!(value("warung_webhook_deliveries_waiting"), 3.0);
     assert!(
@@ -155,4 +172,33 @@ async fn what_is_older_than_the_settings_say_is_forgotten_and_nothing_else() {
         .send_text("shop", &token, "6281299991003", "still works")
         .await;
     assert_eq!(sent["status"], "success", "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_begin_where_clients_reach_the_gateway() {
+    let rig = Rig::with(|config| config.public_url = Some("https://example.org/wa".into())).await;
+    let token = rig.pair("shop", "6281200001009").await;
+    let form = crate::files::form(&[crate::files::upload_field("a.pdf", b"%PDF-1.4")]);
+    let path = "/api/v1/media?sessionId=shop";
+    let made = crate::files::form_call(&rig, path, &token, form);
+    let made = made.send().await.expect(201);
+    let id = made["mediaId"].as_str().expect("an id");
+    let link = format!("https://example.org/wa/media/{id}");
+    assert_eq!(made["url"], link);
+    let list = rig.get(path).bearer(&token).send().await.expect(200);
+    assert_eq!(list["files"][0]["url"], link);
+    let sink = Sink::new().await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
+    let document =
+        json!({ "data": crate::files::base64(b"%PDF-1.4"), "mimetype": "application/pdf" });
+    let message = json!({ "to": "6281200001009", "document": document });
+    let sent = "/sandbox/phones/6281299991009/messages";
+    rig.sandbox("POST", sent, &message).await;
+    let told = eventually("the delivery", || async {
+        sink.got().await.first().map(|delivery| delivery.json())
+    })
+    .await;
+    let link = told["data"]["media"]["url"].as_str().expect("a link");
+    let start = "https://example.org/wa/api/v1/messages/";
+    assert!(link.starts_with(start), "{told}");
 }

@@ -398,3 +398,18 @@ async fn of_two_changes_of_the_settings_at_once_neither_undoes_the_other() {
         assert_eq!(now["optOutWords"], json!([format!("w{round}")]), "{now}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_want_the_last_place_one_gets_it() {
+    let rig = Rig::with(|config| config.max_sessions = 2).await;
+    rig.create("first").await;
+    let names = (0..8).map(|number| json!({ "sessionId": format!("s{number}") }));
+    let create = names.map(|body| rig.post("/api/v1/sessions", &body).master().send());
+    let answers = futures_util::future::join_all(create).await;
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(made, 1);
+    for refused in answers.iter().filter(|answer| answer.status != 201) {
+        let why = refused.expect(400)["message"].clone();
+        assert_eq!(why, "Maximum active session limit reached (2)");
+    }
+}

@@ -344,3 +344,19 @@ async fn a_poll_that_is_asked_for_again_after_the_power_went_is_the_same_poll() 
         "only the restart sent it again: {stats}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_deletion_cannot_be_written_stays_linked() {
+    let disk = SimulatedDisk::new();
+    let rig = Rig::on(Some(Disk::Simulated(disk.clone())), |_| {}).await;
+    let token = rig.pair("shop", "6281200000705").await;
+    disk.fail_after(0);
+    let delete = || rig.delete("/api/v1/sessions/shop").master().send();
+    delete().await.expect(503);
+    disk.heal();
+    rig.wait_until_ready().await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    let sent = rig.send_text("shop", &token, CUSTOMER, "still here").await;
+    assert_eq!(sent["status"], "success", "{sent}");
+    delete().await.expect(200);
+}

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use warung::config::{Config, LogFormat};
 use warung::domain::event::{ContactOptOut, Event, EventData};
+use warung::domain::guard::Guard;
 use warung::sandbox::Sandbox;
 use warung::server::{Deps, Server};
 use warung::store::Disk;
@@ -216,6 +217,8 @@ impl Rig {
             master_key: Some(MASTER.into()),
             whatsapp_url: Some(network.url()),
             webhooks_to_loopback: true,
+            // Tests write to many people at once; those of the guard switch it on.
+            guard: Guard::Off,
             ..Config::default()
         };
         change(&mut config);
@@ -293,6 +296,13 @@ impl Rig {
             .master();
         let answer = answer.send().await.expect(201);
         answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Brings a session back up that was made before.
+    pub async fn create_again(&self, session: &str) {
+        let body = json!({ "sessionId": session });
+        let answer = self.post("/api/v1/sessions", &body).master().send().await;
+        assert!(answer.status < 300, "{answer:?}");
     }
 
     /// Makes a session and has a phone scan its QR; answers its token when it is connected.

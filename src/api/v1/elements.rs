@@ -16,7 +16,7 @@ use crate::domain::message::draft::{
 };
 use crate::error::{Code, Error, Result};
 use crate::ids::MessageId;
-use crate::jid::{Jid, PhoneNumber, recipient};
+use crate::jid::{Jid, PhoneNumber, recipient, unreadable};
 use crate::json::{Allowance, Bounded, Member, Object, Passed};
 use crate::names;
 
@@ -197,10 +197,14 @@ pub(super) fn drafts(
 fn address(element: &Object, country: Option<&str>) -> Result<Jid> {
     let group = element.get("recipient_type").and_then(Value::as_str) == Some("group");
     let to = element.get("to").and_then(Value::as_str);
-    let to = to.and_then(|to| recipient(to, group, country));
-    to.ok_or_else(|| {
+    let read = to.and_then(|to| recipient(to, group, country));
+    read.ok_or_else(|| {
+        let error = unreadable(to.unwrap_or_default(), country, Code::RecipientInvalid);
+        if error.code() != Code::RecipientInvalid {
+            return error;
+        }
         let text = "Invalid recipient format. Use E.164 format (e.g., 6281234567890) or JID format (e.g., 6281234567890@s.whatsapp.net).";
-        Error::new(Code::RecipientInvalid, text)
+        error.worded(text)
     })
 }
 
@@ -434,11 +438,13 @@ impl ElementReader<'_> {
             Some(phones) => phones.iter().filter_map(|p| p.get("phone")).collect(),
             None => card.get("phone").into_iter().collect(),
         };
-        let numbers: Option<Vec<_>> = phones
-            .into_iter()
-            .map(|phone| PhoneNumber::parse(phone.as_str()?, self.country))
-            .collect();
-        ContactCard::of(name, &numbers.ok_or(Code::ContactsInvalid)?)
+        let number = |phone: &Value| {
+            let phone = phone.as_str().ok_or(Code::ContactsInvalid)?;
+            PhoneNumber::parse(phone, self.country)
+                .ok_or_else(|| unreadable(phone, self.country, Code::ContactsInvalid))
+        };
+        let numbers: Result<Vec<_>> = phones.into_iter().map(number).collect();
+        ContactCard::of(name, &numbers?)
     }
 
     fn poll(&self) -> Result<Poll> {

@@ -15,8 +15,14 @@ use crate::time::Timestamp;
 
 /// What a webhook of v1 gets. The first signature does not cover the time, as in the original
 /// program; the second one does, against replay.
-pub(in crate::api) fn delivery(due: &DueDelivery, secret: Option<&str>, now: Timestamp) -> Payload {
-    let body = body(due.seq, &due.event).to_string().into_bytes();
+pub(in crate::api) fn delivery(
+    due: &DueDelivery,
+    secret: Option<&str>,
+    public_url: &str,
+    now: Timestamp,
+) -> Payload {
+    let body = linked(body(due.seq, &due.event), public_url);
+    let body = body.to_string().into_bytes();
     let sent = now.as_ms().to_string();
     let mut headers = vec![
         ("x-webhook-event", due.event.kind().as_str().to_owned()),
@@ -35,6 +41,20 @@ pub(in crate::api) fn delivery(due: &DueDelivery, secret: Option<&str>, now: Tim
             .collect(),
         body,
     }
+}
+
+/// The event with links that begin with this URL, where clients reach the gateway below a folder.
+pub(super) fn linked(mut event: Value, public_url: &str) -> Value {
+    if !public_url.is_empty() {
+        for link in ["/data/url", "/data/media/url"] {
+            if let Some(Value::String(path)) = event.pointer_mut(link)
+                && path.starts_with('/')
+            {
+                path.insert_str(0, public_url);
+            }
+        }
+    }
+    event
 }
 
 /// One event.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::admission::admitted;
-use super::event_json::body;
+use super::event_json::{body, linked};
 use crate::api::admit::{Caller, Where};
 use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
@@ -146,7 +146,7 @@ async fn feed(
                 let event = sse::SseEvent {
                     id: number.to_string(),
                     name: event.kind().as_str().to_owned(),
-                    data: body(number, &event).to_string(),
+                    data: linked(body(number, &event), gateway.config().links()).to_string(),
                 };
                 sender.send(event).await.ok()?;
             }

@@ -26,7 +26,7 @@ use crate::domain::sheet;
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::{RowId, SessionId};
-use crate::jid::PhoneNumber;
+use crate::jid::{PhoneNumber, unreadable};
 
 /// The columns of an export; those of the custom fields follow.
 const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
@@ -438,10 +438,19 @@ async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
     answered(gateway, &session, (&id, &list), None, StatusCode::CREATED).await
 }
 
+/// What is wrong with a number in the path.
+fn wrong_in_path(number: &str, country: Option<&str>) -> Error {
+    let error = unreadable(number, country, Code::NumberInvalid);
+    match error.code() {
+        Code::NumberInvalid => error.worded("Invalid recipient number format"),
+        _ => error,
+    }
+}
+
 /// The person or the group in the path.
 fn addressee_in_path(gateway: &Gateway, request: &Request) -> Result<Addressee> {
-    addressee(request.param("number"), gateway.country())
-        .map_err(|_| Error::new(Code::NumberInvalid, "Invalid recipient number format"))
+    let (number, country) = (request.param("number"), gateway.country());
+    addressee(number, country).map_err(|_| wrong_in_path(number, country))
 }
 
 async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
@@ -533,10 +542,9 @@ struct SuppressReport {
 async fn unsuppress(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let session = caller.session(named_or_own(request.query("sessionId"), None))?;
-    let number = PhoneNumber::parse(request.param("number"), gateway.country());
-    let wrong = || Error::new(Code::NumberInvalid, "Invalid recipient number format");
-    gateway
-        .unsuppress(&session, &number.ok_or_else(wrong)?)
-        .await?;
+    let (text, country) = (request.param("number"), gateway.country());
+    let number = PhoneNumber::parse(text, country);
+    let number = number.ok_or_else(|| wrong_in_path(text, country))?;
+    gateway.unsuppress(&session, &number).await?;
     Ok(success("The number gets campaigns again"))
 }

@@ -58,7 +58,7 @@ async fn upload(caller: Caller, request: Request) -> Result<Reply> {
     let answer = UploadedView {
         status: "success",
         message: "File uploaded successfully.",
-        file: FileView::of(&id, &file),
+        file: FileView::of(caller.gateway.config().links(), &id, &file),
     };
     Ok(Reply::json(StatusCode::CREATED, &answer))
 }
@@ -139,10 +139,10 @@ struct FileView<'a> {
 }
 
 impl<'a> FileView<'a> {
-    fn of(id: &'a MediaId, file: &'a MediaFile) -> Self {
+    fn of(links: &str, id: &'a MediaId, file: &'a MediaFile) -> Self {
         Self {
             media_id: id,
-            url: format!("/media/{id}"),
+            url: format!("{links}/media/{id}"),
             mimetype: &file.mime,
             size: file.size,
             file_name: file.name.as_deref(),
@@ -176,12 +176,15 @@ async fn list(caller: Caller, request: Request) -> Result<Reply> {
     let after = request.query("after").map(MediaId::parse).transpose()?;
     let (files, used) = caller.gateway.media_files(&session, after.as_ref(), PAGE)?;
     let next = files.last().filter(|_| files.len() == PAGE);
-    let quota = caller.gateway.config().media_quota;
+    let (quota, links) = (
+        caller.gateway.config().media_quota,
+        caller.gateway.config().links(),
+    );
     let answer = FilesView {
         status: "success",
         files: files
             .iter()
-            .map(|(id, file)| FileView::of(id, file))
+            .map(|(id, file)| FileView::of(links, id, file))
             .collect(),
         next: next.map(|(id, _)| id),
         usage: UsageView {

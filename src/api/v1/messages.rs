@@ -10,19 +10,19 @@ use super::admission::admitted;
 use super::elements::{self, Element};
 use crate::api::admit::{Caller, Where, only};
 use crate::api::read::{object, text};
-use crate::api::reply::{status_of, success};
+use crate::api::reply::{status_of, success, whole_seconds};
 use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
 use crate::domain::message::draft::{Draft, DraftContent};
 use crate::domain::message::idempotency::IdempotencyKey;
 use crate::domain::message::poll::Tally;
-use crate::domain::message::send::MAX_BATCH;
+use crate::domain::message::send::{MAX_BATCH, too_many};
 use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
-use crate::jid::{Jid, recipient};
+use crate::jid::{Jid, recipient, unreadable};
 use crate::json::{Members, Passed};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
@@ -55,13 +55,30 @@ async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
         .transpose()?;
     let batch = Batch::new(&caller, &session);
     let (read, mut held) = body.json(batch).await?;
-    let (drafts, slots) = read?;
+    let Elements {
+        drafts,
+        slots,
+        alone,
+    } = read?;
     held.shrink_to(drafts.iter().map(Draft::inline_bytes).sum());
     let hung_up = request.hung_up();
     // What was read is not kept for as long as WhatsApp takes.
     drop(request);
     let sent = caller.gateway.send(&session, drafts, key, &hung_up);
-    Ok(Reply::json(StatusCode::OK, &rows(slots, sent.await?)))
+    let sent = sent.await?;
+    match sent.iter().find_map(SendOutcome::held_back) {
+        // Whoever sends one message finds the answer where others look for it.
+        Some(error) if alone => Err(error),
+        _ => Ok(Reply::json(StatusCode::OK, &rows(slots, sent))),
+    }
+}
+
+/// What a request asks for.
+struct Elements {
+    drafts: Vec<Draft>,
+    slots: Vec<Slot>,
+    /// Whether the body is one message, and no array.
+    alone: bool,
 }
 
 /// The results in the order of the elements.
@@ -136,19 +153,22 @@ impl Batch {
         );
     }
 
-    fn finish(self) -> Result<(Vec<Draft>, Vec<Slot>)> {
+    fn finish(self, alone: bool) -> Read {
         if self.count > MAX_BATCH || self.drafts.len() > MAX_BATCH {
-            let text = format!("Maximum {MAX_BATCH} messages per request");
-            return Err(Error::new(Code::TooManyMessages, text));
+            return Err(too_many());
         }
         match self.wrong {
             Some(error) => Err(error),
-            None => Ok((self.drafts, self.slots)),
+            None => Ok(Elements {
+                drafts: self.drafts,
+                slots: self.slots,
+                alone,
+            }),
         }
     }
 }
 
-type Read = Result<(Vec<Draft>, Vec<Slot>)>;
+type Read = Result<Elements>;
 
 fn neither() -> Read {
     Err(Error::new(
@@ -199,7 +219,7 @@ impl<'de> Visitor<'de> for Batch {
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<Read, A::Error> {
         let element = Members(Element::default()).visit_map(map)?;
         self.add(element.unwrap_or_default());
-        Ok(self.finish())
+        Ok(self.finish(true))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Read, A::Error> {
@@ -207,12 +227,12 @@ impl<'de> Visitor<'de> for Batch {
             if self.is_over() {
                 match seq.next_element_seed(Passed)? {
                     Some(()) => self.count += 1,
-                    None => return Ok(self.finish()),
+                    None => return Ok(self.finish(false)),
                 }
             } else {
                 match seq.next_element_seed(Members(Element::default()))? {
                     Some(element) => self.add(element.unwrap_or_default()),
-                    None => return Ok(self.finish()),
+                    None => return Ok(self.finish(false)),
                 }
             }
         }
@@ -232,6 +252,9 @@ pub(in crate::api) struct ResultView {
     code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// Seconds after which it may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
     /// One for each file of an album.
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Vec<ResultView>>,
@@ -250,6 +273,7 @@ impl ResultView {
             message_id: None,
             code: Some(status_of(kind).as_u16()),
             note: None,
+            retry_after: None,
             messages: None,
         }
     }
@@ -267,7 +291,7 @@ fn album_result(outcomes: impl Iterator<Item = SendOutcome>) -> ResultView {
     let mut whole = first.cloned().unwrap_or_else(none);
     if failed > 0 {
         whole.message = format!("{failed} of {} files were not sent", rows.len());
-        (whole.message_id, whole.note) = (None, None);
+        (whole.message_id, whole.note, whole.retry_after) = (None, None, None);
     }
     whole.messages = Some(rows);
     whole
@@ -282,6 +306,7 @@ pub(in crate::api) fn result(outcome: &SendOutcome) -> ResultView {
             message_id: None,
             code: None,
             note: None,
+            retry_after: None,
             messages: None,
         },
         Some(why) => ResultView::refused(
@@ -292,6 +317,7 @@ pub(in crate::api) fn result(outcome: &SendOutcome) -> ResultView {
     ResultView {
         message_id: outcome.id.clone(),
         note: outcome.note.clone(),
+        retry_after: outcome.retry_after.map(whole_seconds),
         ..row
     }
 }
@@ -378,17 +404,20 @@ async fn revoke(caller: Caller, mut request: Request) -> Result<Reply> {
     let target = MessageId::parse(field("messageId")?.ok_or_else(needed)?)?;
     let jid = field("remoteJid")?.ok_or_else(needed)?;
     let country = caller.gateway.country();
-    let to = recipient(jid, false, country).ok_or(Code::RecipientInvalid)?;
+    let to = recipient(jid, false, country)
+        .ok_or_else(|| unreadable(jid, country, Code::RecipientInvalid))?;
     let done = success(&format!("Attempted to delete message {target}"));
     let draft = Draft::new(to, DraftContent::Revoke { target });
     let hung_up = request.hung_up();
     let sent = caller.gateway.send(&session, vec![draft], None, &hung_up);
     let sent = sent.await?;
-    match sent.first().and_then(|outcome| outcome.failure.as_ref()) {
-        Some(why) => Err(Error::new(
-            Code::MessageRefused,
-            format!("Failed to delete message. Reason: {why}"),
-        )),
-        None => Ok(done),
-    }
+    let failed = sent.first().and_then(|outcome| {
+        let why = outcome.failure.as_ref()?;
+        let text = format!("Failed to delete message. Reason: {why}");
+        Some(Error::new(
+            outcome.code.unwrap_or(Code::MessageRefused),
+            text,
+        ))
+    });
+    failed.map_or(Ok(done), Err)
 }

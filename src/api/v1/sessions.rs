@@ -6,23 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::admission::{ADMISSION, admitted};
 use crate::api::admit::{Caller, is_from_here, only};
 use crate::api::read::{flag, object, pace, text};
 use crate::api::reply::{HoursView, hours, success};
 use crate::api::{pairing, route};
-use crate::config::Legacy;
+use crate::config::{Legacy, PublicSessions};
 use crate::domain::Gateway;
 use crate::domain::access::{Principal, Scope};
+use crate::domain::guard::{Guard, GuardLimits, MAX_GUARD};
 use crate::domain::optout::{MAX_WORD, MAX_WORDS, own_words};
 use crate::domain::pacing::Pacing;
 use crate::domain::session::{Session, SessionSettings, SessionState, SettingsChange};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
-use crate::jid::{Jid, PhoneNumber};
+use crate::jid::{Jid, PhoneNumber, unreadable};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use {Method as M, Scope as S};
@@ -131,6 +132,7 @@ impl PublicList {
             .all()
             .iter()
             .map(|session| row(session, Sight::default()))
+            .chain(unreadable_rows(gateway))
             .collect();
         let mut list = serde_json::to_vec(&rows).map_err(Error::internal)?;
         list.push(b'\n');
@@ -157,6 +159,13 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
 /// key is shown its own sessions.
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
     let Some(caller) = Caller::if_any(gateway, &ADMISSION, request)? else {
+        if is_open(gateway) {
+            return Ok(rows(
+                gateway.sessions().all(),
+                unreadable_rows(gateway),
+                |_| Sight::EVERYTHING,
+            ));
+        }
         if !is_public(gateway, request) {
             return Err(Code::CredentialMissing.into());
         }
@@ -164,24 +173,45 @@ fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Resul
         return Ok(Reply::bytes("application/json; charset=utf-8", list).no_store());
     };
     let is_key = matches!(caller.principal, Principal::Key(_));
-    let shown = if is_key && !is_public(gateway, request) {
+    let own_only = is_key && !is_public(gateway, request);
+    if own_only {
         caller.principal.require_scope(Scope::Read)?;
-        gateway.sessions_of(&caller.principal)
-    } else {
-        gateway.sessions().all()
+    }
+    let (shown, others) = match own_only && caller.principal.only_session().is_some() {
+        true => (gateway.sessions_of(&caller.principal), Vec::new()),
+        false => (gateway.sessions().all(), unreadable_rows(gateway)),
     };
+    Ok(rows(shown, others, |session| match is_open(gateway) {
+        true => Sight::EVERYTHING,
+        false => Sight::of(&caller, session),
+    }))
+}
+
+/// These sessions, each as somebody sees it.
+fn rows(
+    shown: Vec<Arc<Session>>,
+    others: Vec<SessionRow>,
+    sight: impl Fn(&Session) -> Sight,
+) -> Reply {
     let rows: Vec<_> = shown
         .iter()
-        .map(|session| row(session, Sight::of(&caller, session)))
+        .map(|session| row(session, sight(session)))
+        .chain(others)
         .collect();
-    Ok(Reply::json(StatusCode::OK, &rows).no_store())
+    Reply::json(StatusCode::OK, &rows).no_store()
+}
+
+/// Whether everybody sees everything, as the original documents it.
+fn is_open(gateway: &Gateway) -> bool {
+    gateway.config().public_sessions == PublicSessions::Open
 }
 
 /// Whether the list is shown without a credential. On a listener of this machine alone it is for
 /// programs that ask by themselves, and not for a page whose name was made to lead here, or for
 /// whoever comes through a proxy.
 fn is_public(gateway: &Arc<Gateway>, request: &Request) -> bool {
-    !request.peer().listener_loopback
+    is_open(gateway)
+        || !request.peer().listener_loopback
         || gateway.config().legacy == Legacy::Open
         || is_from_here(gateway, request)
 }
@@ -196,6 +226,12 @@ struct Sight {
 }
 
 impl Sight {
+    const EVERYTHING: Self = Self {
+        account: true,
+        qr: true,
+        token: true,
+    };
+
     fn of(caller: &Caller, session: &Session) -> Self {
         let only = caller.principal.only_session();
         let is_theirs = only.is_none_or(|only| only == session.number);
@@ -245,11 +281,35 @@ struct SessionView {
     lid: Option<Jid>,
     name: String,
     created_at: String,
+    guard: GuardView,
+}
+
+/// How far the guard of plain sends has come.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GuardView {
+    limits: Value,
+    new_contacts_last_minute: u32,
+    new_contacts_last_day: u32,
+}
+
+/// The rows of sessions that can only be deleted.
+fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<SessionRow> {
+    let row = |session_id| SessionRow {
+        session_id,
+        status: status_word(SessionState::Disconnected),
+        detail: Code::SessionUnreadable.text().to_owned(),
+        qr: None,
+        token: None,
+    };
+    let ids = gateway.sessions().unreadable();
+    ids.into_iter().map(row).collect()
 }
 
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session_in_path(&request)?;
     let status = session.status();
+    let guarded = caller.gateway.guard_status(&session)?;
     let shown = SessionView {
         row: row(&session, Sight::of(&caller, &session)),
         is_connected: status.state == SessionState::Connected,
@@ -258,12 +318,24 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
         lid: status.lid,
         name: status.name,
         created_at: session.created_at.to_string(),
+        guard: GuardView {
+            limits: guard_word(Some(guarded.guard)),
+            new_contacts_last_minute: guarded.last_minute,
+            new_contacts_last_day: guarded.last_day,
+        },
     };
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
-    let session = caller.session_in_path(&request)?;
+    let session = match caller.session_in_path(&request) {
+        Err(error) if error.code() == Code::SessionUnreadable => {
+            let id = SessionId::parse(request.param("sessionId"))?;
+            caller.gateway.delete_unreadable_session(&id).await?;
+            return Ok(success(&format!("Session {id} deleted.")));
+        }
+        session => session?,
+    };
     caller.gateway.delete_session(&session).await?;
     Ok(success(&format!("Session {} deleted.", session.id)))
 }
@@ -277,6 +349,7 @@ async fn settings(caller: Caller, request: Request) -> Result<Reply> {
 const KNOWN: &[&str] = &[
     "sessionId",
     "autoDownload",
+    "guard",
     "dailyCap",
     "quietHours",
     "timezone",
@@ -314,6 +387,7 @@ fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
     let auto_download = flag(body, "autoDownload", false)?;
     Ok(SettingsChange {
         auto_download: is_given("autoDownload").then_some(auto_download),
+        guard: chosen_guard(body)?,
         daily_cap: body.contains_key("dailyCap").then_some(pacing.daily_cap),
         quiet: body.contains_key("quietHours").then_some(pacing.quiet),
         zone: is_given("timezone").then_some(pacing.zone),
@@ -321,6 +395,45 @@ fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
         opt_in_words: keywords(body, "optInWords")?,
     })
 }
+
+/// The guard, if it is given: `"off"`, both limits, or `null` for the gateway's setting.
+fn chosen_guard(body: &Map<String, Value>) -> Result<Option<Option<Guard>>> {
+    let limits = |given: &Map<String, Value>| {
+        let number = |name| given.get(name).and_then(Value::as_u64);
+        let known = given
+            .keys()
+            .all(|name| GUARD_FIELDS.contains(&name.as_str()));
+        let limits = GuardLimits::new(number(GUARD_FIELDS[0])?, number(GUARD_FIELDS[1])?);
+        limits.filter(|_| known).map(Guard::On)
+    };
+    let guard = match body.get("guard") {
+        None => return Ok(None),
+        Some(Value::Null) => return Ok(Some(None)),
+        Some(Value::String(word)) => (word == "off").then_some(Guard::Off),
+        Some(Value::Object(given)) => limits(given),
+        Some(_) => None,
+    };
+    guard.map(Some).map(Some).ok_or_else(|| {
+        let text = format!(
+            "guard must be {{\"perMinute\":60,\"perDay\":1000}} with numbers from 1 to {MAX_GUARD}, \"off\", or null"
+        );
+        Error::new(Code::SettingInvalid, text)
+    })
+}
+
+/// The guard as it is written; `null` is the gateway's.
+fn guard_word(guard: Option<Guard>) -> Value {
+    match guard {
+        None => Value::Null,
+        Some(Guard::Off) => json!("off"),
+        Some(Guard::On(limits)) => {
+            json!({ (GUARD_FIELDS[0]): limits.per_minute, (GUARD_FIELDS[1]): limits.per_day })
+        }
+    }
+}
+
+/// The limits of a guard.
+const GUARD_FIELDS: [&str; 2] = ["perMinute", "perDay"];
 
 /// A list of words, if it is given; `null` brings the usual ones back.
 fn keywords(body: &Map<String, Value>, name: &str) -> Result<Option<Option<Vec<String>>>> {
@@ -347,6 +460,7 @@ fn keywords(body: &Map<String, Value>, name: &str) -> Result<Option<Option<Vec<S
 struct ChosenView<'a> {
     status: &'static str,
     auto_download: bool,
+    guard: Value,
     daily_cap: Option<NonZeroU32>,
     quiet_hours: Option<HoursView>,
     timezone: &'a str,
@@ -359,6 +473,7 @@ fn chosen(settings: &SessionSettings) -> ChosenView<'_> {
     ChosenView {
         status: "success",
         auto_download: settings.auto_download,
+        guard: guard_word(settings.guard),
         daily_cap: limits.daily_cap,
         quiet_hours: limits.quiet.map(hours),
         timezone: limits.zone.name(),
@@ -406,7 +521,8 @@ async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
     only(&session, text(&body, "sessionId")?)?;
     let phone = text(&body, "phone")?.ok_or_else(|| Error::invalid("phone is required"))?;
     let country = caller.gateway.country();
-    let phone = PhoneNumber::parse(phone, country).ok_or(Code::NumberInvalid)?;
+    let phone = PhoneNumber::parse(phone, country)
+        .ok_or_else(|| unreadable(phone, country, Code::NumberInvalid))?;
     let code = caller.gateway.pairing_code(&session, &phone).await?;
     let answer = CodeView {
         status: "success",

@@ -22,7 +22,7 @@ use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
 /// How many campaigns a session may have.
-const MAX_CAMPAIGNS: usize = 1000;
+pub(super) const MAX_CAMPAIGNS: usize = 1000;
 
 /// Whom a campaign writes to.
 pub enum Audience {
@@ -113,7 +113,7 @@ impl RecipientState {
 }
 
 /// People on their way into the store.
-enum RosterSource {
+pub(super) enum RosterSource {
     New {
         rows: EncodedRoster,
         end: u32,
@@ -265,7 +265,7 @@ impl Gateway {
 }
 
 /// An audience ready to be written.
-pub(super) struct PreparedAudience(RosterSource);
+pub(super) struct PreparedAudience(pub(super) RosterSource);
 
 /// Encodes an audience before the writer is busy with it.
 pub(super) fn prepare(audience: Audience, now: Timestamp) -> PreparedAudience {
@@ -342,7 +342,7 @@ fn first_row(
 }
 
 /// Writes the people of a new campaign; answers the campaign that knows them.
-fn fill(
+pub(super) fn fill(
     tx: &mut Tx,
     session: SessionNumber,
     mut campaign: Campaign,

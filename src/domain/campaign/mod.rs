@@ -14,6 +14,7 @@
 
 pub mod control;
 pub mod create;
+pub mod imported;
 pub mod live;
 pub mod message;
 pub mod preview;

@@ -57,6 +57,19 @@ pub(super) fn readable_progress(read: &impl Read, roster: Roster) -> Result<Send
     Ok(PROGRESSES.readable(read, roster)?.unwrap_or_default())
 }
 
+/// How many recipients of live campaigns wait, those that are tried again included.
+pub(in crate::domain) fn waiting_recipients(read: &impl Read) -> Result<u64> {
+    let mut waiting: u64 = 0;
+    for (session, id) in LIVE.rows(()).keys(read, usize::MAX)? {
+        if let Some(campaign) = find(read, session, &id)? {
+            let progress = readable_progress(read, campaign.roster)?;
+            let new = progress.end.saturating_sub(progress.next);
+            waiting = waiting.saturating_add(u64::from(new) + u64::from(progress.waiting));
+        }
+    }
+    Ok(waiting)
+}
+
 pub(super) fn put_progress(tx: &mut Tx, roster: Roster, progress: &SendProgress) -> Result<()> {
     PROGRESSES.put(tx, roster, progress)
 }
@@ -66,14 +79,21 @@ pub(super) fn state(
     roster: Roster,
     position: Position,
 ) -> Result<RecipientState> {
-    let state = STATES.get(read, (roster, position));
-    let state = unless_damaged(state.map(Option::unwrap_or_default))?;
-    Ok(state.unwrap_or_else(damaged))
+    Ok(STATES.get(read, (roster, position))?.unwrap_or_default())
+}
+
+/// The same; `None` when it is damaged.
+pub(super) fn readable_state(
+    read: &impl Read,
+    roster: Roster,
+    position: Position,
+) -> Result<Option<RecipientState>> {
+    unless_damaged(state(read, roster, position))
 }
 
 /// What is said of a recipient whose row is damaged. He may have been written to, so nobody does that
 /// again but at the owner's word.
-fn damaged() -> RecipientState {
+pub(super) fn damaged() -> RecipientState {
     RecipientState {
         status: RecipientStatus::Failed,
         error: Some("what was known of this recipient is damaged".to_owned()),

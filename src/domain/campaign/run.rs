@@ -148,8 +148,8 @@ impl Gateway {
         let found = self.store.read(|read| {
             let ids = LIVE.rows(session.number).readable(read, usize::MAX)?;
             let found = ids.into_iter().map(|(id, ())| {
-                let known = !broken.contains(&id);
-                let one = known.then(|| live(read, session, &id)).transpose();
+                let whole = !broken.contains(&id);
+                let one = whole.then(|| live(read, session, &id)).transpose();
                 Ok((id, unless_damaged(one)?.flatten()))
             });
             found.collect::<Result<Vec<_>>>()

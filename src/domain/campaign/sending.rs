@@ -199,8 +199,9 @@ impl Gateway {
                         Some(number) => suppression::is_suppressed(read, session, number)?,
                         None => false,
                     };
+                    let state = rows::readable_state(read, roster, position)?;
                     Ok(RecipientTurn {
-                        state: rows::state(read, roster, position)?,
+                        state: state.unwrap_or_else(rows::damaged),
                         position,
                         recipient,
                         claim,
@@ -417,7 +418,14 @@ fn mark(
         }
         let message = turn.refused.is_none().then(|| ids.next()).flatten();
         // It may have arrived since: a late receipt ends the wait for another try.
-        let mut state = rows::state(tx, campaign.roster, turn.position)?;
+        let state = rows::readable_state(tx, campaign.roster, turn.position)?;
+        let Some(mut state) = state else {
+            let (from, to) = (RecipientStatus::Pending, RecipientStatus::Failed);
+            progress.counts.shift(from, to);
+            rows::put_state(tx, campaign.roster, turn.position, &rows::damaged())?;
+            gone.extend(message);
+            continue;
+        };
         if state.status != RecipientStatus::Pending {
             gone.extend(message);
             continue;

@@ -479,11 +479,6 @@ impl Gateway {
         .await
     }
 
-    /// How many deliveries of all sessions wait, tried or not.
-    pub fn deliveries_waiting(&self) -> Result<u64> {
-        self.store.read(|read| queue::len(read, QUEUE))
-    }
-
     /// Has a dead letter be tried again, beside the others, or one that waits be tried now. For one that
     /// waits behind another, that one is tried.
     pub async fn replay_delivery(&self, session: &Session, delivery: &str) -> Result<()> {

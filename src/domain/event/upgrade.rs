@@ -163,13 +163,13 @@ fn data(kind: EventKind, data: Value) -> Result<EventData> {
 }
 
 #[derive(Deserialize)]
-struct OldUnread {
+struct OldUnreadable {
     session: String,
     data: OldReceived,
 }
 
 /// Reads what an older version kept of a message that could not be read.
-pub(in crate::domain) fn unread(
+pub(in crate::domain) fn unreadable(
     version: u8,
     json: &[u8],
 ) -> Result<(String, MessageHeading, UnreadableReason)> {
@@ -177,7 +177,7 @@ pub(in crate::domain) fn unread(
         let text = format!("value of unknown version {version}");
         return Err(Error::internal(text));
     }
-    let old: OldUnread = serde_json::from_slice(json).map_err(damaged)?;
+    let old: OldUnreadable = serde_json::from_slice(json).map_err(damaged)?;
     let why = old.data.reason.as_deref().and_then(UnreadableReason::parse);
     let why = why.unwrap_or(UnreadableReason::Undecryptable);
     Ok((old.session, old.data.heading.into(), why))

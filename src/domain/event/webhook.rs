@@ -13,6 +13,7 @@ use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
+use crate::net::client::CheckedUrl;
 use crate::store::queue::{self, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, parts_of, tables};
@@ -401,25 +402,46 @@ impl Gateway {
         removing.await.map_err(Error::internal)?
     }
 
+    /// The webhook of a session that moves in, with a secret of its own. Its host is judged at each
+    /// delivery: it need not resolve at this moment.
+    pub(in crate::domain) fn imported_webhook(
+        &self,
+        session: SessionNumber,
+        url: String,
+    ) -> Result<Webhook> {
+        self.judge_webhook_url(&url)?;
+        let secret = self
+            .vault
+            .seal(&secret_purpose(session), &self.ids.secret());
+        Ok(Webhook {
+            url,
+            secret,
+            events: USUAL.to_vec(),
+            own_messages: false,
+            dialect: Dialect::V1,
+            at: self.clock.now(),
+        })
+    }
+
     /// Webhooks go to https, or to addresses that the configuration opens. Answers whether the name has an
     /// address now: name servers have bad days, and receivers are set up before they have a name.
     async fn check_webhook_url(&self, url: &str) -> Result<bool> {
-        let said = |error: Error| {
-            let detail = match error.code() {
-                Code::UrlInvalid => NOT_HTTPS.into(),
-                Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
-                Code::UrlRefused => format!("Webhook {}{OPENED_BY}", error.detail()),
-                _ => format!("Webhook {}", error.detail()),
-            };
-            error.worded(detail)
-        };
+        let target = self.judge_webhook_url(url)?;
+        match self.webhook_client.check_resolved(&target).await {
+            Err(error) if error.code() == Code::UrlUnresolvable => Ok(false),
+            checked => checked.map(|()| true).map_err(about_webhook),
+        }
+    }
+
+    /// What can be said of it without a name server.
+    fn judge_webhook_url(&self, url: &str) -> Result<CheckedUrl> {
         if url.len() > 2048 {
             return Err(Error::new(
                 Code::UrlInvalid,
                 "Webhook URL must be at most 2048 characters",
             ));
         }
-        let target = self.webhook_client.check_url(url).map_err(said)?;
+        let target = self.webhook_client.check_url(url).map_err(about_webhook)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
             return Err(Error::new(
@@ -427,11 +449,28 @@ impl Gateway {
                 format!("{NOT_HTTPS}{OPENED_BY}"),
             ));
         }
-        match self.webhook_client.check_resolved(&target).await {
-            Err(error) if error.code() == Code::UrlUnresolvable => Ok(false),
-            checked => checked.map(|()| true).map_err(said),
-        }
+        Ok(target)
     }
+}
+
+/// A refusal of an address as clients of the original know it.
+fn about_webhook(error: Error) -> Error {
+    let detail = match error.code() {
+        Code::UrlInvalid => NOT_HTTPS.into(),
+        Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
+        Code::UrlRefused => format!("Webhook {}{OPENED_BY}", error.detail()),
+        _ => format!("Webhook {}", error.detail()),
+    };
+    error.worded(detail)
+}
+
+/// Writes the webhook of a session that moves in.
+pub(in crate::domain) fn put_imported(
+    tx: &mut Tx,
+    session: SessionNumber,
+    webhook: &Webhook,
+) -> Result<()> {
+    WEBHOOKS.put(tx, (session, V1), webhook)
 }
 
 /// What a session's webhook secrets are sealed for.

@@ -95,7 +95,7 @@ impl Gateway {
     }
 
     /// Removes a file that was given its name for a row that was then not written.
-    async fn remove_unnamed(&self, hash: Hash) {
+    pub(super) async fn remove_unnamed(&self, hash: Hash) {
         let named = self.store.read(|read| BLOBS.exists(read, hash));
         // When the store does not answer, the next start removes it.
         if let Ok(false) = named {

@@ -69,7 +69,7 @@ impl Gateway {
         key: message::Key,
         message: &Message,
     ) -> Result<OpenFile> {
-        let lock = self.uploads.of(&bytes_of(&key));
+        let lock = self.fetching.of(&bytes_of(&key));
         let _alone = lock.lock().await;
         let wanted = self.wanted(session, message)?;
         if let Some(kept) = &wanted.kept

@@ -1,7 +1,5 @@
-//! Files at WhatsApp's servers: what is stored of them, and which are on their way there.
+//! Files at WhatsApp's servers: what is stored of them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,21 +48,4 @@ pub(super) fn uploads_of(read: &impl Read, sha256: &Hash) -> Result<Vec<RowKey>>
         Ok(())
     })?;
     Ok(keys)
-}
-
-/// Files that are being uploaded: others who want the same one wait for it.
-#[derive(Default)]
-pub struct WaUploads(Mutex<HashMap<Vec<u8>, Weak<tokio::sync::Mutex<()>>>>);
-
-impl WaUploads {
-    pub(super) fn of(&self, key: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        locks.insert(key.to_vec(), Arc::downgrade(&lock));
-        lock
-    }
 }

@@ -55,7 +55,7 @@ impl Gateway {
             purpose: format!("{}{original}{metadata}", kind.as_str()),
         };
         let row = (session.number, key.sha256, key.purpose.clone());
-        let lock = self.uploads.of(&bytes_of(row.clone()));
+        let lock = self.uploading.of(&bytes_of(row.clone()));
         let _alone = lock.lock().await;
         if let Some(there) = self.known_upload(session, &key)? {
             return Ok((key, Arc::new(there)));

@@ -24,10 +24,10 @@ impl Gateway {
         batch: Vec<Incoming>,
     ) -> Result<()> {
         let (gateway, session) = (self.clone(), session.clone());
-        self.record(Durability::Sync, move |tx| {
-            let mut newest = None;
+        let write = move |tx: &mut Tx| {
+            let (mut newest, mut received) = (None, 0);
             if !session_exists(tx, session.id.as_str(), session.number)? {
-                return Ok(((), None));
+                return Ok((received, None));
             }
             for incoming in &batch {
                 if incoming.what == IncomingContent::Nothing {
@@ -38,7 +38,7 @@ impl Gateway {
                 let key = (session.number, id, chat, sender.cloned());
                 // A damaged one is written anew, and told once more.
                 let there = MESSAGES.readable(tx, &key)?;
-                if there.is_some_and(|message| !message.unread) {
+                if there.is_some_and(|message| !message.unreadable) {
                     continue;
                 }
                 let row = Message {
@@ -50,7 +50,7 @@ impl Gateway {
                     progress: None,
                     refusal: None,
                     enclosed: received_file(&incoming.what),
-                    unread: false,
+                    unreadable: false,
                     campaign: None,
                 };
                 newest = opt_out(tx, &gateway, &session, incoming)?.or(newest);
@@ -59,14 +59,17 @@ impl Gateway {
                     received::enqueue(tx, &key, gateway.clock.now())?;
                 }
                 super::put(tx, &key, &row)?;
+                received += u64::from(!incoming.from_me);
                 if let Some(data) = event_of(tx, &session, incoming)? {
                     let entry = gateway.event(&session, data);
                     newest = publish::append(tx, session.number, &entry)?.or(newest);
                 }
             }
-            Ok(((), newest))
-        })
-        .await
+            Ok((received, newest))
+        };
+        let received = self.record(Durability::Sync, write).await?;
+        self.metrics.note_received(received);
+        Ok(())
     }
 }
 

@@ -51,8 +51,8 @@ pub struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enclosed: Option<Box<ReceivedFile>>,
     /// Whether it could not be read, so that what comes later under its id takes its place.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unread: bool,
+    #[serde(default, rename = "unread", skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
     /// The campaign that it is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<Box<CampaignRef>>,
@@ -131,8 +131,8 @@ pub(in crate::domain) fn put(tx: &mut Tx, key: &Key, message: &Message) -> Resul
     put_encoded(tx, key, message.encode()?)
 }
 
-/// The same with a message that was encoded before, where the writer does not wait for it.
-fn put_encoded(tx: &mut Tx, key: &Key, row: Vec<u8>) -> Result<()> {
+/// The same with a message that is encoded already.
+pub(in crate::domain) fn put_encoded(tx: &mut Tx, key: &Key, row: Vec<u8>) -> Result<()> {
     let old = match MESSAGES.view(tx, key, <[u8]>::len)? {
         Some(value) => value as i64,
         None => -(bytes_of(key).len() as i64),
@@ -187,5 +187,18 @@ impl Gateway {
         let in_chat = MESSAGES.rows((session.number, id, chat));
         let first = self.store.read(|read| in_chat.first(read))?;
         Ok(first.map(|(_, message)| message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_could_not_be_read_is_stored_by_the_first_word_for_it() {
+        let json = r#"{"chat":"6281200000862@s.whatsapp.net","sender":null,"at":0,"text":null,"sent":null,"progress":null,"refusal":null,"unread":true}"#;
+        let message: Message = serde_json::from_str(json).expect("a message");
+        assert!(message.unreadable);
+        assert_eq!(serde_json::to_string(&message).expect("JSON"), json);
     }
 }

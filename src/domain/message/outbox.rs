@@ -142,7 +142,7 @@ impl SendJob {
             progress: Some(MessageState::Sending),
             refusal: None,
             enclosed: None,
-            unread: false,
+            unreadable: false,
             campaign: self.campaign.clone().map(Box::new),
         };
         Ok(SendRows {
@@ -176,6 +176,14 @@ impl From<SendJob> for Item {
 }
 
 impl Item {
+    /// Its id, if it has one; `None` for what the client did not ask for.
+    pub(super) fn asked(&self) -> Option<Option<MessageId>> {
+        match self {
+            Self::Ready(job) => job.asked.then(|| Some(job.id.clone())),
+            Self::Refused(_) => Some(None),
+        }
+    }
+
     /// The message, when it is on its way.
     pub(super) fn ready(&self) -> Option<&SendJob> {
         match self {
@@ -327,25 +335,30 @@ impl Gateway {
         let mut outcomes = Vec::with_capacity(items.len());
         let mut settled = Vec::new();
         let mut campaigns = false;
+        let mut failed = 0;
         for item in items {
             let job = match item {
                 Item::Ready(job) => job,
                 Item::Refused(outcome) => {
+                    failed += usize::from(!outcome.is_held_back());
                     outcomes.push(outcome);
                     continue;
                 }
             };
             let settlement = job.settlement();
             campaigns |= job.campaign.is_some();
+            failed += usize::from(settlement.progress() == MessageState::Failed);
             if job.asked {
                 let (to, id) = (job.to, job.id.clone());
                 outcomes.push(SendOutcome::of(&settlement, to, id, job.note));
             }
             settled.push((job.id, settlement));
         }
+        self.metrics.note_failed(failed);
         // What nobody acknowledged is not decided: whoever repeats the request has it sent again under
-        // the same id, which WhatsApp shows once.
-        let decided = !settled.iter().any(|(_, what)| what.is_undecided());
+        // the same id, which WhatsApp shows once. Nor is what the guard held back.
+        let decided = !settled.iter().any(|(_, what)| what.is_undecided())
+            && !outcomes.iter().any(SendOutcome::is_held_back);
         let settled = SettledBatch {
             messages: settled,
             key: key_row.map(|row| (row, decided.then(|| outcomes.clone()))),
@@ -583,6 +596,48 @@ impl Gateway {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::faults::SimulatedDisk;
+    use crate::store::{Disk, Store, StoreOptions};
+
+    #[tokio::test]
+    async fn a_message_that_arrived_meanwhile_is_not_put_back_to_be_sent() {
+        let disk = Disk::Simulated(SimulatedDisk::new());
+        let store = Store::open(disk, StoreOptions::default()).expect("opened");
+        let (session, now) = (SessionNumber(1), Timestamp::from_secs(1_700_000_000));
+        let id = MessageId::parse("3EB0AA").expect("an id");
+        let to = Jid::parse("6281200000001@s.whatsapp.net").expect("a JID");
+        let text = OutgoingContent::Text {
+            body: "hai".to_owned(),
+            mentions: Vec::new(),
+            quote: None,
+        };
+        let job = SendJob::new(id.clone(), to, text.into());
+        for (known, stored, waits) in [
+            (None, MessageState::Sending, true),
+            (Some(MessageState::Failed), MessageState::Sending, true),
+            (Some(MessageState::Sent), MessageState::Sent, false),
+            (Some(MessageState::Read), MessageState::Read, false),
+        ] {
+            let rows = job.rows(session, now).expect("rows");
+            let key = rows.key.clone();
+            let id = id.clone();
+            let write = store.write(Durability::Sync, move |tx| {
+                OUTBOX.delete(tx, (session, &id));
+                if let Some(known) = known {
+                    let mut message = Message::decode(&rows.message)?;
+                    message.progress = Some(known);
+                    put(tx, &rows.key, &message)?;
+                }
+                rows.put(tx)
+            });
+            write.await.expect("written");
+            let (message, holds) = store
+                .read(|read| Ok((MESSAGES.get(read, &key)?, holds(read, &key)?)))
+                .expect("read");
+            let progress = message.and_then(|message| message.progress);
+            assert_eq!((progress, holds), (Some(stored), waits), "{known:?}");
+        }
+    }
 
     #[test]
     fn when_a_message_was_asked_for_is_read_as_every_version_wrote_it() {

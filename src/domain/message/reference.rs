@@ -98,7 +98,8 @@ fn is_sender_of(person: &Jid, incoming: &Incoming) -> bool {
         || incoming.person.lid.as_ref() == Some(person)
 }
 
-fn is_own(person: &Jid, session: &Session) -> bool {
+/// Whether the person is the account itself.
+pub(super) fn is_own(person: &Jid, session: &Session) -> bool {
     let status = session.status();
     let number = status.number.as_deref().and_then(Jid::of_number);
     number.as_ref() == Some(person) || status.lid.as_ref() == Some(person)

@@ -11,15 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::album;
 use super::draft::{Draft, DraftContent, Sources};
 use super::idempotency::{IdempotencyKey, IdempotencyRecord, Row};
-use super::outbox::{Item, SendJob, SendRows};
+use super::outbox::{Item, SendJob};
 use super::own;
+use super::reference::is_own;
 use super::settlement::{SendOutcome, Settlement};
 use crate::domain::Gateway;
+use crate::domain::guard::{self, Guard};
 use crate::domain::session::{Session, SessionState, SessionStatus, ensure_session_exists};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::MessageId;
 use crate::jid::Jid;
-use crate::store::Durability;
+use crate::store::{Durability, Tx};
 use crate::wa::connection::{Ack, PendingAck};
 use crate::wa::message::{MessageState, OutgoingContent};
 
@@ -39,6 +41,12 @@ const NEXT_TRY: Duration = Duration::from_millis(20);
 /// How long a send waits for a session that is on its way back.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of a request that holds more.
+pub fn too_many() -> Error {
+    let text = format!("Maximum {MAX_BATCH} messages per request");
+    Error::new(Code::TooManyMessages, text)
+}
+
 /// What becomes of a request whose client left before anything was promised to it.
 fn client_left() -> Error {
     Error::from(Code::ClientLeft)
@@ -57,6 +65,10 @@ impl Gateway {
     ///
     /// A message counts as sent when WhatsApp's server acknowledged it. Once `hung_up` is cancelled
     /// nothing more is promised: what has no stored id by then is not sent.
+    ///
+    /// # Errors
+    /// There are more than [`MAX_BATCH`], the session is not connected, the same idempotency key is being
+    /// worked on or was used for another request, the client left, or the store fails.
     pub async fn send(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -64,6 +76,9 @@ impl Gateway {
         key: Option<IdempotencyKey>,
         hung_up: &CancellationToken,
     ) -> Result<Vec<SendOutcome>> {
+        if drafts.len() > MAX_BATCH {
+            return Err(too_many());
+        }
         let key = key.map(|key| (key.row(session.number), key));
         let _first = session.interactive_send();
         let claim = key.as_ref().map(|(row, _)| self.in_flight.claim(*row));
@@ -98,11 +113,11 @@ impl Gateway {
             Ok(self.items(session, drafts, ids).await)
         });
         let items = prepared.await.ok_or_else(client_left)??;
-        let mut items = album::with_heads(items);
+        let items = album::with_heads(items);
         if hung_up.is_cancelled() {
             return Err(client_left());
         }
-        self.store_items(session, &items, key.as_ref()).await?;
+        let mut items = self.store_items(session, items, key.as_ref()).await?;
         let jobs = items.iter_mut().filter_map(Item::ready_mut);
         self.deliver(session, jobs.collect()).await;
         let key_row = key.map(|(row, _)| row);
@@ -167,40 +182,74 @@ impl Gateway {
         Some(job)
     }
 
-    /// Makes ids and contents durable before anything is written to WhatsApp.
+    /// Makes ids and contents durable before anything is written to WhatsApp; what the guard holds
+    /// back is refused. It is decided in the transaction that stores the rest, so that requests that
+    /// come together are counted one after the other.
     async fn store_items(
         &self,
         session: &Session,
-        items: &[Item],
+        items: Vec<Item>,
         key: Option<&(Row, IdempotencyKey)>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Item>> {
         let now = self.clock.now();
         let (number, id) = (session.number, session.id.clone());
-        let remembered = key.map(|(row, key)| {
-            let asked = items.iter().map(Item::ready);
-            let asked = asked.filter(|job| job.is_none_or(|job| job.asked));
-            let ids = asked.map(|job| job.map(|job| job.id.clone())).collect();
-            (*row, key.begun(ids, now))
-        });
-        let to_go = items.iter().filter_map(Item::ready);
-        let to_go = to_go.filter(|job| job.settled.is_none());
-        let rows = to_go.map(|job| job.rows(number, now));
-        let rows: Vec<SendRows> = rows.collect::<Result<_>>()?;
-        if rows.is_empty() && remembered.is_none() {
-            return Ok(());
+        let limits = match self.guard_of(session) {
+            Guard::On(limits) => Some(limits),
+            Guard::Off => None,
+        };
+        let mut to_go = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            if let Some(job) = item.ready().filter(|job| job.settled.is_none()) {
+                // One may write to oneself.
+                let guarded = limits.is_some() && !is_own(&job.to, session);
+                let to = guarded.then(|| job.to.clone());
+                to_go.push((index, to, job.rows(number, now)?));
+            }
         }
-        self.store
-            .write(Durability::Sync, move |tx| {
-                ensure_session_exists(tx, id.as_str(), number)?;
-                for row in rows {
+        let asked: Vec<_> = items.iter().map(Item::asked).collect();
+        let remembered = key.map(|(row, key)| (*row, key.begun(Vec::new(), now)));
+        if to_go.is_empty() && remembered.is_none() {
+            return Ok(items);
+        }
+        let write = move |tx: &mut Tx| {
+            ensure_session_exists(tx, id.as_str(), number)?;
+            let mut held_back: HashMap<usize, Error> = HashMap::new();
+            if let Some(limits) = limits {
+                let people = to_go.iter().map(|(_, to, _)| to.as_ref());
+                let said = guard::admit(tx, number, limits, people, now)?;
+                let said = to_go.iter().zip(said);
+                held_back.extend(said.filter_map(|((index, ..), why)| Some((*index, why?))));
+            }
+            for (index, _, row) in to_go {
+                if !held_back.contains_key(&index) {
                     row.put(tx)?;
                 }
-                if let Some((row, remembered)) = remembered {
+            }
+            if let Some((row, mut remembered)) = remembered {
+                let asked = asked.into_iter().enumerate();
+                let ids = asked.filter_map(|(index, id)| {
+                    Some(id?.filter(|_| !held_back.contains_key(&index)))
+                });
+                remembered.ids = ids.collect();
+                // Of a request of which nothing goes there is nothing to repeat.
+                if held_back.is_empty() || remembered.ids.iter().any(Option::is_some) {
                     remembered.put(tx, row)?;
                 }
-                Ok(())
-            })
-            .await
+            }
+            Ok(held_back)
+        };
+        let mut held_back = self.store.write(Durability::Sync, write).await?;
+        self.metrics.note_held_back(held_back.len());
+        let kept = items.into_iter().enumerate().filter_map(|(index, item)| {
+            match (held_back.remove(&index), item) {
+                (Some(why), Item::Ready(job)) => {
+                    let outcome = || SendOutcome::not_composed(job.to.clone(), &why);
+                    job.asked.then(outcome).map(Item::Refused)
+                }
+                (_, item) => Some(item),
+            }
+        });
+        Ok(kept.collect())
     }
 
     /// Writes the frames in order, then awaits their acknowledgements together. A message whose

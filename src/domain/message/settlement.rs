@@ -1,5 +1,7 @@
 //! What became of a message: said once, for its rows and for its client.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, ErrorKind};
@@ -127,6 +129,9 @@ pub struct SendOutcome {
     /// What the client should know although it was sent.
     #[serde(default)]
     pub note: Option<String>,
+    /// How long to wait before trying again makes sense. Not stored: what has it is tried again.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
 }
 
 impl SendOutcome {
@@ -139,6 +144,7 @@ impl SendOutcome {
             reason: Some(error.kind()),
             code: Some(error.code()),
             note: None,
+            retry_after: error.retry_after(),
         }
     }
 
@@ -157,7 +163,25 @@ impl SendOutcome {
             reason: code.map(Code::kind),
             code,
             note,
+            retry_after: None,
         }
+    }
+}
+
+impl SendOutcome {
+    /// Whether the guard held it back, so that it may go when it is asked for again.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.code == Some(Code::GuardReached)
+    }
+
+    /// Why the guard held it back, for a request that asked for nothing else.
+    pub fn held_back(&self) -> Option<Error> {
+        let why = self.failure.clone().filter(|_| self.is_held_back())?;
+        let error = Error::new(Code::GuardReached, why);
+        Some(match self.retry_after {
+            Some(wait) => error.again_after(wait),
+            None => error,
+        })
     }
 }
 

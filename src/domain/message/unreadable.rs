@@ -11,7 +11,7 @@ use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::upgrade;
 use crate::domain::event::{Event, EventData, MessageHeading, MessageReceived, ReceivedContent};
-use crate::domain::queues::{UNREAD, UNREAD_WAIT};
+use crate::domain::queues::{UNREADABLE, UNREADABLE_WAIT};
 use crate::domain::session::{Session, session_exists};
 use crate::error::Result;
 use crate::ids::SessionNumber;
@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 use crate::wa::message::{UnreadableMessage, UnreadableReason};
 
 /// What its event gives as the kind of message.
-const UNREADABLE: &str = "unreadable";
+const KIND: &str = "unreadable";
 
 /// What is kept of a message that could not be read, in the queue. Stored.
 #[derive(Clone, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ impl Record for UnreadableRow {
     const VERSION: u8 = 2;
 
     fn upgrade(version: u8, json: &[u8]) -> Result<Self> {
-        let (session, heading, why) = upgrade::unread(version, json)?;
+        let (session, heading, why) = upgrade::unreadable(version, json)?;
         Ok(Self {
             session,
             heading,
@@ -58,7 +58,7 @@ impl UnreadableRow {
     fn event(self, at: Timestamp) -> Event {
         let message = MessageReceived {
             heading: self.heading,
-            kind: UNREADABLE.to_owned(),
+            kind: KIND.to_owned(),
             inner_kind: None,
             quoted: None,
             mentions: Vec::new(),
@@ -76,12 +76,12 @@ impl UnreadableRow {
 
 impl Gateway {
     /// A message could not be read: it is waited for. What only a phone can show never comes.
-    pub(in crate::domain) async fn note_unread(
+    pub(in crate::domain) async fn note_unreadable(
         &self,
         session: &Session,
-        unread: &UnreadableMessage,
+        lost: &UnreadableMessage,
     ) {
-        let heading = &unread.heading;
+        let heading = &lost.heading;
         // Nobody waits for a story, nor for what the owner wrote himself.
         if heading.from_me || heading.chat.is_status() {
             return;
@@ -89,10 +89,10 @@ impl Gateway {
         let waiting = UnreadableRow {
             session: session.id.to_string(),
             heading: MessageHeading::of(heading),
-            why: unread.why,
+            why: lost.why,
         };
-        let due = match unread.why {
-            UnreadableReason::Undecryptable => self.clock.now().after(UNREAD_WAIT),
+        let due = match lost.why {
+            UnreadableReason::Undecryptable => self.clock.now().after(UNREADABLE_WAIT),
             UnreadableReason::ViewOnce | UnreadableReason::ElsewhereOnly => self.clock.now(),
         };
         let number = session.number;
@@ -105,7 +105,7 @@ impl Gateway {
                 }
                 let lane = bytes_of(number);
                 let waiting = waiting.encode()?;
-                queue::enqueue(tx, UNREAD, &lane, LaneOrder::ByDue, due, &waiting).map(|_| ())
+                queue::enqueue(tx, UNREADABLE, &lane, LaneOrder::ByDue, due, &waiting).map(|_| ())
             })
         };
         if let Err(error) = self.while_store_fails(write).await {
@@ -137,7 +137,7 @@ impl Gateway {
                 progress: None,
                 refusal: None,
                 enclosed: None,
-                unread: true,
+                unreadable: true,
                 campaign: None,
             };
             super::put(tx, &row, &message)?;

@@ -64,7 +64,7 @@ pub fn number(
     } else if digits > 15 {
         "too long: a number has 8 to 15 digits"
     } else if text.trim_start_matches(['+', '(', ' ']).starts_with('0') {
-        "begins with 0: write it with its country code"
+        "begins with 0: write it with its country code, or set default_country_code"
     } else {
         "not a phone number"
     }

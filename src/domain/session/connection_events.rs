@@ -83,6 +83,7 @@ impl Gateway {
                 self.announce(session, Disconnected, detail).await;
             }
             ConnectionEvent::Unreachable(why) => {
+                // The library's words, which may change with each try.
                 tracing::debug!(session = %session.id, why, "WhatsApp cannot be reached");
                 self.announce(
                     session,
@@ -124,7 +125,7 @@ impl Gateway {
                 let update = EventData::GroupUpdate(change.into());
                 self.publish_with_retry(session, update).await;
             }
-            ConnectionEvent::Unreadable(unread) => self.note_unread(session, &unread).await,
+            ConnectionEvent::Unreadable(lost) => self.note_unreadable(session, &lost).await,
             ConnectionEvent::Receipt(_) => {}
         }
     }
@@ -139,7 +140,7 @@ impl Gateway {
             }
         });
         if changed {
-            tracing::info!(session = %session.id, ?state, "session state");
+            log_state(session, state, detail);
             let detail = detail.to_owned();
             let data = EventData::SessionUpdate(SessionUpdate { state, detail });
             self.publish(session, data).await;
@@ -187,6 +188,20 @@ impl Gateway {
                 .await;
         }
         self.update_row(session, move |row| row.name = name).await;
+    }
+}
+
+/// Tells the log, which may be all that an operator has: why nothing can be sent, when that is so.
+fn log_state(session: &Session, state: SessionState, why: &str) {
+    use SessionState::{Connected, Disconnected, LoggedOut};
+    let (id, paired) = (&session.id, session.status().paired);
+    match state {
+        Disconnected | LoggedOut if paired || state == LoggedOut => {
+            tracing::warn!(session = %id, ?state, why, "session state: nothing can be sent");
+        }
+        // The detail is a name then, which is nobody's business.
+        Connected => tracing::info!(session = %id, ?state, "session state"),
+        _ => tracing::info!(session = %id, ?state, why, "session state"),
     }
 }
 

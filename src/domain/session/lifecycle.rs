@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
-use super::registry::not_found;
-use super::row::{SESSIONS, SessionRow};
+use super::registry::{not_found, unreadable};
+use super::row::{SESSIONS, SessionRow, number_in};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
@@ -30,21 +30,32 @@ impl Gateway {
         let mut rows = Vec::new();
         self.store.read(|read| {
             SESSIONS.rows(()).each(read, |row| {
-                rows.push((row.key()?, row.value()));
+                rows.push((
+                    row.key().and_then(|name| SessionId::parse(&name)),
+                    row.value(),
+                ));
                 Ok(())
             })
         })?;
-        for (session, row) in rows {
-            if let Err(error) = row.and_then(|row| self.load_session(&session, row)) {
-                // One damaged row must not stop the others.
-                tracing::error!(%session, ?error, "a session cannot be read and is left out");
+        for (id, row) in rows {
+            // One damaged row must not stop the others.
+            let id = match id {
+                Ok(id) => id,
+                Err(error) => {
+                    tracing::error!(?error, "a session's name cannot be read and is left out");
+                    continue;
+                }
+            };
+            if let Err(error) = row.and_then(|row| self.load_session(id.clone(), row)) {
+                tracing::error!(session = %id, ?error,
+                    "a session cannot be read; delete it, and make it anew");
+                self.sessions.note_unreadable(id);
             }
         }
         Ok(())
     }
 
-    fn load_session(&self, name: &str, row: SessionRow) -> Result<()> {
-        let id = SessionId::parse(name)?;
+    pub(super) fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
             (Some(reason), _) => (SessionState::LoggedOut, logged_out_detail(reason)),
@@ -117,12 +128,8 @@ impl Gateway {
             self.start_in_background(&session);
             return Ok((session, false));
         }
-        if self.sessions.count() >= self.config.max_sessions {
-            let max = self.config.max_sessions;
-            return Err(Error::new(
-                Code::SessionLimitReached,
-                format!("Maximum active session limit reached ({max})"),
-            ));
+        if self.sessions.is_unreadable(&id) {
+            return Err(unreadable(&id));
         }
         let token = self.ids.token();
         let Some(row) = self.store_session(&id, &token).await? else {
@@ -148,7 +155,7 @@ impl Gateway {
     }
 
     /// Stores a new session. `None` when one of this name is there: the writer is one, so of two requests
-    /// for the same name the second finds the row of the first.
+    /// for the same name, or for the last place, the second finds the row of the first.
     async fn store_session(
         self: &Arc<Self>,
         id: &SessionId,
@@ -160,6 +167,13 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 if SESSIONS.exists(tx, &key)? {
                     return Ok(None);
+                }
+                let max = gateway.config.max_sessions;
+                if !SESSIONS.rows(()).are_fewer_than(tx, max)? {
+                    return Err(Error::new(
+                        Code::SessionLimitReached,
+                        format!("Maximum active session limit reached ({max})"),
+                    ));
                 }
                 let number = SessionNumber(
                     u32::try_from(tx.next_seq("sessions")?)
@@ -328,16 +342,11 @@ impl Gateway {
         if self.sessions.by_number(session.number).is_none() {
             return Err(not_found(session.id.as_str()));
         }
-        session.set_current(None);
-        if let Some(connection) = slot.take() {
-            if session.is_connected() {
-                connection.logout().await;
-            } else {
-                connection.close().await;
-            }
-        }
         let (key, number) = (session.id.as_str().to_owned(), session.number);
-        // From here on it is gone, also after a crash; its rows may be many and go by and by.
+        // Its connection writes rows until it is closed: they are removed after that.
+        let closing = self.closing_sessions.read().await;
+        // From here on it is gone, also after a crash; its rows may be many and go by and by. What could
+        // not be written leaves it as it is, linked to its phone.
         self.store
             .write(Durability::Sync, move |tx| {
                 SESSIONS.delete(tx, &key);
@@ -347,6 +356,14 @@ impl Gateway {
             .await?;
         self.sessions.remove(session);
         self.keys.end_of_session(number);
+        let was_connected = session.is_connected();
+        session.set_current(None);
+        match slot.take() {
+            Some(connection) if was_connected => connection.logout().await,
+            Some(connection) => connection.close().await,
+            None => {}
+        }
+        drop(closing);
         session.change(|status| {
             status.state = SessionState::LoggedOut;
             status.detail = "Deleted".into();
@@ -354,6 +371,36 @@ impl Gateway {
         });
         drop(slot);
         self.session_removed(session.number, REMOVAL_PATIENCE).await;
+        Ok(())
+    }
+
+    /// Removes a session whose row cannot be read, with what belongs to it as far as the row still says
+    /// what that is. WhatsApp is not told.
+    pub async fn delete_unreadable_session(self: &Arc<Self>, id: &SessionId) -> Result<()> {
+        let (gateway, name) = (self.clone(), id.clone());
+        let number = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                // Another request may have deleted it, and a third may have made it anew.
+                if !gateway.sessions.is_unreadable(&name) {
+                    return Err(not_found(name.as_str()));
+                }
+                let number = SESSIONS.view(tx, name.as_str(), number_in)?.flatten();
+                // Damage must not name another's rows.
+                let number = number.filter(|n| gateway.sessions.by_number(*n).is_none());
+                SESSIONS.delete(tx, name.as_str());
+                if let Some(number) = number {
+                    pending_removal::of_session(tx, number);
+                }
+                Ok(number)
+            })
+            .await?;
+        self.sessions.forget_unreadable(id);
+        match number {
+            Some(number) => self.session_removed(number, REMOVAL_PATIENCE).await,
+            None => tracing::warn!(session = %id,
+                "the session's row does not say which rows are its own; they stay in the store"),
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 mod connection_events;
 mod handle;
+pub(super) mod imported;
 mod lifecycle;
 mod pairing;
 mod registry;

@@ -1,6 +1,6 @@
 //! All sessions, by name, number and token.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -21,6 +21,8 @@ struct Registry {
     by_id: BTreeMap<SessionId, Arc<Session>>,
     by_token: HashMap<[u8; 32], Arc<Session>>,
     by_number: HashMap<SessionNumber, Arc<Session>>,
+    /// The names of those whose rows are damaged.
+    unreadable: BTreeSet<SessionId>,
 }
 
 /// What one of these sessions has, by the first that has it: `missing` is the error of one that has not,
@@ -44,6 +46,14 @@ pub(in crate::domain) fn not_found(id: &str) -> Error {
     Error::new(Code::SessionNotFound, format!("Session {id} not found"))
 }
 
+/// What is said of a session whose row is damaged.
+pub(super) fn unreadable(id: &SessionId) -> Error {
+    Error::new(
+        Code::SessionUnreadable,
+        format!("What is stored of session {id} is damaged; delete the session, and make it anew"),
+    )
+}
+
 impl Sessions {
     /// All, by name.
     pub fn all(&self) -> Vec<Arc<Session>> {
@@ -55,9 +65,24 @@ impl Sessions {
         self.version.load(Ordering::SeqCst)
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.read().by_id.len()
+    /// The names of those that are stored and cannot be read, in their order: they can only be deleted.
+    pub fn unreadable(&self) -> Vec<SessionId> {
+        self.read().unreadable.iter().cloned().collect()
+    }
+
+    /// Whether the session of this name is one of those.
+    pub(super) fn is_unreadable(&self, id: &SessionId) -> bool {
+        self.read().unreadable.contains(id)
+    }
+
+    pub(super) fn note_unreadable(&self, id: SessionId) {
+        self.write().unreadable.insert(id);
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn forget_unreadable(&self, id: &SessionId) {
+        self.write().unreadable.remove(id);
+        self.version.fetch_add(1, Ordering::SeqCst);
     }
 
     /// One by its name.
@@ -68,9 +93,12 @@ impl Sessions {
     /// The same.
     ///
     /// # Errors
-    /// `SessionNotFound`.
+    /// `SessionNotFound`, or `SessionUnreadable` for one whose row is damaged.
     pub fn find(&self, id: &SessionId) -> Result<Arc<Session>> {
-        self.get(id).ok_or_else(|| not_found(id.as_str()))
+        self.get(id).ok_or_else(|| match self.is_unreadable(id) {
+            true => unreadable(id),
+            false => not_found(id.as_str()),
+        })
     }
 
     /// One by its number.

@@ -61,6 +61,19 @@ pub(in crate::domain) fn ensure_session_exists(
     Err(not_found(id))
 }
 
+/// The number in a session's row, also when nothing else of it can be read.
+pub(super) fn number_in(row: &[u8]) -> Option<SessionNumber> {
+    /// What alone is asked of a [`SessionRow`]. Stored.
+    #[derive(Deserialize)]
+    struct NumberOnly {
+        number: SessionNumber,
+    }
+    let (_, json) = row.split_first()?;
+    let row: NumberOnly = serde_json::from_slice(json).ok()?;
+    // Rows under the number 0 are nobody's own: keys for all sessions.
+    Some(row.number).filter(|number| number.0 > 0)
+}
+
 impl Gateway {
     /// Changes the session's row after what WhatsApp told, or logs that it could not be.
     pub(super) async fn update_row(

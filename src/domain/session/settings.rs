@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::guard::Guard;
 use crate::domain::optout::OptOutKeywords;
 use crate::domain::pacing::QuietHours;
 use crate::domain::zone::Zone;
@@ -16,6 +17,8 @@ pub struct SessionSettings {
     pub auto_download: bool,
     /// What its campaigns together may send.
     pub limits: CampaignLimits,
+    /// How many new contacts it may write to; as the gateway's setting says when `None`.
+    pub guard: Option<Guard>,
     /// Words by which people leave campaigns; the usual ones when `None`.
     pub opt_out_words: Option<Vec<String>>,
     /// Words by which people come back; the usual ones when `None`.
@@ -50,6 +53,8 @@ pub struct CampaignLimits {
 pub struct SettingsChange {
     /// Whether files that arrive are fetched by themselves.
     pub auto_download: Option<bool>,
+    /// How many new contacts it may write to; `Some(None)` is as the gateway's setting says.
+    pub guard: Option<Option<Guard>>,
     /// How many messages its campaigns may send a day; `Some(None)` is any number.
     pub daily_cap: Option<Option<NonZeroU32>>,
     /// When its campaigns send nothing; `Some(None)` is never.
@@ -70,6 +75,7 @@ impl SettingsChange {
             }
         }
         set(self.auto_download, &mut to.auto_download);
+        set(self.guard, &mut to.guard);
         set(self.daily_cap, &mut to.limits.daily_cap);
         set(self.quiet, &mut to.limits.quiet);
         set(self.zone, &mut to.limits.zone);

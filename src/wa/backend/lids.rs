@@ -79,3 +79,9 @@ pub fn number_of(read: &impl Read, sid: u32, lid: &str) -> Result<Option<String>
     let mapping = LidKeys::new(sid).of_lid(read, lid)?;
     Ok(mapping.map(|mapping| mapping.phone_number))
 }
+
+/// The LID of a phone number, as far as session number `sid` knows it.
+pub fn lid_of(read: &impl Read, sid: u32, number: &str) -> Result<Option<String>> {
+    let mapping = LidKeys::new(sid).of_phone(read, number)?;
+    Ok(mapping.map(|mapping| mapping.lid))
+}

@@ -11,7 +11,7 @@ use super::rows::RowKind;
 use super::{Backend, failed};
 use crate::error::{Error, Result as OurResult};
 use crate::store::tables::WA;
-use crate::store::{Durability, Key, KeyParts, Read as _};
+use crate::store::{Durability, Key, KeyParts, Read};
 
 #[async_trait]
 impl SignalStore for Backend {
@@ -75,18 +75,7 @@ impl SignalStore for Backend {
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
-        self.read(|r| {
-            for kind in [RowKind::Session, RowKind::Identity] {
-                for separator in ["@", ":"] {
-                    let prefix = self.key(kind).tail(user).tail(separator);
-                    if r.first(WA, &prefix)?.is_some() {
-                        return Ok(true);
-                    }
-                }
-            }
-            Ok(false)
-        })
-        .await
+        self.read(|r| has_signal_state(r, self.sid, user)).await
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], uploaded: bool) -> Result<()> {
@@ -222,4 +211,20 @@ impl Backend {
     fn prekey_record(&self, key: &Key, value: &[u8]) -> OurResult<Bytes> {
         Ok(self.secret_of(key, 1, value)?.into())
     }
+}
+
+/// Whether session number `sid` ever encrypted for a device of this user (of a number or a LID), or
+/// decrypted what one sent.
+pub fn has_signal_state(read: &impl Read, sid: u32, user: &str) -> OurResult<bool> {
+    for kind in [RowKind::Session, RowKind::Identity] {
+        // The first device of an account, and its others.
+        for separator in ["@", ":"] {
+            let prefix = Key::new().u32(sid).u8(kind as u8);
+            let prefix = prefix.tail(user).tail(separator);
+            if read.first(WA, &prefix)?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

@@ -8,12 +8,14 @@ use tokio_util::sync::CancellationToken;
 use warung::server::Deps;
 use warung::store::Disk;
 use warung::store::faults::SimulatedDisk;
+use warung::store::tables;
 use warung::time::Clock;
 
 use super::pacing::MORNING;
 use super::{
     assert_each_once, assert_sums, create, people, person, show, step, text_campaign, wait_for,
 };
+use crate::damage::{DAMAGED, put, rows};
 use crate::support::{Rig, eventually};
 
 const PEOPLE: u32 = 3;
@@ -216,6 +218,36 @@ async fn what_is_older_than_messages_are_kept_is_not_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_message_is_damaged_gets_it_again_and_the_campaign_ends() {
+    let cut = Cut::new("6281200002607", 86, json!({ "delayBetweenMessages": 0 })).await;
+    let whose = cut.show().await["recipients"][0]["messageId"].clone();
+    let id = whose.as_str().expect("an id");
+    let mut messages = rows(&cut.rig, tables::MESSAGES);
+    messages.retain(|(key, _)| String::from_utf8_lossy(key).contains(id));
+    assert_eq!(messages.len(), 1);
+    put(&cut.rig, tables::MESSAGES, messages[0].0.clone(), DAMAGED).await;
+    cut.connect().await;
+    cut.settled().await;
+    cut.pass(Duration::from_secs(1));
+    cut.ends(86).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_damaged_while_he_is_written_to_has_failed_and_the_campaign_ends() {
+    let cut = Cut::new("6281200002608", 91, json!({ "delayBetweenMessages": 0 })).await;
+    let states = rows(&cut.rig, tables::CAMPAIGN_STATES);
+    let first = states.first().expect("a recipient").0.clone();
+    put(&cut.rig, tables::CAMPAIGN_STATES, first, DAMAGED).await;
+    cut.connect().await;
+    cut.settled().await;
+    cut.pass(Duration::from_secs(1));
+    let done = wait_for(&cut.rig, &cut.token, &cut.campaign, "completed").await;
+    assert_sums(&done);
+    let said = &done["statistics"];
+    assert_eq!((&said["sent"], &said["failed"]), (&json!(2), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_that_is_cut_short_leaves_nobody_waiting_in_a_completed_campaign() {
     let disk = SimulatedDisk::new();
     let on = |disk: &Arc<SimulatedDisk>| Some(Disk::Simulated(disk.clone()));
@@ -268,6 +300,9 @@ async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_roo
         rig.sandbox("PUT", &path, &silent).await;
     }
     let other = "6281299992606";
+    let path = format!("/sandbox/phones/{other}");
+    rig.sandbox("PUT", &path, &json!({ "receipts": "none" }))
+        .await;
     rig.send_text("shop", &token, other, "warm").await;
     let late = json!({ "delayAcks": 18_000, "count": 4 });
     faults(&rig, "POST", &late).await;
@@ -301,4 +336,12 @@ async fn acknowledgements_that_a_full_disk_lost_hold_up_nobody_when_there_is_roo
     let done = wait_for(&rig, &token, &id, "completed").await;
     assert_eq!(done["statistics"]["sent"], PEOPLE, "{}", done["statistics"]);
     assert_each_once(&rig, 85, PEOPLE, |n| format!("Ani {n}")).await;
+    // What was told of the other is stored too, without another start.
+    let id = last["messageId"].as_str().expect("an id");
+    let path = format!("/api/v1/messages/{id}?sessionId=shop");
+    eventually("the other is sent", || async {
+        let row = rig.get(&path).bearer(&token).send().await.expect(200);
+        (row["delivery"] == "sent").then_some(())
+    })
+    .await;
 }

@@ -2,6 +2,7 @@
 
 mod adversity;
 mod contract;
+mod damaged;
 mod interrupted;
 mod kill;
 mod lists;

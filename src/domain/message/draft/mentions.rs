@@ -1,7 +1,7 @@
 //! Who is mentioned in a message.
 
 use crate::error::{Code, Error, Result};
-use crate::jid::{Jid, recipient};
+use crate::jid::{Jid, recipient, unreadable};
 
 /// How many people one message may mention.
 const MAX_MENTIONS: usize = 1024;
@@ -35,7 +35,8 @@ impl Mentions {
                 return Ok(Self::All);
             }
             let person = recipient(name, false, country).filter(Jid::is_person);
-            people.push(person.ok_or(Code::MentionsInvalid)?);
+            let person = person.ok_or_else(|| unreadable(name, country, Code::MentionsInvalid))?;
+            people.push(person);
         }
         Ok(if people.is_empty() {
             Self::None
