@@ -10,6 +10,7 @@ pub mod guard;
 pub mod import;
 mod keyed_locks;
 pub mod list;
+mod markup;
 pub mod media;
 pub mod message;
 pub mod metrics;

@@ -191,6 +191,8 @@ codes! {
     TooManyColumns = "too_many_columns", Unprocessable, "The recipients have too many different custom fields for a sheet";
     RecipientNotFound = "recipient_not_found", NotFound, "Recipient not found in list";
     RecipientExists = "recipient_exists", Conflict, "Recipient with this number already exists in the list";
+    RecipientsArePage = "recipients_are_page", Invalid, "recipients is only a page (the body has page or next), and would take the place of everybody: read all with a GET without limit and after, or change single ones at /recipients; to keep none but these, leave out page and next";
+    ChangedWhileRead = "changed_while_read", Conflict, "It was changed while it was read; read it again";
     NumberNotSuppressed = "number_not_suppressed", NotFound, "The number is not suppressed";
     SheetInvalid = "sheet_invalid", Invalid, "The sheet cannot be read";
     NumberOutOfRange = "number_out_of_range", Invalid, "The number is out of bounds";

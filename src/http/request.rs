@@ -186,6 +186,12 @@ impl Request {
         Whole::of(&mut self.body, &self.connection.limits.body_budget).await
     }
 
+    /// The whole body as JSON, whether it came as such or as an urlencoded form.
+    pub async fn document(&mut self) -> Result<Whole> {
+        let is_form = self.is_of_type("application/x-www-form-urlencoded");
+        self.whole().await?.into_document(is_form)
+    }
+
     /// The whole body in one; a second time it is empty.
     #[cfg(feature = "sandbox")]
     pub async fn bytes(&mut self) -> Result<Bytes> {
@@ -199,7 +205,7 @@ impl Request {
         S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
         T: Send + 'static,
     {
-        self.whole().await?.json(seed).await
+        self.document().await?.json(seed).await
     }
 
     /// The next bytes of the body, for a reader that keeps none of them; `None` at its end.

@@ -135,6 +135,8 @@ impl ImportedCampaign {
                 status,
                 message: CampaignMessage {
                     content: new.content,
+                    caption: None,
+                    is_html: false,
                     media,
                 },
                 settings: new.settings,

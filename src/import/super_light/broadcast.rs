@@ -224,8 +224,8 @@ impl Fates<'_> {
     /// A number that is there twice was written to if one of them was.
     fn note(&mut self, row: &Value) {
         let number = match &row["number"] {
-            Value::String(text) => recipient::number(text, self.country),
-            other => recipient::number(&other.to_string(), self.country),
+            Value::String(text) => recipient::addressee(text, self.country),
+            other => recipient::addressee(&other.to_string(), self.country),
         };
         let Ok(number) = number else { return };
         let count = row["retryCount"].as_u64().unwrap_or(0);
@@ -237,7 +237,12 @@ impl Fates<'_> {
             _ => RecipientStatus::Pending,
         };
         let at = time(row["sentAt"].as_str());
-        let state = RecipientState::of_backup(status, None, at, row["error"].as_str(), count);
+        let told = RecipientState {
+            status,
+            at,
+            ..RecipientState::default()
+        };
+        let state = RecipientState::of_backup(told, row["error"].as_str(), count);
         let number = number.as_str().to_owned();
         let there = self.known.get(&number).map(|state| state.status);
         if there != Some(RecipientStatus::Sent) && state != RecipientState::default() {
