@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::running::Running;
@@ -100,7 +99,7 @@ async fn hand_over(
         say(&format!("{outcome:<8}  {about}: {detail}"));
     }
     let summary = answer["message"].as_str().unwrap_or_default().to_owned();
-    Ok(end(answer["status"] == Value::from("error"), summary))
+    Ok(end(answer["status"] == "error", summary))
 }
 
 /// Takes the folder in without a gateway.

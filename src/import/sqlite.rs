@@ -441,7 +441,7 @@ fn value(kind: u64, bytes: &[u8]) -> Result<Cell> {
             let fold = |number: i64, b: &u8| number << 8 | i64::from(*b);
             Cell::Int(bytes.iter().fold(sign, fold))
         }
-        _ if kind % 2 == 0 => Cell::Blob(bytes.to_vec()),
+        _ if kind.is_multiple_of(2) => Cell::Blob(bytes.to_vec()),
         _ => {
             let text = std::str::from_utf8(bytes);
             Cell::Text(
