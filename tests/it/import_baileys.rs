@@ -11,13 +11,13 @@ use warung::import::baileys::{self, Found, LeftOut};
 use warung::sandbox::{NetworkOptions, Sandbox};
 use warung::seal::Seal;
 use warung::server::Deps;
-use warung::store::{Disk, Durability, Store, StoreOptions};
+use warung::store::{Disk, Store, StoreOptions};
 use warung::time::Clock;
 use warung::wa::account::Account;
 use warung::wa::backend::Backend;
 
 use crate::baileys::Baileys;
-use crate::support::{Rig, Sink};
+use crate::support::{Call, Rig, Sink};
 
 const OWN: &str = "6281200000700";
 const FIRST: &str = "6281200000701";
@@ -87,35 +87,41 @@ fn left_out(folder: &Path) -> Vec<LeftOut> {
     left_out.filter(|left| !left.file.contains('*')).collect()
 }
 
-/// Gives the session the device of a folder; the gateway is stopped meanwhile.
-async fn import(rig: &mut Rig, folder: &Path) {
-    rig.stop().await;
-    let found = read(folder);
-    let key = warung::at_rest::key_of(&rig.config, &Default::default()).expect("a key");
-    let disk = Disk::File(warung::server::store_file(&rig.config));
-    let store = Store::open(disk, StoreOptions::default()).expect("a store");
-    let backend = Backend::new(store.clone(), 1, Clock::system(), Seal::new(&key));
-    let (rows, unfit) = backend.adopt(&found.account).expect("its keys fit");
-    assert_eq!(unfit, []);
-    let written = store.write(Durability::Sync, move |tx| rows.put(tx));
-    written.await.expect("written");
-    store.close().await;
-    rig.restart().await;
-    rig.create_again("shop").await;
+/// Has the running gateway take in a folder, as a session of this name; answers what it says.
+async fn import(rig: &Rig, folder: &Path) -> Value {
+    let packed = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(folder)
+        .args(["-cf", "-", "."])
+        .output()
+        .expect("tar runs");
+    let call = Call::new(rig.addr(), "POST", "/admin/import?session=shop");
+    let call = call.header("content-type", "application/x-tar").master();
+    call.body(packed.stdout).send().await.expect(200)
+}
+
+/// A gateway on this network, whose sessions tell this sink what they receive.
+async fn rig_on(network: Sandbox, sink: &Sink) -> Rig {
+    Rig::on_network(network, Deps::default(), |config| {
+        config.webhook_url = Some(sink.url.clone());
+    })
+    .await
 }
 
 /// Imports an account for which two texts wait, and goes on with everybody; answers the network's
 /// counters before and after.
-async fn goes_on(rig: &mut Rig, folder: &Path) -> (Value, Value) {
+async fn goes_on(rig: &Rig, sink: &Sink, folder: &Path) -> (Value, Value) {
     let groups = rig.sandbox("GET", "/sandbox/groups", &Value::Null).await;
     let group = groups[0]["id"].as_str().expect("an id").to_owned();
-    let token = rig.create("shop").await;
-    let sink = Sink::new().await;
-    rig.hook("shop", &sink.url, &[]).await;
     let before = rig.stats().await;
-    import(rig, folder).await;
+    let said = import(rig, folder).await;
+    assert_eq!(said["changed"], true, "{said}");
     let row = rig.wait_for_status("shop", "CONNECTED").await;
     assert_eq!(row["number"], OWN, "{row}");
+    let token = row["token"].as_str().expect("a token").to_owned();
+    // The session has gone on meanwhile: what it was is no longer what it is.
+    let said = import(rig, folder).await;
+    assert_eq!(said["changed"], false, "{said}");
     for (to, text) in [
         (FIRST, "sepuluh"),
         (SECOND, "sebelas"),
@@ -163,9 +169,9 @@ async fn goes_on(rig: &mut Rig, folder: &Path) -> (Value, Value) {
 }
 
 /// Goes on, and everything could be read at once, by the sessions and sender keys that were taken over.
-async fn goes_on_with_all(rig: &mut Rig, folder: &Path) {
+async fn goes_on_with_all(rig: &Rig, sink: &Sink, folder: &Path) {
     assert_eq!(left_out(folder), []);
-    let (before, after) = goes_on(rig, folder).await;
+    let (before, after) = goes_on(rig, sink, folder).await;
     for count in [
         "undecryptable",
         "askedAgain",
@@ -178,7 +184,9 @@ async fn goes_on_with_all(rig: &mut Rig, folder: &Path) {
 
 /// Pairs a Baileys, has it chat with two people and in a group, stops it, and goes on.
 async fn moves_in(package: &str, addressing: &str) {
-    let mut rig = Rig::new().await;
+    let network = Sandbox::open(NetworkOptions::default()).await;
+    let sink = Sink::new().await;
+    let rig = rig_on(network.expect("a network"), &sink).await;
     let overview = rig.sandbox("GET", "/sandbox", &Value::Null).await;
     let root = overview["rootKey"].as_str().expect("a key").to_owned();
     let home = tempfile::tempdir().expect("a folder");
@@ -221,7 +229,7 @@ async fn moves_in(package: &str, addressing: &str) {
     // Nobody is there to read these.
     say(&rig, FIRST, OWN, "delapan").await;
     say(&rig, SECOND, &group, "sembilan").await;
-    goes_on_with_all(&mut rig, &folder).await;
+    goes_on_with_all(&rig, &sink, &folder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,23 +249,23 @@ async fn an_account_of_baileys_6_goes_on_without_a_new_qr() {
 
 impl Fixture {
     /// A gateway on the packed network, where there is no Node.
-    async fn rig(&self) -> Rig {
+    async fn rig(&self, sink: &Sink) -> Rig {
         let journal = self.folder.path().join("sandbox.journal");
         let network = Sandbox::open(NetworkOptions::kept_in(&journal)).await;
-        Rig::on_network(network.expect("a network"), Deps::default(), |_| {}).await
+        rig_on(network.expect("a network"), sink).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packed_account_of_baileys_7_goes_on() {
-    let fixture = Fixture::unpack("baileys-7");
-    goes_on_with_all(&mut fixture.rig().await, &fixture.account()).await;
+    let (fixture, sink) = (Fixture::unpack("baileys-7"), Sink::new().await);
+    goes_on_with_all(&fixture.rig(&sink).await, &sink, &fixture.account()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packed_account_of_baileys_6_goes_on() {
-    let fixture = Fixture::unpack("baileys-6");
-    goes_on_with_all(&mut fixture.rig().await, &fixture.account()).await;
+    let (fixture, sink) = (Fixture::unpack("baileys-6"), Sink::new().await);
+    goes_on_with_all(&fixture.rig(&sink).await, &sink, &fixture.account()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +278,9 @@ async fn what_is_left_out_is_agreed_on_anew() {
             std::fs::write(&path, "of another program").expect("written");
         }
     }
-    let (before, after) = goes_on(&mut fixture.rig().await, &fixture.account()).await;
+    let sink = Sink::new().await;
+    let rig = fixture.rig(&sink).await;
+    let (before, after) = goes_on(&rig, &sink, &fixture.account()).await;
     let again = |stats: &Value| stats["askedAgain"].as_u64().expect("a count");
     assert!(again(&after) > again(&before), "{after}");
 }

@@ -298,13 +298,6 @@ impl Rig {
         answer["token"].as_str().expect("a token").to_owned()
     }
 
-    /// Brings a session back up that was made before.
-    pub async fn create_again(&self, session: &str) {
-        let body = json!({ "sessionId": session });
-        let answer = self.post("/api/v1/sessions", &body).master().send().await;
-        assert!(answer.status < 300, "{answer:?}");
-    }
-
     /// Makes a session and has a phone scan its QR; answers its token when it is connected.
     pub async fn pair(&self, session: &str, phone: &str) -> String {
         let token = self.create(session).await;

@@ -145,7 +145,7 @@ fn a_file_is_known_by_its_name() {
         ),
         (
             "app-state-sync-key-AAA__+A==.json",
-            Holds::SyncKey(vec![0, 0, 15, 248]),
+            Holds::SyncKey(vec![0, 0, 63, 248]),
         ),
         (
             "app-state-sync-version-regular_high.json",

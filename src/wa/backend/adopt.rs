@@ -3,17 +3,12 @@
 //! What the library would ask for again by itself (devices of people, who has our sender keys, metadata
 //! of groups) has no rows here.
 
+mod records;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use whatsapp_rust::wacore::appstate::hash::HashState;
-use whatsapp_rust::wacore::libsignal::protocol::{
-    KeyPair as SignalKeyPair, PendingPreKeyComponents, PrivateKey, SenderChainKeyComponents,
-    SenderKeyRecord, SenderKeyRecordComponents, SenderKeyStateComponents,
-    SenderMessageKeyComponents, SenderSigningKeyComponents, SessionChainComponents,
-    SessionChainKeyComponents, SessionComponents, SessionMessageKeyComponents,
-    SessionMessageKeyMaterial, SessionRecord, SessionRecordComponents,
-};
 use whatsapp_rust::wacore::libsignal::store::record_helpers::encode_pre_key_record_to;
 use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::traits::{AppStateSyncKey, LidPnMappingEntry, TcTokenEntry};
@@ -21,20 +16,16 @@ use whatsapp_rust::wacore::types::jid::JidExt as _;
 use whatsapp_rust::wacore_binary::{Jid, Server};
 use whatsapp_rust::waproto::{codec, whatsapp as wa};
 
+use self::records::{key_pair, sender_key_record, session_record};
 use super::rows::{RowKind, VERSION, versioned};
 use super::{Backend, tc_tokens};
 use crate::error::Result as OurResult;
 use crate::store::tables::{WA, WA_EXPIRY};
 use crate::store::{Key, Tx, encode};
 use crate::wa::account::{
-    Account, AddressSpace, DeviceAddress, KeyPair, LeftOut, NotAnAccount, PreKey, ReceivingChain,
-    SenderKey, SenderKeyState, SessionState, SignalSession,
+    Account, AddressSpace, DeviceAddress, KeyPair, LeftOut, NotAnAccount, PreKey, SenderKey,
+    SenderKeyState,
 };
-
-/// How many chains of the other side the library keeps in a session.
-const RECEIVING_CHAINS: usize = 5;
-/// How many states it keeps of a sender key.
-const SENDER_KEY_STATES: usize = 5;
 
 /// The device state of one session, sealed and ready to be written.
 pub struct DeviceRows {
@@ -89,7 +80,7 @@ impl Backend {
             }
         }
         for (name, states) in sender_keys(account) {
-            match sender_key_record(&states) {
+            match sender_key_record(states.iter().map(|(_, state)| *state)) {
                 Some(record) => {
                     let key = self.key(RowKind::SenderKey).tail(name);
                     rows.push(self.secret_row(key, &record));
@@ -229,6 +220,15 @@ fn device(account: &Account) -> Result<Device, NotAnAccount> {
         ..Default::default()
     };
     let highest = account.prekeys.iter().map(|prekey| prekey.id).max();
+    let next_pre_key_id = account.next_prekey.max(highest.map_or(1, |id| id + 1));
+    // Keys that were made and never uploaded are offered with the next ones: so all of them must be there.
+    let left = account.first_unuploaded_prekey..next_pre_key_id;
+    let kept = account.prekeys.iter().filter(|key| left.contains(&key.id));
+    let first_unupload_pre_key_id = if kept.count() == left.len() {
+        left.start
+    } else {
+        next_pre_key_id
+    };
     Ok(Device {
         pn: Some(jid(&account.number)),
         lid: account.lid.as_ref().map(jid),
@@ -242,22 +242,12 @@ fn device(account: &Account) -> Result<Device, NotAnAccount> {
         account: Some(Arc::new(adv)),
         push_name: account.name.clone(),
         edge_routing_info: account.routing.clone(),
-        next_pre_key_id: account.next_prekey.max(highest.map_or(1, |id| id + 1)),
-        first_unupload_pre_key_id: account.first_unuploaded_prekey,
+        next_pre_key_id,
+        first_unupload_pre_key_id,
         // How many the server still has is not known: some are uploaded with the first login.
         server_has_prekeys: false,
         ..Device::new()
     })
-}
-
-/// The library's key pair; `Err` if the halves do not belong together.
-fn key_pair(keys: &KeyPair) -> Result<SignalKeyPair, ()> {
-    let private = PrivateKey::deserialize(&keys.private).map_err(drop)?;
-    let public = private.public_key().map_err(drop)?;
-    if public.public_key_bytes() != keys.public {
-        return Err(());
-    }
-    Ok(SignalKeyPair::new(public, private))
 }
 
 fn jid(address: &DeviceAddress) -> Jid {
@@ -289,85 +279,6 @@ fn unfit(file: &str) -> LeftOut {
         why:
             "Left out: its keys do not fit together. Where that is noticed, new ones are agreed on."
                 .to_owned(),
-    }
-}
-
-/// A session in the library's form; `None` if its keys do not fit: nobody could read what is sent by it.
-fn session_record(account: &Account, session: &SignalSession) -> Option<Vec<u8>> {
-    for state in session.current.iter().chain(&session.archived) {
-        key_pair(&state.sending.ratchet).ok()?;
-    }
-    let components = SessionRecordComponents {
-        current_session: session
-            .current
-            .as_ref()
-            .map(|state| components(account, state)),
-        previous_sessions: session
-            .archived
-            .iter()
-            .map(|state| components(account, state))
-            .collect(),
-    };
-    SessionRecord::from_components(components)
-        .ok()?
-        .serialize()
-        .ok()
-}
-
-fn components(account: &Account, state: &SessionState) -> SessionComponents {
-    let public = |key: &[u8; 32]| Some(key.to_vec());
-    let chains = &state.receiving[state.receiving.len().saturating_sub(RECEIVING_CHAINS)..];
-    SessionComponents {
-        session_version: Some(3),
-        local_identity_public: public(&account.identity.public),
-        remote_identity_public: public(&state.remote_identity),
-        root_key: Some(state.root_key.to_vec()),
-        previous_counter: Some(state.previous_counter),
-        sender_chain: Some(SessionChainComponents {
-            sender_ratchet_key: public(&state.sending.ratchet.public),
-            sender_ratchet_key_private: Some(state.sending.ratchet.private.to_vec()),
-            chain_key: Some(SessionChainKeyComponents {
-                index: Some(state.sending.next),
-                key: Some(state.sending.key.to_vec()),
-            }),
-            message_keys: Vec::new(),
-        }),
-        receiver_chains: chains.iter().map(receiving).collect(),
-        pending_key_exchange: None,
-        pending_pre_key: state
-            .pending
-            .as_ref()
-            .map(|pending| PendingPreKeyComponents {
-                pre_key_id: pending.prekey,
-                // The record keeps the bits of the number as a signed one.
-                signed_pre_key_id: Some(pending.signed_prekey.cast_signed()),
-                base_key: public(&state.base_key),
-                kyber_pre_key_id: None,
-                kyber_ciphertext: None,
-            }),
-        remote_registration_id: Some(state.registration_id),
-        local_registration_id: Some(account.registration_id),
-        needs_refresh: None,
-        alice_base_key: public(&state.base_key),
-    }
-}
-
-fn receiving(chain: &ReceivingChain) -> SessionChainComponents {
-    SessionChainComponents {
-        sender_ratchet_key: Some(chain.ratchet.to_vec()),
-        sender_ratchet_key_private: None,
-        chain_key: Some(SessionChainKeyComponents {
-            index: Some(chain.next),
-            key: chain.key.map(|key| key.to_vec()),
-        }),
-        message_keys: chain
-            .skipped
-            .iter()
-            .map(|(index, seed)| SessionMessageKeyComponents {
-                index: *index,
-                material: SessionMessageKeyMaterial::Seed(*seed),
-            })
-            .collect(),
     }
 }
 
@@ -414,41 +325,4 @@ fn sender_keys(account: &Account) -> BTreeMap<String, States<'_>> {
         }
     }
     named
-}
-
-/// A sender key in the library's form; `None` if its keys do not fit.
-fn sender_key_record(states: &States<'_>) -> Option<Vec<u8>> {
-    for (_, state) in states {
-        if let Some(private) = state.signing_private {
-            let public = state.signing_public;
-            key_pair(&KeyPair { public, private }).ok()?;
-        }
-    }
-    let newest = states.iter().rev().take(SENDER_KEY_STATES);
-    let states = newest.map(|(_, state)| SenderKeyStateComponents {
-        key_id: state.id,
-        chain_key: SenderChainKeyComponents {
-            iteration: state.next,
-            seed: state.seed.to_vec(),
-        },
-        signing_key: SenderSigningKeyComponents {
-            public: state.signing_public.to_vec(),
-            private: state.signing_private.map(|key| key.to_vec()),
-        },
-        message_keys: state
-            .skipped
-            .iter()
-            .map(|(iteration, seed)| SenderMessageKeyComponents {
-                iteration: *iteration,
-                seed: seed.to_vec(),
-            })
-            .collect(),
-    });
-    let components = SenderKeyRecordComponents {
-        states: states.collect(),
-    };
-    SenderKeyRecord::from_components(components)
-        .ok()?
-        .serialize()
-        .ok()
 }
