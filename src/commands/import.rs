@@ -99,7 +99,7 @@ async fn hand_over(
         say(&format!("{outcome:<8}  {about}: {detail}"));
     }
     let summary = answer["message"].as_str().unwrap_or_default().to_owned();
-    Ok(end(answer["status"].as_str() == Some("error"), summary))
+    Ok(end(answer["status"] == "error", summary))
 }
 
 /// Takes the folder in without a gateway.

@@ -99,6 +99,7 @@ struct Rows {
 /// What an import may take of the settings.
 #[derive(Clone, Copy)]
 struct Quotas {
+    sessions: usize,
     store: u64,
     media: u64,
 }
@@ -106,7 +107,7 @@ struct Quotas {
 impl Rows {
     fn put(self, tx: &mut Tx, quotas: Quotas, now: Timestamp) -> Result<ImportedSession> {
         let number = self.session.number();
-        self.session.put(tx)?;
+        self.session.put(tx, quotas.sessions)?;
         if let Some(device) = &self.device {
             device.put(tx)?;
         }
@@ -199,12 +200,10 @@ impl Gateway {
         options: ImportOptions,
         report: &mut Report,
     ) -> Result<Vec<Arrival>> {
-        let mut arrivals = Vec::new();
-        let mut room = self
-            .config()
-            .max_sessions
-            .saturating_sub(self.sessions().all().len());
-        let (mut tokens, unreadable) = (HashSet::new(), self.sessions().unreadable());
+        let (mut arrivals, mut tokens) = (Vec::new(), HashSet::new());
+        let unreadable = self.sessions().unreadable();
+        let there = self.sessions().all().len() + unreadable.len();
+        let mut room = self.config().max_sessions.saturating_sub(there);
         for mut new in sessions {
             let about = format!("session {}", new.id);
             let there = self.sessions().get(&new.id);
@@ -454,6 +453,7 @@ impl Gateway {
             gone.push(self.stop_for_import(session).await);
         }
         let quotas = Quotas {
+            sessions: self.config().max_sessions,
             store: self.config().store_quota,
             media: self.config().media_quota,
         };

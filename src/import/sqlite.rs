@@ -476,7 +476,8 @@ fn column_names(sql: &str) -> Vec<String> {
 
 /// The name of a column, unless it is a rule about several.
 fn name_of(column: &str) -> Option<String> {
-    let first = column.split_whitespace().next()?;
+    let mut words = column.split([' ', '\t', '\r', '\n', '(']);
+    let first = words.find(|word| !word.is_empty())?;
     let rule = ["CONSTRAINT", "PRIMARY", "UNIQUE", "CHECK", "FOREIGN"];
     if rule.iter().any(|word| first.eq_ignore_ascii_case(word)) {
         return None;

@@ -150,10 +150,8 @@ fn text(archive: &mut dyn Read, size: u64) -> Result<String> {
 /// The path in the records of POSIX: `LENGTH path=NAME\n`.
 fn path_in(records: &str) -> Option<String> {
     let values = records.lines().filter_map(|record| record.split_once(' '));
-    let path = values
-        .rev()
-        .find_map(|(_, set)| set.strip_prefix("path="));
-    path.map(str::to_owned)
+    let mut paths = values.filter_map(|(_, set)| set.strip_prefix("path="));
+    paths.next_back().map(str::to_owned)
 }
 
 fn name_in(head: &[u8; BLOCK]) -> Result<String> {

@@ -75,13 +75,16 @@ impl ImportedSession {
     ///
     /// # Errors
     /// `session_busy`: somebody made, deleted or replaced a session of this name meanwhile.
-    pub(in crate::domain) fn put(&self, tx: &mut Tx) -> Result<()> {
+    /// `session_limit_reached`: others made so many meanwhile.
+    pub(in crate::domain) fn put(&self, tx: &mut Tx, most: usize) -> Result<()> {
         let there = SESSIONS.get(tx, self.id.as_str())?.map(|row| row.number);
         if there != self.replaces {
             return Err(Code::SessionBusy.into());
         }
-        if let Some(old) = self.replaces {
-            pending_removal::of_session(tx, old);
+        match self.replaces {
+            Some(old) => pending_removal::of_session(tx, old),
+            None if SESSIONS.rows(()).are_fewer_than(tx, most)? => {}
+            None => return Err(Code::SessionLimitReached.into()),
         }
         SESSIONS.put(tx, self.id.as_str(), &self.row)
     }

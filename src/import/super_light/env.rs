@@ -2,13 +2,13 @@
 
 /// The value of a variable, as `dotenv` reads it: the last line that sets it counts.
 pub(in crate::import) fn variable(file: &str, name: &str) -> Option<String> {
-    let mut lines = file.lines().rev().filter_map(|line| {
+    let mut lines = file.lines().filter_map(|line| {
         let line = line.trim_start_matches('\u{feff}').trim_start();
         let line = line.strip_prefix("export ").unwrap_or(line);
         let (set, value) = line.split_once(['=', ':'])?;
         (set.trim() == name).then(|| unquoted(value.trim()))
     });
-    lines.next().filter(|value| !value.is_empty())
+    lines.next_back().filter(|value| !value.is_empty())
 }
 
 /// A value without its quotes, or without the comment behind it.
