@@ -153,7 +153,10 @@ async fn has_the_older_folder(rig: &Rig) {
     assert_eq!(done["completedAt"], "2025-07-14T08:10:00.000Z");
     let stopped = get(rig, GUDANG, &format!("/api/v1/campaigns/{RUNNING}")).await;
     assert_eq!(stopped["status"], "paused");
-    assert_eq!(stopped["message"]["content"], "Halo {{Name}} & keluarga");
+    assert_eq!(
+        stopped["message"]["content"],
+        "<p>Halo {{Name}} &amp; keluarga</p>"
+    );
     assert_eq!(stopped["createdAt"], "2025-07-14T08:00:00.000Z");
     let said = stopped["detail"].as_str().expect("why");
     assert!(

@@ -136,7 +136,7 @@ impl ImportedCampaign {
                 message: CampaignMessage {
                     content: new.content,
                     caption: None,
-                    is_html: false,
+                    is_html: true,
                     media,
                 },
                 settings: new.settings,

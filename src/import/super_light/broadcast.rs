@@ -7,7 +7,6 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::words::plain;
 use crate::domain::campaign::imported::{IncomingCampaign, IncomingMedia};
 use crate::domain::campaign::message::CampaignName;
 use crate::domain::campaign::{CampaignSettings, CampaignState, RecipientState, RecipientStatus};
@@ -160,7 +159,7 @@ pub(super) fn campaign(
     let media = media(said);
     let content = match text(said, "mediaCaption").filter(|_| media.is_some()) {
         Some(caption) => caption.to_owned(),
-        None => plain(text(said, "content").unwrap_or_default()),
+        None => text(said, "content").unwrap_or_default().to_owned(),
     };
     let over = status == CampaignState::Completed;
     let known = states(json, country, tries, over)?;

@@ -8,7 +8,6 @@
 mod broadcast;
 mod cipher;
 mod env;
-mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
