@@ -8,7 +8,7 @@ mod incoming;
 mod report;
 
 pub use incoming::{Belongs, Incoming, IncomingFile, IncomingSession};
-pub use report::{Outcome, Report, ReportLine};
+pub use report::{Outcome, Report};
 
 use std::collections::HashSet;
 use std::sync::Arc;

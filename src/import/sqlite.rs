@@ -127,6 +127,7 @@ impl Database {
     }
 
     /// The same of bytes, for those who try strange ones.
+    #[cfg(any(test, feature = "sandbox"))]
     pub fn of_bytes(main: Vec<u8>, log: Vec<u8>) -> Result<Self> {
         Self::of(Source::Memory(main), Source::Memory(log))
     }

@@ -37,8 +37,8 @@ use self::claim::{ClaimMarks, ClaimableRow, mark_of};
 pub use self::lane::LaneOrder;
 use self::lane::{LaneKey, QueueRow};
 pub use self::rows::{
-    Waiting, delete_page, enqueue, enqueue_all, find, hasten, hasten_row, head, lane_len,
-    later_lanes, len, remove,
+    delete_page, enqueue, enqueue_all, find, hasten, hasten_row, head, lane_len, later_lanes, len,
+    remove,
 };
 
 /// The longest sleep: after it the clock is read again, which may have been set meanwhile.

@@ -65,8 +65,6 @@ pub struct Account {
     pub lid: Option<DeviceAddress>,
     /// The name that others see.
     pub name: String,
-    /// What the phone is, as it said when it was paired ("android", "smba"). For the report only.
-    pub platform: Option<String>,
     /// What the server wants to be shown at the next connection.
     pub routing: Option<Vec<u8>>,
     /// One-time keys that nobody has used, by their ids.

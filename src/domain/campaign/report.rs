@@ -17,8 +17,6 @@ const PAGE: usize = 512;
 
 /// One row of a campaign: a recipient or a refused row, and what became of it.
 pub struct ReportRow {
-    /// Where it is, for the next page.
-    pub position: Position,
     /// Who; `None` for a refused row.
     pub recipient: Option<Recipient>,
     /// What became of it.
@@ -112,7 +110,6 @@ fn page(
             }
             bytes += recipient.size();
             found.push(ReportRow {
-                position,
                 recipient: Some(recipient),
                 state,
             });
@@ -129,7 +126,6 @@ fn page(
                 break;
             }
             found.push(ReportRow {
-                position,
                 recipient: None,
                 state,
             });

@@ -1,20 +1,28 @@
 //! What an import says: line by line what comes, what does not, and why. It holds no secrets and nothing that
 //! people wrote to each other.
 
-use crate::words::words;
+/// What becomes of one thing that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It comes.
+    Taken,
+    /// It does not come, and nothing is lost that would work here.
+    LeftOut,
+    /// It cannot come as it is: the import as a whole waits until somebody has seen to it.
+    Problem,
+    /// Worth knowing.
+    Note,
+}
 
-words! {
-    /// What becomes of one thing that was found.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Outcome {
-        /// It comes.
-        Taken = "taken",
-        /// It does not come, and nothing is lost that would work here.
-        LeftOut = "left out",
-        /// It cannot come as it is: the import as a whole waits until somebody has seen to it.
-        Problem = "problem",
-        /// Worth knowing.
-        Note = "note",
+impl Outcome {
+    /// Its words in a report.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::LeftOut => "left out",
+            Self::Problem => "problem",
+            Self::Note => "note",
+        }
     }
 }
 

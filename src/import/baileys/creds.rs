@@ -21,7 +21,6 @@ pub(super) struct Creds {
     account: Option<Adv>,
     next_pre_key_id: Option<u32>,
     first_unuploaded_pre_key_id: Option<u32>,
-    platform: Option<String>,
     routing_info: Option<Bytes>,
     my_app_state_key_id: Option<String>,
 }
@@ -103,7 +102,6 @@ impl Creds {
             number,
             lid,
             name: me.name.unwrap_or_default(),
-            platform: self.platform,
             routing: self.routing_info.map(|routing| routing.0),
             prekeys: Vec::new(),
             next_prekey,
