@@ -12,6 +12,10 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
 use crate::import::{self, Reading, tar};
+use crate::names::excerpt;
+
+/// Its query parameters.
+const NAMES: [&str; 4] = ["dryRun", "replace", "session", "skipProblems"];
 
 /// The largest archive, in bytes: a gateway of years, with its files.
 const MAX_ARCHIVE: u64 = 4 << 30;
@@ -23,6 +27,12 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
 }
 
 async fn take(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
+    // A slip in `dryRun` would import for real.
+    if let Some(unknown) = request.query_names().find(|name| !NAMES.contains(name)) {
+        let (unknown, known) = (excerpt(unknown, 40), NAMES.join(", "));
+        let text = format!("there is no query parameter {unknown}; there are {known}");
+        return Err(Error::invalid(text));
+    }
     let options = ImportOptions {
         dry_run: flag(&request, "dryRun")?,
         replace: flag(&request, "replace")?,

@@ -1,5 +1,6 @@
 //! `warung check`, `backup` and `restore`: the store and its files as a whole.
 
+use std::fs::Metadata;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -52,6 +53,7 @@ pub fn check(config: &Config) -> Result<ExitCode> {
 
 /// Asks the running gateway for a copy and moves it to `file`.
 pub async fn backup(config: &Config, file: &Path) -> Result<()> {
+    refuse_target(&config.data, file)?;
     let staged = Staged::begin(file)?;
     let made = match Running::find(config)? {
         Some(running) => {
@@ -96,6 +98,33 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     staged.publish()?;
     let files = blobs::media_folder_of(file);
     say(&format!("wrote {} and {}", file.display(), files.display()));
+    Ok(())
+}
+
+/// Refuses to replace what is no backup: what lies in the data folder, devices, links, folders.
+fn refuse_target(data: &Path, file: &Path) -> Result<()> {
+    let refused = |why: &str| {
+        let text = format!("{} {why}", file.display());
+        Err(Error::new(Code::PathUnusable, text))
+    };
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok();
+    if let (Some(parent), Ok(data)) = (parent, data.canonicalize())
+        && parent.starts_with(data)
+    {
+        return refused("lies in the data folder: a backup belongs elsewhere");
+    }
+    let is = |path: &Path, wanted: fn(&Metadata) -> bool| {
+        std::fs::symlink_metadata(path).map_or(true, |there| wanted(&there))
+    };
+    if !is(file, Metadata::is_file) {
+        return refused("is there and no plain file: name another place");
+    }
+    if !is(&blobs::media_folder_of(file), Metadata::is_dir) {
+        return refused(
+            "needs a folder of its name and .media, where something else is: name another place",
+        );
+    }
     Ok(())
 }
 

@@ -228,7 +228,13 @@ impl Gateway {
                 room = left;
             }
             let mut said = match (&there, &new.account) {
-                (Some(_), _) => "replaces the one that is here, with all that belonged to it",
+                (Some(_), Some(_)) => {
+                    "replaces the one that is here, with all that belonged to it"
+                }
+                (Some(_), None) => {
+                    "replaces the one that is here, with all that belonged to it and its linked phone: \
+                     it has none itself, pair it here"
+                }
                 (None, Some(_)) => "goes on without a new QR code",
                 (None, None) => "has no linked phone: pair it here",
             }
@@ -544,15 +550,18 @@ impl Homes {
         }
     }
 
-    /// The session of a campaign or a list: the one that it names, else the first of who made it, else the
-    /// first of all.
+    /// The session of a campaign or a list: the one that it names, else the first of who made it. The first
+    /// of all only where it names nobody: what is another's must not go out from this number.
     fn of_row(&self, belongs: &Belongs) -> Option<&SessionId> {
         let named = |(id, _): &&(SessionId, _)| Some(id) == belongs.session.as_ref();
         let owned =
             |(_, owner): &&(SessionId, Option<String>)| owner.is_some() && *owner == belongs.owner;
         let all = || self.sessions.iter();
         let found = all().find(named).or_else(|| all().find(owned));
-        found.or_else(|| all().next()).map(|(id, _)| id)
+        let is_anybodys = belongs.session.is_none() && (belongs.owner.is_none() || self.one_owner);
+        found
+            .or_else(|| all().next().filter(|_| is_anybodys))
+            .map(|(id, _)| id)
     }
 
     /// The same among those that come; says why it does not come with them.

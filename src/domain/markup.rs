@@ -84,6 +84,11 @@ fn tag(text: &str) -> Option<(Shown, usize)> {
     let name = inside
         .split(|c: char| c.is_ascii_whitespace() || c == '/')
         .next()?;
+    // People write `a<b then c>d` too: what stands behind the name must look like attributes.
+    let behind = inside[name.len()..].trim_matches(|c: char| c.is_ascii_whitespace() || c == '/');
+    if !behind.is_empty() && !behind.contains('=') {
+        return None;
+    }
     let is_in = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
     let breaks = if is_in(&["br"]) {
         1

@@ -80,6 +80,11 @@ impl Request {
         query::first(self.query_pairs(), name)
     }
 
+    /// The names of all query parameters.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.query_pairs().iter().map(|(name, _)| name.as_str())
+    }
+
     fn query_pairs(&self) -> &[(String, String)] {
         self.query.get_or_init(|| {
             let text = self.head.uri().query().unwrap_or_default();

@@ -9,7 +9,7 @@ pub mod super_light;
 pub mod tar;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::domain::import::{Incoming, IncomingSession, Outcome};
@@ -55,6 +55,11 @@ enum Kind {
 pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
     let (root, kind) = find(folder)?;
     let mut incoming = Incoming::default();
+    for (place, error) in unreadable_folders(&root, kind) {
+        let said = format!("it cannot be read: {error}; run this as its owner");
+        let about = format!("folder {place}");
+        incoming.report.add(Outcome::Problem, about, said);
+    }
     match kind {
         Kind::SuperLight if reading.session.is_some() => {
             return Err(Error::new(
@@ -100,11 +105,43 @@ pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
     Ok(incoming)
 }
 
+/// The folders below that hold what is taken, and cannot be read: they look empty to whoever only lists them.
+fn unreadable_folders(root: &Path, kind: Kind) -> Vec<(String, std::io::Error)> {
+    let mut places: Vec<String> = match kind {
+        Kind::SuperLight => super_light::folders(),
+        Kind::Account => Vec::new(),
+        Kind::Accounts => entries(root).into_iter().map(|(name, _)| name).collect(),
+    };
+    if let Kind::SuperLight = kind {
+        let accounts = entries(&root.join(super_light::ACCOUNTS)).into_iter();
+        places.extend(accounts.map(|(name, _)| format!("{}/{name}", super_light::ACCOUNTS)));
+    }
+    let failed = |place: String| {
+        let listed = std::fs::read_dir(root.join(&place));
+        let listed = listed.and_then(|mut inside| inside.try_for_each(|one| one.map(drop)));
+        // A folder that may be listed and not entered hides its files too.
+        let entered = || std::fs::symlink_metadata(root.join(&place).join(".")).map(drop);
+        match listed.and_then(|()| entered()) {
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Some((crate::names::excerpt(&place, 120), error))
+            }
+            _ => None,
+        }
+    };
+    places.into_iter().filter_map(failed).collect()
+}
+
 /// The folder that is meant, and what it is: the one named, or the one that an archive wrapped.
 fn find(folder: &Path) -> Result<(PathBuf, Kind)> {
     let mut root = folder.to_owned();
     if !root.is_dir() {
         return Err(Error::new(Code::ImportUnreadable, "it is no folder"));
+    }
+    if let Err(error) = std::fs::read_dir(&root) {
+        let text = format!("it cannot be read: {error}; run this as the folder's owner");
+        return Err(Error::new(Code::ImportUnreadable, text));
     }
     for _ in 0..=MAX_WRAPPED {
         if super_light::is_root(&root) {

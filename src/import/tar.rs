@@ -9,7 +9,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Kind, accounts_in, entries, find, name_of, super_light};
+use super::{Kind, accounts_in, entries, find, name_of, super_light, unreadable_folders};
 use crate::error::{Code, Error, Result};
 
 /// The size of a block, in which everything is counted.
@@ -241,6 +241,10 @@ pub struct Part {
 /// It is no folder, or nothing in it is known.
 pub fn parts(folder: &Path) -> Result<Vec<Part>> {
     let (root, kind) = find(folder)?;
+    if let Some((place, error)) = unreadable_folders(&root, kind).into_iter().next() {
+        let text = format!("the folder {place} cannot be read: {error}; run this as its owner");
+        return Err(Error::new(Code::ImportUnreadable, text));
+    }
     let mut found = Vec::new();
     match kind {
         Kind::SuperLight => {

@@ -94,7 +94,7 @@ pub struct NewMessage {
 impl NewMessage {
     /// Words alone; empty ones are refused.
     pub fn text(text: CampaignText) -> Result<Self> {
-        if text.0.is_empty() {
+        if markup::plain(&text.0).is_empty() {
             return Err(Code::MessageEmpty.into());
         }
         Ok(Self {

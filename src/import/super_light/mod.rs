@@ -42,6 +42,13 @@ pub(super) const ENV: &str = ".env";
 pub(super) const CAMPAIGNS: [&str; 2] = ["src/services/campaigns", "campaigns"];
 pub(super) const LISTS: [&str; 2] = ["src/services/recipient_lists", "recipient_lists"];
 
+/// The folders that hold what is taken.
+pub(super) fn folders() -> Vec<String> {
+    let kept = CAMPAIGNS.into_iter().chain(LISTS);
+    let all = ["data", ACCOUNTS, MEDIA].into_iter().chain(kept);
+    all.map(str::to_owned).collect()
+}
+
 /// The largest `.env` and file of tokens, in bytes.
 const MAX_SMALL: u64 = 4 << 20;
 
