@@ -1,6 +1,7 @@
 //! What each command of the program does: one file each.
 
 mod copies;
+mod import;
 mod key;
 mod pair;
 mod running;
@@ -8,6 +9,7 @@ mod send;
 mod serve;
 
 pub use self::copies::{backup, check, restore};
+pub use self::import::import;
 pub use self::key::key;
 pub use self::pair::pair;
 pub use self::running::healthcheck;

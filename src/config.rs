@@ -18,7 +18,7 @@ use std::io::{self, Read as _};
 use clap::Arg;
 use clap::error::ContextKind;
 
-pub use command::{Command, ConfigCommand, KeysCommand, command_line};
+pub use command::{Command, ConfigCommand, ImportCommand, KeysCommand, command_line};
 pub use settings::{Config, Legacy, Level, LogFormat, PublicSessions};
 pub use value::Secret;
 

@@ -36,6 +36,8 @@ mod http;
 #[cfg(not(feature = "sandbox"))]
 mod ids;
 #[cfg(not(feature = "sandbox"))]
+mod import;
+#[cfg(not(feature = "sandbox"))]
 mod jid;
 #[cfg(not(feature = "sandbox"))]
 mod json;
@@ -70,6 +72,8 @@ pub mod domain;
 pub mod http;
 #[cfg(feature = "sandbox")]
 pub mod ids;
+#[cfg(feature = "sandbox")]
+pub mod import;
 #[cfg(feature = "sandbox")]
 pub mod jid;
 #[cfg(feature = "sandbox")]

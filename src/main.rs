@@ -49,6 +49,7 @@ async fn run(loaded: Loaded) -> Result<ExitCode> {
         }
         Command::Backup { file } => commands::backup(&config, &file).await?,
         Command::Restore { file } => commands::restore(&config, &file)?,
+        Command::Import(what) => return commands::import(&config, &what).await,
         Command::Healthcheck => commands::healthcheck(&config).await?,
         Command::SelfCheck { url } => {
             let works = warung::self_check::run(&config, url.as_deref()).await?;

@@ -83,50 +83,18 @@ pub struct Server {
 
 impl Server {
     /// Opens the store, starts everything, and answers when requests are served.
-    pub async fn start(config: Config, deps: Deps) -> Result<Self> {
-        make_folder(&config.data)?;
-        let key = at_rest::key_of(&config, &deps.ids)?;
-        let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
-        let (master_key, made_master_key) = match &config.master_key {
-            Some(key) => (key.to_string(), false),
-            None => secret_file(&config.data.join("master.key"), &deps.ids)?,
-        };
-        let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
-        let options = StoreOptions {
-            cache_bytes: config.store_cache,
-            ..StoreOptions::default()
-        };
-        let store = at_rest::open_store(disk, options, &vault, &seal).await?;
-        deps.clock.resume(last_known_time(&store)?);
-        note_default_webhook(&store, config.webhook_url.is_some()).await?;
-        let newest = event::log::begin_run(&store, deps.clock.now()).await?;
-        let policies = Policies::of(&config)?;
+    pub async fn start(config: Config, mut deps: Deps) -> Result<Self> {
         let listen: Listen = config.listen.parse()?;
         let limits = limits(&config);
         let config = Config {
             max_connections: limits.max_connections,
             ..config
         };
-        let gateway = Gateway::new(Setup {
-            store,
-            clock: deps.clock,
-            ids: deps.ids,
-            vault,
-            seal,
-            master_key,
-            newest_event: newest,
-            link_client: Client::new(policies.links)?,
-            webhook_client: Client::new(policies.webhooks)?,
-            media_client: Client::new(policies.whatsapp.clone())?,
-            dialer: Dialer::new(policies.whatsapp)?,
-            endpoint: endpoint(&config)?,
-            config,
-        })?;
-        check_webhook_url(gateway.config(), gateway.webhook_client())?;
-        take_up(&gateway).await?;
+        let further = std::mem::take(&mut deps.mounts);
+        let (gateway, made_master_key) = open_gateway(config, deps).await?;
         let metrics = Arc::new(HttpMetrics::default());
         let mut mounts = api::mounts(&gateway, &metrics);
-        mounts.extend(deps.mounts);
+        mounts.extend(further);
         let most = limits.max_connections;
         let app = App::new(mounts)?
             .trusting(&gateway.config().trusted_proxies)?
@@ -240,6 +208,45 @@ impl Server {
         in_time("tasks", self.gateway.tasks().wait()).await;
         self.gateway.store().close().await;
     }
+}
+
+/// Opens the store and reads what it holds; nothing is started. Also whether a master key was made.
+pub(crate) async fn open_gateway(config: Config, deps: Deps) -> Result<(Arc<Gateway>, bool)> {
+    make_folder(&config.data)?;
+    let key = at_rest::key_of(&config, &deps.ids)?;
+    let (vault, seal) = (Vault::new(&key, deps.ids.clone()), Seal::new(&key));
+    let (master_key, made_master_key) = match &config.master_key {
+        Some(key) => (key.to_string(), false),
+        None => secret_file(&config.data.join("master.key"), &deps.ids)?,
+    };
+    let disk = deps.disk.unwrap_or_else(|| Disk::File(store_file(&config)));
+    let options = StoreOptions {
+        cache_bytes: config.store_cache,
+        ..StoreOptions::default()
+    };
+    let store = at_rest::open_store(disk, options, &vault, &seal).await?;
+    deps.clock.resume(last_known_time(&store)?);
+    note_default_webhook(&store, config.webhook_url.is_some()).await?;
+    let newest = event::log::begin_run(&store, deps.clock.now()).await?;
+    let policies = Policies::of(&config)?;
+    let gateway = Gateway::new(Setup {
+        store,
+        clock: deps.clock,
+        ids: deps.ids,
+        vault,
+        seal,
+        master_key,
+        newest_event: newest,
+        link_client: Client::new(policies.links)?,
+        webhook_client: Client::new(policies.webhooks)?,
+        media_client: Client::new(policies.whatsapp.clone())?,
+        dialer: Dialer::new(policies.whatsapp)?,
+        endpoint: endpoint(&config)?,
+        config,
+    })?;
+    check_webhook_url(gateway.config(), gateway.webhook_client())?;
+    take_up(&gateway).await?;
+    Ok((gateway, made_master_key))
 }
 
 /// Where WhatsApp is.

@@ -4,11 +4,11 @@
 /// leave a value out.
 macro_rules! words {
     ($(#[$about:meta])* $seen:vis enum $name:ident {
-        $($(#[doc = $doc:literal])* $value:ident = $word:literal,)*
+        $($(#[$of_value:meta])* $value:ident = $word:literal,)*
     }) => {
         $(#[$about])*
         $seen enum $name {
-            $($(#[doc = $doc])* $value,)*
+            $($(#[$of_value])* $value,)*
         }
 
         impl $name {

@@ -10,10 +10,10 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::admit::master_only;
-use super::read::{object, text};
+use super::read::{json_object, text};
 use super::reply::refuse;
 use super::v1::status_word;
-use super::{docs, keys, route};
+use super::{docs, import, keys, route};
 use crate::domain::Gateway;
 use crate::domain::session::{Session, SessionState};
 use crate::domain::vault::check_key;
@@ -38,6 +38,7 @@ pub fn mount(gateway: &Arc<Gateway>, transport: &Arc<HttpMetrics>) -> Mount {
         master_only(gateway, Method::POST, "/admin/backup", backup),
     ];
     routes.extend(keys::routes(gateway));
+    routes.extend(import::routes(gateway));
     routes.extend(docs::routes(gateway));
     Mount {
         prefix: "",
@@ -221,7 +222,7 @@ fn resident_bytes() -> u64 {
 /// The client names no path: only a file name of harmless letters is taken.
 async fn backup(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let is_form = request.header("content-type").is_some_and(is_form);
-    let body = object(&mut request).await;
+    let body = json_object(&mut request).await;
     let body = body.map_err(|error| match error.kind() {
         ErrorKind::Invalid if is_form => Error::new(Code::ContentTypeUnsupported, ONLY_JSON),
         _ => error,

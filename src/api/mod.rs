@@ -3,6 +3,7 @@
 pub mod admin;
 mod admit;
 pub mod docs;
+mod import;
 mod keys;
 pub mod legacy;
 mod pairing;

@@ -10,12 +10,17 @@ use crate::json::Object;
 
 /// A body that must be a JSON object.
 pub(super) async fn object(request: &mut Request) -> Result<Object> {
+    object_of(request.document().await?).await
+}
+
+/// The same, where a form is none.
+pub(super) async fn json_object(request: &mut Request) -> Result<Object> {
     object_of(request.whole().await?).await
 }
 
 /// The same, where no body is as good as an empty object.
 pub(super) async fn object_or_nothing(request: &mut Request) -> Result<Object> {
-    let body = request.whole().await?;
+    let body = request.document().await?;
     if body.is_empty() {
         return Ok(Object::new());
     }
@@ -34,6 +39,14 @@ pub(super) fn text<'a>(body: &'a Object, name: &str) -> Result<Option<&'a str>> 
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(Error::invalid(format!("{name} must be a string"))),
     }
+}
+
+/// The name of a copy, which two fields may give.
+pub(super) fn new_name<T>(
+    body: &Object,
+    read: impl Fn(&Object, &str) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    Ok(read(body, "newName")?.or(read(body, "name")?))
 }
 
 /// A number in the query, within bounds; `usual` where there is none.
@@ -60,10 +73,11 @@ pub(super) fn flag(body: &Object, name: &str, usual: bool) -> Result<bool> {
     }
 }
 
-/// A number that may be missing. What is no whole number is beyond all bounds.
+/// A number that may be missing. What is no whole number is beyond all bounds. Fields of a form are text.
 pub(super) fn whole_number(body: &Object, name: &str) -> Option<u64> {
     let value = body.get(name).filter(|value| !value.is_null())?;
-    Some(value.as_u64().unwrap_or(u64::MAX))
+    let of_form = || value.as_str().and_then(|text| text.trim().parse().ok());
+    Some(value.as_u64().or_else(of_form).unwrap_or(u64::MAX))
 }
 
 /// Reads `dailyCap`, `quietHours` and `timezone`, over those that are there. `null` takes away.

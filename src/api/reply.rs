@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::domain::pacing::QuietHours;
 use crate::error::{Error, ErrorKind};
@@ -11,12 +11,20 @@ use crate::http::{Reply, StatusCode};
 /// Seconds after which a refused client may try again: what is under way ends soon.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// An answer that says what was done, or why not.
+#[derive(Serialize)]
+struct Said<'a> {
+    status: &'static str,
+    message: &'a str,
+}
+
 /// The envelope of an answer that says only what was done.
 pub(super) fn success(message: &str) -> Reply {
-    Reply::json(
-        StatusCode::OK,
-        &json!({ "status": "success", "message": message }),
-    )
+    let said = Said {
+        status: "success",
+        message,
+    };
+    Reply::json(StatusCode::OK, &said)
 }
 
 /// Renders any refusal.
@@ -29,10 +37,11 @@ pub(super) fn refuse_in_words(error: &Error, words: &str) -> Reply {
     if matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unavailable) {
         tracing::error!(?error, "a request failed");
     }
-    let reply = Reply::json(
-        status_of(error.kind()),
-        &json!({ "status": "error", "message": words }),
-    );
+    let said = Said {
+        status: "error",
+        message: words,
+    };
+    let reply = Reply::json(status_of(error.kind()), &said);
     match error.kind() {
         ErrorKind::RateLimited => {
             let wait = error.retry_after().unwrap_or(RETRY_AFTER);
@@ -73,7 +82,16 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
 }
 
 /// Quiet hours as they are written.
-pub(super) fn hours(quiet: QuietHours) -> Value {
+#[derive(Serialize)]
+pub(super) struct HoursView {
+    from: String,
+    to: String,
+}
+
+pub(super) fn hours(quiet: QuietHours) -> HoursView {
     let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-    json!({ "from": clock(quiet.from()), "to": clock(quiet.to()) })
+    HoursView {
+        from: clock(quiet.from()),
+        to: clock(quiet.to()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::{absolute, local_url};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::http::{Listen, Method};
-use crate::net::client::{Client, OutgoingRequest, Policy};
+use crate::net::client::{Client, OutBody, OutgoingRequest, Policy, Timeouts};
 use crate::server::{noted_address, own_socket, store_file};
 use crate::store;
 
@@ -18,6 +19,9 @@ const NO_KEY: &str = "the gateway's master key is needed: set WARUNG_MASTER_KEY 
                       (a key that the gateway made is in master.key in its data folder)";
 const WRONG_KEY: &str = "the master key is wrong, the gateway has another one: set WARUNG_MASTER_KEY or WARUNG_MASTER_KEY_FILE as the \
                          gateway has it (a key that the gateway made is in master.key in its data folder)";
+
+/// How long the gateway may work at what was handed to it.
+const LONG: Duration = Duration::from_secs(1800);
 
 /// Succeeds when the running gateway answers.
 pub async fn healthcheck(config: &Config) -> Result<()> {
@@ -50,14 +54,27 @@ impl Running {
     /// Hazard: only the lock on the store says so. On a shared machine a stranger may hold the port
     /// while the gateway is down, and what a killed gateway noted stays.
     pub(super) fn find(config: &Config) -> Result<Option<Self>> {
+        Self::find_within(config, Timeouts::default())
+    }
+
+    /// The same for what takes the gateway long.
+    pub(super) fn find_for_long(config: &Config) -> Result<Option<Self>> {
+        let timeouts = Timeouts {
+            head: LONG,
+            ..Timeouts::default()
+        };
+        Self::find_within(config, timeouts)
+    }
+
+    fn find_within(config: &Config, timeouts: Timeouts) -> Result<Option<Self>> {
         match store::is_in_use(&store_file(config)) {
-            Ok(true) => Self::ask_at(config).map(Some),
+            Ok(true) => Self::ask_at(config, timeouts).map(Some),
             Ok(false) => Ok(None),
             Err(error) => Err(unreadable(&config.data, error)),
         }
     }
 
-    fn ask_at(config: &Config) -> Result<Self> {
+    fn ask_at(config: &Config, timeouts: Timeouts) -> Result<Self> {
         let listens = match noted_address(config) {
             Some(listen) => listen,
             None => config.listen.parse()?,
@@ -68,6 +85,7 @@ impl Running {
             allow.push(address.ip().to_string());
         }
         let policy = Policy::new(&allow, &config.dns_servers)?.with_loopback(true);
+        let policy = policy.with_timeouts(timeouts);
         let (key, wrong_key) = master_key(config)?;
         // The socket that strangers do not reach comes first; it lies there while a gateway runs.
         let own = Some(own_socket(config)).filter(|path| path.exists());
@@ -107,6 +125,33 @@ impl Running {
         }
     }
 
+    /// The port that it listens on, if it is one.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.listens {
+            Listen::Tcp(address) => Some(address.port()),
+            Listen::Unix { .. } => None,
+        }
+    }
+
+    /// Posts a large body, and answers the JSON: of a success, or of a conflict that tells more than a
+    /// sentence.
+    pub(super) async fn upload(&self, path: &str, body: OutBody) -> Result<Value> {
+        let request = OutgoingRequest {
+            method: Method::POST,
+            url: format!("{}{path}", self.url),
+            headers: vec![
+                ("content-type".into(), "application/x-tar".into()),
+                ("x-master-key".into(), self.key.clone()),
+            ],
+            body,
+        };
+        let (status, answer) = self.exchange(request).await?;
+        match status {
+            409 if answer["lines"].is_array() => Ok(answer),
+            _ => self.judged(status, answer),
+        }
+    }
+
     /// Asks, and answers the JSON of a success.
     ///
     /// # Errors
@@ -129,6 +174,11 @@ impl Running {
             headers,
             body: body.map(|b| b.to_string()).unwrap_or_default().into(),
         };
+        let (status, answer) = self.exchange(request).await?;
+        self.judged(status, answer)
+    }
+
+    async fn exchange(&self, request: OutgoingRequest) -> Result<(u16, Value)> {
         let unreachable = |text: String| Error::new(Code::GatewayUnreachable, text);
         let response = self.client.send(request).await.map_err(|e| {
             let at = &self.listens;
@@ -141,6 +191,10 @@ impl Running {
         let status = response.status().as_u16();
         let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
             .map_err(|_| unreachable(format!("what answers at {} is no gateway", self.listens)))?;
+        Ok((status, answer))
+    }
+
+    fn judged(&self, status: u16, answer: Value) -> Result<Value> {
         let refused = || answer["message"].as_str().unwrap_or("refused").to_owned();
         match status {
             ..300 => Ok(answer),

@@ -35,6 +35,8 @@ pub enum Command {
         /// What `warung backup` wrote.
         file: PathBuf,
     },
+    /// Move in from Super-Light or another gateway on Baileys: no phone scans a QR code again.
+    Import(ImportCommand),
     /// Exit 0 when the running gateway answers.
     Healthcheck,
     /// Tell what this host lacks, and whether a URL can be reached.
@@ -100,6 +102,28 @@ impl SendCommand {
     pub fn text(&self) -> &str {
         self.words.last().map_or("", String::as_str)
     }
+}
+
+/// What to move in, and how.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct ImportCommand {
+    /// The folder of Super-Light, one of Baileys (with creds.json), or one that holds such folders.
+    pub folder: PathBuf,
+    /// Change nothing, and print the report all the same.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The name that the account of a folder of Baileys gets (default: the folder's name).
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// Put sessions in the place of those of the same name that are here, and of all they have.
+    #[arg(long)]
+    pub replace: bool,
+    /// Leave out what has a problem, and import the rest.
+    #[arg(long)]
+    pub skip_problems: bool,
+    /// Import although the other program seems to run.
+    #[arg(long)]
+    pub even_if_running: bool,
 }
 
 /// What to do with keys.

@@ -1,32 +1,35 @@
 //! Recipient lists: people to write to, kept for many campaigns.
 
+pub mod imported;
 mod row;
 mod words;
 
+pub use super::roster::PageSize;
 pub(super) use row::LISTS;
 pub use row::List;
 pub use words::{ListDescription, ListName};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::recipient::{EncodedRecipients, MAX_RECIPIENTS, Recipient, RecipientRows, too_many};
-use super::roster::{self, Roster};
-use super::session::{Session, ensure_session_exists};
+use super::roster::{self, Position, Roster};
+use super::session::{Session, ensure_session_exists, first_that_has};
 use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
 use super::{Gateway, pending_removal};
 use crate::error::{Code, Error, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::{Durability, Read, Tx, bytes_of, tables, unless_damaged};
+use crate::store::{Durability, Read, Reader, Tx, bytes_of, tables, unless_damaged};
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
 const MAX_LISTS: usize = 1000;
 const WHAT: &str = "recipient lists";
 
-/// How many bytes of recipients are answered at a time, whatever number was asked for.
-const PAGE_BYTES: usize = 4 << 20;
+/// How many bytes of recipients a search finds at most.
+const FOUND_BYTES: usize = 4 << 20;
 
 /// How many tags a list may have.
 const MAX_TAGS: usize = 50;
@@ -63,6 +66,65 @@ pub struct ListChange {
     pub tags: Option<Vec<String>>,
     /// Its recipients, which replace those that are there.
     pub recipients: Option<EncodedRecipients>,
+}
+
+/// Some people of a list, in order.
+pub struct ListPage {
+    /// They.
+    pub people: Vec<Recipient>,
+    /// The position of the first that comes after them; `None` at the end.
+    pub next: Option<u32>,
+}
+
+/// People from a position on, after `skip` others.
+fn page(
+    read: &impl Read,
+    list: &List,
+    (first, skip): (Position, usize),
+    size: PageSize,
+) -> Result<ListPage> {
+    let (mut left, mut bytes) = (skip, 0);
+    let (mut people, mut next) = (Vec::new(), None);
+    roster::visit(read, list.roster, first, |position, recipient| {
+        if left > 0 {
+            left -= 1;
+        } else if people.len() < size.rows && bytes < size.bytes {
+            bytes += recipient.size();
+            people.push(recipient);
+        } else {
+            next = Some(position);
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(ListPage { people, next })
+}
+
+/// How much all lists of some sessions hold, and how often they were used.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ListTotals {
+    /// How many lists there are.
+    pub lists: usize,
+    /// Their people; whoever is in two counts twice.
+    pub recipients: u64,
+    /// How often campaigns used them.
+    pub usage: u64,
+}
+
+impl ListTotals {
+    /// Those of these lists.
+    pub fn of<'l>(lists: impl Iterator<Item = &'l List>) -> Self {
+        lists.fold(Self::default(), |sum, list| Self {
+            lists: sum.lists + 1,
+            recipients: sum.recipients + u64::from(list.count),
+            usage: sum.usage + u64::from(list.usage_count),
+        })
+    }
+
+    /// How many people a list has on average, rounded down; 0 where there is none.
+    pub fn average_size(&self) -> u64 {
+        self.recipients.checked_div(self.lists as u64).unwrap_or(0)
+    }
 }
 
 fn not_found() -> Error {
@@ -141,6 +203,11 @@ impl Gateway {
         Ok((id, list))
     }
 
+    /// The list of one of these sessions, without its recipients, and the session.
+    pub fn find_list(&self, among: &[Arc<Session>], id: &RowId) -> Result<(Arc<Session>, List)> {
+        first_that_has(among, Code::ListNotFound, |session| self.list(session, id))
+    }
+
     /// A list without its recipients.
     pub fn list(&self, session: &Session, id: &RowId) -> Result<List> {
         self.store.read(|read| get(read, session.number, id))
@@ -156,33 +223,52 @@ impl Gateway {
         Ok(lists)
     }
 
-    /// Recipients of a list in order, after `skip` others: as many as asked for, or fewer when they
-    /// are large; and whether there are more.
-    pub async fn list_recipients(
+    /// A list, and some of its people after `skip` others, as they are at one moment.
+    pub async fn list_with_people(
+        &self,
+        session: &Session,
+        id: &RowId,
+        skip: usize,
+        size: PageSize,
+    ) -> Result<(List, ListPage)> {
+        let (id, number) = (id.clone(), session.number);
+        self.scan(number, move |read| {
+            let list = get(read, number, &id)?;
+            let page = page(read, &list, (0, skip), size)?;
+            Ok((list, page))
+        })
+        .await
+    }
+
+    /// The first people of a list that was just written.
+    pub async fn first_people(
         &self,
         session: &Session,
         list: &List,
-        skip: usize,
-        limit: usize,
-    ) -> Result<(Vec<Recipient>, bool)> {
-        let roster = list.roster;
-        self.scan(session.number, move |read| {
-            let (mut left, mut bytes) = (skip, 0);
-            let mut page = Vec::new();
-            let mut more = false;
-            roster::visit(read, roster, 0, |_, recipient| {
-                if left > 0 {
-                    left -= 1;
-                } else if page.len() < limit && bytes < PAGE_BYTES {
-                    bytes += recipient.size();
-                    page.push(recipient);
-                } else {
-                    more = true;
-                    return Ok(ControlFlow::Break(()));
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
-            Ok((page, more))
+        size: PageSize,
+    ) -> Result<ListPage> {
+        let list = list.clone();
+        let read = move |read: &Reader| page(read, &list, (0, 0), size);
+        self.scan(session.number, read).await
+    }
+
+    /// People of a list from a position on. If the list is not any more what `before` was, pages would
+    /// not fit together: that is [`Code::ChangedWhileRead`].
+    pub async fn list_people(
+        &self,
+        session: &Session,
+        id: &RowId,
+        before: &List,
+        first: u32,
+        size: PageSize,
+    ) -> Result<ListPage> {
+        let (id, number, before) = (id.clone(), session.number, before.clone());
+        self.scan(number, move |read| {
+            let now = LISTS.get(read, (number, &id))?;
+            match now.filter(|now| now.has_people_of(&before)) {
+                Some(list) => page(read, &list, (first, 0), size),
+                None => Err(Code::ChangedWhileRead.into()),
+            }
         })
         .await
     }
@@ -374,8 +460,35 @@ impl Gateway {
             .await
     }
 
-    /// Changes or removes (`None`) the person with this number.
+    /// Changes the person with this number; what `new` does not say stays.
     pub async fn change_recipient(
+        &self,
+        session: &Session,
+        id: &RowId,
+        old: String,
+        new: Recipient,
+    ) -> Result<List> {
+        let change = move |mut old: Recipient| {
+            let mut changed = new;
+            old.number = changed.number.clone();
+            changed.fill(old);
+            Some(changed)
+        };
+        self.edit_recipient(session, id, old, change).await
+    }
+
+    /// Removes the person with this number.
+    pub async fn remove_recipient(
+        &self,
+        session: &Session,
+        id: &RowId,
+        old: String,
+    ) -> Result<List> {
+        self.edit_recipient(session, id, old, |_| None).await
+    }
+
+    /// Changes or removes (`None`) the person with this number.
+    async fn edit_recipient(
         &self,
         session: &Session,
         id: &RowId,
@@ -423,7 +536,7 @@ impl Gateway {
             let (mut found, mut bytes) = (Vec::new(), 0);
             for (id, list) in lists {
                 let searched = roster::visit(read, list.roster, 0, |_, recipient| {
-                    if found.len() == limit || bytes > PAGE_BYTES {
+                    if found.len() == limit || bytes > FOUND_BYTES {
                         return Ok(ControlFlow::Break(()));
                     }
                     if matches(&recipient, &words) {
@@ -457,16 +570,15 @@ fn strangers(
     roster: Roster,
     people: &EncodedRecipients,
 ) -> Result<(EncodedRecipients, Vec<String>)> {
-    let digits = |who: &Recipient| who.number.as_str().parse::<u64>();
     let mut there = std::collections::HashSet::new();
     roster::visit(read, roster, 0, |_, recipient| {
-        there.extend(digits(&recipient));
+        there.insert(recipient.number.key());
         Ok(ControlFlow::Continue(()))
     })?;
     let (mut new, mut known) = (EncodedRecipients::default(), Vec::new());
     for who in people.iter() {
         let who = who?;
-        if digits(&who).is_ok_and(|number| there.contains(&number)) {
+        if there.contains(&who.number.key()) {
             known.push(who.number.to_string());
         } else {
             new.push(&who)?;
@@ -502,6 +614,44 @@ pub fn usable(parsed: RecipientRows, strict: bool) -> Result<RecipientRows> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn totals_are_those_of_all_lists() {
+        let list = |count, usage_count| List {
+            roster: Roster(1),
+            name: "VIP Customers".into(),
+            description: "the best".into(),
+            tags: vec!["Premium".into()],
+            count,
+            created_at: Timestamp::default(),
+            updated_at: None,
+            last_used: None,
+            usage_count,
+            bytes: Some(7),
+        };
+        let totals = ListTotals::of([list(3, 1), list(4, 0)].iter());
+        assert_eq!((totals.lists, totals.recipients, totals.usage), (2, 7, 1));
+        assert_eq!(totals.average_size(), 3);
+        assert_eq!(ListTotals::default().average_size(), 0);
+        let one = list(3, 1);
+        assert!(one.is_found(Some("vip"), Some("premium")) && one.is_found(Some("BEST"), None));
+        assert!(!one.is_found(Some("other"), None) && !one.is_found(None, Some("prem")));
+        // Using a list changes nobody in it.
+        let used = List {
+            usage_count: 9,
+            last_used: Some(Timestamp::default()),
+            ..one.clone()
+        };
+        assert!(one.has_people_of(&used));
+        assert!(!one.has_people_of(&List {
+            count: 4,
+            ..one.clone()
+        }));
+        assert!(!one.has_people_of(&List {
+            roster: Roster(2),
+            ..one.clone()
+        }));
+    }
 
     #[test]
     fn a_list_has_50_tags_without_spaces_around_them() {

@@ -2,6 +2,7 @@
 //! from a list of numbers. No row is lost without a word: each one is taken, merged into an earlier
 //! one with the same number, or rejected with a reason.
 
+mod addressee;
 mod encoded;
 mod known;
 mod number;
@@ -12,11 +13,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jid::PhoneNumber;
-
+pub use self::addressee::Addressee;
 pub use self::encoded::EncodedRecipients;
 pub(super) use self::known::KnownField;
-pub use self::number::number;
+pub use self::number::{addressee, number};
 pub use self::reader::RecipientReader;
 pub use self::rows::{MergedRow, RecipientRows, RejectedRow};
 pub(super) use self::rows::{RawRow, RowCollector, too_many};
@@ -39,9 +39,8 @@ const MAX_SHOWN: usize = 64;
 /// One person of a list or a campaign. Its serde form is the stored one: empty fields are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
-    /// The phone number, by which recipients are told apart.
-    #[serde(with = "digits")]
-    pub number: PhoneNumber,
+    /// The phone number, or the JID of a group: by it recipients are told apart.
+    pub number: Addressee,
     /// The name, or empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -116,24 +115,6 @@ impl Recipient {
                 self.fields.entry(key).or_insert(value);
             }
         }
-    }
-}
-
-/// A number as its digits.
-mod digits {
-    use std::borrow::Cow;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::jid::PhoneNumber;
-
-    pub(super) fn serialize<S: Serializer>(n: &PhoneNumber, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(n.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PhoneNumber, D::Error> {
-        let text = Cow::<'de, str>::deserialize(d)?;
-        PhoneNumber::parse(&text, None).ok_or_else(|| serde::de::Error::custom("not a number"))
     }
 }
 

@@ -40,6 +40,31 @@ impl KeyPart for Roster {
 /// The position of a recipient in its roster. Positions only grow; one that was removed leaves a gap.
 pub(super) type Position = u32;
 
+/// How much of a roster is read at a time: it ends with whichever comes first, but not before one row.
+#[derive(Debug, Clone, Copy)]
+pub struct PageSize {
+    /// How many rows.
+    pub(super) rows: usize,
+    /// About how many bytes of memory.
+    pub(super) bytes: usize,
+}
+
+impl PageSize {
+    /// A piece of something long: so small that many clients may read at the same time.
+    pub const PIECE: Self = Self {
+        rows: 500,
+        bytes: 256 << 10,
+    };
+
+    /// As many rows as a client asks for, or fewer when they are large.
+    pub fn of(rows: usize) -> Self {
+        Self {
+            rows,
+            bytes: 4 << 20,
+        }
+    }
+}
+
 /// Some recipients; `None` where one was removed. Stored.
 #[derive(Default, Serialize, Deserialize)]
 struct Chunk(Vec<Option<Recipient>>);

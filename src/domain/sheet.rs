@@ -11,7 +11,7 @@ use super::recipient::{
 use crate::error::{Code, Error, Result};
 
 /// The header of a campaign's export.
-pub const EXPORT_HEADER: [&str; 7] = [
+pub const EXPORT_HEADER: [&str; 9] = [
     "Number",
     "Name",
     "Job Title",
@@ -19,6 +19,8 @@ pub const EXPORT_HEADER: [&str; 7] = [
     "Status",
     "Sent At",
     "Error",
+    "Delivered At",
+    "Read At",
 ];
 
 /// A sheet to fill in, with five rows as an example.
@@ -667,7 +669,7 @@ mod tests {
         assert_eq!(plain("'\u{ff1d}1"), "\u{ff1d}1");
         assert_eq!(
             out,
-            "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\"\r\n\
+            "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\",\"Delivered At\",\"Read At\"\r\n\
              \"'=1+1\",\"say \"\"hi\"\"\",\"\",\"a,b\nc\",\"'-5\",\"''+1\",\"'x\"\r\n\"\"\r\n"
         );
     }

@@ -1,8 +1,9 @@
 //! Bodies that are too large for memory: on the disk until they are read.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufReader, Seek as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -16,6 +17,21 @@ const AT_ONCE: usize = 64 * 1024;
 pub struct Spool(tokio::fs::File);
 
 impl Gateway {
+    /// An empty folder that nobody else enters.
+    pub fn spool_folder(&self) -> Result<SpoolFolder> {
+        let name = hex::encode(self.ids.bytes::<16>());
+        let path = self.config.data.join("media/arriving").join(name);
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(unusable)?;
+        Ok(SpoolFolder(path))
+    }
+
+    /// How many bytes there is room for in the data folder; as good as any number where that is not known.
+    pub fn free_bytes(&self) -> u64 {
+        let room = rustix::fs::statvfs(&self.config.data);
+        room.map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
     /// Room on the disk for a body.
     pub fn spool(&self) -> Result<Spool> {
         let name = hex::encode(self.ids.bytes::<16>());
@@ -28,6 +44,22 @@ impl Gateway {
             .open(&path);
         let file = opened.and_then(|file| std::fs::remove_file(&path).map(|()| file));
         Ok(Spool(tokio::fs::File::from_std(file.map_err(unusable)?)))
+    }
+}
+
+/// A folder for what a body holds; it goes with the value, and with the next start after a crash.
+pub struct SpoolFolder(PathBuf);
+
+impl SpoolFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SpoolFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

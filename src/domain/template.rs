@@ -44,6 +44,17 @@ impl Template {
     pub fn parse(text: &str) -> Self {
         let tokens = tokens(text);
         let roles = roles(&tokens);
+        Self::of(tokens, roles)
+    }
+
+    /// The same, but `{a|b}` means nothing.
+    pub fn without_variants(text: &str) -> Self {
+        let tokens = tokens(text);
+        let roles = vec![Role::Plain; tokens.len()];
+        Self::of(tokens, roles)
+    }
+
+    fn of(tokens: Vec<Token<'_>>, roles: Vec<Role>) -> Self {
         let mut nodes = Vec::new();
         // The groups around the current place: number, finished variants, and what lies before it.
         let mut open: Vec<(u64, Vec<Vec<Node>>, Vec<Node>)> = Vec::new();

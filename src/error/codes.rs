@@ -95,6 +95,8 @@ codes! {
     SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed it; it may still arrive";
     OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
+    ImportUnreadable = "import_unreadable", Invalid, "Nothing in it can be imported";
+    ImportHeldUp = "import_held_up", Conflict, "Nothing was changed: see to the problems first, or import without what has them";
 
     // Messages.
     MessageInvalid = "message_invalid", Invalid, "The message is not valid";
@@ -189,6 +191,8 @@ codes! {
     TooManyColumns = "too_many_columns", Unprocessable, "The recipients have too many different custom fields for a sheet";
     RecipientNotFound = "recipient_not_found", NotFound, "Recipient not found in list";
     RecipientExists = "recipient_exists", Conflict, "Recipient with this number already exists in the list";
+    RecipientsArePage = "recipients_are_page", Invalid, "recipients is only a page (the body has page or next), and would take the place of everybody: read all with a GET without limit and after, or change single ones at /recipients; to keep none but these, leave out page and next";
+    ChangedWhileRead = "changed_while_read", Conflict, "It was changed while it was read; read it again";
     NumberNotSuppressed = "number_not_suppressed", NotFound, "The number is not suppressed";
     SheetInvalid = "sheet_invalid", Invalid, "The sheet cannot be read";
     NumberOutOfRange = "number_out_of_range", Invalid, "The number is out of bounds";

@@ -1,6 +1,7 @@
 //! Bodies that are read whole: JSON, and text fields of a form.
 
 use std::fmt;
+use std::io::Read as _;
 
 use bytes::Bytes;
 use serde::Deserializer;
@@ -63,7 +64,28 @@ pub(super) fn read<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S) -> R
             "The request body is empty; JSON is expected",
         ));
     }
-    read_from(&mut serde_json::Deserializer::from_slice(bytes), seed)
+    let hint = looks_like(bytes);
+    read_from(&mut serde_json::Deserializer::from_slice(bytes), seed, hint)
+}
+
+/// What a text that is no JSON looks like, and what to do then; nothing of it is repeated.
+pub(super) fn looks_like(text: &[u8]) -> &'static str {
+    let begin = &text[..text.len().min(256)];
+    let letters = begin.trim_ascii_start();
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.[]%+".contains(byte);
+    let named = letters.iter().take_while(|byte| name(byte)).count();
+    let inside = letters.strip_prefix(b"{").or(letters.strip_prefix(b"["));
+    if named > 0 && letters.get(named) == Some(&b'=') {
+        "; it looks like a form: send it with Content-Type: application/x-www-form-urlencoded, or send JSON"
+    } else if letters.starts_with(b"'")
+        || inside.is_some_and(|inside| inside.trim_ascii_start().starts_with(b"'"))
+    {
+        "; it looks like single quotes: JSON has double quotes"
+    } else if letters.starts_with(b"--") {
+        "; it looks like a form with files: send it with Content-Type: multipart/form-data; boundary=..."
+    } else {
+        ""
+    }
 }
 
 /// The same, from a stream.
@@ -71,12 +93,28 @@ pub fn read_json<R: std::io::Read, S, T>(stream: R, seed: S) -> Result<T>
 where
     S: for<'de> DeserializeSeed<'de, Value = T>,
 {
-    read_from(&mut serde_json::Deserializer::from_reader(stream), seed)
+    read_from(
+        &mut serde_json::Deserializer::from_reader(without_mark(stream)?),
+        seed,
+        "",
+    )
+}
+
+/// A stream without the mark of the byte order that some programs begin UTF-8 with.
+fn without_mark<R: std::io::Read>(mut stream: R) -> Result<impl std::io::Read> {
+    let mut begin = Vec::new();
+    let first = stream.by_ref().take(3).read_to_end(&mut begin);
+    first.map_err(Error::internal)?;
+    if begin == b"\xef\xbb\xbf" {
+        begin.clear();
+    }
+    Ok(std::io::Cursor::new(begin).chain(stream))
 }
 
 fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
     reader: &mut serde_json::Deserializer<R>,
     seed: S,
+    hint: &str,
 ) -> Result<S::Value> {
     let value = seed.deserialize(&mut *reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
@@ -87,7 +125,7 @@ fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
             Code::MalformedBody,
             match error.classify() {
                 Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
-                Category::Syntax | Category::Io => format!("Malformed JSON: {place}"),
+                Category::Syntax | Category::Io => format!("Malformed JSON: {place}{hint}"),
                 Category::Data => format!("The JSON does not have the expected form: {place}"),
             },
         )
@@ -214,4 +252,41 @@ fn with(
 
 fn not_text(name: &str) -> Error {
     Error::invalid(format!("The field {} must be text", shown(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_named_by_what_it_looks_like() {
+        let hint = |text: &str| {
+            let error = read(text.as_bytes(), Flat).map(drop).expect_err("no JSON");
+            error.detail().to_owned()
+        };
+        for form in ["a=1&b=2", "recipients%5B0%5D[number]=1", " name=x"] {
+            assert!(hint(form).contains("looks like a form:"), "{form}");
+        }
+        for quoted in ["{'a':1}", "'{\"a\":1}'", "{ 'a'"] {
+            assert!(hint(quoted).contains("double quotes"), "{quoted}");
+        }
+        assert!(hint("--x\r\nContent-Disposition").contains("multipart/form-data"));
+        assert!(hint("").contains("is empty"));
+        for other in ["{a:1}", "secret", "{\"a\":secret=1}"] {
+            let said = hint(other);
+            assert!(said.starts_with("Malformed JSON: line 1 column"), "{said}");
+            assert!(!said.contains("secret") && !said.contains(';'), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_is_passed_over() {
+        for text in ["\u{feff}{\"a\":\"b\"}", "{\"a\":\"b\"}"] {
+            let fields = read_json(text.as_bytes(), Flat)
+                .expect("JSON")
+                .expect("fields");
+            assert_eq!(fields.get("a"), Some("b"));
+        }
+        assert!(read_json(&b"\xef\xbb"[..], Flat).is_err());
+    }
 }

@@ -28,6 +28,7 @@ mod listen;
 mod logins;
 mod metrics;
 mod multipart;
+mod nested;
 mod query;
 mod reply;
 mod request;

@@ -19,14 +19,15 @@ use crate::error::{Error, Result};
 pub struct Reply(pub(super) Response<ReplyBody>);
 
 impl Reply {
-    /// JSON of a value.
+    /// JSON of a value, with a line break at its end.
     pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {
-            Ok(text) => Self::typed(
-                status,
-                HeaderValue::from_static("application/json"),
-                text.into(),
-            ),
+            Ok(mut text) => {
+                // People read answers in terminals too.
+                text.push(b'\n');
+                let kind = HeaderValue::from_static("application/json");
+                Self::typed(status, kind, text.into())
+            }
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be written as JSON");
                 Self::empty(StatusCode::INTERNAL_SERVER_ERROR)

@@ -80,6 +80,11 @@ impl Request {
         query::first(self.query_pairs(), name)
     }
 
+    /// The names of all query parameters.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.query_pairs().iter().map(|(name, _)| name.as_str())
+    }
+
     fn query_pairs(&self) -> &[(String, String)] {
         self.query.get_or_init(|| {
             let text = self.head.uri().query().unwrap_or_default();
@@ -186,6 +191,12 @@ impl Request {
         Whole::of(&mut self.body, &self.connection.limits.body_budget).await
     }
 
+    /// The whole body as JSON, whether it came as such or as an urlencoded form.
+    pub async fn document(&mut self) -> Result<Whole> {
+        let is_form = self.is_of_type("application/x-www-form-urlencoded");
+        self.whole().await?.into_document(is_form)
+    }
+
     /// The whole body in one; a second time it is empty.
     #[cfg(feature = "sandbox")]
     pub async fn bytes(&mut self) -> Result<Bytes> {
@@ -199,7 +210,7 @@ impl Request {
         S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
         T: Send + 'static,
     {
-        self.whole().await?.json(seed).await
+        self.document().await?.json(seed).await
     }
 
     /// The next bytes of the body, for a reader that keeps none of them; `None` at its end.

@@ -9,11 +9,15 @@ use serde::de::{DeserializeSeed, MapAccess};
 use super::body::Body;
 use super::budget::{BodyBudget, BudgetShare};
 use super::form;
+use super::nested;
 use crate::error::{Code, Error, Result};
 use crate::json::{Allowance, Bounded, Member, Members, Object};
 
 /// Pieces of a body: small enough that it shrinks while it is read.
 const PIECE: usize = 256 * 1024;
+
+/// The mark of the byte order that some programs begin UTF-8 with.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A body above this is read on a thread where it may take long.
 const QUICK: usize = 64 * 1024;
@@ -51,6 +55,32 @@ impl Whole {
             whole.pieces.push_back(piece.freeze());
         }
         Ok(whole)
+    }
+
+    /// This body as JSON: what is named a form becomes the object that it stands for. A mark of the byte
+    /// order is no part of it. What begins as JSON is JSON, whatever it is named: curl names everything a form.
+    pub(super) fn into_document(mut self, is_form: bool) -> Result<Self> {
+        if let Some(first) = self.pieces.front_mut()
+            && first.starts_with(MARK)
+        {
+            first.advance(MARK.len());
+            self.length -= MARK.len();
+        }
+        let is_json = || {
+            let mut bytes = self.pieces.iter().flatten();
+            let first = bytes.find(|byte| !byte.is_ascii_whitespace());
+            matches!(first, Some(b'{' | b'[') | None)
+        };
+        if !is_form || is_json() {
+            return Ok(self);
+        }
+        let (form, held) = self.into_bytes();
+        let json = Bytes::from(nested::to_json(&form)?);
+        Ok(Self {
+            length: json.len(),
+            pieces: VecDeque::from([json]),
+            held,
+        })
     }
 
     /// Whether there was no body.

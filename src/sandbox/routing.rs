@@ -467,6 +467,9 @@ impl Network {
         let Some(author) = author.filter(|author| author.number != from.number) else {
             return;
         };
+        if kind.as_deref() == Some("retry") {
+            add(&self.counters.asked_again);
+        }
         if author.device == 0 {
             for id in &ids {
                 self.note_receipt(author, id, kind.as_deref());

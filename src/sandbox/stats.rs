@@ -21,6 +21,8 @@ pub(super) struct NetworkCounters {
     pub(super) duplicates: AtomicU64,
     /// Messages that a phone could not decrypt.
     pub(super) undecryptable: AtomicU64,
+    /// Messages that a companion asked for again.
+    pub(super) asked_again: AtomicU64,
     /// Messages that the server refused, by order or because nobody could get them.
     pub(super) refused: AtomicU64,
     pub(super) connections: AtomicU64,
@@ -108,6 +110,7 @@ impl NetworkCounters {
             decrypted: read(&self.decrypted),
             duplicates: read(&self.duplicates),
             undecryptable: read(&self.undecryptable),
+            asked_again: read(&self.asked_again),
             refused: read(&self.refused),
             connections: read(&self.connections),
             connected: read(&self.connected),
@@ -140,6 +143,8 @@ pub struct NetworkStats {
     pub duplicates: u64,
     /// Messages that a phone could not decrypt.
     pub undecryptable: u64,
+    /// Messages that a companion could not decrypt and asked for again.
+    pub asked_again: u64,
     /// Messages refused by a fault.
     pub refused: u64,
     /// Sockets that were ever opened.

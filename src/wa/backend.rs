@@ -11,6 +11,7 @@
 //!   two rows one.
 //! - Keys, tokens and texts lie sealed in the store; `sealed.rs` says which rows those are.
 
+pub mod adopt;
 mod app_state;
 mod device;
 mod ending;

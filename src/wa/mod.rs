@@ -1,5 +1,6 @@
 //! The WhatsApp boundary: the only place, besides the sandbox, that names the library.
 
+pub mod account;
 mod arriving;
 pub mod backend;
 pub mod connection;

@@ -13,22 +13,34 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::support::{Rig, Sink};
 
-struct Baileys {
-    _child: Child,
+/// A program that is a linked device by Baileys.
+pub struct Baileys {
+    child: Child,
     orders: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
 }
 
 impl Baileys {
     fn start(url: &str, root: &str) -> Option<Self> {
+        Self::run("@whiskeysockets/baileys", &[url, root])
+    }
+
+    /// One of a version that keeps its account in a folder.
+    pub fn start_in(url: &str, root: &str, account: &Path, package: &str) -> Option<Self> {
+        let account = account.to_str().expect("UTF-8");
+        Self::run(package, &[url, root, account, package])
+    }
+
+    fn run(package: &str, arguments: &[&str]) -> Option<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/baileys");
-        if !folder.join("node_modules/@whiskeysockets/baileys").exists() {
+        if !folder.join("node_modules").join(package).exists() {
             println!("skipped: run `npm ci` in tests/baileys to try the second client");
             return None;
         }
         let mut child = Command::new("node")
             .current_dir(&folder)
-            .args(["client.mjs", url, root])
+            .arg("client.mjs")
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -37,14 +49,14 @@ impl Baileys {
         let orders = child.stdin.take().expect("piped");
         let events = BufReader::new(child.stdout.take().expect("piped")).lines();
         Some(Self {
-            _child: child,
+            child,
             orders,
             events,
         })
     }
 
     /// The next event of this kind.
-    async fn hear(&mut self, kind: &str) -> Value {
+    pub async fn hear(&mut self, kind: &str) -> Value {
         let find = async {
             loop {
                 let line = self
@@ -65,12 +77,23 @@ impl Baileys {
             .expect(kind)
     }
 
-    async fn send(&mut self, to: &str, text: &str) {
+    pub async fn send(&mut self, to: &str, text: &str) {
         let order = format!("{}\n", json!({ "to": to, "text": text }));
         self.orders
             .write_all(order.as_bytes())
             .await
             .expect("it listens");
+    }
+
+    /// Ends it in good order: what it knows is in its folder then.
+    pub async fn stop(self) {
+        let Self {
+            mut child,
+            orders,
+            events: _events,
+        } = self;
+        drop(orders);
+        child.wait().await.expect("it ends");
     }
 }
 

@@ -14,7 +14,7 @@
 //! other each time.
 //!
 //! JSON is shown with its keys in their order, and with line breaks that are not on the wire, where it
-//! must be compact; other bodies are shown as they are, with `␍` for a carriage return and `␊` for a
+//! must be compact, and end with one in answers; other bodies are shown as they are, with `␍` for a carriage return and `␊` for a
 //! line break at the end.
 //! `UPDATE_GOLDEN=1 cargo test --features sandbox golden` writes the answers anew.
 
@@ -174,7 +174,16 @@ impl Talk {
         }
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         let head = format!("{}\n", answer.status);
-        self.named(&shown(head, &answer.headers, &answer.body))
+        let is_json = answer.headers.get("content-type");
+        let is_json = is_json.is_some_and(|kind| kind.starts_with("application/json"));
+        let body = match is_json {
+            true if !answer.body.is_empty() => {
+                let line = answer.body.strip_suffix(b"\n");
+                line.unwrap_or_else(|| panic!("no line break after the JSON of {request}"))
+            }
+            _ => &answer.body[..],
+        };
+        self.named(&shown(head, &answer.headers, body))
     }
 
     fn shown_delivery(&self, mut delivery: Delivered) -> String {

@@ -178,7 +178,7 @@ pub async fn pair_with(running: &Running, network: &Sandbox, phone: &str) {
 
 async fn pair(running: &Running, network: &Sandbox, sink: &Sink) {
     pair_with(running, network, ACCOUNT).await;
-    let hook = json!({ "sessionId": "shop", "url": sink.url });
+    let hook = json!({ "sessionId": "shop", "url": sink.url, "events": ["*"] });
     running
         .call("POST", "/api/v1/webhook")
         .json(&hook)

@@ -325,9 +325,10 @@ impl Rig {
         .await
     }
 
-    /// Has the session's events sent to this address, or only those that are named; answers what is
+    /// Has all the session's events sent to this address, or only those that are named; answers what is
     /// said to that.
     pub async fn hook(&self, session: &str, url: &str, events: &[&str]) -> Value {
+        let events = if events.is_empty() { &["*"] } else { events };
         let hook = json!({ "sessionId": session, "url": url, "events": events });
         let answer = self.post("/api/v1/webhook", &hook).master().send().await;
         answer.expect(200)

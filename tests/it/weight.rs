@@ -188,6 +188,24 @@ async fn lists_sheets_and_backups_take_no_more_memory_than_twice_their_bytes() {
     scale
         .bear("as many recipients as may be", LISTS, all.into(), 201)
         .await;
+    // However long a list is, a page of it is in memory.
+    let lists = scale.running.call("GET", LISTS).send().await.expect(200);
+    let longest = lists
+        .as_array()
+        .expect("lists")
+        .iter()
+        .find(|list| list["recipientCount"] == 100_000);
+    let id = longest.expect("a long one")["id"].as_str().expect("an id");
+    let path = format!("/api/v1/recipient-lists/{id}");
+    let (answer, rise) = scale.weigh(scale.running.call("GET", &path)).await;
+    println!(
+        "read again: {} KiB, {} KiB more",
+        answer.body.len() / 1024,
+        rise / 1024
+    );
+    let people = answer.json()["recipients"].as_array().map(Vec::len);
+    assert_eq!((answer.status, people), (200, Some(100_000)));
+    assert!(rise <= 4 * MIB && answer.body.len() > 8 * MIB, "{rise}");
     scale
         .bear(
             "the same from a backup",

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::admission::admitted;
 use super::campaign_body::{MAX_BODY, Nullable, message, scheduled_at, settings};
-use super::campaigns::{brief, named_or_own, person, shown};
-use super::lists::{self, list_change};
+use super::campaigns::{self, CampaignView, named_or_own};
+use super::lists::{self, ListView, list_change};
+use super::people::opened;
 use crate::api::admit::Caller;
 use crate::api::read::{about, text};
 use crate::domain::Gateway;
-use crate::domain::access::Scope;
+use crate::domain::access::{Principal, Scope};
 use crate::domain::campaign::create::{Audience, NewCampaign, RestoredCampaign};
 use crate::domain::campaign::message::{CampaignName, NewMedia, NewMessage};
 use crate::domain::campaign::{CampaignSettings, CampaignState, RecipientState, RecipientStatus};
-use crate::domain::list::ListChange;
+use crate::domain::list::{ListChange, PageSize};
 use crate::domain::recipient::{RecipientReader, RecipientRows};
 use crate::domain::schedule::parse_when;
 use crate::domain::session::Session;
@@ -34,7 +35,7 @@ use crate::time::Timestamp;
 /// The version of the document.
 const VERSION: u64 = 1;
 
-/// How many people are read at a time.
+/// How many suppressed numbers are read at a time.
 const PAGE: usize = 1000;
 
 /// The largest document that is taken back: it holds all lists and campaigns of a session.
@@ -83,35 +84,31 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
     )
     .await?;
     for (number, (id, list)) in gateway.lists(session)?.into_iter().enumerate() {
-        let head = opened(lists::brief(session, &id, &list), number)?;
-        say(feed, head).await?;
-        let mut skip = 0;
+        begin(feed, &ListView::of(session, &id, &list), number).await?;
+        let (mut at, mut comma) = (0, "");
         loop {
-            let (page, more) = gateway.list_recipients(session, &list, skip, PAGE).await?;
-            let rows: Vec<_> = page.iter().map(person).collect();
-            say(feed, joined(&rows, skip)?).await?;
-            skip += page.len();
-            if !more {
-                break;
+            let page = gateway.list_people(session, &id, &list, at, PageSize::PIECE);
+            let rows = lists::json_rows(&page.await?)?;
+            say(feed, format!("{comma}{}", rows.text)).await?;
+            match rows.next {
+                Some(next) => (at, comma) = (next, ","),
+                None => break,
             }
         }
         say(feed, "]}".into()).await?;
     }
     say(feed, "],\"campaigns\":[".into()).await?;
-    for (number, (id, campaign, progress)) in gateway.campaigns_of(session)?.into_iter().enumerate()
-    {
-        let head = opened(brief(session, &id, &campaign, &progress), number)?;
-        say(feed, head).await?;
-        let mut from = 0;
+    for (number, (id, campaign, sent)) in gateway.campaigns_of(session)?.into_iter().enumerate() {
+        let view = CampaignView::of(session, &id, &campaign, &sent);
+        begin(feed, &view, number).await?;
+        let (mut at, mut comma, of) = (0, "", (&id, &campaign));
         loop {
-            let (page, more) = gateway
-                .campaign_rows(session, &campaign, from, PAGE, |_| true)
-                .await?;
-            let rows: Vec<_> = page.iter().map(shown).collect();
-            say(feed, joined(&rows, from as usize)?).await?;
-            match page.last() {
-                Some(last) if more => from = last.position + 1,
-                _ => break,
+            let page = gateway.campaign_rows(session, of, at, PageSize::PIECE, |_| true);
+            let rows = campaigns::json_rows(&page.await?)?;
+            say(feed, format!("{comma}{}", rows.text)).await?;
+            match rows.next {
+                Some(next) => (at, comma) = (next, ","),
+                None => break,
             }
         }
         say(feed, "]}".into()).await?;
@@ -126,27 +123,14 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
             break;
         }
     }
-    say(feed, format!("],\"suppressions\":{}}}", json!(numbers))).await
+    let numbers = serde_json::to_string(&numbers).map_err(Error::internal)?;
+    say(feed, format!("],\"suppressions\":{numbers}}}\n")).await
 }
 
-/// An object that is left open at its `recipients`.
-fn opened(head: Value, number: usize) -> Result<String> {
-    let mut text = serde_json::to_string(&head).map_err(Error::internal)?;
-    text.pop();
-    text.push_str(",\"recipients\":[");
-    Ok(if number > 0 { format!(",{text}") } else { text })
-}
-
-/// Rows separated by commas, with one before them when others went before.
-fn joined<T: Serialize>(rows: &[T], before: usize) -> Result<String> {
-    let mut text = serde_json::to_string(rows).map_err(Error::internal)?;
-    text.pop();
-    text.remove(0);
-    Ok(if before > 0 && !rows.is_empty() {
-        format!(",{text}")
-    } else {
-        text
-    })
+/// The beginning of a list or a campaign, up to its people.
+async fn begin(feed: &Feed, head: &impl Serialize, number: usize) -> Result<()> {
+    let comma = if number > 0 { "," } else { "" };
+    say(feed, format!("{comma}{}", opened(head)?)).await
 }
 
 /// One document is read at a time: each is up to a list of everybody in memory, and all on the disk.
@@ -161,13 +145,13 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
     }
     let spooled = Arc::new(spool.finish().await?);
     let _turn = READING.acquire().await.map_err(Error::internal)?;
-    let judged = inspect(gateway, &spooled, None).await?;
+    let judged = inspect(&caller, &spooled, None).await?;
     let body = text(&judged.fields, "sessionId")?;
     let session = caller.session(named_or_own(request.query("sessionId"), body))?;
     let suppressed = judged.finish()?;
     let mut made = Made::default();
     let restored = async {
-        make_all(gateway, &session, &spooled, &mut made).await?;
+        make_all(&caller, &session, &spooled, &mut made).await?;
         suppress(gateway, &session, suppressed).await
     };
     let restored = restored.await;
@@ -176,14 +160,25 @@ async fn restore(caller: Caller, mut request: Request) -> Result<Reply> {
         Ok(count) => count,
         Err(error) => return Err(made.taken_back(gateway, &session, error).await),
     };
-    let answer = json!({
-        "status": "success", "lists": made.lists, "campaigns": made.campaigns, "suppressions": count,
-    });
+    let answer = RestoredView {
+        status: "success",
+        made,
+        suppressions: count,
+    };
     Ok(Reply::json(StatusCode::CREATED, &answer))
 }
 
+/// What became of a document.
+#[derive(Serialize)]
+struct RestoredView {
+    status: &'static str,
+    #[serde(flatten)]
+    made: Made,
+    suppressions: usize,
+}
+
 /// What was made of a document: the ids of its lists and campaigns.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 struct Made {
     lists: Vec<RowId>,
     campaigns: Vec<RowId>,
@@ -226,8 +221,9 @@ async fn suppress(
     suppressed: RecipientRows,
 ) -> Result<usize> {
     let people = suppressed.recipients.iter();
-    let numbers: Result<Vec<_>> = people.map(|who| Ok(who?.number)).collect();
-    let numbers = numbers?;
+    let people = people.collect::<Result<Vec<_>>>()?;
+    let numbers = people.iter().filter_map(|who| who.number.phone().cloned());
+    let numbers: Vec<_> = numbers.collect();
     let count = numbers.len();
     gateway.suppress(session, numbers).await?;
     Ok(count)
@@ -241,16 +237,16 @@ enum DocumentItem {
 
 /// Makes the lists and campaigns of a document while it is read.
 async fn make_all(
-    gateway: &Arc<Gateway>,
+    caller: &Caller,
     session: &Session,
     spooled: &Arc<Spooled>,
     made: &mut Made,
 ) -> Result<()> {
     let (sink, read) = mpsc::channel(1);
     // What was read is dropped with its sink, or the other side would wait for more.
-    let reading = async { inspect(gateway, spooled, Some(sink)).await.map(drop) };
+    let reading = async { inspect(caller, spooled, Some(sink)).await.map(drop) };
     // Neither is cut short by the other's error: what is being made then is known once it is made.
-    let (read, making) = tokio::join!(reading, make(gateway, session, read, made));
+    let (read, making) = tokio::join!(reading, make(&caller.gateway, session, read, made));
     making.and(read)
 }
 
@@ -277,11 +273,11 @@ async fn make(
 
 /// Reads the document once, and hands what it holds to the sink, if there is one.
 async fn inspect(
-    gateway: &Arc<Gateway>,
+    caller: &Caller,
     spooled: &Arc<Spooled>,
     sink: Option<mpsc::Sender<DocumentItem>>,
 ) -> Result<Document> {
-    let (document, spooled) = (Document::new(gateway, sink), spooled.clone());
+    let (document, spooled) = (Document::new(caller, sink), spooled.clone());
     let read = move || read_json(spooled.read()?, Members(document));
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.map_err(Error::internal)??;
@@ -294,6 +290,7 @@ const MAX_VALUES: usize = 2000;
 /// Reads a document: what it holds is judged, handed on, and not kept.
 struct Document {
     gateway: Arc<Gateway>,
+    who: Principal,
     sink: Option<mpsc::Sender<DocumentItem>>,
     allowance: Allowance,
     fields: Object,
@@ -304,9 +301,10 @@ struct Document {
 }
 
 impl Document {
-    fn new(gateway: &Arc<Gateway>, sink: Option<mpsc::Sender<DocumentItem>>) -> Self {
+    fn new(caller: &Caller, sink: Option<mpsc::Sender<DocumentItem>>) -> Self {
         Self {
-            gateway: gateway.clone(),
+            gateway: caller.gateway.clone(),
+            who: caller.principal.clone(),
             sink,
             allowance: Allowance::new(MAX_VALUES),
             fields: Object::new(),
@@ -337,11 +335,12 @@ impl Document {
 
 impl<'de> Member<'de> for Document {
     fn read<A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
-        let (gateway, sink) = (&self.gateway, self.sink.as_ref());
+        let (gateway, who, sink) = (&self.gateway, &self.who, self.sink.as_ref());
         match name.as_str() {
             "lists" | "campaigns" => {
                 let each = Each {
                     gateway,
+                    who,
                     sink,
                     of_lists: name == "lists",
                 };
@@ -362,8 +361,10 @@ impl<'de> Member<'de> for Document {
             }
             "suppressions" => {
                 self.suppressed = None;
-                self.suppressed =
-                    map.next_value_seed(Nullable(RecipientReader::new(None, |_: &Object| {})))?;
+                self.suppressed = {
+                    let rows = RecipientReader::new(None, |_: &Object| {}).people_only();
+                    map.next_value_seed(Nullable(rows))?
+                };
             }
             _ => {
                 let value = map.next_value_seed(Bounded(&self.allowance))?;
@@ -379,6 +380,7 @@ impl<'de> Member<'de> for Document {
 /// Reads the lists or the campaigns of a document, one by one.
 struct Each<'a> {
     gateway: &'a Arc<Gateway>,
+    who: &'a Principal,
     sink: Option<&'a mpsc::Sender<DocumentItem>>,
     of_lists: bool,
 }
@@ -399,7 +401,7 @@ impl Each<'_> {
         let read = if self.of_lists {
             DocumentItem::List(read_list(fields)?)
         } else {
-            DocumentItem::Campaign(Box::new(read_campaign(self.gateway, fields)?))
+            DocumentItem::Campaign(Box::new(read_campaign(self.gateway, self.who, fields)?))
         };
         match self.sink {
             // Nobody takes it when one before could not be made, which is what is answered.
@@ -543,21 +545,19 @@ fn read_list(fields: EntryReader) -> Result<ListChange> {
     list_change(&fields, Some(parsed.recipients))
 }
 
-fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampaign> {
+fn read_campaign(gateway: &Gateway, who: &Principal, fields: EntryReader) -> Result<NewCampaign> {
     let (fields, parsed, states) = fields.finish()?;
     let fields = &fields;
-    let settings = settings(fields, CampaignSettings::default())?;
+    let settings = settings(fields, CampaignSettings::of_backup())?;
     let said = fields.get("message").and_then(Value::as_object);
-    let content = said
-        .and_then(|said| said.get("content"))
-        .and_then(Value::as_str);
+    let words = |name: &str| said.and_then(|said| said.get(name)?.as_str());
     let status = text(fields, "status")?.and_then(CampaignState::parse);
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "campaigns: an unknown status"))?;
     let name = text(fields, "name")?.unwrap_or_default();
     Ok(NewCampaign {
         name: CampaignName::of_backup(name).map_err(about("name"))?,
-        message: NewMessage::of_backup(content.unwrap_or_default()),
+        message: NewMessage::of_backup(words("content").unwrap_or_default(), words("mediaCaption")),
         audience: Audience::Restored(parsed, states),
         scheduled_at: scheduled_at(fields, &settings.pacing.zone)?.flatten(),
         settings,
@@ -565,19 +565,19 @@ fn read_campaign(gateway: &Arc<Gateway>, fields: EntryReader) -> Result<NewCampa
             status,
             time(fields, "startedAt")?,
             time(fields, "completedAt")?,
-            media(gateway, fields)?,
+            media(gateway, who, fields)?,
         )),
     })
 }
 
 /// The file that a campaign showed.
-fn media(gateway: &Arc<Gateway>, fields: &Object) -> Result<Option<NewMedia>> {
+fn media(gateway: &Gateway, who: &Principal, fields: &Object) -> Result<Option<NewMedia>> {
     let mut fields = fields.clone();
     if let Some(Value::Object(said)) = fields.get_mut("message") {
         // The file was fetched from there once; it is named by its id since.
         said.remove("mediaUrl");
     }
-    Ok(message(gateway, &fields)?.and_then(NewMessage::into_media))
+    Ok(message(gateway, who, &fields)?.and_then(NewMessage::into_media))
 }
 
 fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
@@ -587,16 +587,21 @@ fn time(row: &Object, name: &str) -> Result<Option<Timestamp>> {
         .map_err(|e| Error::invalid(format!("{name}: {}", e.detail())))
 }
 
-/// What became of a recipient.
+/// What became of a recipient. Older versions wrote how far a message came in place of the status.
 fn state(row: &Object) -> Result<RecipientState> {
-    let status = text(row, "status")?.and_then(RecipientStatus::of);
+    let word = |name| Ok::<_, Error>(text(row, name)?.and_then(RecipientStatus::parse));
+    let status = word("status")?;
     let status =
         status.ok_or_else(|| Error::new(Code::BackupInvalid, "recipients: an unknown status"))?;
-    Ok(RecipientState::of_backup(
-        status,
-        text(row, "messageId")?.map(MessageId::parse).transpose()?,
-        time(row, "sentAt")?.or(time(row, "failedAt")?),
-        text(row, "error")?,
-        row.get("tries").and_then(Value::as_u64).unwrap_or(0),
-    ))
+    let came = word("delivery")?.filter(|_| status.is_sent());
+    let told = RecipientState {
+        status: came.filter(|came| came.is_sent()).unwrap_or(status),
+        message: text(row, "messageId")?.map(MessageId::parse).transpose()?,
+        at: time(row, "sentAt")?.or(time(row, "failedAt")?),
+        delivered_at: time(row, "deliveredAt")?,
+        read_at: time(row, "readAt")?,
+        ..RecipientState::default()
+    };
+    let tries = row.get("tries").and_then(Value::as_u64).unwrap_or(0);
+    Ok(RecipientState::of_backup(told, text(row, "error")?, tries))
 }

@@ -7,8 +7,10 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::api::admit::Caller;
 use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
+use crate::domain::access::Principal;
 use crate::domain::campaign::CampaignSettings;
 use crate::domain::campaign::create::Audience;
 use crate::domain::campaign::message::{CampaignText, NewMedia, NewMessage};
@@ -53,8 +55,9 @@ struct BodyReader {
     country: Option<String>,
     /// The member with the recipients, and a lesser name of it.
     rows: [&'static str; 2],
-    /// Whether `null` is as good as no such member.
-    null_is_none: bool,
+    /// Whether they are recipients, and not numbers to suppress: `null` is as good as no such member then,
+    /// and groups are taken.
+    are_recipients: bool,
     allowance: Allowance,
     fields: Object,
     people: Option<Result<RecipientRows>>,
@@ -65,7 +68,7 @@ impl BodyReader {
         Self {
             country: gateway.config().default_country_code.clone(),
             rows,
-            null_is_none: rows == RECIPIENTS,
+            are_recipients: rows == RECIPIENTS,
             allowance: Allowance::new(MAX_VALUES),
             fields: Object::new(),
             people: None,
@@ -110,10 +113,10 @@ impl<'de> Member<'de> for BodyReader {
         // Named twice: the last counts, and only that is held.
         self.people = None;
         let rows = RecipientReader::new(self.country.as_deref(), |_: &Object| {});
-        self.people = if self.null_is_none {
+        self.people = if self.are_recipients {
             map.next_value_seed(Nullable(rows))?
         } else {
-            Some(map.next_value_seed(rows)?)
+            Some(map.next_value_seed(rows.people_only())?)
         };
         Ok(())
     }
@@ -283,15 +286,18 @@ pub(super) struct NamedAudience {
 }
 
 /// The recipients of a request; `None` when it names none.
-pub(super) fn audience(sent: &mut CampaignBody) -> Result<Option<NamedAudience>> {
+pub(super) fn audience(caller: &Caller, sent: &mut CampaignBody) -> Result<Option<NamedAudience>> {
     const ONE: &str = "Only one of recipients, recipientListId and a CSV file may be given";
     if let Some(id) = text(&sent.fields, "recipientListId")? {
         if sent.people.is_some() || sent.sheet.is_some() {
             return Err(Error::invalid(ONE));
         }
         let id = RowId::parse(id).ok_or(Code::ListIdInvalid)?;
+        // Whoever may use both sessions may use the list of one for the other.
+        let sessions = caller.gateway.sessions_of(&caller.principal);
+        let (owner, _) = caller.gateway.find_list(&sessions, &id)?;
         return Ok(Some(NamedAudience {
-            audience: Audience::List(id),
+            audience: Audience::List(owner.number, id),
             report: parted(RecipientRows::default()).1,
         }));
     }
@@ -318,7 +324,11 @@ pub(super) fn audience(sent: &mut CampaignBody) -> Result<Option<NamedAudience>>
 }
 
 /// Reads `message`; `None` when there is none.
-pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<NewMessage>> {
+pub(super) fn message(
+    gateway: &Gateway,
+    who: &Principal,
+    body: &Object,
+) -> Result<Option<NewMessage>> {
     let message = match body.get("message") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(message)) => message,
@@ -328,15 +338,15 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ne
         let value = text(message, name).map_err(about("message"))?;
         Ok::<_, Error>(value.filter(|value| !value.is_empty()))
     };
-    let content = match field("content")? {
-        Some(content) => Some(content),
-        None => field("mediaCaption")?,
+    let words = |name: &str| {
+        let long = |e: Error| e.worded(format!("message.{name}: at most {MAX_TEXT} characters"));
+        let words = field(name)?.map(CampaignText::new).transpose();
+        words.map_err(long)
     };
-    let content = CampaignText::new(content.unwrap_or_default())
-        .map_err(|error| error.worded(format!("message.content: at most {MAX_TEXT} characters")))?;
+    let (content, caption) = (words("content")?, words("mediaCaption")?);
     let kind = match field("type")?.unwrap_or("text") {
         "text" => {
-            let message = NewMessage::text(content);
+            let message = NewMessage::text(content.or(caption).unwrap_or_default());
             let none = |error: Error| error.worded("message.content is required");
             return message.map(Some).map_err(none);
         }
@@ -355,7 +365,7 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ne
         None => field("link")?,
     };
     let source = gateway
-        .source(id, link, None)
+        .source(who, id, link, None)
         .map_err(|error| match error.code() {
             Code::MediaIdInvalid => error.worded("message.mediaId is not valid"),
             Code::FileSourceMissing | Code::FileSourceAmbiguous => {
@@ -372,7 +382,11 @@ pub(super) fn message(gateway: &Arc<Gateway>, body: &Object) -> Result<Option<Ne
         .transpose()
         .map_err(about("message.fileName"))?;
     let media = NewMedia::new(kind, source, file_name)?;
-    Ok(Some(NewMessage::file(media, content)))
+    Ok(Some(NewMessage::file(
+        media,
+        content.unwrap_or_default(),
+        caption,
+    )))
 }
 
 /// Reads `settings`, over those that are there.
@@ -405,6 +419,7 @@ pub(super) fn settings(body: &Object, base: CampaignSettings) -> Result<Campaign
     }
     settings.check_numbers = flag(given, "checkNumbers", settings.check_numbers)?;
     settings.typing = flag(given, "typing", settings.typing)?;
+    settings.variants = flag(given, "variants", settings.variants)?;
     Ok(settings)
 }
 

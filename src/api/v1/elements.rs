@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::de::MapAccess;
 use serde_json::Value;
 
+use crate::api::read::whole_number;
 use crate::domain::Gateway;
+use crate::domain::access::Principal;
 use crate::domain::media::KeepOptions;
 use crate::domain::message::draft::{
     Album, ContactCard, Contacts, Draft, DraftContent, DraftMedia, Emoji, FileName, Location,
@@ -141,6 +143,7 @@ impl<'de> Member<'de> for Element {
 /// everything else is one.
 pub(super) fn drafts(
     gateway: &Arc<Gateway>,
+    who: &Principal,
     element: Element,
     number: usize,
 ) -> Result<Vec<Draft>> {
@@ -171,6 +174,7 @@ pub(super) fn drafts(
         .then(|| element.remove(&kind));
     let reader = ElementReader {
         gateway,
+        who,
         element: &element,
         country,
     };
@@ -251,6 +255,7 @@ fn worded_file(error: Error, part: &str) -> Error {
 
 struct ElementReader<'a> {
     gateway: &'a Arc<Gateway>,
+    who: &'a Principal,
     element: &'a Object,
     country: Option<&'a str>,
 }
@@ -327,6 +332,9 @@ impl ElementReader<'_> {
         let flag = |name: &str| match fields.get(name) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
+            // Fields of a form are text.
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text == "false" => Ok(false),
             Some(_) => Err(Error::invalid(format!(
                 "{part}.{name} must be true or false"
             ))),
@@ -337,7 +345,7 @@ impl ElementReader<'_> {
             Some(Value::String(text)) => Some(text).filter(|t| !t.is_empty()),
             Some(_) => return Err(wrong("base64 data")),
         };
-        let mut file = DraftMedia::new(kind, self.gateway.source(id, link, inline)?);
+        let mut file = DraftMedia::new(kind, self.gateway.source(self.who, id, link, inline)?);
         file.caption = text("caption", "caption")?.map(Text::new).transpose()?;
         let named = match text("filename", "filename")? {
             Some(name) => Some(name),
@@ -444,10 +452,7 @@ impl ElementReader<'_> {
         let question = fields.get("question").or_else(|| fields.get("name"));
         let options = fields.get("options").and_then(Value::as_array);
         let options = options.ok_or(Code::PollInvalid)?.iter();
-        let selectable = match fields.get("selectableCount") {
-            None | Some(Value::Null) => None,
-            Some(count) => Some(count.as_u64().ok_or(Code::PollInvalid)?),
-        };
+        let selectable = whole_number(fields, "selectableCount");
         Poll::new(
             question.and_then(Value::as_str).unwrap_or_default(),
             options.map(|option| option.as_str().unwrap_or_default()),

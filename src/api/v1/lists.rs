@@ -8,24 +8,25 @@ use serde_json::{Value, json};
 
 use super::admission::admitted;
 use super::campaign_body::{CampaignBody, MAX_BODY, Object, RowReport, parted, read, read_numbers};
-use super::campaigns::{EXPORT_PAGE, RecipientView, SHOWN, SHOWN_AT_MOST, named_or_own, person};
+use super::campaigns::{RecipientView, named_or_own, person};
+use super::people::{self, JsonRows, PageNote, SHOWN, asked_page, refuse_page, with_everybody};
 use crate::api::admit::{Caller, only};
-use crate::api::read::{about, flag, number, object, object_or_nothing, text};
+use crate::api::read::{about, flag, new_name, object, object_or_nothing, text};
 use crate::api::reply::success;
 use crate::domain::Gateway;
 use crate::domain::access::Scope;
-use crate::domain::list::{List, ListChange, ListDescription, ListName, tags, usable};
-use crate::domain::recipient::{EncodedRecipients, Recipient, RecipientRows, RejectedRow};
+use crate::domain::list::{
+    List, ListChange, ListDescription, ListName, ListPage, ListTotals, PageSize, tags, usable,
+};
+use crate::domain::recipient::{
+    Addressee, EncodedRecipients, Recipient, RecipientRows, RejectedRow, addressee,
+};
 use crate::domain::session::Session;
 use crate::domain::sheet;
-use crate::error::{Code, Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
-use crate::ids::RowId;
+use crate::ids::{RowId, SessionId};
 use crate::jid::{PhoneNumber, unreadable};
-
-/// The page that a list is answered with when it was made, and when it was changed.
-const MADE: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::CREATED);
-const CHANGED: ((usize, usize), StatusCode) = ((0, SHOWN), StatusCode::OK);
 
 /// The columns of an export; those of the custom fields follow.
 const EXPORT_HEADER: [&str; 4] = ["Number", "Name", "Job Title", "Company"];
@@ -83,18 +84,12 @@ pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
 fn found(caller: &Caller, request: &Request) -> Result<(Arc<Session>, RowId, List)> {
     let sessions = caller.sessions(request)?;
     let id = RowId::parse(request.param("listId")).ok_or(Code::ListIdInvalid)?;
-    for session in sessions {
-        match caller.gateway.list(&session, &id) {
-            Ok(list) => return Ok((session, id, list)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::from(Code::ListNotFound))
+    let (session, list) = caller.gateway.find_list(&sessions, &id)?;
+    Ok((session, id, list))
 }
 
 /// Recipients of a request, and what is told of the rows that were refused or merged.
-fn people(sent: &mut CampaignBody) -> Result<Option<(EncodedRecipients, RowReport)>> {
+fn sent_people(sent: &mut CampaignBody) -> Result<Option<(EncodedRecipients, RowReport)>> {
     const ONE: &str = "Only one of recipients and a CSV file may be given";
     let Some(parsed) = sent.people(ONE)? else {
         return Ok(None);
@@ -129,43 +124,82 @@ pub(super) fn list_change(body: &Object, people: Option<EncodedRecipients>) -> R
     })
 }
 
-pub(super) fn brief(session: &Session, id: &RowId, list: &List) -> Value {
-    json!({
-        "id": id, "name": list.name, "description": list.description, "tags": list.tags,
-        "recipientCount": list.count, "createdAt": list.created_at.to_string(),
-        "updatedAt": list.updated_at.map(|at| at.to_string()),
-        "lastUsed": list.last_used.map(|at| at.to_string()), "usageCount": list.usage_count,
-        "sessionId": session.id,
-    })
+/// A list without its people.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListView<'a> {
+    id: &'a RowId,
+    name: &'a str,
+    description: &'a str,
+    tags: &'a [String],
+    recipient_count: u32,
+    created_at: String,
+    last_used: Option<String>,
+    usage_count: u32,
+    updated_at: Option<String>,
+    session_id: &'a SessionId,
 }
 
-/// A list with a page of its recipients, and with the rows that were refused or merged.
+impl<'a> ListView<'a> {
+    pub(super) fn of(session: &'a Session, id: &'a RowId, list: &'a List) -> Self {
+        Self {
+            id,
+            name: &list.name,
+            description: &list.description,
+            tags: &list.tags,
+            recipient_count: list.count,
+            created_at: list.created_at.to_string(),
+            last_used: list.last_used.map(|at| at.to_string()),
+            usage_count: list.usage_count,
+            updated_at: list.updated_at.map(|at| at.to_string()),
+            session_id: &session.id,
+        }
+    }
+}
+
+/// A list with a page of its people, and with the rows that were refused or merged.
 #[derive(Serialize)]
-struct FullList<'a> {
+struct ListPageView<'a> {
     #[serde(flatten)]
-    list: Value,
+    list: ListView<'a>,
     recipients: Vec<RecipientView<'a>>,
-    next: Option<usize>,
+    next: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<PageNote>,
     #[serde(flatten)]
     report: Option<RowReport>,
 }
 
-/// A list's answer, with a page of its recipients.
+/// A list with the people who come after `from` others.
+fn paged(
+    (session, id, list): (&Session, &RowId, &List),
+    (page, from): (&ListPage, u32),
+    report: Option<RowReport>,
+    status: StatusCode,
+) -> Reply {
+    let shown = page.people.len();
+    let next = page.next.filter(|_| shown > 0);
+    let view = ListPageView {
+        list: ListView::of(session, id, list),
+        recipients: page.people.iter().map(person).collect(),
+        next: next.map(|_| from + shown as u32),
+        page: PageNote::of(shown, list.count),
+        report,
+    };
+    Reply::json(status, &view)
+}
+
+/// The answer about a list that was made or changed: the first of its people are shown.
 async fn answered(
     gateway: &Arc<Gateway>,
     session: &Session,
     (id, list): (&RowId, &List),
     report: Option<RowReport>,
-    ((skip, limit), status): ((usize, usize), StatusCode),
+    status: StatusCode,
 ) -> Result<Reply> {
-    let (page, more) = gateway.list_recipients(session, list, skip, limit).await?;
-    let answer = FullList {
-        list: brief(session, id, list),
-        recipients: page.iter().map(person).collect(),
-        next: (more && !page.is_empty()).then_some(skip + page.len()),
-        report,
-    };
-    Ok(Reply::json(status, &answer))
+    let first = gateway.first_people(session, list, PageSize::of(SHOWN));
+    let first = first.await?;
+    Ok(paged((session, id, list), (&first, 0), report, status))
 }
 
 async fn create(caller: Caller, request: Request) -> Result<Reply> {
@@ -174,73 +208,108 @@ async fn create(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     let body = text(&sent.fields, "sessionId")?;
     let session = caller.session(named_or_own(query.as_deref(), body))?;
-    let (people, report) = people(&mut sent)?.unzip();
+    let (people, report) = sent_people(&mut sent)?.unzip();
     let change = list_change(&sent.fields, people)?;
     let (id, list) = gateway.create_list(&session, change).await?;
-    answered(gateway, &session, (&id, &list), report, MADE).await
+    answered(gateway, &session, (&id, &list), report, StatusCode::CREATED).await
 }
 
 async fn list(caller: Caller, request: Request) -> Result<Reply> {
-    let gateway = &caller.gateway;
-    let words = request.query("search").map(str::to_lowercase);
-    let tag = request.query("tag");
-    let mut rows = Vec::new();
+    let (words, tag) = (request.query("search"), request.query("tag"));
+    let mut found = Vec::new();
     for session in caller.sessions(&request)? {
-        for (id, list) in gateway.lists(&session)? {
-            let said = |words: &String| {
-                let holds = |text: &str| text.to_lowercase().contains(words);
-                holds(&list.name) || holds(&list.description)
-            };
-            let tagged = |tag: &str| list.tags.iter().any(|t| t.eq_ignore_ascii_case(tag));
-            if words.as_ref().is_none_or(said) && tag.is_none_or(tagged) {
-                rows.push(brief(&session, &id, &list));
+        for (id, list) in caller.gateway.lists(&session)? {
+            if list.is_found(words, tag) {
+                found.push((session.clone(), id, list));
             }
         }
     }
-    Ok(Reply::json(StatusCode::OK, &rows))
+    let rows = found.iter().map(|(s, id, list)| ListView::of(s, id, list));
+    Ok(Reply::json(StatusCode::OK, &rows.collect::<Vec<_>>()))
+}
+
+/// How much the lists hold.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TotalsView {
+    total_lists: usize,
+    total_recipients: u64,
+    total_usage: u64,
+    average_list_size: u64,
 }
 
 async fn stats(caller: Caller, request: Request) -> Result<Reply> {
-    let gateway = &caller.gateway;
     let mut lists = Vec::new();
     for session in caller.sessions(&request)? {
-        lists.extend(gateway.lists(&session)?);
+        lists.extend(caller.gateway.lists(&session)?);
     }
-    let people: u64 = lists.iter().map(|(_, list)| u64::from(list.count)).sum();
-    let usage: u64 = lists.iter().map(|(_, l)| u64::from(l.usage_count)).sum();
-    let average = people.checked_div(lists.len() as u64).unwrap_or(0);
-    let answer = json!({
-        "totalLists": lists.len(), "totalRecipients": people, "totalUsage": usage,
-        "averageListSize": average,
-    });
+    let totals = ListTotals::of(lists.iter().map(|(_, list)| list));
+    let answer = TotalsView {
+        total_lists: totals.lists,
+        total_recipients: totals.recipients,
+        total_usage: totals.usage,
+        average_list_size: totals.average_size(),
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-async fn search(caller: Caller, request: Request) -> Result<Reply> {
-    let gateway = &caller.gateway;
-    let words = request.param("words").to_owned();
-    let mut rows = Vec::new();
-    for session in caller.sessions(&request)? {
-        let left = SHOWN - rows.len();
-        for (id, name, who) in gateway.search_recipients(&session, &words, left).await? {
-            let mut row = json!(person(&who));
-            row["listId"] = json!(id);
-            row["listName"] = json!(name);
-            rows.push(row);
-        }
-    }
-    Ok(Reply::json(StatusCode::OK, &rows))
+/// Somebody who was found, and in which list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundView<'a> {
+    #[serde(flatten)]
+    person: RecipientView<'a>,
+    list_id: &'a RowId,
+    list_name: &'a str,
 }
 
+async fn search(caller: Caller, request: Request) -> Result<Reply> {
+    let words = request.param("words");
+    let mut found = Vec::new();
+    for session in caller.sessions(&request)? {
+        let left = SHOWN - found.len();
+        let more = caller.gateway.search_recipients(&session, words, left);
+        found.extend(more.await?);
+    }
+    let rows = found.iter().map(|(list_id, list_name, who)| FoundView {
+        person: person(who),
+        list_id,
+        list_name,
+    });
+    Ok(Reply::json(StatusCode::OK, &rows.collect::<Vec<_>>()))
+}
+
+/// A list with all its people, or with the page that is asked for.
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
-    let gateway = &caller.gateway;
-    let (session, id, list) = found(&caller, &request)?;
-    let page = (
-        number(&request, "offset", 0, usize::MAX)?,
-        number(&request, "limit", SHOWN, SHOWN_AT_MOST)?,
-    );
-    let how = (page, StatusCode::OK);
-    answered(gateway, &session, (&id, &list), None, how).await
+    let (session, id, _) = found(&caller, &request)?;
+    let asked = asked_page(&request)?;
+    let (skip, size) = match &asked {
+        Some(page) => (page.from as usize, PageSize::of(page.rows)),
+        None => (0, PageSize::PIECE),
+    };
+    let read = caller.gateway.list_with_people(&session, &id, skip, size);
+    let (list, page) = read.await?;
+    if let Some(asked) = asked {
+        let shown = (&*session, &id, &list);
+        return Ok(paged(shown, (&page, asked.from), None, StatusCode::OK));
+    }
+    let first = json_rows(&page)?;
+    let (of, named, before) = (session.clone(), id.clone(), list.clone());
+    let more = move |at| {
+        let (gateway, session) = (caller.gateway.clone(), of.clone());
+        let (id, list) = (named.clone(), before.clone());
+        async move {
+            let page = gateway.list_people(&session, &id, &list, at, PageSize::PIECE);
+            json_rows(&page.await?)
+        }
+    };
+    with_everybody(&ListView::of(&session, &id, &list), first, more)
+}
+
+/// A page of people, as JSON.
+pub(super) fn json_rows(page: &ListPage) -> Result<JsonRows> {
+    let rows: Vec<_> = page.people.iter().map(person).collect();
+    JsonRows::of(&rows, page.next)
 }
 
 async fn change(caller: Caller, request: Request) -> Result<Reply> {
@@ -248,10 +317,13 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let (session, id, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
     only(&session, text(&sent.fields, "sessionId")?)?;
-    let (people, report) = people(&mut sent)?.unzip();
+    let (people, report) = sent_people(&mut sent)?.unzip();
+    if people.is_some() {
+        refuse_page(&sent.fields)?;
+    }
     let change = list_change(&sent.fields, people)?;
     let list = gateway.change_list(&session, &id, change).await?;
-    answered(gateway, &session, (&id, &list), report, CHANGED).await
+    answered(gateway, &session, (&id, &list), report, StatusCode::OK).await
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
@@ -266,10 +338,9 @@ async fn clone(caller: Caller, mut request: Request) -> Result<Reply> {
     let (session, id, _) = found(&caller, &request)?;
     let body = object_or_nothing(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
-    let name = list_name(&body, "newName")?.or(list_name(&body, "name")?);
-    let name = name.filter(|name| !name.is_empty());
+    let name = new_name(&body, list_name)?.filter(|name| !name.is_empty());
     let (id, list) = gateway.clone_list(&session, &id, name).await?;
-    answered(gateway, &session, (&id, &list), None, MADE).await
+    answered(gateway, &session, (&id, &list), None, StatusCode::CREATED).await
 }
 
 async fn mark_used(caller: Caller, request: Request) -> Result<Reply> {
@@ -286,14 +357,14 @@ async fn import(caller: Caller, request: Request) -> Result<Reply> {
     let mut sent = read(gateway, request).await?;
     only(&session, text(&sent.fields, "sessionId")?)?;
     let none = || Error::from(Code::FileMissing);
-    let (people, report) = people(&mut sent)?.ok_or_else(none)?;
+    let (people, report) = sent_people(&mut sent)?.ok_or_else(none)?;
     let count = people.len();
     let (list, known) = gateway.import_recipients(&session, &id, people).await?;
     let answer = Imported {
         status: "success",
         imported: count - known.len(),
         already_there: known,
-        list: brief(&session, &id, &list),
+        list: ListView::of(&session, &id, &list),
         report,
     };
     Ok(Reply::json(StatusCode::OK, &answer))
@@ -301,39 +372,34 @@ async fn import(caller: Caller, request: Request) -> Result<Reply> {
 
 /// What an import brought.
 #[derive(Serialize)]
-struct Imported {
+struct Imported<'a> {
     status: &'static str,
     imported: usize,
     #[serde(rename = "alreadyThere")]
     already_there: Vec<String>,
-    list: Value,
+    list: ListView<'a>,
     #[serde(flatten)]
     report: RowReport,
 }
 
 /// The recipients as a sheet that can be imported again, made while it is sent.
 async fn export(caller: Caller, request: Request) -> Result<Reply> {
-    let (session, _, list) = found(&caller, &request)?;
-    let name = format!("{}.csv", list.name);
+    let (session, id, list) = found(&caller, &request)?;
     let fields = caller.gateway.custom_fields(&session, &list).await?;
     let fields: Arc<[String]> = fields.into_iter().collect();
     let names = fields.iter().map(String::as_str);
-    let head = sheet::lines([EXPORT_HEADER.into_iter().chain(names)])?;
-    let pages = futures_util::stream::try_unfold(Some((head, 0)), move |state| {
-        let (gateway, session) = (caller.gateway.clone(), session.clone());
+    let header = sheet::lines([EXPORT_HEADER.into_iter().chain(names)])?;
+    let name = list.name.clone();
+    let more = move |at| {
+        let (gateway, session, id) = (caller.gateway.clone(), session.clone(), id.clone());
         let (list, fields) = (list.clone(), fields.clone());
         async move {
-            let Some((mut page, skip)) = state else {
-                return Ok(None);
-            };
-            let asked = gateway.list_recipients(&session, &list, skip, EXPORT_PAGE);
-            let (people, more) = asked.await?;
-            page.extend(export_lines(&people, &fields)?);
-            let next = more.then(|| (Vec::new(), skip + people.len()));
-            Ok::<_, Error>(Some((page.into(), next)))
+            let page = gateway.list_people(&session, &id, &list, at, PageSize::PIECE);
+            let page = page.await?;
+            Ok((export_lines(&page.people, &fields)?.into(), page.next))
         }
-    });
-    Ok(Reply::try_stream("text/csv; charset=utf-8", None, pages).attachment(&name))
+    };
+    Ok(people::sheet(&name, header, more))
 }
 
 fn export_lines(people: &[Recipient], fields: &[String]) -> Result<Vec<u8>> {
@@ -369,50 +435,44 @@ async fn add(caller: Caller, mut request: Request) -> Result<Reply> {
     only(&session, text(&body, "sessionId")?)?;
     let recipient = one(gateway, body)?;
     let list = gateway.add_recipient(&session, &id, recipient).await?;
-    answered(gateway, &session, (&id, &list), None, MADE).await
+    answered(gateway, &session, (&id, &list), None, StatusCode::CREATED).await
 }
 
-fn number_in_path(gateway: &Arc<Gateway>, request: &Request) -> Result<PhoneNumber> {
-    let country = gateway.country();
-    let number = request.param("number");
-    PhoneNumber::parse(number, country).ok_or_else(|| {
-        let error = unreadable(number, country, Code::NumberInvalid);
-        match error.code() {
-            Code::NumberInvalid => error.worded("Invalid recipient number format"),
-            _ => error,
-        }
-    })
+/// What is wrong with a number in the path.
+fn wrong_in_path(number: &str, country: Option<&str>) -> Error {
+    let error = unreadable(number, country, Code::NumberInvalid);
+    match error.code() {
+        Code::NumberInvalid => error.worded("Invalid recipient number format"),
+        _ => error,
+    }
+}
+
+/// The person or the group in the path.
+fn addressee_in_path(gateway: &Gateway, request: &Request) -> Result<Addressee> {
+    let (number, country) = (request.param("number"), gateway.country());
+    addressee(number, country).map_err(|_| wrong_in_path(number, country))
 }
 
 async fn change_one(caller: Caller, mut request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
-    let number = number_in_path(gateway, &request)?;
+    let number = addressee_in_path(gateway, &request)?;
     let mut body = object(&mut request).await?;
     only(&session, text(&body, "sessionId")?)?;
     // What is not named stays: a client that changes the name need not repeat the number.
     body.entry("number").or_insert(json!(number.as_str()));
     let new = one(gateway, body)?;
-    let list = gateway
-        .change_recipient(&session, &id, number.to_string(), move |old| {
-            let mut changed = new;
-            let mut rest = old;
-            rest.number = changed.number.clone();
-            changed.fill(rest);
-            Some(changed)
-        })
-        .await?;
-    answered(gateway, &session, (&id, &list), None, CHANGED).await
+    let old = number.to_string();
+    let list = gateway.change_recipient(&session, &id, old, new).await?;
+    answered(gateway, &session, (&id, &list), None, StatusCode::OK).await
 }
 
 async fn remove_one(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let (session, id, _) = found(&caller, &request)?;
-    let number = number_in_path(gateway, &request)?;
-    let list = gateway
-        .change_recipient(&session, &id, number.to_string(), |_| None)
-        .await?;
-    answered(gateway, &session, (&id, &list), None, CHANGED).await
+    let old = addressee_in_path(gateway, &request)?.to_string();
+    let list = gateway.remove_recipient(&session, &id, old).await?;
+    answered(gateway, &session, (&id, &list), None, StatusCode::OK).await
 }
 
 /// Numbers that want no campaigns, 1,000 at a time.
@@ -421,17 +481,33 @@ async fn suppressed(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(named_or_own(request.query("sessionId"), None))?;
     let rows = gateway.suppressed(&session, request.query("after"), SHOWN)?;
     let next = rows.last().filter(|_| rows.len() == SHOWN);
-    let shown: Vec<Value> = rows
-        .iter()
-        .map(|(number, row)| {
-            let by = if row.by_message { "message" } else { "api" };
-            json!({ "number": number, "since": row.at.to_string(), "by": by })
-        })
-        .collect();
-    let answer = json!({
-        "status": "success", "numbers": shown, "next": next.map(|(number, _)| number),
+    let numbers = rows.iter().map(|(number, row)| SuppressedView {
+        number,
+        since: row.at.to_string(),
+        by: if row.by_message { "message" } else { "api" },
     });
+    let answer = SuppressedPage {
+        status: "success",
+        numbers: numbers.collect(),
+        next: next.map(|(number, _)| number),
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// A page of numbers that want no campaigns.
+#[derive(Serialize)]
+struct SuppressedPage<'a> {
+    status: &'static str,
+    numbers: Vec<SuppressedView<'a>>,
+    next: Option<&'a String>,
+}
+
+/// One of them.
+#[derive(Serialize)]
+struct SuppressedView<'a> {
+    number: &'a str,
+    since: String,
+    by: &'static str,
 }
 
 async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
@@ -444,8 +520,9 @@ async fn suppress(caller: Caller, mut request: Request) -> Result<Reply> {
     let parsed = usable(parsed, flag(&sent.fields, "strict", false)?)?;
     let count = parsed.recipients.len();
     let people = parsed.recipients.iter();
-    let numbers = people.map(|who| Ok(who?.number)).collect::<Result<_>>()?;
-    gateway.suppress(&session, numbers).await?;
+    let people = people.collect::<Result<Vec<_>>>()?;
+    let numbers = people.iter().filter_map(|who| who.number.phone().cloned());
+    gateway.suppress(&session, numbers.collect()).await?;
     let answer = SuppressReport {
         status: "success",
         suppressed: count,
@@ -465,7 +542,9 @@ struct SuppressReport {
 async fn unsuppress(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let session = caller.session(named_or_own(request.query("sessionId"), None))?;
-    let number = number_in_path(gateway, &request)?;
+    let (text, country) = (request.param("number"), gateway.country());
+    let number = PhoneNumber::parse(text, country);
+    let number = number.ok_or_else(|| wrong_in_path(text, country))?;
     gateway.unsuppress(&session, &number).await?;
     Ok(success("The number gets campaigns again"))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::admission::admitted;
 use crate::api::admit::{Caller, Where, claim, only};
@@ -55,10 +55,21 @@ async fn upload(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(in_query(&request))?;
     let upload = uploaded(&caller.gateway, &session, request).await?;
     let (id, file) = caller.gateway.finish_upload(&session, upload).await?;
-    let mut answer = described(caller.gateway.config().links(), &id, &file);
-    answer["status"] = json!("success");
-    answer["message"] = json!("File uploaded successfully.");
+    let answer = UploadedView {
+        status: "success",
+        message: "File uploaded successfully.",
+        file: FileView::of(caller.gateway.config().links(), &id, &file),
+    };
     Ok(Reply::json(StatusCode::CREATED, &answer))
+}
+
+/// What became of an upload.
+#[derive(Serialize)]
+struct UploadedView<'a> {
+    status: &'static str,
+    message: &'static str,
+    #[serde(flatten)]
+    file: FileView<'a>,
 }
 
 /// The one file of a form.
@@ -76,14 +87,22 @@ async fn uploaded(
     if !request.is_of_type("multipart/form-data") {
         return Err(none());
     }
+    // Whatever is beyond the limit of the request is beyond that of its file.
+    let too_large = |error: Error| match error.code() {
+        Code::BodyTooLarge => Code::FileTooLarge.into(),
+        _ => error,
+    };
     let mut form = request.multipart()?;
     let mut uploaded: Option<Upload> = None;
-    while let Some(mut part) = form.next().await? {
+    while let Some(mut part) = form.next().await.map_err(too_large)? {
         match (part.name(), part.filename()) {
             (Some("file"), _) if uploaded.is_some() => {
                 return Err(Code::TooManyFiles.into());
             }
-            (Some("file"), _) => uploaded = Some(receive(gateway, session, part).await?),
+            (Some("file"), _) => {
+                let upload = receive(gateway, session, part).await;
+                uploaded = Some(upload.map_err(too_large)?);
+            }
             (_, Some(_)) => return Err(Error::invalid("Unexpected file field")),
             (Some("sessionId"), None) => only(session, Some(part.text(1024).await?.trim()))?,
             _ => {}
@@ -105,12 +124,50 @@ async fn receive(
     Ok(upload)
 }
 
-fn described(links: &str, id: &MediaId, file: &MediaFile) -> Value {
-    json!({
-        "mediaId": id, "url": format!("{links}/media/{id}"), "mimetype": file.mime, "size": file.size,
-        "sha256": file.sha256, "fileName": file.name, "received": file.received,
-        "createdAt": file.at.to_string(),
-    })
+/// A file of the session.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileView<'a> {
+    media_id: &'a MediaId,
+    url: String,
+    mimetype: &'a str,
+    size: u64,
+    file_name: Option<&'a str>,
+    sha256: String,
+    received: bool,
+    created_at: String,
+}
+
+impl<'a> FileView<'a> {
+    fn of(links: &str, id: &'a MediaId, file: &'a MediaFile) -> Self {
+        Self {
+            media_id: id,
+            url: format!("{links}/media/{id}"),
+            mimetype: &file.mime,
+            size: file.size,
+            file_name: file.name.as_deref(),
+            sha256: file.sha256.to_string(),
+            received: file.received,
+            created_at: file.at.to_string(),
+        }
+    }
+}
+
+/// A page of the session's files.
+#[derive(Serialize)]
+struct FilesView<'a> {
+    status: &'static str,
+    files: Vec<FileView<'a>>,
+    next: Option<&'a MediaId>,
+    usage: UsageView,
+}
+
+/// How much all of them take.
+#[derive(Serialize)]
+struct UsageView {
+    files: u64,
+    bytes: u64,
+    quota: u64,
 }
 
 /// A page of the session's files, and how much all of them take.
@@ -123,12 +180,19 @@ async fn list(caller: Caller, request: Request) -> Result<Reply> {
         caller.gateway.config().media_quota,
         caller.gateway.config().links(),
     );
-    let answer = json!({
-        "status": "success",
-        "files": files.iter().map(|(id, file)| described(links, id, file)).collect::<Vec<_>>(),
-        "next": next.map(|(id, _)| id),
-        "usage": { "files": used.files, "bytes": used.bytes, "quota": quota },
-    });
+    let answer = FilesView {
+        status: "success",
+        files: files
+            .iter()
+            .map(|(id, file)| FileView::of(links, id, file))
+            .collect(),
+        next: next.map(|(id, _)| id),
+        usage: UsageView {
+            files: used.files,
+            bytes: used.bytes,
+            quota,
+        },
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 

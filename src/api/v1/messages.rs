@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Value, json};
+use serde::{Deserializer, Serialize};
 
 use super::admission::admitted;
 use super::elements::{self, Element};
@@ -13,16 +12,17 @@ use crate::api::admit::{Caller, Where, only};
 use crate::api::read::{object, text};
 use crate::api::reply::{status_of, success, whole_seconds};
 use crate::domain::Gateway;
-use crate::domain::access::Scope;
+use crate::domain::access::{Principal, Scope};
 use crate::domain::message::draft::{Draft, DraftContent};
 use crate::domain::message::idempotency::IdempotencyKey;
+use crate::domain::message::poll::Tally;
 use crate::domain::message::send::{MAX_BATCH, too_many};
 use crate::domain::message::settlement::SendOutcome;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::MessageId;
-use crate::jid::{recipient, unreadable};
+use crate::jid::{Jid, recipient, unreadable};
 use crate::json::{Members, Passed};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
@@ -48,12 +48,12 @@ fn in_query(request: &Request) -> Where<'_> {
 
 async fn send(caller: Caller, mut request: Request) -> Result<Reply> {
     let session = caller.session(in_query(&request))?;
-    let body = request.whole().await?;
+    let body = request.document().await?;
     let key = request
         .header_text("idempotency-key")?
         .map(|key| IdempotencyKey::of_pieces(key, body.pieces()))
         .transpose()?;
-    let batch = Batch::new(&caller.gateway, &session);
+    let batch = Batch::new(&caller, &session);
     let (read, mut held) = body.json(batch).await?;
     let Elements {
         drafts,
@@ -82,12 +82,15 @@ struct Elements {
 }
 
 /// The results in the order of the elements.
-fn rows(slots: Vec<Slot>, outcomes: Vec<SendOutcome>) -> Vec<Value> {
+fn rows(slots: Vec<Slot>, outcomes: Vec<SendOutcome>) -> Vec<Option<ResultView>> {
     let mut outcomes = outcomes.into_iter();
     let row = |slot| match slot {
-        Slot::Refused(error) => refused(error.kind(), error.detail()),
-        Slot::Messages(1) => outcomes.next().map_or(Value::Null, |o| result(&o)),
-        Slot::Messages(count) => album_result(outcomes.by_ref().take(count)),
+        Slot::Refused(error) => {
+            let why = error.detail().to_owned();
+            Some(ResultView::refused(error.kind(), why))
+        }
+        Slot::Messages(1) => outcomes.next().map(|outcome| result(&outcome)),
+        Slot::Messages(count) => Some(album_result(outcomes.by_ref().take(count))),
     };
     slots.into_iter().map(row).collect()
 }
@@ -103,6 +106,7 @@ enum Slot {
 /// Reads elements into drafts, one at a time; the slot of those that cannot be read is kept.
 struct Batch {
     gateway: Arc<Gateway>,
+    who: Principal,
     session: Arc<Session>,
     drafts: Vec<Draft>,
     slots: Vec<Slot>,
@@ -113,9 +117,10 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(gateway: &Arc<Gateway>, session: &Arc<Session>) -> Self {
+    fn new(caller: &Caller, session: &Arc<Session>) -> Self {
         Self {
-            gateway: gateway.clone(),
+            gateway: caller.gateway.clone(),
+            who: caller.principal.clone(),
             session: session.clone(),
             drafts: Vec::new(),
             slots: Vec::new(),
@@ -136,15 +141,16 @@ impl Batch {
             self.wrong = Some(error);
             return;
         }
-        self.slots
-            .push(match elements::drafts(&self.gateway, element, number) {
+        self.slots.push(
+            match elements::drafts(&self.gateway, &self.who, element, number) {
                 Ok(more) => {
                     let count = more.len();
                     self.drafts.extend(more);
                     Slot::Messages(count)
                 }
                 Err(error) => Slot::Refused(error),
-            });
+            },
+        );
     }
 
     fn finish(self, alone: bool) -> Read {
@@ -233,53 +239,87 @@ impl<'de> Visitor<'de> for Batch {
     }
 }
 
-/// The result for an element that is not sent. `code` is what the request would be answered with
-/// if it held only this.
-fn refused(kind: ErrorKind, why: &str) -> Value {
-    json!({ "status": "error", "message": why, "code": status_of(kind).as_u16() })
+/// One result, in the original program's words.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct ResultView {
+    status: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<MessageId>,
+    /// What the request would be answered with if it held only this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    /// Seconds after which it may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    /// One for each file of an album.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Vec<ResultView>>,
+}
+
+impl ResultView {
+    fn is_error(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// The result for what is not sent.
+    fn refused(kind: ErrorKind, why: String) -> Self {
+        Self {
+            status: "error",
+            message: why,
+            message_id: None,
+            code: Some(status_of(kind).as_u16()),
+            note: None,
+            retry_after: None,
+            messages: None,
+        }
+    }
 }
 
 /// The result for an album: one for the whole, and one for each of its files.
-fn album_result(outcomes: impl Iterator<Item = SendOutcome>) -> Value {
-    let rows: Vec<Value> = outcomes.map(|outcome| result(&outcome)).collect();
-    let failed = rows.iter().filter(|row| row["status"] == "error").count();
-    let mut whole = match failed {
-        0 => rows.first().cloned().unwrap_or_default(),
-        _ => {
-            let first = rows.iter().find(|row| row["status"] == "error");
-            let message = format!("{failed} of {} files were not sent", rows.len());
-            json!({
-                "status": "error", "message": message,
-                "code": first.map_or(Value::Null, |row| row["code"].clone()),
-            })
-        }
+fn album_result(outcomes: impl Iterator<Item = SendOutcome>) -> ResultView {
+    let rows: Vec<_> = outcomes.map(|outcome| result(&outcome)).collect();
+    let failed = rows.iter().filter(|row| row.is_error()).count();
+    let first = match failed {
+        0 => rows.first(),
+        _ => rows.iter().find(|row| row.is_error()),
     };
-    whole["messages"] = Value::Array(rows);
+    let none = || ResultView::refused(ErrorKind::Internal, "No file was sent".to_owned());
+    let mut whole = first.cloned().unwrap_or_else(none);
+    if failed > 0 {
+        whole.message = format!("{failed} of {} files were not sent", rows.len());
+        (whole.message_id, whole.note, whole.retry_after) = (None, None, None);
+    }
+    whole.messages = Some(rows);
     whole
 }
 
-/// One result, in the original program's words.
-pub(in crate::api) fn result(outcome: &SendOutcome) -> Value {
-    let mut row = match &outcome.failure {
-        None => json!({
-            "status": "success",
-            "message": format!("Message sent to {}", outcome.to),
-        }),
-        Some(why) => refused(
+/// What became of one message.
+pub(in crate::api) fn result(outcome: &SendOutcome) -> ResultView {
+    let row = match &outcome.failure {
+        None => ResultView {
+            status: "success",
+            message: format!("Message sent to {}", outcome.to),
+            message_id: None,
+            code: None,
+            note: None,
+            retry_after: None,
+            messages: None,
+        },
+        Some(why) => ResultView::refused(
             outcome.reason.unwrap_or(ErrorKind::Upstream),
-            &format!("Failed to send message to {}. Reason: {why}", outcome.to),
+            format!("Failed to send message to {}. Reason: {why}", outcome.to),
         ),
     };
-    if let Some(id) = &outcome.id {
-        row["messageId"] = json!(id);
+    ResultView {
+        message_id: outcome.id.clone(),
+        note: outcome.note.clone(),
+        retry_after: outcome.retry_after.map(whole_seconds),
+        ..row
     }
-    if let Some(note) = &outcome.note {
-        row["note"] = json!(note);
-    }
-    if let Some(wait) = outcome.retry_after {
-        row["retryAfter"] = json!(whole_seconds(wait));
-    }
-    row
 }
 
 /// How far a message has come.
@@ -287,24 +327,63 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session(in_query(&request))?;
     let id = MessageId::parse(request.param("messageId"))?;
     let message = caller.gateway.message(&session, &id)?;
-    let mut answer = json!({
-        "status": "success",
-        "messageId": id,
-        "remoteJid": message.chat,
-        "fromMe": message.sender.is_none(),
-        "sender": message.sender,
-        "delivery": message.progress.map(|p| p.as_str()),
-        "error": message.refusal,
-        "timestamp": message.at.to_string(),
-    });
-    if let Some(tallies) = caller.gateway.poll_votes(&session, &id)? {
-        let options: Vec<Value> = tallies
-            .iter()
-            .map(|t| json!({ "name": t.option, "votes": t.voters.len(), "voters": t.voters }))
-            .collect();
-        answer["poll"] = json!({ "question": message.text, "options": options });
-    }
+    let tallies = caller.gateway.poll_votes(&session, &id)?;
+    let answer = MessageView {
+        status: "success",
+        message_id: &id,
+        remote_jid: &message.chat,
+        from_me: message.sender.is_none(),
+        sender: message.sender.as_ref(),
+        delivery: message.progress.map(|progress| progress.as_str()),
+        error: message.refusal.as_deref(),
+        timestamp: message.at.to_string(),
+        poll: tallies.as_ref().map(|tallies| PollView {
+            question: message.text.as_deref(),
+            options: tallies.iter().map(OptionView::of).collect(),
+        }),
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// A message and how far it has come.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageView<'a> {
+    status: &'static str,
+    message_id: &'a MessageId,
+    remote_jid: &'a Jid,
+    from_me: bool,
+    sender: Option<&'a Jid>,
+    delivery: Option<&'static str>,
+    error: Option<&'a str>,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poll: Option<PollView<'a>>,
+}
+
+/// How a poll stands.
+#[derive(Serialize)]
+struct PollView<'a> {
+    question: Option<&'a str>,
+    options: Vec<OptionView<'a>>,
+}
+
+/// One of its options, and who chose it.
+#[derive(Serialize)]
+struct OptionView<'a> {
+    name: &'a str,
+    votes: usize,
+    voters: &'a [Jid],
+}
+
+impl<'a> OptionView<'a> {
+    fn of(tally: &'a Tally) -> Self {
+        Self {
+            name: &tally.option,
+            votes: tally.voters.len(),
+            voters: &tally.voters,
+        }
+    }
 }
 
 /// The file of a message, fetched from WhatsApp when it is not here yet.

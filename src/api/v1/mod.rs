@@ -10,6 +10,7 @@ pub mod events;
 mod lists;
 mod media;
 mod messages;
+mod people;
 mod sessions;
 mod webhook;
 

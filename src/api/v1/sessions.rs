@@ -1,15 +1,17 @@
 //! Sessions (S1 to S3 of the dialects' table), pairing and tokens.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::admission::{ADMISSION, admitted};
 use crate::api::admit::{Caller, is_from_here, only};
 use crate::api::read::{flag, object, pace, text};
-use crate::api::reply::{hours, success};
+use crate::api::reply::{HoursView, hours, success};
 use crate::api::{pairing, route};
 use crate::config::{Legacy, PublicSessions};
 use crate::domain::Gateway;
@@ -21,7 +23,7 @@ use crate::domain::session::{Session, SessionSettings, SessionState, SettingsCha
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
-use crate::jid::{PhoneNumber, unreadable};
+use crate::jid::{Jid, PhoneNumber, unreadable};
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use {Method as M, Scope as S};
@@ -77,12 +79,20 @@ async fn create(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         Some(_) => return Err(Error::from(Code::SessionIdInvalid)),
     };
     let (session, _) = gateway.create_session(id).await?;
-    let answer = json!({
-        "status": "success",
-        "message": format!("Session {} created.", session.id),
-        "token": caller.may_see_token(&session).then(|| session.token()),
-    });
+    let answer = CreatedView {
+        status: "success",
+        message: format!("Session {} created.", session.id),
+        token: caller.may_see_token(&session).then(|| session.token()),
+    };
     Ok(Reply::json(StatusCode::CREATED, &answer).no_store())
+}
+
+/// A session that was made.
+#[derive(Serialize)]
+struct CreatedView {
+    status: &'static str,
+    message: String,
+    token: Option<String>,
 }
 
 /// Whoever may make sessions: the holder of the master key, or of a key that is for all sessions.
@@ -124,7 +134,9 @@ impl PublicList {
             .map(|session| row(session, Sight::default()))
             .chain(unreadable_rows(gateway))
             .collect();
-        let list = Bytes::from(serde_json::to_vec(&rows).map_err(Error::internal)?);
+        let mut list = serde_json::to_vec(&rows).map_err(Error::internal)?;
+        list.push(b'\n');
+        let list = Bytes::from(list);
         *kept = Some((version, list.clone()));
         Ok(list)
     }
@@ -178,7 +190,7 @@ fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Resul
 /// These sessions, each as somebody sees it.
 fn rows(
     shown: Vec<Arc<Session>>,
-    others: Vec<Map<String, Value>>,
+    others: Vec<SessionRow>,
     sight: impl Fn(&Session) -> Sight,
 ) -> Reply {
     let rows: Vec<_> = shown
@@ -233,36 +245,62 @@ impl Sight {
 }
 
 /// One row of the list.
-fn row(session: &Session, sight: Sight) -> Map<String, Value> {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionRow {
+    session_id: SessionId,
+    status: &'static str,
+    detail: String,
+    qr: Option<String>,
+    token: Option<String>,
+}
+
+fn row(session: &Session, sight: Sight) -> SessionRow {
     let status = session.status();
-    let mut row = Map::new();
-    row.insert("sessionId".into(), json!(session.id));
-    row.insert("status".into(), json!(status_word(status.state)));
-    let detail = match status.state {
-        SessionState::Connected if !sight.account => "Connected",
-        _ => &status.detail,
-    };
-    row.insert("detail".into(), json!(detail));
-    let qr = status.qr.filter(|_| sight.qr).map(|(code, _)| code);
-    row.insert("qr".into(), json!(qr));
-    let token = sight.token.then(|| session.token());
-    row.insert("token".into(), json!(token));
-    row
+    SessionRow {
+        session_id: session.id.clone(),
+        status: status_word(status.state),
+        detail: match status.state {
+            SessionState::Connected if !sight.account => "Connected".to_owned(),
+            _ => status.detail,
+        },
+        qr: status.qr.filter(|_| sight.qr).map(|(code, _)| code),
+        token: sight.token.then(|| session.token()),
+    }
+}
+
+/// One session with all that is known of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionView {
+    #[serde(flatten)]
+    row: SessionRow,
+    is_connected: bool,
+    logged_out: bool,
+    number: Option<String>,
+    lid: Option<Jid>,
+    name: String,
+    created_at: String,
+    guard: GuardView,
+}
+
+/// How far the guard of plain sends has come.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GuardView {
+    limits: Value,
+    new_contacts_last_minute: u32,
+    new_contacts_last_day: u32,
 }
 
 /// The rows of sessions that can only be deleted.
-fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<Map<String, Value>> {
-    let row = |id: SessionId| {
-        let mut row = Map::new();
-        row.insert("sessionId".into(), json!(id));
-        row.insert(
-            "status".into(),
-            json!(status_word(SessionState::Disconnected)),
-        );
-        row.insert("detail".into(), json!(Code::SessionUnreadable.text()));
-        row.insert("qr".into(), Value::Null);
-        row.insert("token".into(), Value::Null);
-        row
+fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<SessionRow> {
+    let row = |session_id| SessionRow {
+        session_id,
+        status: status_word(SessionState::Disconnected),
+        detail: Code::SessionUnreadable.text().to_owned(),
+        qr: None,
+        token: None,
     };
     let ids = gateway.sessions().unreadable();
     ids.into_iter().map(row).collect()
@@ -270,27 +308,22 @@ fn unreadable_rows(gateway: &Arc<Gateway>) -> Vec<Map<String, Value>> {
 
 async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let session = caller.session_in_path(&request)?;
-    let mut shown = row(&session, Sight::of(&caller, &session));
     let status = session.status();
-    let connected = status.state == SessionState::Connected;
-    shown.insert("isConnected".into(), json!(connected));
-    shown.insert(
-        "loggedOut".into(),
-        json!(status.state == SessionState::LoggedOut),
-    );
-    shown.insert("number".into(), json!(status.number));
-    shown.insert("lid".into(), json!(status.lid));
-    shown.insert("name".into(), json!(status.name));
-    shown.insert("createdAt".into(), json!(session.created_at.to_string()));
     let guarded = caller.gateway.guard_status(&session)?;
-    shown.insert(
-        "guard".into(),
-        json!({
-            "limits": guard_word(Some(guarded.guard)),
-            "newContactsLastMinute": guarded.last_minute,
-            "newContactsLastDay": guarded.last_day,
-        }),
-    );
+    let shown = SessionView {
+        row: row(&session, Sight::of(&caller, &session)),
+        is_connected: status.state == SessionState::Connected,
+        logged_out: status.state == SessionState::LoggedOut,
+        number: status.number,
+        lid: status.lid,
+        name: status.name,
+        created_at: session.created_at.to_string(),
+        guard: GuardView {
+            limits: guard_word(Some(guarded.guard)),
+            new_contacts_last_minute: guarded.last_minute,
+            new_contacts_last_day: guarded.last_day,
+        },
+    };
     Ok(Reply::json(StatusCode::OK, &shown).no_store())
 }
 
@@ -421,15 +454,42 @@ fn keywords(body: &Map<String, Value>, name: &str) -> Result<Option<Option<Vec<S
     }
 }
 
-fn chosen(settings: &SessionSettings) -> Value {
+/// What is chosen of a session.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChosenView<'a> {
+    status: &'static str,
+    auto_download: bool,
+    guard: Value,
+    daily_cap: Option<NonZeroU32>,
+    quiet_hours: Option<HoursView>,
+    timezone: &'a str,
+    opt_out_words: Option<&'a [String]>,
+    opt_in_words: Option<&'a [String]>,
+}
+
+fn chosen(settings: &SessionSettings) -> ChosenView<'_> {
     let limits = &settings.limits;
-    json!({
-        "status": "success", "autoDownload": settings.auto_download,
-        "guard": guard_word(settings.guard),
-        "dailyCap": limits.daily_cap, "quietHours": limits.quiet.map(hours),
-        "timezone": limits.zone.name(), "optOutWords": settings.opt_out_words,
-        "optInWords": settings.opt_in_words,
-    })
+    ChosenView {
+        status: "success",
+        auto_download: settings.auto_download,
+        guard: guard_word(settings.guard),
+        daily_cap: limits.daily_cap,
+        quiet_hours: limits.quiet.map(hours),
+        timezone: limits.zone.name(),
+        opt_out_words: settings.opt_out_words.as_deref(),
+        opt_in_words: settings.opt_in_words.as_deref(),
+    }
+}
+
+/// A QR code as text and as an image.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QrView {
+    status: &'static str,
+    qr: String,
+    expires_at: String,
+    image: String,
 }
 
 /// The QR code as `Accept` wants it: an image, or JSON with its text and a data URL.
@@ -444,10 +504,12 @@ async fn qr(caller: Caller, request: Request) -> Result<Reply> {
         Reply::bytes("image/png", pairing::png(&code)?)
     } else {
         let picture = BASE64_STANDARD.encode(pairing::png(&code)?);
-        let answer = json!({
-            "status": "success", "qr": code, "expiresAt": ends.to_string(),
-            "image": format!("data:image/png;base64,{picture}"),
-        });
+        let answer = QrView {
+            status: "success",
+            qr: code,
+            expires_at: ends.to_string(),
+            image: format!("data:image/png;base64,{picture}"),
+        };
         Reply::json(StatusCode::OK, &answer)
     };
     Ok(reply.no_store())
@@ -462,8 +524,18 @@ async fn pairing_code(caller: Caller, mut request: Request) -> Result<Reply> {
     let phone = PhoneNumber::parse(phone, country)
         .ok_or_else(|| unreadable(phone, country, Code::NumberInvalid))?;
     let code = caller.gateway.pairing_code(&session, &phone).await?;
-    let answer = json!({ "status": "success", "code": code });
+    let answer = CodeView {
+        status: "success",
+        code,
+    };
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// A pairing code.
+#[derive(Serialize)]
+struct CodeView {
+    status: &'static str,
+    code: String,
 }
 
 async fn logout(caller: Caller, request: Request) -> Result<Reply> {
@@ -484,8 +556,18 @@ async fn rotate_token(caller: Caller, request: Request) -> Result<Reply> {
         return Err(Code::TokenNotForKeys.into());
     }
     let token = caller.gateway.rotate_token(&session).await?;
-    let answer = json!({ "status": "success", "token": token });
+    let answer = TokenView {
+        status: "success",
+        token,
+    };
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
+}
+
+/// A new token.
+#[derive(Serialize)]
+struct TokenView {
+    status: &'static str,
+    token: String,
 }
 
 /// The word for a state, as the original program writes it.

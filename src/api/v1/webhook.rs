@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::admission::{ADMISSION, admitted};
 use crate::api::admit::{Caller, Where};
@@ -15,6 +16,7 @@ use crate::domain::event::delivery::{DeliveryState, Listed};
 use crate::domain::event::webhook::{Registration, V1};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
+use crate::ids::SessionId;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {
     use Method as M;
@@ -51,36 +53,56 @@ async fn set(caller: Caller, mut request: Request) -> Result<Reply> {
         // What the owner writes on the phone is no event in v1, as in the original program.
         own_messages: false,
     };
-    let secret = caller
+    let set = caller
         .gateway
         .set_webhook(&session, V1, ADMISSION.dialect, registration)
         .await?;
-    let mut answer = json!({
-        "status": "success",
-        "message": format!("Webhook URL for session {} updated", session.id),
-    });
-    if let Some(secret) = secret {
-        answer["secret"] = json!(secret);
-    }
+    let answer = SetView {
+        status: "success",
+        message: format!("Webhook URL for session {} updated", session.id),
+        secret: set.secret,
+        note: (!set.is_resolved).then_some(UNRESOLVED),
+    };
     Ok(Reply::json(StatusCode::OK, &answer).no_store())
 }
 
-/// The events that a registration asks for: a list, or names with commas between.
+/// What is said of a URL whose name has no address at this moment.
+const UNRESOLVED: &str =
+    "The host name of the URL cannot be resolved now; each delivery looks it up again";
+
+/// What became of a registration.
+#[derive(Serialize)]
+struct SetView {
+    status: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+/// The word for all events.
+const ALL: &str = "*";
+
+/// The events that a registration asks for: a list, or names with commas between. One that names none
+/// is as good as none, and `*` is all.
 fn events(body: &Map<String, Value>) -> Result<Option<Vec<EventKind>>> {
-    let wrong = || Error::invalid("events must be an array of event names");
-    match body.get("events") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(names)) => {
-            let names = names.split(',').map(str::trim).filter(|n| !n.is_empty());
-            names.map(event).collect::<Result<_>>().map(Some)
-        }
+    let wrong = || Error::invalid("events must be an array of event names, or [\"*\"] for all");
+    let names: Vec<&str> = match body.get("events") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(names)) => names.split(',').map(str::trim).collect(),
         Some(Value::Array(names)) => {
             let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
-            let names = names.ok_or_else(wrong)?.into_iter();
-            names.map(event).collect::<Result<_>>().map(Some)
+            names.ok_or_else(wrong)?
         }
-        Some(_) => Err(wrong()),
+        Some(_) => return Err(wrong()),
+    };
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    if names.contains(&ALL) {
+        return Ok(Some(Vec::new()));
     }
+    let kinds: Vec<EventKind> = names.into_iter().map(event).collect::<Result<_>>()?;
+    Ok(Some(kinds).filter(|kinds| !kinds.is_empty()))
 }
 
 fn event(name: &str) -> Result<EventKind> {
@@ -99,13 +121,26 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let hook = caller
         .gateway
         .effective_webhook(session.number, ADMISSION.dialect)?;
-    let answer = json!({
-        "status": "success",
-        "sessionId": session.id,
-        "url": hook.as_ref().map(|h| &h.url),
-        "events": hook.as_ref().map(|h| &h.events),
-    });
+    let answer = HookView {
+        status: "success",
+        session_id: &session.id,
+        url: hook.as_ref().map(|hook| hook.url.as_str()),
+        events: hook.as_ref().map(|hook| match &hook.events[..] {
+            [] => vec![ALL],
+            kinds => kinds.iter().map(|kind| kind.as_str()).collect(),
+        }),
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
+}
+
+/// Where events go, and which.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HookView<'a> {
+    status: &'static str,
+    session_id: &'a SessionId,
+    url: Option<&'a str>,
+    events: Option<Vec<&'a str>>,
 }
 
 async fn remove(caller: Caller, mut request: Request) -> Result<Reply> {
@@ -133,22 +168,55 @@ async fn deliveries(caller: Caller, request: Request) -> Result<Reply> {
     };
     let found = caller.gateway.deliveries(session.number, state, limit);
     let found = found.await?;
-    let rows: Vec<Value> = found.rows.iter().map(delivery).collect();
-    let answer = json!({
-        "status": "success", "sessionId": session.id, "waiting": found.waiting, "deliveries": rows,
-    });
+    let answer = DeliveriesView {
+        status: "success",
+        session_id: &session.id,
+        waiting: found.waiting,
+        deliveries: found.rows.iter().map(delivery).collect(),
+    };
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
+/// The delivery log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeliveriesView<'a> {
+    status: &'static str,
+    session_id: &'a SessionId,
+    waiting: u64,
+    deliveries: Vec<DeliveryView<'a>>,
+}
+
 /// A row of the delivery log.
-fn delivery(listed: &Listed) -> Value {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryView<'a> {
+    id: &'a str,
+    event_id: u64,
+    event: EventKind,
+    status: DeliveryState,
+    attempts: u32,
+    http_status: Option<u16>,
+    last_error: Option<&'a str>,
+    last_attempt_at: String,
+    duration_ms: u64,
+    waiting_behind: u64,
+}
+
+fn delivery(listed: &Listed) -> DeliveryView<'_> {
     let row = &listed.delivery;
-    json!({
-        "id": listed.id, "eventId": row.event_id, "event": row.event, "status": row.state,
-        "attempts": row.attempts, "httpStatus": row.http_status, "lastError": row.last_error,
-        "lastAttemptAt": row.at.to_string(), "durationMs": row.duration_ms,
-        "waitingBehind": listed.behind,
-    })
+    DeliveryView {
+        id: &listed.id,
+        event_id: row.event_id,
+        event: row.event,
+        status: row.state,
+        attempts: row.attempts,
+        http_status: row.http_status,
+        last_error: row.last_error.as_deref(),
+        last_attempt_at: row.at.to_string(),
+        duration_ms: row.duration_ms,
+        waiting_behind: listed.behind,
+    }
 }
 
 async fn replay(caller: Caller, request: Request) -> Result<Reply> {

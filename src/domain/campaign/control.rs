@@ -152,13 +152,14 @@ impl Gateway {
         id: &RowId,
         change: CampaignChange,
     ) -> Result<Campaign> {
+        let words = change.message.as_ref().map(NewMessage::words);
         let message = match change.message {
             Some(message) => Some(CampaignMessage {
-                content: message.content,
                 media: match message.media {
                     Some(media) => Some(self.campaign_media(session, media).await?),
                     None => None,
                 },
+                ..words.unwrap_or_default()
             }),
             None => None,
         };
@@ -191,11 +192,7 @@ impl Gateway {
                 if let Some(at) = change.scheduled_at {
                     campaign.scheduled_at = at;
                     if campaign.started_at.is_none() && campaign.status != CampaignState::Paused {
-                        campaign.status = if at.is_some() {
-                            CampaignState::Ready
-                        } else {
-                            CampaignState::Draft
-                        };
+                        campaign.status = CampaignState::before(at, now);
                     }
                 }
                 campaign.updated_at = Some(now);

@@ -17,19 +17,19 @@ use crate::domain::roster::{self, EncodedRoster, Roster};
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::{Code, Error, Result};
-use crate::ids::{MediaId, MessageId, RowId};
+use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
 /// How many campaigns a session may have.
-const MAX_CAMPAIGNS: usize = 1000;
+pub(super) const MAX_CAMPAIGNS: usize = 1000;
 
 /// Whom a campaign writes to.
 pub enum Audience {
     /// These people, and the rows that were refused.
     These(RecipientRows),
-    /// The people that a list has now.
-    List(RowId),
+    /// The people that a list has now, and whose it is.
+    List(SessionNumber, RowId),
     /// These people as a backup tells of them, and what became of those of whom it is known, by their
     /// positions.
     Restored(RecipientRows, Vec<(u32, RecipientState)>),
@@ -70,7 +70,7 @@ impl RestoredCampaign {
         media: Option<NewMedia>,
     ) -> Self {
         let media = media.and_then(|media| match media.source {
-            FileSource::Stored(id) => Some(CampaignMedia {
+            FileSource::Stored { id, .. } => Some(CampaignMedia {
                 kind: media.kind,
                 id,
                 link: None,
@@ -99,36 +99,28 @@ const MAX_TRIES: u64 = 100;
 impl RecipientState {
     /// What a backup tells of a recipient. One that was on its way is tried again, with the id that it
     /// had.
-    pub fn of_backup(
-        status: RecipientStatus,
-        message: Option<MessageId>,
-        at: Option<Timestamp>,
-        error: Option<&str>,
-        tries: u64,
-    ) -> Self {
+    pub fn of_backup(told: Self, error: Option<&str>, tries: u64) -> Self {
         Self {
-            status: match status {
+            status: match told.status {
                 RecipientStatus::Sending => RecipientStatus::Pending,
                 status => status,
             },
-            message,
-            at,
             error: error.map(|text| text.chars().take(MAX_ERROR).collect()),
             tries: tries.min(MAX_TRIES) as u32,
-            ..Self::default()
+            ..told
         }
     }
 }
 
 /// People on their way into the store.
-enum RosterSource {
+pub(super) enum RosterSource {
     New {
         rows: EncodedRoster,
         end: u32,
         states: Vec<(u32, RecipientState)>,
         refused: Vec<RecipientState>,
     },
-    List(RowId),
+    List(SessionNumber, RowId),
 }
 
 impl Gateway {
@@ -138,8 +130,8 @@ impl Gateway {
         session: &Session,
         mut new: NewCampaign,
     ) -> Result<(CampaignKey, Campaign)> {
-        if let Audience::List(id) = &new.audience {
-            self.list(session, id)?;
+        if let Audience::List(owner, id) = &new.audience {
+            self.store.read(|read| list::get(read, *owner, id))?;
         }
         let media = match new.message.media.take() {
             Some(media) => Some(self.campaign_media(session, media).await?),
@@ -233,8 +225,8 @@ impl Gateway {
         media: NewMedia,
     ) -> Result<CampaignMedia> {
         let (id, link, named) = match &media.source {
-            FileSource::Stored(id) => {
-                let file = self.media_file(session, id)?;
+            FileSource::Stored { id, owner } => {
+                let file = self.share_file(session, *owner, id).await?;
                 (id.clone(), None, file.name)
             }
             source => {
@@ -259,7 +251,7 @@ impl Gateway {
     /// Replaces who a campaign writes to, as long as nobody was written to.
     pub(super) fn refill(
         tx: &mut Tx,
-        session: crate::ids::SessionNumber,
+        session: SessionNumber,
         campaign: Campaign,
         audience: PreparedAudience,
         quota: u64,
@@ -273,7 +265,7 @@ impl Gateway {
 }
 
 /// An audience ready to be written.
-pub(super) struct PreparedAudience(RosterSource);
+pub(super) struct PreparedAudience(pub(super) RosterSource);
 
 /// Encodes an audience before the writer is busy with it.
 pub(super) fn prepare(audience: Audience, now: Timestamp) -> PreparedAudience {
@@ -282,7 +274,7 @@ pub(super) fn prepare(audience: Audience, now: Timestamp) -> PreparedAudience {
 
 fn roster_source(audience: Audience, now: Timestamp) -> RosterSource {
     match audience {
-        Audience::List(id) => RosterSource::List(id),
+        Audience::List(owner, id) => RosterSource::List(owner, id),
         Audience::These(parsed) => new_roster(parsed, Vec::new(), now),
         Audience::Restored(parsed, states) => new_roster(parsed, states, now),
     }
@@ -321,14 +313,10 @@ fn first_row(
     let mut campaign = Campaign {
         roster: Roster(0),
         name: new.name.into(),
-        status: if new.scheduled_at.is_some() {
-            CampaignState::Ready
-        } else {
-            CampaignState::Draft
-        },
+        status: CampaignState::before(new.scheduled_at, now),
         message: CampaignMessage {
-            content: new.message.content,
             media,
+            ..new.message.words()
         },
         settings: new.settings,
         list: None,
@@ -354,9 +342,9 @@ fn first_row(
 }
 
 /// Writes the people of a new campaign; answers the campaign that knows them.
-fn fill(
+pub(super) fn fill(
     tx: &mut Tx,
-    session: crate::ids::SessionNumber,
+    session: SessionNumber,
     mut campaign: Campaign,
     source: RosterSource,
     quota: u64,
@@ -376,8 +364,8 @@ fn fill(
             campaign.list = None;
             (end, end, states, refused)
         }
-        RosterSource::List(id) => {
-            let list = list::get(tx, session, &id)?;
+        RosterSource::List(owner, id) => {
+            let list = list::get(tx, owner, &id)?;
             if list.count == 0 {
                 return Err(Error::new(
                     Code::ListEmpty,
@@ -388,7 +376,7 @@ fn fill(
             refuse_beyond(tx, session, bytes, quota)?;
             campaign.bytes = Some(bytes);
             roster::copy(tx, list.roster, campaign.roster)?;
-            list::note_use(tx, session, &id, now)?;
+            list::note_use(tx, owner, &id, now)?;
             campaign.list = Some(id);
             let end = roster::end(tx, list.roster)?;
             (end, list.count, Vec::new(), Vec::new())

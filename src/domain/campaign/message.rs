@@ -1,7 +1,12 @@
 //! What a campaign is called and what it says: the rules, whoever asks for it in whatever words.
 
+use std::borrow::Cow;
+
+use super::CampaignMessage;
+use crate::domain::markup;
 use crate::domain::media::FileSource;
 use crate::domain::message::draft::{FileName, MAX_TEXT};
+use crate::domain::template::Template;
 use crate::error::{Code, Error, Result};
 use crate::names;
 use crate::wa::message::MediaKind;
@@ -41,7 +46,7 @@ impl From<CampaignName> for String {
 }
 
 /// The words of a campaign, with placeholders and variants: up to [`MAX_TEXT`] UTF-16 units.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CampaignText(String);
 
 impl CampaignText {
@@ -82,45 +87,69 @@ impl NewMedia {
 #[derive(Debug)]
 pub struct NewMessage {
     pub(super) content: String,
+    pub(super) caption: Option<String>,
     pub(super) media: Option<NewMedia>,
 }
 
 impl NewMessage {
     /// Words alone; empty ones are refused.
     pub fn text(text: CampaignText) -> Result<Self> {
-        if text.0.is_empty() {
+        if markup::plain(&text.0).is_empty() {
             return Err(Code::MessageEmpty.into());
         }
         Ok(Self {
             content: text.0,
+            caption: None,
             media: None,
         })
     }
 
-    /// A file, and words below it.
-    pub fn file(media: NewMedia, caption: CampaignText) -> Self {
+    /// A file, and words below it: the caption if there is one, else the content.
+    pub fn file(media: NewMedia, content: CampaignText, caption: Option<CampaignText>) -> Self {
         Self {
-            content: caption.0,
+            content: content.0,
+            caption: caption.map(|caption| caption.0),
             media: Some(media),
         }
     }
 
     /// What a backup tells of it. Nothing is refused that an older version took.
-    pub fn of_backup(content: &str) -> Self {
+    pub fn of_backup(content: &str, caption: Option<&str>) -> Self {
         Self {
             content: content.to_owned(),
+            caption: caption.map(str::to_owned),
             media: None,
         }
     }
 
-    /// The words.
-    pub fn content(&self) -> &str {
-        &self.content
+    /// The same as it is kept, without its file.
+    pub(super) fn words(&self) -> CampaignMessage {
+        CampaignMessage {
+            content: self.content.clone(),
+            caption: self.caption.clone(),
+            is_html: true,
+            media: None,
+        }
     }
 
     /// The file alone.
     pub fn into_media(self) -> Option<NewMedia> {
         self.media
+    }
+}
+
+impl CampaignMessage {
+    /// What each recipient's words are made of.
+    pub(super) fn template(&self, variants: bool) -> Template {
+        let words = self.caption.as_ref().unwrap_or(&self.content);
+        let words = match self.is_html {
+            true => markup::plain(words).into(),
+            false => Cow::Borrowed(words.as_str()),
+        };
+        match variants {
+            true => Template::parse(&words),
+            false => Template::without_variants(&words),
+        }
     }
 }
 
@@ -154,8 +183,34 @@ mod tests {
     }
 
     #[test]
+    fn html_and_variants_count_only_where_they_are_asked_for() {
+        let mut message = CampaignMessage {
+            content: "<p>{a|a} {{Name}}</p>".into(),
+            caption: None,
+            media: None,
+            is_html: true,
+        };
+        let said = |message: &CampaignMessage, variants| {
+            let field = |name: &str| (name == "Name").then_some("<b>&amp;");
+            message.template(variants).render(field, 1).text
+        };
+        // What a field holds is never read.
+        assert_eq!(said(&message, true), "a <b>&amp;");
+        assert_eq!(said(&message, false), "{a|a} <b>&amp;");
+        message.caption = Some("wins".into());
+        assert_eq!(said(&message, false), "wins");
+        // As an older version stored it.
+        let stored: CampaignMessage =
+            serde_json::from_str(r#"{"content":"<p>{a|a}</p>","media":null}"#).expect("a message");
+        assert_eq!(said(&stored, true), "<p>a</p>");
+    }
+
+    #[test]
     fn a_file_is_an_image_a_document_or_a_video() {
-        let source = || FileSource::Stored(MediaId::parse("a.pdf").expect("an id"));
+        let source = || FileSource::Stored {
+            id: MediaId::parse("a.pdf").expect("an id"),
+            owner: None,
+        };
         let taken = |kind| NewMedia::new(kind, source(), None).is_ok();
         assert!(taken(MediaKind::Image) && taken(MediaKind::Document) && taken(MediaKind::Video));
         assert!(!taken(MediaKind::Sticker) && !taken(MediaKind::Voice));

@@ -14,6 +14,7 @@
 
 pub mod control;
 pub mod create;
+pub mod imported;
 pub mod live;
 pub mod message;
 pub mod preview;
@@ -56,6 +57,15 @@ words! {
 }
 
 impl CampaignState {
+    /// Where a campaign begins that is to start at this time: one whose time has passed is not sent to
+    /// everybody for a wrong date.
+    pub(super) fn before(start: Option<Timestamp>, now: Timestamp) -> Self {
+        match start {
+            Some(start) if start > now => Self::Ready,
+            _ => Self::Draft,
+        }
+    }
+
     /// Whether it runs, or will by itself.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Ready | Self::Sending)
@@ -63,12 +73,19 @@ impl CampaignState {
 }
 
 /// What a campaign says. Stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignMessage {
-    /// The text, or the caption below the file; with placeholders and variants.
+    /// The text, or the caption below the file; with placeholders, and variants where they are asked for.
     pub content: String,
+    /// The caption below the file, which wins over the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
     /// The file, if there is one.
     pub media: Option<CampaignMedia>,
+    /// Whether the words may be simple HTML. Those that were stored before this was known are sent as they
+    /// were then, or one campaign would say two things.
+    #[serde(default)]
+    pub is_html: bool,
 }
 
 /// The file of a campaign. Stored.
@@ -115,6 +132,18 @@ pub struct Campaign {
     /// How many bytes its recipients take; `None` when it was made before that was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
+}
+
+impl Campaign {
+    /// Whether it was given a time that had passed: it waits for somebody to start it.
+    pub fn has_missed_its_time(&self) -> bool {
+        self.status == CampaignState::Draft && self.scheduled_at.is_some()
+    }
+
+    /// Whether its time has come and it did not start: none is unless something is wrong.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.status == CampaignState::Ready && self.scheduled_at.is_some_and(|at| at < now)
+    }
 }
 
 impl Record for Campaign {
@@ -233,49 +262,47 @@ impl Statistics {
             read: counts.read,
         }
     }
+
+    /// How much of it is done, sent or given up, in whole percent; 100 where there is nobody.
+    pub fn percent(&self) -> u32 {
+        let done = u64::from(self.sent) + u64::from(self.failed);
+        let percent = (done * 100).checked_div(u64::from(self.total));
+        percent.map_or(100, |percent| percent.min(100) as u32)
+    }
 }
 
-/// How far a recipient has come. Stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RecipientStatus {
-    /// Waits for its turn, or for another try.
-    #[default]
-    Pending,
-    /// Handed to WhatsApp.
-    Sending,
-    /// Acknowledged by WhatsApp's server.
-    Sent,
-    /// On the receiver's phone.
-    Delivered,
-    /// Seen by the receiver.
-    Read,
-    /// Given up.
-    Failed,
+words! {
+    /// How far a recipient has come. Stored, by the names of its variants, not by the words.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum RecipientStatus {
+        /// Waits for its turn, or for another try.
+        #[default]
+        Pending = "pending",
+        /// Handed to WhatsApp.
+        Sending = "sending",
+        /// Acknowledged by WhatsApp's server.
+        Sent = "sent",
+        /// On the receiver's phone.
+        Delivered = "delivered",
+        /// Seen by the receiver.
+        Read = "read",
+        /// Given up.
+        Failed = "failed",
+    }
 }
 
 impl RecipientStatus {
-    /// The status of this word.
-    pub fn of(word: &str) -> Option<Self> {
-        let all = [
-            Self::Pending,
-            Self::Sending,
-            Self::Sent,
-            Self::Delivered,
-            Self::Read,
-            Self::Failed,
-        ];
-        all.into_iter().find(|status| status.as_str() == word)
+    /// Whether WhatsApp took the message, however far it came since.
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Sent | Self::Delivered | Self::Read)
     }
 
-    /// The word in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Failed => "failed",
+    /// Whether whoever asks for `asked` means this too: what was read was delivered and sent before.
+    pub fn is_within(self, asked: Self) -> bool {
+        match asked {
+            Self::Sent => self.is_sent(),
+            Self::Delivered => matches!(self, Self::Delivered | Self::Read),
+            _ => self == asked,
         }
     }
 }
@@ -290,6 +317,12 @@ pub struct RecipientState {
     pub message: Option<MessageId>,
     /// When it was sent, or given up.
     pub at: Option<Timestamp>,
+    /// When the receiver's phone had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// When the receiver saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
     /// What went wrong last.
     pub error: Option<String>,
     /// How often it was tried.

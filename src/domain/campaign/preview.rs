@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::create::Audience;
+use super::message::NewMessage;
 use crate::domain::Gateway;
+use crate::domain::list;
 use crate::domain::recipient::Recipient;
 use crate::domain::roster;
-use crate::domain::session::Session;
-use crate::domain::template::{self, Template};
+use crate::domain::template;
 use crate::error::Result;
+
+/// How many recipients a preview shows when nobody says how many, and at most.
+const SAMPLES: u64 = 5;
+const MAX_SAMPLES: u64 = 50;
 
 /// What one recipient would read.
 pub struct Sample {
@@ -21,28 +26,29 @@ pub struct Sample {
 }
 
 impl Gateway {
-    /// What the first `limit` of these people would read.
+    /// What the first `limit` of these people would read: 5 where it is not said, and at most 50.
     pub fn preview(
         &self,
-        session: &Session,
-        content: &str,
+        message: &NewMessage,
+        variants: bool,
         audience: Audience,
-        limit: usize,
+        limit: Option<u64>,
     ) -> Result<Vec<Sample>> {
+        let limit = limit.unwrap_or(SAMPLES).min(MAX_SAMPLES) as usize;
         let people: Vec<Recipient> = match audience {
             Audience::These(parsed) | Audience::Restored(parsed, _) => {
                 let first = parsed.recipients.iter().take(limit);
                 first.collect::<Result<_>>()?
             }
-            Audience::List(id) => {
-                let list = self.list(session, &id)?;
-                let page = self
-                    .store
-                    .read(|read| roster::from(read, list.roster, 0, limit))?;
+            Audience::List(owner, id) => {
+                let page = self.store.read(|read| {
+                    let list = list::get(read, owner, &id)?;
+                    roster::from(read, list.roster, 0, limit)
+                })?;
                 page.into_iter().map(|(_, recipient)| recipient).collect()
             }
         };
-        let template = Template::parse(content);
+        let template = message.words().template(variants);
         Ok((0u64..)
             .zip(people)
             .map(|(position, recipient)| {

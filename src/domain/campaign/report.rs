@@ -1,25 +1,22 @@
 //! What is known of campaigns: the list, one with its recipients, pages of states.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{CAMPAIGNS, Campaign, REFUSED, RecipientState, SendProgress, rows};
 use crate::domain::Gateway;
 use crate::domain::recipient::Recipient;
-use crate::domain::roster::{self, Position};
-use crate::domain::session::Session;
-use crate::error::Result;
+use crate::domain::roster::{self, PageSize, Position, Roster};
+use crate::domain::session::{Session, first_that_has};
+use crate::error::{Code, Result};
 use crate::ids::RowId;
+use crate::store::Read;
 
 /// How many states are read beside their recipients at a time.
 const PAGE: usize = 512;
 
-/// How many bytes of recipients are answered at a time, whatever number was asked for.
-const PAGE_BYTES: usize = 4 << 20;
-
 /// One row of a campaign: a recipient or a refused row, and what became of it.
 pub struct ReportRow {
-    /// Where it is, for the next page.
-    pub position: Position,
     /// Who; `None` for a refused row.
     pub recipient: Option<Recipient>,
     /// What became of it.
@@ -42,6 +39,16 @@ impl Gateway {
         Ok(found)
     }
 
+    /// The campaign of one of these sessions, how far it has come, and the session.
+    pub fn find_campaign(
+        &self,
+        among: &[Arc<Session>],
+        id: &RowId,
+    ) -> Result<(Arc<Session>, (Campaign, SendProgress))> {
+        let missing = Code::CampaignNotFound;
+        first_that_has(among, missing, |session| self.campaign(session, id))
+    }
+
     /// One campaign and how far it has come.
     pub fn campaign(&self, session: &Session, id: &RowId) -> Result<(Campaign, SendProgress)> {
         self.store.read(|read| {
@@ -51,55 +58,80 @@ impl Gateway {
         })
     }
 
-    /// Up to `limit` rows of a campaign that `wanted` picks, from a position on: recipients in their
-    /// order, then refused rows; fewer when they are large. And whether there may be more.
+    /// Rows of a campaign that `wanted` picks, from a position on: recipients in their order, then refused
+    /// rows. If the campaign has other recipients than `campaign` by now, or is gone, that is
+    /// [`Code::ChangedWhileRead`].
     pub async fn campaign_rows(
         &self,
         session: &Session,
-        campaign: &Campaign,
+        (id, campaign): (&RowId, &Campaign),
         first: Position,
-        limit: usize,
+        size: PageSize,
         wanted: impl Fn(&RecipientState) -> bool + Send + 'static,
-    ) -> Result<(Vec<ReportRow>, bool)> {
-        let roster = campaign.roster;
-        self.scan(session.number, move |read| {
-            let (mut found, mut bytes) = (Vec::new(), 0);
-            if first < REFUSED {
-                let mut states = StateReader::default();
-                roster::visit(read, roster, first, |position, recipient| {
-                    if found.len() == limit || bytes > PAGE_BYTES {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                    let state =
-                        states.of(position, |from| rows::states(read, roster, from, PAGE))?;
-                    if wanted(&state) {
-                        bytes += recipient.size();
-                        found.push(ReportRow {
-                            position,
-                            recipient: Some(recipient),
-                            state,
-                        });
-                    }
-                    Ok(ControlFlow::Continue(()))
-                })?;
+    ) -> Result<ReportPage> {
+        let (number, id, roster) = (session.number, id.clone(), campaign.roster);
+        self.scan(number, move |read| {
+            let now = rows::find(read, number, &id)?;
+            if now.is_none_or(|now| now.roster != roster) {
+                return Err(Code::ChangedWhileRead.into());
             }
-            if found.len() == limit || bytes > PAGE_BYTES {
-                return Ok((found, true));
-            }
-            let left = limit - found.len();
-            let refused = rows::states(read, roster, first.max(REFUSED), left)?;
-            found.extend(refused.into_iter().filter(|(_, s)| wanted(s)).map(
-                |(position, state)| ReportRow {
-                    position,
-                    recipient: None,
-                    state,
-                },
-            ));
-            let more = found.len() == limit;
-            Ok((found, more))
+            page(read, roster, first, size, wanted)
         })
         .await
     }
+}
+
+/// Some rows of a campaign.
+pub struct ReportPage {
+    /// They, in order.
+    pub rows: Vec<ReportRow>,
+    /// The position of the first that comes after them; `None` at the end.
+    pub next: Option<Position>,
+}
+
+fn page(
+    read: &impl Read,
+    roster: Roster,
+    first: Position,
+    size: PageSize,
+    wanted: impl Fn(&RecipientState) -> bool,
+) -> Result<ReportPage> {
+    let (mut found, mut next, mut bytes) = (Vec::new(), None, 0);
+    let mut states = StateReader::default();
+    if first < REFUSED {
+        roster::visit(read, roster, first, |position, recipient| {
+            let state = states.of(position, |from| rows::states(read, roster, from, PAGE))?;
+            if !wanted(&state) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            if found.len() >= size.rows || bytes > size.bytes {
+                next = Some(position);
+                return Ok(ControlFlow::Break(()));
+            }
+            bytes += recipient.size();
+            found.push(ReportRow {
+                recipient: Some(recipient),
+                state,
+            });
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    if next.is_none() {
+        // One more than fits: whether it is there decides whether there is a next page.
+        let many = size.rows.saturating_sub(found.len()) + 1;
+        let refused = rows::states(read, roster, first.max(REFUSED), many)?;
+        for (position, state) in refused.into_iter().filter(|(_, state)| wanted(state)) {
+            if found.len() >= size.rows {
+                next = Some(position);
+                break;
+            }
+            found.push(ReportRow {
+                recipient: None,
+                state,
+            });
+        }
+    }
+    Ok(ReportPage { rows: found, next })
 }
 
 /// State rows in the order of their positions, read a page at a time; most positions have none yet.

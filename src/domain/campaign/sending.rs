@@ -18,7 +18,7 @@ use crate::domain::recipient::Recipient;
 use crate::domain::roster::{self, Position};
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::suppression;
-use crate::domain::template::{self, Template};
+use crate::domain::template;
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
@@ -195,7 +195,10 @@ impl Gateway {
                 .into_iter()
                 .filter_map(|(position, recipient, claim)| Some((position, recipient?, claim)))
                 .map(|(position, recipient, claim)| {
-                    let out = suppression::is_suppressed(read, session, &recipient.number)?;
+                    let out = match recipient.number.phone() {
+                        Some(number) => suppression::is_suppressed(read, session, number)?,
+                        None => false,
+                    };
                     let state = rows::readable_state(read, roster, position)?;
                     Ok(RecipientTurn {
                         state: state.unwrap_or_else(rows::damaged),
@@ -225,11 +228,12 @@ impl Gateway {
         let people: Vec<Jid> = turns
             .iter()
             .filter(|turn| turn.refused.is_none())
-            .map(|turn| Jid::user(&turn.recipient.number))
+            .filter_map(|turn| turn.recipient.number.phone())
+            .map(Jid::user)
             .collect();
         let known = connection.on_whatsapp(&people).await?;
         for turn in &mut turns {
-            let jid = Jid::user(&turn.recipient.number);
+            let jid = turn.recipient.number.jid();
             if turn.refused.is_none() && known.get(&jid) == Some(&false) {
                 turn.refused = Some("the number is not on WhatsApp");
             }
@@ -245,7 +249,7 @@ impl Gateway {
         turns: &[RecipientTurn],
     ) -> Result<Vec<SendJob>> {
         let message = &live.campaign.message;
-        let template = Template::parse(&message.content);
+        let template = message.template(live.campaign.settings.variants);
         let sources = Sources::default();
         if let Some(media) = &message.media {
             let kept = self
@@ -268,15 +272,18 @@ impl Gateway {
             let content = match &message.media {
                 None => DraftContent::Text(text),
                 Some(media) => {
-                    let mut file =
-                        DraftMedia::new(media.kind, FileSource::Stored(media.id.clone()));
+                    let source = FileSource::Stored {
+                        id: media.id.clone(),
+                        owner: None,
+                    };
+                    let mut file = DraftMedia::new(media.kind, source);
                     let named = media.file_name.as_deref().map(FileName::new);
                     file.file_name = named.and_then(Result::ok);
                     file.caption = Some(text).filter(|text| !text.is_empty());
                     DraftContent::Media(Box::new(file))
                 }
             };
-            let to = Jid::user(&turn.recipient.number);
+            let to = turn.recipient.number.jid();
             let draft = Draft::new(to.clone(), content);
             let composed = self.compose(session, draft, &sources).await?;
             let id = turn.state.message.clone();

@@ -27,6 +27,14 @@ pub struct CampaignSettings {
     pub check_numbers: bool,
     /// Whether the receiver sees that somebody types.
     pub typing: bool,
+    /// Whether `{a|b}` in the words stands for one of its variants. It always did in what was stored before
+    /// this could be chosen.
+    #[serde(default = "always")]
+    pub variants: bool,
+}
+
+fn always() -> bool {
+    true
 }
 
 impl Default for CampaignSettings {
@@ -37,11 +45,20 @@ impl Default for CampaignSettings {
             retry_delay_ms: 5000,
             check_numbers: false,
             typing: false,
+            variants: false,
         }
     }
 }
 
 impl CampaignSettings {
+    /// The usual ones of a backup, whose version may not know yet that variants are a choice.
+    pub fn of_backup() -> Self {
+        Self {
+            variants: always(),
+            ..Self::default()
+        }
+    }
+
     /// How often a failed recipient is tried again: up to 20 times.
     pub fn set_retries(&mut self, many: u64) -> Result<()> {
         self.max_retries = bounded(many, MAX_RETRIES)?;
@@ -64,6 +81,17 @@ impl CampaignSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_that_were_stored_before_variants_were_a_choice_have_them() {
+        let mut stored = serde_json::to_value(CampaignSettings::default()).expect("JSON");
+        stored
+            .as_object_mut()
+            .expect("an object")
+            .remove("variants");
+        let read: CampaignSettings = serde_json::from_value(stored).expect("settings");
+        assert!(read.variants && !CampaignSettings::default().variants);
+    }
 
     #[test]
     fn what_is_out_of_bounds_is_refused_and_changes_nothing() {

@@ -62,6 +62,13 @@ pub(in crate::domain) fn update_recipient(
     if matches!(status, RecipientStatus::Sent | RecipientStatus::Failed) || state.at.is_none() {
         state.at = Some(now);
     }
+    if matches!(status, RecipientStatus::Delivered | RecipientStatus::Read) {
+        // Whoever read it has it, also when their phone does not say so.
+        state.delivered_at = state.delivered_at.or(Some(now));
+    }
+    if status == RecipientStatus::Read {
+        state.read_at = state.read_at.or(Some(now));
+    }
     state.error = error.map(str::to_owned);
     // Ignore successes from a batch that was also rate-limited: they do not prove that the limit is over.
     if status == RecipientStatus::Sent && progress.not_before.is_none_or(|at| at <= now) {

@@ -13,6 +13,7 @@ use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
+use crate::net::client::CheckedUrl;
 use crate::store::queue::{self, LaneOrder};
 use crate::store::record::Record;
 use crate::store::{Durability, Read, Tx, Typed, bytes_of, parts_of, tables};
@@ -30,8 +31,15 @@ const DIALECT_OF_DEFAULT: Dialect = Dialect::V1;
 /// What the name of a lane ends with whose deliveries hold up no others. No webhook's id ends so.
 const ASIDE: &str = "/aside";
 
+/// What a webhook gets whose owner names no events: receivers that were written for these two are not
+/// surprised by others. Those stored before this rule have an empty list, which is all.
+const USUAL: [EventKind; 2] = [EventKind::SessionUpdate, EventKind::MessageReceived];
+
 /// What is said of an address that is none of https.
 const NOT_HTTPS: &str = "Webhook URL must be a valid HTTPS URL";
+
+/// What is said of an address that is refused, beside why.
+const OPENED_BY: &str = "; the operator can open addresses with the setting allow_private";
 
 /// How many webhooks of a session count.
 pub(super) const MOST: usize = 100;
@@ -83,6 +91,7 @@ pub(super) fn enqueue(tx: &mut Tx, session: SessionNumber, event: &Event, seq: u
     }
     if own.leave_to_default(DIALECT_OF_DEFAULT)
         && !event.is_own_message()
+        && USUAL.contains(&event.kind())
         && tx.exists(tables::META, b"default_webhook")?
     {
         put(tx, &lane(session, DEFAULT), event, seq)?;
@@ -208,22 +217,32 @@ pub struct Registration {
     pub url: String,
     /// A secret of the client's; made when there is none yet.
     pub secret: Option<String>,
-    /// Which events it wants; `None` leaves them as they are.
+    /// Which events it wants, an empty list for all; `None` leaves them as they are, and a new webhook gets
+    /// session updates and messages.
     pub events: Option<Vec<EventKind>>,
     /// Whether it wants those about messages that the account's owner writes on another device.
     pub own_messages: bool,
 }
 
+/// What became of a registration.
+#[derive(Debug)]
+pub struct Registered {
+    /// The secret, if one was made.
+    pub secret: Option<String>,
+    /// Whether the host's name has an address at this moment. Each delivery asks again.
+    pub is_resolved: bool,
+}
+
 impl Gateway {
-    /// Sets or replaces a webhook. Answers the secret when one was made for it: the first time, and
-    /// when the one before cannot be read.
+    /// Sets or replaces a webhook. A secret is made, and answered, the first time and when the one before
+    /// cannot be read.
     pub async fn set_webhook(
         self: &Arc<Self>,
         session: &Session,
         id: &'static str,
         dialect: Dialect,
         new: Registration,
-    ) -> Result<Option<String>> {
+    ) -> Result<Registered> {
         if new
             .secret
             .as_ref()
@@ -231,7 +250,7 @@ impl Gateway {
         {
             return Err(Code::WebhookSecretInvalid.into());
         }
-        self.check_webhook_url(&new.url).await?;
+        let is_resolved = self.check_webhook_url(&new.url).await?;
         let (number, id_of_session) = (session.number, session.id.clone());
         let made = self.ids.secret();
         let purpose = secret_purpose(session.number);
@@ -253,7 +272,10 @@ impl Gateway {
                 let hook = Webhook {
                     url: new.url,
                     secret: old_secret.filter(|_| kept_secret).unwrap_or(fresh),
-                    events: new.events.or(old.map(|old| old.events)).unwrap_or_default(),
+                    events: new
+                        .events
+                        .or(old.map(|old| old.events))
+                        .unwrap_or_else(|| USUAL.to_vec()),
                     own_messages: new.own_messages,
                     dialect,
                     at: now,
@@ -269,7 +291,10 @@ impl Gateway {
             tracing::warn!(session = %session.id, ?error,
                 "webhook deliveries wait for the time they were put off to");
         }
-        Ok((!given && !kept_secret).then_some(made))
+        Ok(Registered {
+            secret: (!given && !kept_secret).then_some(made),
+            is_resolved,
+        })
     }
 
     /// Has every delivery that waits be tried now: a start is often the end of what was wrong.
@@ -328,7 +353,7 @@ impl Gateway {
         Some(Webhook {
             url: self.config.webhook_url.clone()?,
             secret: Vec::new(),
-            events: Vec::new(),
+            events: USUAL.to_vec(),
             own_messages: false,
             dialect: DIALECT_OF_DEFAULT,
             at: Timestamp::default(),
@@ -377,32 +402,75 @@ impl Gateway {
         removing.await.map_err(Error::internal)?
     }
 
-    /// Webhooks go to https, or to addresses that the configuration opens.
-    async fn check_webhook_url(&self, url: &str) -> Result<()> {
-        let said = |error: Error| {
-            let detail = match error.code() {
-                Code::UrlInvalid => NOT_HTTPS.into(),
-                Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
-                _ => format!("Webhook {}", error.detail()),
-            };
-            error.worded(detail)
-        };
+    /// The webhook of a session that moves in, with a secret of its own. Its host is judged at each
+    /// delivery: it need not resolve at this moment.
+    pub(in crate::domain) fn imported_webhook(
+        &self,
+        session: SessionNumber,
+        url: String,
+    ) -> Result<Webhook> {
+        self.judge_webhook_url(&url)?;
+        let secret = self
+            .vault
+            .seal(&secret_purpose(session), &self.ids.secret());
+        Ok(Webhook {
+            url,
+            secret,
+            events: USUAL.to_vec(),
+            own_messages: false,
+            dialect: Dialect::V1,
+            at: self.clock.now(),
+        })
+    }
+
+    /// Webhooks go to https, or to addresses that the configuration opens. Answers whether the name has an
+    /// address now: name servers have bad days, and receivers are set up before they have a name.
+    async fn check_webhook_url(&self, url: &str) -> Result<bool> {
+        let target = self.judge_webhook_url(url)?;
+        match self.webhook_client.check_resolved(&target).await {
+            Err(error) if error.code() == Code::UrlUnresolvable => Ok(false),
+            checked => checked.map(|()| true).map_err(about_webhook),
+        }
+    }
+
+    /// What can be said of it without a name server.
+    fn judge_webhook_url(&self, url: &str) -> Result<CheckedUrl> {
         if url.len() > 2048 {
             return Err(Error::new(
                 Code::UrlInvalid,
                 "Webhook URL must be at most 2048 characters",
             ));
         }
-        let target = self.webhook_client.check_url(url).map_err(said)?;
+        let target = self.webhook_client.check_url(url).map_err(about_webhook)?;
         let opened = self.webhook_client.is_opened(&target);
         if !target.is_https() && !opened {
-            return Err(Error::new(Code::UrlInvalid, NOT_HTTPS));
+            return Err(Error::new(
+                Code::UrlInvalid,
+                format!("{NOT_HTTPS}{OPENED_BY}"),
+            ));
         }
-        self.webhook_client
-            .check_resolved(&target)
-            .await
-            .map_err(said)
+        Ok(target)
     }
+}
+
+/// A refusal of an address as clients of the original know it.
+fn about_webhook(error: Error) -> Error {
+    let detail = match error.code() {
+        Code::UrlInvalid => NOT_HTTPS.into(),
+        Code::UrlWithPassword => "Webhook URL must be a credential-free HTTPS URL".into(),
+        Code::UrlRefused => format!("Webhook {}{OPENED_BY}", error.detail()),
+        _ => format!("Webhook {}", error.detail()),
+    };
+    error.worded(detail)
+}
+
+/// Writes the webhook of a session that moves in.
+pub(in crate::domain) fn put_imported(
+    tx: &mut Tx,
+    session: SessionNumber,
+    webhook: &Webhook,
+) -> Result<()> {
+    WEBHOOKS.put(tx, (session, V1), webhook)
 }
 
 /// What a session's webhook secrets are sealed for.

@@ -34,6 +34,23 @@ pub struct List {
 }
 
 impl List {
+    /// Whether a search for these words and this tag finds it; upper and lower case do not count.
+    pub fn is_found(&self, words: Option<&str>, tag: Option<&str>) -> bool {
+        let said = |words: &str| {
+            let words = words.to_lowercase();
+            let holds = |text: &str| text.to_lowercase().contains(&words);
+            holds(&self.name) || holds(&self.description)
+        };
+        let tagged = |tag: &str| self.tags.iter().any(|own| own.eq_ignore_ascii_case(tag));
+        words.is_none_or(said) && tag.is_none_or(tagged)
+    }
+
+    /// Whether nobody came, changed or went since it was this.
+    pub(super) fn has_people_of(&self, before: &Self) -> bool {
+        let people = |list: &Self| (list.roster, list.count, list.bytes, list.updated_at);
+        people(self) == people(before)
+    }
+
     /// Counts recipients that came, changed or went.
     pub(super) fn weigh(&mut self, came: u64, went: u64) {
         self.bytes = self.bytes.map(|bytes| (bytes + came).saturating_sub(went));

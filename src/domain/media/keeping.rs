@@ -15,11 +15,12 @@ use super::files::{
 use super::source::LocalFile;
 use super::staged::Staged;
 use crate::domain::Gateway;
+use crate::domain::access::Principal;
 use crate::domain::campaign::rows::files_in_use;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
-use crate::ids::{Hash, MediaId};
+use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::store::Durability;
 use crate::time::Timestamp;
 
@@ -97,7 +98,7 @@ impl Gateway {
     }
 
     /// Removes a file that was given its name for a row that was then not written.
-    async fn remove_unnamed(&self, hash: Hash) {
+    pub(super) async fn remove_unnamed(&self, hash: Hash) {
         let named = self.store.read(|read| BLOBS.exists(read, hash));
         // When the store does not answer, the next start removes it.
         if let Ok(false) = named {
@@ -111,6 +112,76 @@ impl Gateway {
             .store
             .read(|read| MEDIA.get(read, (session.number, id)))?;
         file.ok_or_else(|| Error::from(Code::MediaNotFound))
+    }
+
+    /// Which of the sessions that this caller may use has the file; `None` when none has.
+    pub(super) fn owner_of_file(
+        &self,
+        who: &Principal,
+        id: &MediaId,
+    ) -> Result<Option<SessionNumber>> {
+        let sessions = self.sessions_of(who);
+        self.store.read(|read| {
+            for session in &sessions {
+                if MEDIA.exists(read, (session.number, id))? {
+                    return Ok(Some(session.number));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// A file of the session or, where it has none of this id, of its owner.
+    pub(super) fn media_file_of(
+        &self,
+        session: &Session,
+        owner: Option<SessionNumber>,
+        id: &MediaId,
+    ) -> Result<MediaFile> {
+        let file = self.store.read(|read| {
+            let own = MEDIA.get(read, (session.number, id))?;
+            match owner {
+                Some(owner) if own.is_none() => MEDIA.get(read, (owner, id)),
+                _ => Ok(own),
+            }
+        })?;
+        file.ok_or_else(|| Error::from(Code::MediaNotFound))
+    }
+
+    /// Gives a session a file of another, unless it has it: a row of its own that names the same content,
+    /// which stays when the other's row or session goes.
+    pub(in crate::domain) async fn share_file(
+        &self,
+        session: &Session,
+        owner: Option<SessionNumber>,
+        id: &MediaId,
+    ) -> Result<MediaFile> {
+        let (name, number) = (session.id.clone(), session.number);
+        let (id, now, quota) = (id.clone(), self.clock.now(), self.config.media_quota);
+        let _alone = self.media.change().await;
+        let (file, gone) = self
+            .store
+            .write(Durability::Sync, move |tx| {
+                ensure_session_exists(tx, name.as_str(), number)?;
+                if let Some(own) = MEDIA.get(tx, (number, &id))? {
+                    return Ok((own, Vec::new()));
+                }
+                let owner = owner.ok_or(Code::MediaNotFound)?;
+                let shared = MEDIA.get(tx, (owner, &id))?.ok_or(Code::MediaNotFound)?;
+                let file = MediaFile {
+                    at: now,
+                    received: false,
+                    ..shared
+                };
+                let gone = make_room(tx, number, file.size, quota)?;
+                add(tx, number, &id, &file)?;
+                let mut others = gone;
+                others.retain(|hash| *hash != file.sha256);
+                Ok((file, others))
+            })
+            .await?;
+        self.media.remove(gone).await;
+        Ok(file)
     }
 
     /// Opens a file of the session.

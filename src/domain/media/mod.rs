@@ -15,6 +15,7 @@ pub mod effort;
 pub mod file_type;
 pub mod files;
 pub mod images;
+pub(super) mod imported;
 pub mod keeping;
 pub mod kind;
 mod metadata;

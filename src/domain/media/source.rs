@@ -13,9 +13,10 @@ use super::blobs::{CompleteFile, PartialFile};
 use super::file_type::{self, FileType};
 use super::kind;
 use crate::domain::Gateway;
+use crate::domain::access::Principal;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::ids::{Hash, MediaId};
+use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::names;
 
 /// How many redirects a link may take.
@@ -27,8 +28,13 @@ const DECODE_AT_ONCE: usize = 64 * 1024;
 /// Where a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FileSource {
-    /// A file that the session uploaded before.
-    Stored(MediaId),
+    /// A file that was uploaded before.
+    Stored {
+        /// Its id.
+        id: MediaId,
+        /// Whose it is, where it is not the session's that sends it.
+        owner: Option<SessionNumber>,
+    },
     /// An address to fetch it from.
     Link(String),
     /// Base64, as a data URL or bare; shared, for it may be megabytes.
@@ -69,16 +75,21 @@ impl LocalFile {
 }
 
 impl Gateway {
-    /// The one place that a client names of where a file is: the id of an upload, a link, or the file
-    /// itself in base64.
+    /// The one place that a client names of where a file is: the id of an upload to any session of the
+    /// client, a link, or the file itself in base64.
     pub fn source(
         &self,
+        who: &Principal,
         id: Option<&str>,
         link: Option<&str>,
         inline: Option<String>,
     ) -> Result<FileSource> {
         match (id, link, inline) {
-            (Some(id), None, None) => Ok(FileSource::Stored(MediaId::parse(id)?)),
+            (Some(id), None, None) => {
+                let id = MediaId::parse(id)?;
+                let owner = self.owner_of_file(who, &id)?;
+                Ok(FileSource::Stored { id, owner })
+            }
             (None, Some(url), None) => {
                 self.check_link(url)?;
                 Ok(FileSource::Link(url.to_owned()))
@@ -101,8 +112,8 @@ impl Gateway {
         source: &FileSource,
     ) -> Result<LocalFile> {
         match source {
-            FileSource::Stored(id) => {
-                let file = self.media_file(session, id)?;
+            FileSource::Stored { id, owner } => {
+                let file = self.media_file_of(session, *owner, id)?;
                 let path = self.media.path_of(&file.sha256);
                 let found = sniffed(path.clone()).await?;
                 Ok(LocalFile {

@@ -36,7 +36,7 @@ impl Upload {
 
 /// Whether files of this type can be uploaded: those of seed 001, and those that the further kinds
 /// of messages need.
-fn is_taken(found: FileType) -> bool {
+pub(super) fn is_taken(found: FileType) -> bool {
     use FileType as T;
     matches!(
         found,

@@ -111,7 +111,7 @@ impl Draft {
         match &self.content {
             DraftContent::Media(media) => match &media.source {
                 FileSource::Inline(text) => text.len(),
-                FileSource::Stored(_) | FileSource::Link(_) => 0,
+                FileSource::Stored { .. } | FileSource::Link(_) => 0,
             },
             _ => 0,
         }

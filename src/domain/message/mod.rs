@@ -10,7 +10,7 @@ pub mod draft;
 pub mod idempotency;
 mod inbound;
 pub(super) mod outbox;
-mod poll;
+pub mod poll;
 mod reference;
 pub mod send;
 pub mod settlement;

@@ -2,7 +2,19 @@
 
 use std::borrow::Cow;
 
+use super::addressee::Addressee;
 use crate::jid::{Jid, JidServer, PhoneNumber};
+
+/// Reads whom a row is for: a number in any spelling, or the JID of a group.
+pub fn addressee(
+    text: &str,
+    country: Option<&str>,
+) -> std::result::Result<Addressee, Cow<'static, str>> {
+    match Addressee::group(text.trim()) {
+        Some(group) => Ok(group),
+        None => number(text, country).map(Addressee::from),
+    }
+}
 
 /// Reads a recipient's number as clients and spreadsheets write it, or says what is wrong with it.
 pub fn number(

@@ -33,6 +33,8 @@ pub struct RecipientReader<F> {
     country: Option<String>,
     /// The members of an object that count; all, when it is empty.
     only: &'static [&'static str],
+    /// Whether groups are taken too.
+    groups: bool,
     /// Sees each object that became a recipient of its own.
     seen: F,
 }
@@ -43,8 +45,22 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
         Self {
             country: country.map(str::to_owned),
             only: &[],
+            groups: true,
             seen,
         }
+    }
+
+    /// Takes no groups.
+    #[must_use]
+    pub fn people_only(mut self) -> Self {
+        self.groups = false;
+        self
+    }
+
+    fn collector<'c>(&self, country: Option<&'c str>, rows: usize) -> RowCollector<'c> {
+        let mut collector = RowCollector::new(country, rows);
+        collector.groups = self.groups;
+        collector
     }
 
     /// Looks at these members only.
@@ -84,7 +100,7 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
 
     fn alone(mut self, row: Value, whole: bool) -> Result<RecipientRows> {
         let country = self.country.take();
-        let mut gathering = RowCollector::new(country.as_deref(), 1);
+        let mut gathering = self.collector(country.as_deref(), 1);
         self.row(&mut gathering, 1, row, whole)?;
         Ok(gathering.parsed)
     }
@@ -138,7 +154,8 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(RecipientRows::from_text(text, self.country.as_deref()))
+        let gathering = self.collector(self.country.as_deref(), 0);
+        Ok(RecipientRows::of_text(text, gathering))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -149,7 +166,7 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
         let country = self.country.take();
-        let mut gathering = RowCollector::new(country.as_deref(), 0);
+        let mut gathering = self.collector(country.as_deref(), 0);
         for at in 1.. {
             let allowance = row_allowance();
             let Some(row) = seq.next_element_seed(Bounded(&allowance))? else {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use super::addressee::AddresseeKey;
 use super::encoded::EncodedRecipients;
 use super::known::KnownField;
-use super::number::number;
+use super::number::{addressee, number};
 use super::{
     MAX_FIELDS, MAX_KEY, MAX_RECIPIENTS, MAX_REJECTED, MAX_SHOWN, MAX_TEXT, MAX_VALUE, Recipient,
 };
@@ -32,13 +33,7 @@ pub struct MergedRow {
     /// The earlier row that it went into.
     pub into: usize,
     /// The number that both have.
-    #[serde(serialize_with = "as_text")]
-    pub number: u64,
-}
-
-/// A number without a leading 0 as its digits.
-fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
+    pub number: AddresseeKey,
 }
 
 /// What became of all rows.
@@ -55,7 +50,10 @@ pub struct RecipientRows {
 impl RecipientRows {
     /// Reads numbers separated by newlines, commas or semicolons; the empty ones do not count.
     pub fn from_text(text: &str, country: Option<&str>) -> Result<Self> {
-        let mut gathering = RowCollector::new(country, 0);
+        Self::of_text(text, RowCollector::new(country, 0))
+    }
+
+    pub(super) fn of_text(text: &str, mut gathering: RowCollector<'_>) -> Result<Self> {
         let parts = text.split(['\n', '\r', ',', ';']).map(str::trim);
         for (at, part) in (1..).zip(parts.filter(|part| !part.is_empty())) {
             if at > MAX_RECIPIENTS {
@@ -110,8 +108,11 @@ impl<'a> RawRow<'a> {
         }
     }
 
-    fn judge(self, country: Option<&str>) -> Result<Recipient, Cow<'static, str>> {
-        let number = number(&self.number, country)?;
+    fn judge(self, country: Option<&str>, groups: bool) -> Result<Recipient, Cow<'static, str>> {
+        let number = match groups {
+            true => addressee(&self.number, country)?,
+            false => number(&self.number, country)?.into(),
+        };
         let text = |what: &str, text: Cow<'_, str>| match text.trim() {
             long if longer(long, MAX_TEXT) => {
                 Err(format!("the {what} is longer than {MAX_TEXT} characters"))
@@ -155,9 +156,10 @@ impl<'a> RawRow<'a> {
 /// Judges rows one after the other and merges those with the same number.
 pub(in crate::domain) struct RowCollector<'c> {
     country: Option<&'c str>,
-    /// Number to index in `parsed.recipients` and its row. A number has at most 15 digits and no
-    /// leading 0, so it is its own key.
-    seen: HashMap<u64, (u32, u32)>,
+    /// Whether groups are taken too.
+    pub(super) groups: bool,
+    /// Index in `parsed.recipients` and row of each that is there.
+    seen: HashMap<AddresseeKey, (u32, u32)>,
     pub(in crate::domain) parsed: RecipientRows,
 }
 
@@ -165,6 +167,7 @@ impl<'c> RowCollector<'c> {
     pub(in crate::domain) fn new(country: Option<&'c str>, rows: usize) -> Self {
         Self {
             country,
+            groups: true,
             seen: HashMap::with_capacity(rows),
             parsed: RecipientRows::default(),
         }
@@ -173,18 +176,17 @@ impl<'c> RowCollector<'c> {
     pub(in crate::domain) fn add(&mut self, at: usize, row: RawRow<'_>) -> Result<()> {
         let unnumbered = row.number.trim().is_empty();
         let input = if unnumbered { &row.name } else { &row.number }.clone();
-        match row.judge(self.country) {
+        match row.judge(self.country, self.groups) {
             Ok(recipient) => self.take(at, recipient),
             Err(reason) => self.reject(at, &input, reason),
         }
     }
 
     fn take(&mut self, at: usize, recipient: Recipient) -> Result<()> {
-        let digits = recipient.number.as_str();
-        let key: u64 = digits.parse().expect("15 digits fit in 64 bits");
+        let key = recipient.number.key();
         let next = self.parsed.recipients.len();
         let here = (next as u32, at as u32);
-        let (index, into) = *self.seen.entry(key).or_insert(here);
+        let (index, into) = *self.seen.entry(key.clone()).or_insert(here);
         let (index, into) = (index as usize, into as usize);
         if index == next {
             return self.parsed.recipients.push(&recipient);

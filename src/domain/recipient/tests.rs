@@ -1,10 +1,12 @@
 //! Rows in all spellings, what is refused and why, and what any input must keep to.
 
 use proptest::prelude::*;
+use serde::de::DeserializeSeed as _;
 use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::error::Result;
+use crate::json::Object;
 
 /// What was read, with the recipients as they are stored.
 #[derive(Debug, Default, PartialEq)]
@@ -157,6 +159,31 @@ fn texts_are_split_and_empty_parts_do_not_count() {
 }
 
 #[test]
+fn groups_are_recipients_but_no_numbers_to_suppress() {
+    let rows = json!([
+        "120363021033254949@g.us",
+        "6281234567890",
+        "120363021033254949@g.us"
+    ]);
+    let parsed = parse(&rows);
+    assert_eq!(
+        numbers(&parsed),
+        ["120363021033254949@g.us", "6281234567890"]
+    );
+    let merged = serde_json::to_value(&parsed.merged).expect("JSON");
+    let group = "120363021033254949@g.us";
+    assert_eq!(merged, json!([{ "row": 3, "into": 1, "number": group }]));
+    let people = RecipientReader::new(None, |_: &Object| {}).people_only();
+    let parsed: ReadRecipients = people
+        .deserialize(&rows)
+        .expect("JSON")
+        .expect("a list")
+        .into();
+    assert_eq!(numbers(&parsed), ["6281234567890"]);
+    assert_eq!(rejections(&parsed)[0], (1, "a group, not a person"));
+}
+
+#[test]
 fn every_refused_row_has_its_place_and_reason() {
     let long = "x".repeat(201);
     let many: Map<String, Value> = (0..51).map(|i| (format!("k{i}"), json!(i))).collect();
@@ -170,7 +197,7 @@ fn every_refused_row_has_its_place_and_reason() {
         6281234567890.5,
         "6.28123E+12",
         "6281234567890.0",
-        "120363021033254949@g.us",
+        "abc@g.us",
         "100000012345678@lid",
         null,
         true,

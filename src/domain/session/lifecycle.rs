@@ -55,7 +55,7 @@ impl Gateway {
         Ok(())
     }
 
-    fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
+    pub(super) fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
             (Some(reason), _) => (SessionState::LoggedOut, logged_out_detail(reason)),

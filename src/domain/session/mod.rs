@@ -6,6 +6,7 @@
 
 mod connection_events;
 mod handle;
+pub(super) mod imported;
 mod lifecycle;
 mod pairing;
 mod registry;
@@ -16,7 +17,7 @@ mod token;
 
 pub use handle::Session;
 pub use registry::Sessions;
-pub(in crate::domain) use registry::not_found;
+pub(in crate::domain) use registry::{first_that_has, not_found};
 pub(super) use row::{ensure_session_exists, session_exists};
 pub use settings::{SessionSettings, SettingsChange};
 pub use status::{SessionState, SessionStatus};

@@ -25,6 +25,22 @@ struct Registry {
     unreadable: BTreeSet<SessionId>,
 }
 
+/// What one of these sessions has, by the first that has it: `missing` is the error of one that has not,
+/// and of all of them.
+pub(in crate::domain) fn first_that_has<T>(
+    among: &[Arc<Session>],
+    missing: Code,
+    read: impl Fn(&Session) -> Result<T>,
+) -> Result<(Arc<Session>, T)> {
+    for session in among {
+        match read(session) {
+            Err(error) if error.code() == missing => {}
+            found => return Ok((session.clone(), found?)),
+        }
+    }
+    Err(missing.into())
+}
+
 /// What is said of a session that is not there, or not any more.
 pub(in crate::domain) fn not_found(id: &str) -> Error {
     Error::new(Code::SessionNotFound, format!("Session {id} not found"))

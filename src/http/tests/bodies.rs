@@ -274,7 +274,7 @@ async fn a_small_body_that_nobody_read_does_not_end_the_connection() {
         socket.write_all(head.as_bytes()).await.expect("to send");
         socket.write_all(b"{\"a\": 1}\n").await.expect("to send");
         let (head, body) = one(&mut socket).await;
-        assert_eq!((status(&head), body.as_str()), ("200", "\"ok\""));
+        assert_eq!((status(&head), body.as_str()), ("200", "\"ok\"\n"));
         assert_eq!(field(&head, "connection"), None);
     }
 }

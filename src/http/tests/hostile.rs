@@ -31,7 +31,7 @@ async fn a_client_that_says_too_little_is_let_go() {
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .expect("to send");
-    assert_eq!(one(&mut socket).await.1, "\"ok\"");
+    assert_eq!(one(&mut socket).await.1, "\"ok\"\n");
     assert_eq!(rest(&mut socket).await, "");
     until_open(&server, 0).await;
 }

@@ -271,7 +271,7 @@ async fn what_is_under_way_is_answered_before_the_server_ends() {
     assert!(!stopping.is_finished());
     finish.notify_one();
     let answer = rest(&mut socket).await;
-    assert!(answer.ends_with("\"ok\""), "{answer}");
+    assert!(answer.ends_with("\"ok\"\n"), "{answer}");
     soon(stopping).await.expect("no panic");
 }
 

@@ -85,7 +85,7 @@ async fn head_is_get_without_its_body() {
     let server = serve(vec![Route::get("/x", ok)], Limits::default()).await;
     let answer = talk(&server, get("/x").replace("GET", "HEAD")).await;
     assert_eq!(status(&answer), "200");
-    assert_eq!(field(&answer, "content-length"), Some("4"));
+    assert_eq!(field(&answer, "content-length"), Some("5"));
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
 

@@ -313,7 +313,7 @@ async fn a_kept_connection_that_was_closed_is_replaced() {
         let get = request(Method::GET, server.url());
         assert_eq!(
             text(soon(client.send(get)).await.expect("an answer")).await,
-            "\"ok\""
+            "\"ok\"\n"
         );
         // The server lets the idle connection go.
         soon(async {
@@ -343,7 +343,7 @@ async fn every_redirect_is_judged() {
     let follow = async |url: String| soon(client.get_following(&url, 3)).await;
     assert_eq!(
         text(follow(format!("{base}/to?to=/")).await.expect("followed")).await,
-        "\"ok\""
+        "\"ok\"\n"
     );
     assert_eq!(
         text(
@@ -352,7 +352,7 @@ async fn every_redirect_is_judged() {
                 .expect("followed")
         )
         .await,
-        "\"ok\""
+        "\"ok\"\n"
     );
     for (to, text) in [
         ("http://127.0.0.2/", PRIVATE),
@@ -553,7 +553,7 @@ async fn the_next_address_is_tried() {
     let response = soon(client.send(request(Method::GET, url)))
         .await
         .expect("an answer");
-    assert_eq!(text(response).await, "\"ok\"");
+    assert_eq!(text(response).await, "\"ok\"\n");
     let url = format!("http://localhost:{}/", addr(&server).port());
     let response = soon(client.send(request(Method::GET, url)))
         .await
@@ -573,7 +573,7 @@ async fn a_unix_socket_is_reached_by_its_path() {
     let client = Client::over_unix(policy(&[]), &path).expect("a client");
     let get = request(Method::GET, "http://localhost/x");
     let response = soon(client.send(get)).await.expect("an answer");
-    assert_eq!(text(response).await, "\"ok\"");
+    assert_eq!(text(response).await, "\"ok\"\n");
 }
 
 #[tokio::test]
@@ -600,5 +600,5 @@ async fn the_dialer_reaches_what_the_policy_permits() {
     soon(stream.read_to_string(&mut answer))
         .await
         .expect("an answer");
-    assert!(answer.ends_with("\"ok\""));
+    assert!(answer.ends_with("\"ok\"\n"));
 }

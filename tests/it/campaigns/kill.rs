@@ -25,7 +25,7 @@ async fn create(running: &Running, block: u32) -> String {
     // Answers come late, so that kills find messages on their way; some batches, some one by one.
     let body = json!({ "name": "Killed", "sessionId": "shop", "message": { "content": "{{name}} {a|b|c}" },
         "recipients": people(block, PEOPLE),
-        "settings": { "delayBetweenMessages": 0, "retryDelay": 20, "maxRetries": 5 } });
+        "settings": { "delayBetweenMessages": 0, "retryDelay": 20, "maxRetries": 5, "variants": true } });
     let made = running.call("POST", "/api/v1/campaigns").json(&body);
     let made = made.send().await.expect(201);
     let id = made["id"].as_str().expect("an id").to_owned();

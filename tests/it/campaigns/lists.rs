@@ -1,5 +1,6 @@
 //! Recipient lists: kept, searched, used, never losing a row without a word.
 
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::{at_once, create, people, person, post};
@@ -355,6 +356,7 @@ async fn a_hundred_thousand_people_fit() {
     assert_eq!(made["recipientCount"], 100_000);
     assert_eq!(made["recipients"].as_array().expect("a page").len(), 1000);
     assert_eq!(made["next"], 1000);
+    assert_eq!(made["page"], json!({ "shown": 1000, "of": 100_000 }));
     let id = made["id"].as_str().expect("an id");
     let page = get(
         &rig,
@@ -394,6 +396,119 @@ async fn a_hundred_thousand_people_fit() {
         refused.expect(400)["message"],
         "recipients: at most 100000 recipients"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_1501_survives_being_read_extended_and_written_back() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let body = json!({ "name": "VIP", "recipients": people(27, 1501) });
+    let made = make(&rig, &token, body).await;
+    let path = format!(
+        "/api/v1/recipient-lists/{}",
+        made["id"].as_str().expect("an id")
+    );
+    let put = |body: &Value| {
+        let call = Call::new(rig.addr(), "PUT", &path).json(body);
+        call.bearer(&token).send()
+    };
+    let mut all = get(&rig, &token, &path).await;
+    let count = |list: &Value| list["recipients"].as_array().expect("people").len();
+    assert_eq!(
+        (count(&all), &all["page"], &all["next"]),
+        (1501, &Value::Null, &Value::Null)
+    );
+    let rows = all["recipients"].as_array_mut().expect("people");
+    rows.push(json!({ "number": person(27, 1501) }));
+    assert_eq!(put(&all).await.expect(200)["recipientCount"], 1502);
+    // A page is no list: not the first, not the last, not what a change answers.
+    for page in [
+        get(&rig, &token, &format!("{path}?limit=1000")).await,
+        get(&rig, &token, &format!("{path}?offset=1000&limit=1000")).await,
+        get(&rig, &token, &format!("{path}?after=1000")).await,
+        put(&json!({ "name": "Better" })).await.expect(200),
+    ] {
+        assert!(count(&page) < 1502, "a page");
+        let refused = put(&page).await.expect(400);
+        let words = refused["message"].as_str().expect("words");
+        assert!(
+            words.contains("only a page") && words.contains("leave out page"),
+            "{words}"
+        );
+    }
+    assert_eq!(count(&get(&rig, &token, &path).await), 1502);
+    // One who holds everybody is the list, and who says so keeps a part of it.
+    let whole = get(&rig, &token, &format!("{path}?limit=5000")).await;
+    assert_eq!(put(&whole).await.expect(200)["recipientCount"], 1502);
+    let mut page = get(&rig, &token, &format!("{path}?limit=3")).await;
+    let fields = page.as_object_mut().expect("an object");
+    fields.retain(|name, _| name != "page" && name != "next");
+    assert_eq!(put(&page).await.expect(200)["recipientCount"], 3);
+    // Campaigns are held to the same.
+    let body =
+        json!({ "name": "x", "message": { "content": "x" }, "recipients": people(27, 1501) });
+    let made = create(&rig, &token, &body).await;
+    let path = format!("/api/v1/campaigns/{}", made["id"].as_str().expect("an id"));
+    let put = |body: &Value| {
+        let call = Call::new(rig.addr(), "PUT", &path).json(body);
+        call.bearer(&token).send()
+    };
+    let all = get(&rig, &token, &path).await;
+    assert_eq!((count(&all), &all["page"]), (1501, &Value::Null));
+    assert_eq!(put(&all).await.expect(200)["recipientCount"], 1501);
+    for part in ["limit=10", "after=1000", "status=failed"] {
+        let page = get(&rig, &token, &format!("{path}?{part}")).await;
+        put(&page).await.expect(400);
+    }
+    let of_status = get(&rig, &token, &format!("{path}?status=pending")).await;
+    assert_eq!(count(&of_status), 1501);
+    let unknown = rig
+        .get(&format!("{path}?status=gone"))
+        .bearer(&token)
+        .send();
+    unknown.await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_changes_while_it_is_read_is_cut_off_and_not_short() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    // More than the sockets between the two hold.
+    let long = "x".repeat(500);
+    let rows =
+        (0..40_000).map(|n| json!({ "number": person(28, n), "customFields": { "a": long } }));
+    let body = json!({ "name": "Long", "recipients": rows.collect::<Vec<_>>() });
+    let made = make(&rig, &token, body).await;
+    let id = made["id"].as_str().expect("an id");
+    let path = format!("/api/v1/recipient-lists/{id}");
+    let body = json!({ "name": "x", "message": { "content": "x" }, "recipientListId": id });
+    let campaign = create(&rig, &token, &body).await;
+    let campaign = format!(
+        "/api/v1/campaigns/{}",
+        campaign["id"].as_str().expect("an id")
+    );
+    let read_and = async |path: &str, other: Call| {
+        let mut body = rig.get(path).bearer(&token).open().await.into_body();
+        let first = body.frame().await.expect("a piece").expect("whole");
+        assert!(
+            first.data_ref().is_some_and(|data| data.len() < 2 << 20),
+            "one page"
+        );
+        other.bearer(&token).send().await.expect(200);
+        let mut bytes = 0;
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, |data| data.len()),
+                Some(Err(_)) => return bytes,
+                None => panic!("it ended as if it were whole, after {bytes} bytes"),
+            }
+        }
+    };
+    let none = json!({ "recipients": ["6281200000001"] });
+    let emptied = Call::new(rig.addr(), "PUT", &path).json(&none);
+    let bytes = read_and(&path, emptied).await;
+    assert!(bytes < 20_000_000, "{bytes}");
+    read_and(&campaign, rig.delete(&campaign)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

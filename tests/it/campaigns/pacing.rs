@@ -95,7 +95,21 @@ async fn a_campaign_starts_at_its_time_and_one_in_the_past_at_once() {
             json!("2020-01-01T00:00:00Z"),
         )
         .await;
-    wait_for(&paced.rig, &paced.token, &past, "completed").await;
+    // A time that has passed is rather a mistake than a wish: nobody is written to, which is said.
+    let waits = show(&paced.rig, &paced.token, &past).await;
+    assert_eq!(waits["status"], "draft");
+    assert_eq!(waits["scheduledAt"], "2020-01-01T00:00:00.000Z");
+    let note = waits["note"].as_str().expect("a note");
+    assert!(
+        note.contains(&format!("/api/v1/campaigns/{past}/start")),
+        "{note}"
+    );
+    paced.sent_exactly(&past, 0).await;
+    step(&paced.rig, &paced.token, &past, "start")
+        .await
+        .expect(200);
+    let done = wait_for(&paced.rig, &paced.token, &past, "completed").await;
+    assert_eq!(done["note"], Value::Null);
     assert_eq!(
         show(&paced.rig, &paced.token, &later).await["status"],
         "ready"
@@ -113,8 +127,9 @@ async fn a_clock_that_is_probably_wrong_holds_campaigns_back_and_nothing_else() 
     let paced = Paced::new("6281200002211", MORNING).await;
     paced.clock.set_doubted(true);
     let settings = json!({ "delayBetweenMessages": 0 });
-    let past = json!("2020-01-01T00:00:00Z");
-    let id = paced.campaign(49, 3, settings, past).await;
+    let id = paced.campaign(49, 3, settings, Value::Null).await;
+    let started = step(&paced.rig, &paced.token, &id, "start").await;
+    started.expect(200);
     paced.sent_exactly(&id, 0).await;
     paced.clock.set_doubted(false);
     paced.pass(Duration::ZERO);

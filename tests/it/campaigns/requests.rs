@@ -265,7 +265,9 @@ async fn refused_rows_are_told_and_kept_as_failed_recipients() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next(),
-        Some("\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\"")
+        Some(
+            "\"Number\",\"Name\",\"Job Title\",\"Company\",\"Status\",\"Sent At\",\"Error\",\"Delivered At\",\"Read At\""
+        )
     );
     assert_eq!(lines.count(), 3, "{text}");
 }

@@ -1,0 +1,189 @@
+//! `warung import`: into the running gateway as an archive, else into the data folder itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tokio::sync::mpsc;
+
+use super::running::Running;
+use super::{absolute, complain, say};
+use crate::config::{Config, ImportCommand};
+use crate::domain::import::ImportOptions;
+use crate::error::{Code, Error, Result};
+use crate::ids::{IdSource, SessionId};
+use crate::import::{self, Reading, running, tar};
+use crate::net::client::OutBody;
+use crate::server::{Deps, open_gateway, store_file};
+
+/// Moves in what another program left, and prints the report. It fails when problems held it up.
+pub async fn import(config: &Config, what: &ImportCommand) -> Result<ExitCode> {
+    let session = what.session.as_deref().map(SessionId::parse).transpose()?;
+    let gateway = Running::find_for_long(config)?;
+    let listens = gateway.as_ref().and_then(Running::port);
+    let own_port = listens.or_else(|| {
+        let address = config.listen.parse::<SocketAddr>();
+        address.ok().map(|address| address.port())
+    });
+    let folder = absolute(&what.folder);
+    look_for_the_other(folder.clone(), own_port, what).await?;
+    match gateway {
+        Some(gateway) => hand_over(&gateway, folder, what, session).await,
+        None => take_in(config, folder, what, session).await,
+    }
+}
+
+/// Refuses when the other program runs: two clients of one account knock each other out.
+async fn look_for_the_other(
+    folder: PathBuf,
+    own_port: Option<u16>,
+    what: &ImportCommand,
+) -> Result<()> {
+    let look = move || running::look(&folder, own_port);
+    let signs = tokio::task::spawn_blocking(look)
+        .await
+        .map_err(Error::internal)?;
+    let only_said = what.even_if_running || what.dry_run;
+    let (certain, maybe): (Vec<_>, Vec<_>) = signs.into_iter().partition(|sign| sign.certain);
+    for sign in maybe.iter().chain(certain.iter().filter(|_| only_said)) {
+        say(&format!(
+            "note      the other program may run: {}",
+            sign.said
+        ));
+    }
+    match certain.first() {
+        Some(sign) if !only_said => Err(Error::new(
+            Code::ImportHeldUp,
+            format!(
+                "the other program runs: {}; stop it first, for good: two clients of one account knock each \
+                 other out (--even-if-running imports all the same)",
+                sign.said
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Hands the folder to the running gateway.
+async fn hand_over(
+    gateway: &Running,
+    folder: PathBuf,
+    what: &ImportCommand,
+    session: Option<SessionId>,
+) -> Result<ExitCode> {
+    let named = folder.clone();
+    let parts = tokio::task::spawn_blocking(move || tar::parts(&named));
+    let parts = parts.await.map_err(Error::internal)?;
+    let parts = parts.map_err(|error| about(&folder, &error))?;
+    let (length, (sender, pieces)) = (tar::length(&parts), mpsc::channel(4));
+    let packing = tokio::task::spawn_blocking(move || {
+        let mut hand_on = |piece: Vec<u8>| sender.blocking_send(Ok(piece.into())).is_ok();
+        if let Err(error) = tar::pack(&parts, &mut hand_on) {
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    let mut path = format!(
+        "/admin/import?dryRun={}&replace={}&skipProblems={}",
+        what.dry_run, what.replace, what.skip_problems
+    );
+    if let Some(session) = session {
+        path.push_str(&format!("&session={session}"));
+    }
+    let answer = gateway
+        .upload(&path, OutBody::Pieces { length, pieces })
+        .await?;
+    packing.await.map_err(Error::internal)?;
+    for line in answer["lines"].as_array().into_iter().flatten() {
+        let word = |name: &str| line[name].as_str().unwrap_or_default();
+        let (outcome, about, detail) = (word("outcome"), word("about"), word("detail"));
+        say(&format!("{outcome:<8}  {about}: {detail}"));
+    }
+    let summary = answer["message"].as_str().unwrap_or_default().to_owned();
+    Ok(end(answer["status"] == "error", summary))
+}
+
+/// Takes the folder in without a gateway.
+async fn take_in(
+    config: &Config,
+    folder: PathBuf,
+    what: &ImportCommand,
+    session: Option<SessionId>,
+) -> Result<ExitCode> {
+    // A dry run makes no store where there is none.
+    let scratch = (what.dry_run && !store_file(config).exists()).then(|| Scratch::beside(config));
+    let config = match &scratch {
+        Some(scratch) => Config {
+            data: scratch.0.clone(),
+            ..config.clone()
+        },
+        None => config.clone(),
+    };
+    let reading = Reading {
+        country: config.default_country_code.clone(),
+        session,
+    };
+    let named = folder.clone();
+    let read = tokio::task::spawn_blocking(move || import::read(&named, &reading));
+    let read = read.await.map_err(Error::internal)?;
+    let incoming = read.map_err(|error| about(&folder, &error))?;
+    let (gateway, made_key) = open_gateway(config, Deps::default()).await?;
+    let options = ImportOptions {
+        dry_run: what.dry_run,
+        replace: what.replace,
+        skip_problems: what.skip_problems,
+        connect: false,
+    };
+    let done = gateway.import(incoming, options).await;
+    gateway.tasks().close();
+    gateway.tasks().wait().await;
+    gateway.store().close().await;
+    let result = done?;
+    say(&result.report.text());
+    if made_key && !what.dry_run {
+        let file = gateway.config().data.join("master.key");
+        say(&format!(
+            "a master key was made; it is in {}",
+            file.display()
+        ));
+    }
+    Ok(end(result.held_up, result.summary()))
+}
+
+/// A refusal, with the folder that it is about.
+fn about(folder: &Path, error: &Error) -> Error {
+    let text = format!("{}: {}", folder.display(), error.detail());
+    Error::new(error.code(), text)
+}
+
+/// The last line, and the exit code.
+fn end(held_up: bool, summary: String) -> ExitCode {
+    match held_up {
+        true => {
+            complain(&Error::new(Code::ImportHeldUp, summary));
+            ExitCode::FAILURE
+        }
+        false => {
+            say(&summary);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A data folder that is only there for a dry run.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn beside(config: &Config) -> Self {
+        let name = hex::encode(IdSource::random().bytes::<8>());
+        let data = absolute(&config.data);
+        let around = data.ancestors().skip(1).find(|folder| folder.is_dir());
+        let around = around.unwrap_or(Path::new("/"));
+        Self(around.join(format!(".warung-dry-run-{name}")))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

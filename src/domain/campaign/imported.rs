@@ -1,0 +1,169 @@
+//! Campaigns of another program: they come as they stood, but none goes on by itself.
+
+use super::create::{Audience, MAX_CAMPAIGNS, PreparedAudience, fill, prepare};
+use super::message::CampaignName;
+use super::{
+    CAMPAIGNS, Campaign, CampaignMedia, CampaignMessage, CampaignSettings, CampaignState,
+    RecipientState, RecipientStatus, rows,
+};
+use crate::domain::recipient::RecipientRows;
+use crate::domain::roster::Roster;
+use crate::domain::stored::refuse_more_than;
+use crate::error::Result;
+use crate::ids::{IdSource, MediaId, RowId, SessionNumber};
+use crate::store::Tx;
+use crate::time::Timestamp;
+use crate::wa::message::MediaKind;
+
+/// What a campaign says of itself that ran where it comes from.
+const WHY: &str = "moved in while it ran or waited for its time: resume it when the other program is \
+                   stopped for good";
+
+/// What one says that showed a file which was fetched from a link.
+const NO_FILE: &str = "its file was fetched from a link at each message: give it the file before it \
+                       is resumed";
+
+/// A campaign.
+pub struct IncomingCampaign {
+    /// Its id, which it keeps.
+    pub id: RowId,
+    /// What it is called.
+    pub name: CampaignName,
+    /// The words, or those below the file.
+    pub content: String,
+    /// The file that it shows.
+    pub media: Option<IncomingMedia>,
+    /// How it sends.
+    pub settings: CampaignSettings,
+    /// Where it stood.
+    pub status: CampaignState,
+    /// When it was to start by itself.
+    pub scheduled_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it was started first.
+    pub started_at: Option<Timestamp>,
+    /// When the last recipient was done.
+    pub completed_at: Option<Timestamp>,
+    /// Whom it writes to.
+    pub people: RecipientRows,
+    /// What became of those of whom it is known, by their positions.
+    pub states: Vec<(u32, RecipientState)>,
+}
+
+impl IncomingCampaign {
+    /// What is told of it: numbers, where it stood, and why it does not go on by itself.
+    pub(in crate::domain) fn said(&self) -> String {
+        let of = |status| {
+            self.states
+                .iter()
+                .filter(|(_, state)| state.status == status)
+                .count()
+        };
+        let (sent, failed) = (of(RecipientStatus::Sent), of(RecipientStatus::Failed));
+        let (people, refused) = (self.people.recipients.len(), self.people.rejected.len());
+        let mut said = format!(
+            "people: {people}, written to: {sent}, failed: {failed}; {}",
+            self.status.as_str()
+        );
+        if self.status.is_live() {
+            said.push_str(
+                " there, so it is paused: resume it when the other program is stopped for good",
+            );
+        }
+        if refused > 0 {
+            said.push_str(&format!(
+                "; rows that are no phone numbers and count as failed: {refused}"
+            ));
+        }
+        if matches!(&self.media, Some(media) if media.source.is_err()) {
+            said.push_str("; its file comes from a link: give it the file before it is resumed");
+        }
+        said
+    }
+}
+
+/// The file of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncomingMedia {
+    /// How it is shown.
+    pub kind: MediaKind,
+    /// The uploaded file, or the link that it was fetched from at each message.
+    pub source: Result<MediaId, String>,
+    /// The name of a document.
+    pub file_name: Option<String>,
+}
+
+/// A campaign that is ready to be written.
+pub(in crate::domain) struct ImportedCampaign {
+    id: RowId,
+    row: Campaign,
+    people: PreparedAudience,
+}
+
+impl ImportedCampaign {
+    /// Makes the rows of it. One that ran is paused: two programs must not send it.
+    pub(in crate::domain) fn of(new: IncomingCampaign, ids: &IdSource, now: Timestamp) -> Self {
+        let linked = matches!(&new.media, Some(media) if media.source.is_err());
+        let status = match new.status.is_live() {
+            true => CampaignState::Paused,
+            false => new.status,
+        };
+        let detail = match status {
+            CampaignState::Completed => None,
+            _ if linked => Some(NO_FILE),
+            _ => new.status.is_live().then_some(WHY),
+        };
+        let media = new.media.map(|media| {
+            let (id, link) = match media.source {
+                Ok(id) => (id, None),
+                // No file has this id, so that none is sent without it.
+                Err(link) => (ids.media_id("link"), Some(link)),
+            };
+            CampaignMedia {
+                kind: media.kind,
+                id,
+                link,
+                file_name: media.file_name,
+            }
+        });
+        Self {
+            id: new.id,
+            row: Campaign {
+                roster: Roster(0),
+                name: new.name.into(),
+                status,
+                message: CampaignMessage {
+                    content: new.content,
+                    caption: None,
+                    is_html: true,
+                    media,
+                },
+                settings: new.settings,
+                list: None,
+                scheduled_at: new.scheduled_at,
+                created_at: new.created_at.unwrap_or(now),
+                started_at: new.started_at,
+                completed_at: new.completed_at,
+                updated_at: None,
+                total: 0,
+                detail: detail.map(str::to_owned),
+                bytes: None,
+            },
+            people: prepare(Audience::Restored(new.people, new.states), now),
+        }
+    }
+
+    /// Writes it for a session.
+    pub(in crate::domain) fn put(
+        self,
+        tx: &mut Tx,
+        session: SessionNumber,
+        quota: u64,
+        now: Timestamp,
+    ) -> Result<()> {
+        refuse_more_than(tx, &CAMPAIGNS.rows(session), MAX_CAMPAIGNS, "campaigns")?;
+        let row = fill(tx, session, self.row, self.people.0, quota, now)?;
+        rows::put(tx, session, &self.id, &row)
+    }
+}

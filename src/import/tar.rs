@@ -1,0 +1,374 @@
+//! A folder as a tar archive: how a command hands it to a running gateway, and how somebody without a
+//! shell does.
+//!
+//! Our own, because so little is needed: plain files, and nothing that an archive could trick us with.
+//! Links, devices and paths that lead out are refused. What is no data (`node_modules`) is passed over.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use super::{Kind, accounts_in, entries, find, name_of, super_light, unreadable_folders};
+use crate::error::{Code, Error, Result};
+
+/// The size of a block, in which everything is counted.
+const BLOCK: usize = 512;
+
+/// The most files that an archive may hold.
+const MAX_FILES: usize = 200_000;
+
+/// The longest path, and the most folders in it.
+const MAX_PATH: usize = 1024;
+const MAX_DEPTH: usize = 16;
+
+/// How many bytes may be passed over: gzip makes them of very few.
+const MAX_PASSED: u64 = 8 << 30;
+
+/// How much is read or written at once.
+const AT_ONCE: usize = 64 * 1024;
+
+/// Folders of no interest: programs and logs.
+const PASSED_OVER: [&str; 5] = ["node_modules", ".git", "admin", "logs", "activity_logs"];
+
+fn wrong(why: impl std::fmt::Display) -> Error {
+    Error::new(Code::ImportUnreadable, format!("the archive {why}"))
+}
+
+fn cut(error: io::Error) -> Error {
+    wrong("ends too early, or is no tar archive (a .tar or a .tar.gz)").because(error)
+}
+
+fn unwritable(error: io::Error) -> Error {
+    let text = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
+        _ => "the archive cannot be unpacked in the data folder",
+    };
+    Error::new(Code::StoreUnavailable, text).because(error)
+}
+
+/// Unpacks an archive, also one of gzip, into an empty folder, up to `room` bytes of files. It blocks.
+pub fn unpack(archive: &mut dyn io::BufRead, to: &Path, room: u64) -> Result<()> {
+    let zipped = archive.fill_buf().map_err(cut)?.starts_with(&[0x1f, 0x8b]);
+    if zipped {
+        let mut plain = flate2::bufread::MultiGzDecoder::new(archive);
+        return unpack_plain(&mut plain, to, room);
+    }
+    unpack_plain(archive, to, room)
+}
+
+fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> {
+    let (mut files, mut long_name, mut passed) = (0, None, 0_u64);
+    let mut head = [0; BLOCK];
+    loop {
+        archive.read_exact(&mut head).map_err(cut)?;
+        // Two empty blocks end an archive; what follows the first is not looked at.
+        if head.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        let size = judge_head(&head)?;
+        let kind = head[156];
+        match kind {
+            // The name of the next entry, as GNU and as POSIX write it.
+            b'L' => {
+                let name = text(archive, size)?;
+                long_name = Some(name.trim_end_matches('\0').to_owned());
+                continue;
+            }
+            b'x' => {
+                long_name = path_in(&text(archive, size)?).or(long_name);
+                continue;
+            }
+            _ => {}
+        }
+        let name = match long_name.take() {
+            Some(name) => name,
+            None => name_in(&head)?,
+        };
+        let path = (kind != b'g').then(|| safe(&name)).transpose()?.flatten();
+        match (kind, path) {
+            (0 | b'0' | b'7', Some(path)) => {
+                files += 1;
+                if files > MAX_FILES {
+                    return Err(wrong(format!("holds more than {MAX_FILES} files")));
+                }
+                room = room
+                    .checked_sub(size)
+                    .ok_or_else(|| wrong("holds more than there is room for in the data folder"))?;
+                write(archive, size, &to.join(path))?;
+            }
+            (b'1'..=b'4' | b'6', Some(path)) => {
+                let path = path.display();
+                return Err(wrong(format!(
+                    "holds a link or a device, {path}: pack plain files"
+                )));
+            }
+            // Folders are made for what is in them.
+            _ => {
+                passed = passed.saturating_add(size);
+                if passed > MAX_PASSED {
+                    return Err(wrong("holds too much that is no data: pack less"));
+                }
+                pass_over(archive, size)?;
+            }
+        }
+        pass_over(archive, size.next_multiple_of(BLOCK as u64) - size)?;
+    }
+}
+
+/// The size of an entry, if its head is one.
+fn judge_head(head: &[u8; BLOCK]) -> Result<u64> {
+    let not_tar = || wrong("is no tar archive (a .tar or a .tar.gz)");
+    let sum = octal(&head[148..156]).ok_or_else(not_tar)?;
+    let blank = head[..148].iter().chain(&[b' '; 8]).chain(&head[156..]);
+    if blank.map(|byte| u64::from(*byte)).sum::<u64>() != sum {
+        return Err(not_tar());
+    }
+    octal(&head[124..136]).ok_or_else(|| wrong("holds a file that is too large"))
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(field).ok()?;
+    let digits = text.trim_matches(['\0', ' ']);
+    if digits.is_empty() {
+        return Some(0);
+    }
+    u64::from_str_radix(digits, 8).ok()
+}
+
+/// A name that is longer than its field, with what fills the last block.
+fn text(archive: &mut dyn Read, size: u64) -> Result<String> {
+    if size > 64 * 1024 {
+        return Err(wrong("holds a name that is too long"));
+    }
+    let mut bytes = vec![0; size.next_multiple_of(BLOCK as u64) as usize];
+    archive.read_exact(&mut bytes).map_err(cut)?;
+    bytes.truncate(size as usize);
+    String::from_utf8(bytes).map_err(|_| wrong("holds a name that is not UTF-8"))
+}
+
+/// The path in the records of POSIX: `LENGTH path=NAME\n`.
+fn path_in(records: &str) -> Option<String> {
+    let values = records.lines().filter_map(|record| record.split_once(' '));
+    let mut paths = values.filter_map(|(_, set)| set.strip_prefix("path="));
+    paths.next_back().map(str::to_owned)
+}
+
+fn name_in(head: &[u8; BLOCK]) -> Result<String> {
+    let field = |bytes: &[u8]| {
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
+        let text = String::from_utf8(bytes[..end].to_vec());
+        text.map_err(|_| wrong("holds a name that is not UTF-8"))
+    };
+    let name = field(&head[..100])?;
+    let prefix = match head[257..263] == *b"ustar\0" {
+        true => field(&head[345..500])?,
+        false => String::new(),
+    };
+    Ok(if prefix.is_empty() {
+        name
+    } else {
+        format!("{prefix}/{name}")
+    })
+}
+
+/// A path that stays inside; `None` if it is of no interest.
+fn safe(name: &str) -> Result<Option<PathBuf>> {
+    let leads_out = || {
+        let name = crate::names::excerpt(name, 80);
+        wrong(format!("holds a path that leads out of it: {name}"))
+    };
+    if name.len() > MAX_PATH || name.contains('\0') {
+        return Err(leads_out());
+    }
+    let mut path = PathBuf::new();
+    for part in Path::new(name).components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) if PASSED_OVER.iter().any(|name| part == *name) => {
+                return Ok(None);
+            }
+            Component::Normal(part) => path.push(part),
+            _ => return Err(leads_out()),
+        }
+    }
+    if path.components().count() > MAX_DEPTH {
+        return Err(leads_out());
+    }
+    Ok(Some(path).filter(|path| *path != Path::new("")))
+}
+
+fn write(archive: &mut dyn Read, size: u64, to: &Path) -> Result<()> {
+    if let Some(folder) = to.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(unwritable)?;
+    }
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = file.open(to).map_err(unwritable)?;
+    let mut left = size;
+    let mut piece = vec![0; AT_ONCE];
+    while left > 0 {
+        let take = left.min(AT_ONCE as u64) as usize;
+        archive.read_exact(&mut piece[..take]).map_err(cut)?;
+        file.write_all(&piece[..take]).map_err(unwritable)?;
+        left -= take as u64;
+    }
+    Ok(())
+}
+
+fn pass_over(archive: &mut dyn Read, size: u64) -> Result<()> {
+    let passed = io::copy(&mut archive.take(size), &mut io::sink()).map_err(cut)?;
+    if passed < size {
+        return Err(cut(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(())
+}
+
+/// A file on its way into an archive.
+pub struct Part {
+    name: String,
+    path: PathBuf,
+    size: u64,
+}
+
+/// What of a folder is data, as it is packed. It blocks.
+///
+/// # Errors
+/// It is no folder, or nothing in it is known.
+pub fn parts(folder: &Path) -> Result<Vec<Part>> {
+    let (root, kind) = find(folder)?;
+    if let Some((place, error)) = unreadable_folders(&root, kind).into_iter().next() {
+        let text = format!("the folder {place} cannot be read: {error}; run this as its owner");
+        return Err(Error::new(Code::ImportUnreadable, text));
+    }
+    let mut found = Vec::new();
+    match kind {
+        Kind::SuperLight => {
+            for name in [super_light::ENV].into_iter().chain(super_light::TOKENS) {
+                take(&root.join(name), name.to_owned(), &mut found);
+            }
+            if let Ok(database) = super_light::database(&root) {
+                for suffix in ["", "-wal", "-journal"] {
+                    let mut path = database.clone().into_os_string();
+                    path.push(suffix);
+                    let name = format!("{}{suffix}", super_light::DATABASE);
+                    take(Path::new(&path), name, &mut found);
+                }
+            }
+            let places = [super_light::CAMPAIGNS, super_light::LISTS];
+            for place in places.into_iter().flatten().chain([super_light::MEDIA]) {
+                take_folder(&root.join(place), place, &mut found);
+            }
+            for (name, path) in entries(&root.join(super_light::ACCOUNTS)) {
+                let name = format!("{}/{name}", super_light::ACCOUNTS);
+                take_folder(&path, &name, &mut found);
+            }
+        }
+        Kind::Account => {
+            let name = name_of(&root).unwrap_or_else(|| "account".to_owned());
+            take_folder(&root, &name, &mut found);
+        }
+        Kind::Accounts => {
+            for (name, path) in accounts_in(&root) {
+                take_folder(&path, &name, &mut found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn take_folder(folder: &Path, name: &str, found: &mut Vec<Part>) {
+    for (file, path) in entries(folder) {
+        take(&path, format!("{name}/{file}"), found);
+    }
+}
+
+fn take(path: &Path, name: String, found: &mut Vec<Part>) {
+    let there = std::fs::symlink_metadata(path);
+    if let Ok(there) = there.as_ref()
+        && there.is_file()
+    {
+        found.push(Part {
+            name,
+            path: path.to_owned(),
+            size: there.len(),
+        });
+    }
+}
+
+/// How many bytes the archive of these takes.
+pub fn length(parts: &[Part]) -> u64 {
+    let blocks = |size: u64| size.next_multiple_of(BLOCK as u64);
+    let one = |part: &Part| {
+        let record = path_record(&part.name).len() as u64;
+        2 * BLOCK as u64 + blocks(record) + blocks(part.size)
+    };
+    parts.iter().map(one).sum::<u64>() + 2 * BLOCK as u64
+}
+
+/// Packs files, handing the archive on piece by piece until somebody says no. It blocks.
+///
+/// # Errors
+/// A file cannot be read, or is shorter than it was.
+pub fn pack(parts: &[Part], take: &mut dyn FnMut(Vec<u8>) -> bool) -> io::Result<()> {
+    for part in parts {
+        let mut record = path_record(&part.name).into_bytes();
+        let mut heads = head("path", b'x', record.len() as u64);
+        record.resize(record.len().next_multiple_of(BLOCK), 0);
+        heads.extend(record);
+        heads.extend(head("file", b'0', part.size));
+        if !take(heads) {
+            return Ok(());
+        }
+        let mut file = File::open(&part.path)?;
+        let mut left = part.size;
+        while left > 0 {
+            let mut piece = vec![0; left.min(AT_ONCE as u64) as usize];
+            file.read_exact(&mut piece)?;
+            left -= piece.len() as u64;
+            if left == 0 {
+                piece.resize(piece.len().next_multiple_of(BLOCK), 0);
+            }
+            if !take(piece) {
+                return Ok(());
+            }
+        }
+    }
+    take(vec![0; 2 * BLOCK]);
+    Ok(())
+}
+
+/// The record of POSIX that holds a path; it begins with its own length.
+fn path_record(name: &str) -> String {
+    let bare = name.len() + " path=\n".len();
+    let mut length = bare + 1;
+    while length != bare + length.to_string().len() {
+        length = bare + length.to_string().len();
+    }
+    format!("{length} path={name}\n")
+}
+
+fn head(name: &str, kind: u8, size: u64) -> Vec<u8> {
+    let mut head = vec![0; BLOCK];
+    let mut put =
+        |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000600\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{size:011o}\0"));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(257, "ustar\x0000");
+    head[156] = kind;
+    let sum: u64 = head.iter().map(|byte| u64::from(*byte)).sum();
+    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    head
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,574 @@
+//! Moving in from Super-Light: folders as its two layouts leave them (`tests/files/import/super_light/make.mjs` makes them), by
+//! the command and over HTTP. What becomes of the accounts in them is `import_baileys.rs`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Call, MASTER, Rig, program};
+
+/// A folder of the fixtures, copied to where it may be changed.
+fn copy(name: &str) -> tempfile::TempDir {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/files/import/super_light")
+        .join(name);
+    let folder = tempfile::tempdir().expect("a folder");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(folder.path())
+        .status();
+    assert!(copied.expect("cp runs").success());
+    folder
+}
+
+/// Runs `warung import` on the data of a rig; answers whether it succeeded, and what it printed.
+async fn import(rig: &Rig, folder: &Path, words: &[&str]) -> (bool, String) {
+    let (data, folder) = (rig.config.data.clone(), folder.to_owned());
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let run = move || {
+        let output = Command::new(program())
+            .arg("import")
+            .arg(folder)
+            .args(words)
+            .args(["--master-key", MASTER, "--log", "error"])
+            .arg("--data")
+            .arg(data)
+            .output();
+        let output = output.expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    tokio::task::spawn_blocking(run).await.expect("it ends")
+}
+
+/// A folder as a tar archive, as people make them.
+fn tar(folder: &Path) -> Vec<u8> {
+    let output = Command::new("tar")
+        .arg("-C")
+        .arg(folder)
+        .args(["-cf", "-", "."])
+        .output();
+    let output = output.expect("tar runs");
+    assert!(output.status.success());
+    output.stdout
+}
+
+fn post(rig: &Rig, query: &str, archive: Vec<u8>) -> Call {
+    let path = format!("/admin/import{query}");
+    let call = Call::new(rig.addr(), "POST", &path).master();
+    call.header("content-type", "application/x-tar")
+        .body(archive)
+}
+
+async fn get(rig: &Rig, token: &str, path: &str) -> Value {
+    rig.get(path).bearer(token).send().await.expect(200)
+}
+
+async fn sessions(rig: &Rig) -> Vec<Value> {
+    let all = rig
+        .get("/api/v1/sessions")
+        .master()
+        .send()
+        .await
+        .expect(200);
+    all.as_array().expect("an array").clone()
+}
+
+/// What is stored, as far as an import could change it: without what changes by itself.
+async fn everything(rig: &Rig) -> Value {
+    let mut all = Vec::new();
+    for session in sessions(rig).await {
+        let token = session["token"].as_str().expect("a token").to_owned();
+        let id = session["sessionId"].as_str().expect("a name").to_owned();
+        let mut found = vec![json!(id), json!(token)];
+        for path in [
+            "/api/v1/campaigns",
+            "/api/v1/recipient-lists",
+            "/api/v1/media",
+        ] {
+            found.push(get(rig, &token, path).await);
+        }
+        found.push(get(rig, &token, &format!("/api/v1/webhook?sessionId={id}")).await);
+        all.push(Value::from(found));
+    }
+    Value::from(all)
+}
+
+const KASIR: &str = "11111111-1111-4111-8111-111111111111";
+const GUDANG: &str = "22222222-2222-4222-8222-222222222222";
+const TOKO: &str = "55555555-5555-4555-8555-555555555555";
+const RUNNING: &str = "campaign_1752480000000_aaaaaaaa";
+
+/// What the older folder makes, wherever it was taken in.
+async fn has_the_older_folder(rig: &Rig) {
+    let names: Vec<_> = sessions(rig)
+        .await
+        .iter()
+        .map(|s| s["sessionId"].clone())
+        .collect();
+    assert_eq!(names, ["gudang", "kasir"]);
+    for token in [KASIR, GUDANG] {
+        let files = get(rig, token, "/api/v1/media").await;
+        assert_eq!(files["files"].as_array().expect("files").len(), 1);
+        let id = "33333333-3333-4333-8333-333333333333.png";
+        assert_eq!(files["files"][0]["mediaId"], id);
+        let file = rig.get(&format!("/media/{id}")).bearer(token).send().await;
+        let image = include_bytes!("../files/alpha.png");
+        assert!(file.status == 200 && file.body[..] == image[..]);
+    }
+    let list = get(
+        rig,
+        KASIR,
+        "/api/v1/recipient-lists/list_1752390000000_cccccccc",
+    )
+    .await;
+    assert_eq!(list["name"], "Langganan");
+    assert_eq!(
+        (&list["usageCount"], &list["tags"]),
+        (&json!(2), &json!(["vip"]))
+    );
+    assert_eq!(list["recipients"][0]["companyName"], "PT Maju");
+    assert_eq!(list["recipients"][0]["customFields"]["kota"], "Bandung");
+    let done = get(
+        rig,
+        KASIR,
+        "/api/v1/campaigns/campaign_1752480000001_bbbbbbbb",
+    )
+    .await;
+    assert_eq!(
+        (&done["status"], &done["name"]),
+        (&json!("completed"), &json!("Katalog"))
+    );
+    assert_eq!(
+        done["message"]["mediaId"],
+        "33333333-3333-4333-8333-333333333333.png"
+    );
+    assert_eq!(done["statistics"]["sent"], 1);
+    assert_eq!(done["statistics"]["failed"], 1);
+    assert_eq!(done["completedAt"], "2025-07-14T08:10:00.000Z");
+    let stopped = get(rig, GUDANG, &format!("/api/v1/campaigns/{RUNNING}")).await;
+    assert_eq!(stopped["status"], "paused");
+    assert_eq!(
+        stopped["message"]["content"],
+        "<p>Halo {{Name}} &amp; keluarga</p>"
+    );
+    assert_eq!(stopped["createdAt"], "2025-07-14T08:00:00.000Z");
+    let said = stopped["detail"].as_str().expect("why");
+    assert!(
+        said.contains("resume it when the other program is stopped"),
+        "{said}"
+    );
+    let statistics = &stopped["statistics"];
+    // The number that was there twice counts once; the row that is none has failed.
+    assert_eq!(
+        (&statistics["total"], &statistics["sent"]),
+        (&json!(5), &json!(2))
+    );
+    assert_eq!(
+        (&statistics["pending"], &statistics["failed"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_layout_comes_as_a_whole_and_a_second_time_changes_nothing() {
+    let mut rig = Rig::new().await;
+    rig.stop().await;
+    let folder = copy("older");
+    let (good, dry) = import(&rig, folder.path(), &["--dry-run"]).await;
+    assert!(good && dry.contains("this was a dry run"), "{dry}");
+    rig.restart().await;
+    assert_eq!(sessions(&rig).await.len(), 0);
+    rig.stop().await;
+    let (good, said) = import(&rig, folder.path(), &[]).await;
+    assert!(good, "{said}");
+    // The report of a dry run is that of the import.
+    let lines = |text: &str| -> Vec<String> {
+        let line = |line: &&str| {
+            ["taken", "left out", "note"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
+        text.lines().filter(line).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&dry), lines(&said));
+    for word in [
+        "taken     session gudang: has no linked phone: pair it here; keeps its token",
+        "taken     session kasir: goes on without a new QR code; keeps its token",
+        "note      MASTER_API_KEY: not taken over",
+        "note      WEBHOOK_URL: not taken over",
+        "sending there, so it is paused",
+        "rows that are no phone numbers and count as failed: 1",
+        "list list_1752390000000_cccccccc (Langganan): people: 2; for session kasir",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    for secret in [
+        KASIR,
+        GUDANG,
+        "rahasia-toko",
+        "Halo",
+        "hooks.example.org",
+        "6285777000001",
+    ] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+    rig.restart().await;
+    has_the_older_folder(&rig).await;
+    let before = everything(&rig).await;
+    rig.stop().await;
+    let (good, again) = import(&rig, folder.path(), &[]).await;
+    assert!(good && again.contains("nothing was changed"), "{again}");
+    assert!(
+        again.contains("left out  session kasir: is here already"),
+        "{again}"
+    );
+    rig.restart().await;
+    assert_eq!(everything(&rig).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_written_to_is_not_written_to_again() {
+    let rig = Rig::new().await;
+    let folder = copy("older");
+    post(&rig, "", tar(folder.path())).send().await.expect(200);
+    has_the_older_folder(&rig).await;
+    let scan = json!({ "sessionId": "gudang", "phone": "6281200000779" });
+    let again = rig
+        .post("/api/v1/sessions", &json!({ "sessionId": "gudang" }))
+        .master();
+    assert_eq!(again.send().await.expect(201)["token"], GUDANG);
+    rig.sandbox("POST", "/sandbox/scan", &scan).await;
+    rig.wait_for_status("gudang", "CONNECTED").await;
+    let path = format!("/api/v1/campaigns/{RUNNING}/resume");
+    rig.post(&path, &json!({}))
+        .bearer(GUDANG)
+        .send()
+        .await
+        .expect(200);
+    let done = crate::campaigns::wait_for(&rig, GUDANG, RUNNING, "completed").await;
+    assert_eq!(done["statistics"]["sent"], 4, "{done}");
+    // Ani and Dedi were written to there; Budi had failed once, Cici was waiting.
+    for (number, many) in [
+        ("6285777000001", 0),
+        ("6285777000002", 1),
+        ("6285777000003", 1),
+        ("6285777000004", 0),
+    ] {
+        let texts = rig.received(number).await;
+        assert_eq!(texts.len(), many, "{number}: {texts:?}");
+    }
+    rig.assert_all_understood().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newer_layout_comes_into_a_running_gateway_by_the_command() {
+    let mut rig = Rig::new().await;
+    let folder = copy("newer");
+    let (good, said) = import(&rig, folder.path(), &[]).await;
+    assert!(good, "{said}");
+    for word in [
+        "taken     webhook of session toko",
+        "left out  webhook of session gudang: Webhook URL must be a valid HTTPS URL",
+        "left out  database: messages of its inbox (90)",
+        "left out  database: people of the dashboard (1)",
+        "left out  received files: files of its inbox (1)",
+        "its file comes from a link",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    // The token is that of the log, not the one in the database itself.
+    let hook = get(&rig, TOKO, "/api/v1/webhook?sessionId=toko").await;
+    assert_eq!(hook["url"], "https://hooks.example.org/toko");
+    assert_eq!(
+        hook["events"],
+        json!(["session.update", "message.received"])
+    );
+    let files = get(&rig, TOKO, "/api/v1/media").await;
+    assert_eq!(
+        files["files"][0]["mediaId"],
+        "44444444-4444-4444-8444-444444444444.upload.png"
+    );
+    let planned = get(
+        &rig,
+        TOKO,
+        "/api/v1/campaigns/campaign_1766000000001_eeeeeeee",
+    )
+    .await;
+    assert_eq!(planned["status"], "paused");
+    assert_eq!(planned["scheduledAt"], "2030-01-01T02:00:00.000Z");
+    let list = get(
+        &rig,
+        TOKO,
+        "/api/v1/recipient-lists/list_1766000000002_ffffffff",
+    )
+    .await;
+    assert_eq!(list["recipientCount"], 1);
+    // The linked phone is there, and its connection is tried.
+    let toko = sessions(&rig)
+        .await
+        .into_iter()
+        .find(|s| s["sessionId"] == "toko");
+    assert_eq!(toko.expect("there")["token"], TOKO);
+    let arriving = rig.config.data.join("media/arriving");
+    assert_eq!(std::fs::read_dir(arriving).expect("a folder").count(), 0);
+    let before = everything(&rig).await;
+    let (good, again) = import(&rig, folder.path(), &[]).await;
+    assert!(good && again.contains("nothing was changed"), "{again}");
+    assert_eq!(everything(&rig).await, before);
+    // It is all stored.
+    rig.restart().await;
+    assert_eq!(everything(&rig).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_gives_way_only_when_that_is_asked_for() {
+    let mut rig = Rig::new().await;
+    let old = rig.pair("kasir", "6281200000778").await;
+    let folder = copy("older");
+    let answer = post(&rig, "", tar(folder.path())).send().await.expect(200);
+    assert_eq!(answer["changed"], true, "gudang came: {answer}");
+    let kasir = get(&rig, &old, "/api/v1/sessions/kasir").await;
+    assert_eq!(kasir["status"], "CONNECTED");
+    let lists = get(&rig, &old, "/api/v1/recipient-lists").await;
+    assert_eq!(lists, json!([]));
+    let answer = post(&rig, "?replace=true&dryRun=1", tar(folder.path()));
+    let answer = answer.send().await.expect(200);
+    assert_eq!(
+        (&answer["changed"], &answer["dryRun"]),
+        (&json!(false), &json!(true))
+    );
+    get(&rig, &old, "/api/v1/sessions/kasir").await;
+    let answer = post(&rig, "?replace=true", tar(folder.path()))
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(answer["changed"], true);
+    let gone = rig.get("/api/v1/sessions/kasir").bearer(&old).send().await;
+    assert_eq!(gone.status, 403);
+    has_the_older_folder(&rig).await;
+    rig.restart().await;
+    has_the_older_folder(&rig).await;
+}
+
+/// What is damaged, and what is said of it.
+type Damage = (&'static str, fn(&Path), &'static str);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_folder_gives_its_report_and_changes_nothing() {
+    let rig = Rig::new().await;
+    fn write(root: &Path, name: &str, bytes: &[u8]) {
+        std::fs::write(root.join(name), bytes).expect("written");
+    }
+    fn cut(path: PathBuf) {
+        let bytes = std::fs::read(&path).expect("there");
+        std::fs::write(path, &bytes[..bytes.len() / 2]).expect("written");
+    }
+    let damages: [Damage; 10] = [
+        (
+            "older",
+            |root| cut(root.join("auth_info_baileys/kasir/creds.json")),
+            "account of session kasir",
+        ),
+        (
+            "older",
+            |root| cut(root.join("session_tokens.enc")),
+            "session_tokens.enc",
+        ),
+        (
+            "older",
+            |root| cut(root.join("campaigns/campaign_1752480000000_aaaaaaaa.json")),
+            "campaign ",
+        ),
+        (
+            "older",
+            |root| {
+                write(
+                    root,
+                    ".env",
+                    format!("TOKEN_ENCRYPTION_KEY={}", "ab".repeat(32)).as_bytes(),
+                )
+            },
+            "another TOKEN_ENCRYPTION_KEY",
+        ),
+        (
+            "older",
+            |root| write(root, ".env", b"PORT=1"),
+            "has no TOKEN_ENCRYPTION_KEY",
+        ),
+        (
+            "older",
+            |root| {
+                write(
+                    root,
+                    "recipient_lists/list_1.json",
+                    b"{\"id\":\"list_1\",\"recipients\":true}",
+                )
+            },
+            "list list_1",
+        ),
+        (
+            "older",
+            |root| write(root, "campaigns/foreign.json", b"{\"id\":\"x\"}"),
+            "campaign foreign",
+        ),
+        (
+            "newer",
+            |root| write(root, "data/whatsapp.db", b"SQLite format 3\0"),
+            "database",
+        ),
+        (
+            "newer",
+            |root| {
+                let path = root.join("data/whatsapp.db");
+                let mut bytes = std::fs::read(&path).expect("there");
+                bytes[4096..].fill(0xff);
+                std::fs::write(path, bytes).expect("written");
+            },
+            "database",
+        ),
+        (
+            "newer",
+            |root| {
+                write(
+                    root,
+                    ".env",
+                    b"DATABASE_PATH=../../../../../../etc/hostname\n",
+                )
+            },
+            "leads out of the folder",
+        ),
+    ];
+    for (at, (fixture, damage, about)) in damages.into_iter().enumerate() {
+        let folder = copy(fixture);
+        damage(folder.path());
+        let answer = post(&rig, "", tar(folder.path())).send().await.expect(409);
+        assert_eq!(
+            (&answer["changed"], &answer["status"]),
+            (&json!(false), &json!("error"))
+        );
+        let lines = answer["lines"].as_array().expect("lines");
+        let problem = |line: &&Value| {
+            let words = format!("{} {}", line["about"], line["detail"]);
+            line["outcome"] == "problem" && words.contains(about)
+        };
+        assert!(lines.iter().any(|line| problem(&line)), "{at}: {answer:#}");
+        assert_eq!(sessions(&rig).await.len(), 0, "{at}");
+    }
+    // The rest comes when it is asked for.
+    let folder = copy("older");
+    damages_one_campaign(folder.path());
+    let answer = post(&rig, "?skipProblems=true", tar(folder.path()))
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(answer["changed"], true);
+    let left: Vec<_> = get(&rig, GUDANG, "/api/v1/campaigns")
+        .await
+        .as_array()
+        .expect("some")
+        .clone();
+    assert!(left.is_empty(), "{left:?}");
+    let arriving = rig.config.data.join("media/arriving");
+    assert_eq!(std::fs::read_dir(arriving).expect("a folder").count(), 0);
+}
+
+fn damages_one_campaign(root: &Path) {
+    std::fs::write(root.join(format!("campaigns/{RUNNING}.json")), "?").expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_archives_are_refused_with_a_sentence_and_leave_nothing() {
+    let rig = Rig::new().await;
+    let folder = copy("older");
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("media/x.png")).expect("a link");
+    for (archive, said) in [
+        (b"no tar".to_vec(), "no tar archive"),
+        (Vec::new(), "no tar archive"),
+        (vec![0; 1024], "nothing that is known"),
+        (tar(folder.path()), "a link or a device"),
+    ] {
+        let answer = post(&rig, "", archive).send().await.expect(400);
+        let message = answer["message"].as_str().expect("a message");
+        assert!(message.contains(said), "{message}");
+        let path = rig.config.data.to_str().expect("a path");
+        assert!(!message.contains(path), "no path of the server: {message}");
+    }
+    for query in ["?dryRun=maybe", "?session=a%20b"] {
+        let answer = post(&rig, query, Vec::new()).send().await;
+        assert_eq!(answer.status, 400);
+    }
+    let stranger = Call::new(rig.addr(), "POST", "/admin/import").body(vec![0; 1024]);
+    assert_eq!(stranger.send().await.status, 401);
+    let arriving = rig.config.data.join("media/arriving");
+    assert_eq!(std::fs::read_dir(arriving).expect("a folder").count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_still_runs_is_noticed() {
+    let mut rig = Rig::new().await;
+    rig.stop().await;
+    let folder = copy("newer");
+    // Held as SQLite holds it while somebody has the database open.
+    let database = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(folder.path().join("data/whatsapp.db"))
+        .expect("a database");
+    let shared = rustix::fs::FlockOperation::NonBlockingLockShared;
+    rustix::fs::fcntl_lock(&database, shared).expect("locked");
+    let (good, said) = import(&rig, folder.path(), &[]).await;
+    assert!(!good && said.contains("holds its database open"), "{said}");
+    assert!(said.contains("--even-if-running"), "{said}");
+    let (good, said) = import(&rig, folder.path(), &["--dry-run"]).await;
+    assert!(good && said.contains("holds its database open"), "{said}");
+    let (good, said) = import(&rig, folder.path(), &["--even-if-running"]).await;
+    assert!(good, "{said}");
+    drop(database);
+    rig.restart().await;
+    assert_eq!(sessions(&rig).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_baileys_alone_come_under_their_names() {
+    let rig = Rig::new().await;
+    let folder = copy("older");
+    let accounts = folder.path().join("auth_info_baileys");
+    let answer = post(&rig, "", tar(&accounts)).send().await.expect(200);
+    let about: Vec<_> = answer["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|l| l["about"].clone())
+        .collect();
+    // Nobody ever scanned the code of the other.
+    assert!(about.contains(&json!("session kasir")), "{answer}");
+    let names: Vec<_> = sessions(&rig)
+        .await
+        .iter()
+        .map(|s| s["sessionId"].clone())
+        .collect();
+    assert_eq!(names, ["kasir"]);
+    let (good, said) = import(&rig, &accounts.join("kasir"), &["--session", "cabang"]).await;
+    assert!(good, "{said}");
+    assert_eq!(sessions(&rig).await.len(), 2);
+    let (good, said) = import(&rig, folder.path(), &["--session", "x"]).await;
+    assert!(!good && said.contains("keep their names"), "{said}");
+    let (good, said) = import(&rig, &folder.path().join("media"), &[]).await;
+    assert!(!good && said.contains("nothing that is known"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_settings_hold() {
+    let rig = Rig::with(|config| config.max_sessions = 1).await;
+    let folder = copy("older");
+    let answer = post(&rig, "", tar(folder.path())).send().await.expect(409);
+    let lines = answer["lines"].to_string();
+    assert!(lines.contains("raise max_sessions"), "{lines}");
+    assert_eq!(sessions(&rig).await.len(), 0);
+}
