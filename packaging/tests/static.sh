@@ -63,6 +63,11 @@ for program in "$release" "$sandbox"; do
   ! readelf -dW "$program" 2>/dev/null | grep -q NEEDED || fail "$program needs libraries"
 done
 ok "neither build asks for a loader or a library"
+# The C library's own search for names loads modules of the host: nothing of the release may call it.
+if strings -a "$release" | grep -F 'Temporary failure in name resolution' >/dev/null; then
+  fail "$release asks the C library for names"
+fi
+ok "the release does not ask the C library for names"
 "$sandbox" --version | grep -q 'sandbox build' || fail "$sandbox is no sandbox build"
 ! "$release" --version | grep -q 'sandbox' || fail "$release is a sandbox build"
 

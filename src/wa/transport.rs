@@ -7,8 +7,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::ClientBuilder;
 use whatsapp_rust::bytes::Bytes;
-use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory};
 use whatsapp_rust::{anyhow, async_channel, async_trait};
+use whatsapp_rust_tokio_transport::from_websocket;
 
 use super::message::ConnectionEvent;
 use crate::net::client::Dialer;

@@ -13,11 +13,12 @@ use whatsapp_rust::bot::BotHandle;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::*;
-use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory};
 use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::types::events::EventHandler;
 use whatsapp_rust::wacore::types::message::MessageCategory;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust_tokio_transport::from_websocket;
 
 use crate::sandbox::control;
 use crate::sandbox::{CdnDownload, CdnUpload, Linked, Network, NetworkOptions, ReceivedMessage};
