@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes packaging/THIRD-PARTY.txt anew, and packed, as the program embeds it: packaging/notices.sh
+# Writes packaging/THIRD-PARTY.txt anew, and packs it with the licences of the GNU project, as the
+# program embeds them: packaging/notices.sh
 # To be run when the crates of a release have changed; tests/it/licences.rs tells. It needs
 #   cargo install --locked --features cli cargo-about@0.9.3
 set -euo pipefail
@@ -12,4 +13,11 @@ cargo about generate --fail --offline --locked --config packaging/about.toml pac
 # A clarification that does not hold any longer is only warned about.
 if grep 'failed to' "$new.said" >&2; then exit 1; fi
 cp "$new" packaging/THIRD-PARTY.txt
-gzip -9n <packaging/THIRD-PARTY.txt >packaging/THIRD-PARTY.txt.gz
+line=$(printf '=%.0s' {1..80})
+{
+  cat packaging/THIRD-PARTY.txt
+  for licence in LICENSES/*.txt; do
+    printf '\n%s\n\n' "$line"
+    cat "$licence"
+  done
+} | gzip -9n >packaging/notices.txt.gz

@@ -16,22 +16,21 @@ Licence of this program: AGPL-3.0-only (its own sources: MIT). No warranty.
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 const OWN: &str = include_str!("../LICENSE");
-/// Packed, because it is a quarter of a megabyte that hardly anybody reads. `packaging/notices.sh` packs it.
-const THIRD_PARTY: &[u8] = include_bytes!("../packaging/THIRD-PARTY.txt.gz");
-const AGPL: &str = include_str!("../LICENSES/AGPL-3.0-only.txt");
-const LGPL: &str = include_str!("../LICENSES/LGPL-2.1-or-later.txt");
+/// The licences and notices of all parts, the AGPL and the LGPL. Packed, because it is a quarter of a
+/// megabyte that hardly anybody reads. `packaging/notices.sh` packs it.
+const PACKED: &[u8] = include_bytes!("../packaging/notices.txt.gz");
 
 /// Everything that must go with a copy of the program, for `warung licenses`; about 270 KB.
 #[must_use]
 pub fn notices(source_url: Option<&str>) -> String {
     let line = "=".repeat(80);
-    [&source_offer(source_url), OWN, &third_party(), AGPL, LGPL].join(&format!("\n{line}\n\n"))
+    [&source_offer(source_url), OWN, &of_others()].join(&format!("\n{line}\n\n"))
 }
 
-fn third_party() -> String {
+fn of_others() -> String {
     let mut text = String::new();
     // Unpacking our own bytes does not fail; a test unpacks them.
-    let _ = GzDecoder::new(THIRD_PARTY).read_to_string(&mut text);
+    let _ = GzDecoder::new(PACKED).read_to_string(&mut text);
     text
 }
 
@@ -80,11 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_the_text_beside_it() {
-        assert!(
-            third_party() == include_str!("../packaging/THIRD-PARTY.txt"),
-            "run packaging/notices.sh"
-        );
+    fn what_is_packed_are_the_texts_beside_it() {
+        let texts = [
+            include_str!("../packaging/THIRD-PARTY.txt"),
+            include_str!("../LICENSES/AGPL-3.0-only.txt"),
+            include_str!("../LICENSES/LGPL-2.1-or-later.txt"),
+        ];
+        let line = format!("\n{}\n\n", "=".repeat(80));
+        assert!(of_others() == texts.join(&line), "run packaging/notices.sh");
     }
 
     #[test]
