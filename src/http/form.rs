@@ -118,18 +118,20 @@ fn read_from<'de, R: serde_json::de::Read<'de>, S: DeserializeSeed<'de>>(
 ) -> Result<S::Value> {
     let value = seed.deserialize(&mut *reader);
     let value = value.and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let place = format!("line {line} column {column}");
-        Error::new(
-            Code::MalformedBody,
-            match error.classify() {
-                Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
-                Category::Syntax | Category::Io => format!("Malformed JSON: {place}{hint}"),
-                Category::Data => format!("The JSON does not have the expected form: {place}"),
-            },
-        )
-    })
+    value.map_err(|error| malformed(&error, hint))
+}
+
+fn malformed(error: &serde_json::Error, hint: &str) -> Error {
+    let (line, column) = (error.line(), error.column());
+    let place = format!("line {line} column {column}");
+    Error::new(
+        Code::MalformedBody,
+        match error.classify() {
+            Category::Eof => format!("Malformed JSON: it ends early, at {place}"),
+            Category::Syntax | Category::Io => format!("Malformed JSON: {place}{hint}"),
+            Category::Data => format!("The JSON does not have the expected form: {place}"),
+        },
+    )
 }
 
 /// The kinds of body that hold fields.

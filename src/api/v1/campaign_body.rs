@@ -27,6 +27,7 @@ use crate::http::{BudgetShare, Request};
 use crate::ids::RowId;
 pub(super) use crate::json::Object;
 use crate::json::{Allowance, Bounded, Member, Members, Passed};
+use crate::tasks::blocking;
 use crate::time::Timestamp;
 
 /// The largest request with recipients.
@@ -193,7 +194,7 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<CampaignB
         let value = part.text(MAX_FIELD).await?;
         held.grow(value.len()).await?;
         if name == "campaign" {
-            let mut text = serde_json::Deserializer::from_str(&value);
+            let mut text = serde_json::Deserializer::from_slice(value.as_bytes());
             let read = Members(sent).deserialize(&mut text);
             let whole = read.ok().flatten().filter(|_| text.end().is_ok());
             sent = whole
@@ -221,10 +222,7 @@ async fn read_form(gateway: &Arc<Gateway>, request: Request) -> Result<CampaignB
 
 /// Reads a sheet where it may take long.
 async fn read_sheet(bytes: bytes::Bytes, country: Option<String>) -> Result<Result<Sheet>> {
-    let read = move || Sheet::read(&bytes, country.as_deref());
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(Error::internal)
+    blocking(move || Sheet::read(&bytes, country.as_deref())).await
 }
 
 /// A sheet that is the body, or the file of a form.
