@@ -54,6 +54,8 @@ mod store;
 #[cfg(not(feature = "sandbox"))]
 mod systemd;
 #[cfg(not(feature = "sandbox"))]
+mod tasks;
+#[cfg(not(feature = "sandbox"))]
 mod time;
 #[cfg(not(feature = "sandbox"))]
 mod wa;
@@ -92,6 +94,8 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "sandbox")]
 pub mod systemd;
+#[cfg(feature = "sandbox")]
+pub mod tasks;
 #[cfg(feature = "sandbox")]
 pub mod time;
 #[cfg(feature = "sandbox")]

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::campaign;
@@ -25,6 +24,7 @@ use crate::ids::SessionId;
 use crate::net::client::{Client, Dialer, Policy, Timeouts};
 use crate::seal::Seal;
 use crate::store::{Disk, Durability, Store, StoreOptions, tables};
+use crate::tasks::Tasks;
 use crate::time::{Clock, Timestamp};
 use crate::wa::Endpoint;
 use crate::{api, at_rest, worker};
@@ -77,7 +77,7 @@ pub struct Server {
     listener: Listener,
     own_listener: Option<Listener>,
     stop: CancellationToken,
-    workers: TaskTracker,
+    workers: Tasks,
     made_master_key: bool,
 }
 
@@ -116,7 +116,7 @@ impl Server {
             listener,
             own_listener,
             stop: CancellationToken::new(),
-            workers: TaskTracker::new(),
+            workers: Tasks::default(),
             made_master_key,
         };
         server.start_workers();

@@ -13,6 +13,7 @@ use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
 use crate::import::{self, Reading, tar};
 use crate::names::excerpt;
+use crate::tasks::blocking;
 
 /// Its query parameters.
 const NAMES: [&str; 4] = ["dryRun", "replace", "session", "skipProblems"];
@@ -50,9 +51,7 @@ async fn take(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         // Its files are read until the import is over.
         Ok::<_, Error>((import::read(folder.path(), &reading)?, folder))
     };
-    let (incoming, folder): (_, SpoolFolder) = tokio::task::spawn_blocking(unpacked)
-        .await
-        .map_err(Error::internal)??;
+    let (incoming, folder): (_, SpoolFolder) = blocking(unpacked).await??;
     let result = gateway.import(incoming, options).await?;
     drop(folder);
     Ok(answer(&result, options))

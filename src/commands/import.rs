@@ -15,6 +15,7 @@ use crate::ids::{IdSource, SessionId};
 use crate::import::{self, Reading, running, tar};
 use crate::net::client::OutBody;
 use crate::server::{Deps, open_gateway, store_file};
+use crate::tasks::blocking;
 
 /// Moves in what another program left, and prints the report. It fails when problems held it up.
 pub async fn import(config: &Config, what: &ImportCommand) -> Result<ExitCode> {
@@ -39,10 +40,7 @@ async fn look_for_the_other(
     own_port: Option<u16>,
     what: &ImportCommand,
 ) -> Result<()> {
-    let look = move || running::look(&folder, own_port);
-    let signs = tokio::task::spawn_blocking(look)
-        .await
-        .map_err(Error::internal)?;
+    let signs = blocking(move || running::look(&folder, own_port)).await?;
     let only_said = what.even_if_running || what.dry_run;
     let (certain, maybe): (Vec<_>, Vec<_>) = signs.into_iter().partition(|sign| sign.certain);
     for sign in maybe.iter().chain(certain.iter().filter(|_| only_said)) {
@@ -72,11 +70,10 @@ async fn hand_over(
     session: Option<SessionId>,
 ) -> Result<ExitCode> {
     let named = folder.clone();
-    let parts = tokio::task::spawn_blocking(move || tar::parts(&named));
-    let parts = parts.await.map_err(Error::internal)?;
+    let parts = blocking(move || tar::parts(&named)).await?;
     let parts = parts.map_err(|error| about(&folder, &error))?;
     let (length, (sender, pieces)) = (tar::length(&parts), mpsc::channel(4));
-    let packing = tokio::task::spawn_blocking(move || {
+    let packing = blocking(move || {
         let mut hand_on = |piece: Vec<u8>| sender.blocking_send(Ok(piece.into())).is_ok();
         if let Err(error) = tar::pack(&parts, &mut hand_on) {
             let _ = sender.blocking_send(Err(error));
@@ -92,7 +89,7 @@ async fn hand_over(
     let answer = gateway
         .upload(&path, OutBody::Pieces { length, pieces })
         .await?;
-    packing.await.map_err(Error::internal)?;
+    packing.await?;
     for line in answer["lines"].as_array().into_iter().flatten() {
         let word = |name: &str| line[name].as_str().unwrap_or_default();
         let (outcome, about, detail) = (word("outcome"), word("about"), word("detail"));
@@ -123,8 +120,7 @@ async fn take_in(
         session,
     };
     let named = folder.clone();
-    let read = tokio::task::spawn_blocking(move || import::read(&named, &reading));
-    let read = read.await.map_err(Error::internal)?;
+    let read = blocking(move || import::read(&named, &reading)).await?;
     let incoming = read.map_err(|error| about(&folder, &error))?;
     let (gateway, made_key) = open_gateway(config, Deps::default()).await?;
     let options = ImportOptions {

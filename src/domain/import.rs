@@ -26,6 +26,7 @@ use super::session::imported::ImportedSession;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{MediaId, SessionId, SessionNumber};
 use crate::store::{Durability, Tx};
+use crate::tasks::blocking;
 use crate::time::Timestamp;
 use crate::wa::account::{Account, LeftOut, NotAnAccount};
 use crate::wa::backend::Backend;
@@ -318,11 +319,11 @@ impl Gateway {
             let about = format!("account of session {}", arrival.new.id);
             let (number, clock) = (arrival.number.0, self.clock.clone());
             let backend = Backend::new(self.store.clone(), number, clock, self.seal.clone());
-            let adopted = tokio::task::spawn_blocking(move || {
+            let adopted = blocking(move || {
                 let adopted = backend.adopt(&account);
                 (account, adopted)
             });
-            let (account, adopted) = adopted.await.map_err(Error::internal)?;
+            let (account, adopted) = adopted.await?;
             match adopted {
                 Ok((rows, left_out)) => {
                     report.add(Outcome::Taken, about.clone(), what_of(&account));

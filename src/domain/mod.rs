@@ -36,7 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
 use self::fair::SessionSlots;
 use self::keyed_locks::KeyedLocks;
@@ -50,6 +49,7 @@ use crate::net::client::{Client, Dialer};
 use crate::seal::Seal;
 use crate::store::queue::Queue;
 use crate::store::{Durability, Reader, Store, StoreStats, Tx};
+use crate::tasks::Tasks;
 use crate::time::Clock;
 use crate::wa::Endpoint;
 
@@ -118,7 +118,7 @@ pub struct Gateway {
     endpoint: Endpoint,
     metrics: metrics::DomainMetrics,
     /// Tasks that must end before the store closes.
-    tasks: TaskTracker,
+    tasks: Tasks,
 }
 
 /// What a gateway is made of.
@@ -182,7 +182,7 @@ impl Gateway {
             closing_sessions: Default::default(),
             in_flight: Default::default(),
             newest_event: watch::Sender::new(setup.newest_event),
-            tasks: TaskTracker::new(),
+            tasks: Tasks::default(),
             config: setup.config,
             store: setup.store,
             clock: setup.clock,
@@ -234,7 +234,7 @@ impl Gateway {
     }
 
     /// Tasks that must end before the store closes.
-    pub fn tasks(&self) -> &TaskTracker {
+    pub fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 

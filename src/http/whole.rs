@@ -12,6 +12,7 @@ use super::form;
 use super::nested;
 use crate::error::{Code, Error, Result};
 use crate::json::{Allowance, Bounded, Member, Members, Object};
+use crate::tasks::blocking;
 
 /// Pieces of a body: small enough that it shrinks while it is read.
 const PIECE: usize = 256 * 1024;
@@ -138,8 +139,7 @@ impl Whole {
             drop(turn);
             read
         };
-        let read = tokio::task::spawn_blocking(work);
-        Ok((read.await.map_err(Error::internal)??, held))
+        Ok((blocking(work).await??, held))
     }
 }
 

@@ -186,7 +186,7 @@ fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
         .take(MAX_ENTRIES)
         .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
         .collect();
-    found.sort();
+    found.sort_unstable();
     found
 }
 

@@ -136,7 +136,7 @@ pub fn older_copies(path: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let version = |name: &OsStr| name.to_str()?.strip_prefix(&begins)?.parse().ok();
     let copy = |entry: DirEntry| Some((version(&entry.file_name())?, entry.path()));
     let mut copies: Vec<_> = entries.flatten().filter_map(copy).collect();
-    copies.sort();
+    copies.sort_unstable();
     Ok(copies)
 }
 

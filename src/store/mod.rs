@@ -73,9 +73,10 @@ use self::migrations::{MIGRATIONS, Migration};
 use self::opening::prepare;
 use self::shared::Shared;
 use self::stats::StoreCounters;
-use self::writer::{WriteWork, Writer, WriterCommand};
+use self::writer::{WriteJob, Writer, WriterCommand};
 use crate::error::{Error, Result};
 use crate::seal::Seal;
+use crate::tasks::blocking;
 
 /// The open store; clones are the same store.
 #[derive(Clone)]
@@ -125,27 +126,38 @@ impl Store {
 
     /// Reads in one transaction, on this thread: for points and short ranges.
     pub fn read<T>(&self, f: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let (reader, reopened) = self.begin()?;
+        let result = f(&reader);
+        self.end(reader, reopened);
+        result
+    }
+
+    /// A view of the store, and how often the database had been opened anew before it.
+    fn begin(&self) -> Result<(Reader, u64)> {
         let reopened = self.shared.reopened.load(Ordering::SeqCst);
-        let suspect = || {
-            // While the store is known to fail, the writer is at it. It may be gone already.
-            if !self.is_degraded() {
-                let _ = self.inbox.send(WriterCommand::Suspect(reopened));
-            }
-        };
         let begun = self
             .shared
             .with_database(|database| Ok(database.begin_read()?));
         let begun = begun.inspect_err(|failure| {
             if failure.is_disk() {
-                suspect();
+                self.suspect(reopened);
             }
         });
-        let reader = Reader::new(begun?);
-        let result = f(&reader);
+        Ok((Reader::new(begun?), reopened))
+    }
+
+    fn end(&self, reader: Reader, reopened: u64) {
         if reader.failed() {
-            suspect();
+            self.suspect(reopened);
         }
-        result
+    }
+
+    /// Has the writer look at a disk that failed under a reader.
+    fn suspect(&self, reopened: u64) {
+        // While the store is known to fail, the writer is at it. It may be gone already.
+        if !self.is_degraded() {
+            let _ = self.inbox.send(WriterCommand::Suspect(reopened));
+        }
     }
 
     /// Reads in one transaction, on a thread where it may take long: for scans. When nobody waits
@@ -157,13 +169,13 @@ impl Store {
         let store = self.clone();
         let waited_for = Arc::new(());
         let waits = Arc::downgrade(&waited_for);
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(move || {
             store.read(|reader| {
                 reader.only_while(waits);
                 f(reader)
             })
         });
-        let result = read.await.map_err(Error::internal)?;
+        let result = read.await?;
         drop(waited_for);
         result
     }
@@ -171,33 +183,35 @@ impl Store {
     /// Runs `f` on the writer thread and answers its result when the durability is reached.
     ///
     /// When `f` fails or panics, nothing of it stays, and the operations beside it do not notice.
-    pub async fn write<T: Send + 'static>(
+    pub fn write<T: Send + 'static>(
         &self,
         durability: Durability,
         f: impl FnOnce(&mut Tx) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (caller, answer) = oneshot::channel();
-        self.submit(durability, WriteWork::new(f, Some(caller)))
-            .await?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+    ) -> impl Future<Output = Result<T>> + Send {
+        let mut job = WriteJob::new(f);
+        let answer = job.listen();
+        async move {
+            self.submit(durability, job).await?;
+            let answer = answer.await.unwrap_or_else(|_| Err(closed()))?;
+            let answer = answer.downcast::<T>();
+            answer
+                .map(|answer| *answer)
+                .map_err(|_| Error::internal("an answer of another type"))
+        }
     }
 
     /// Hands a lazy write to the writer and waits only for a free slot.
     ///
     /// Readers do not see it at once; later writes do. For rows whose loss costs a little work and
     /// which are written too often to wait for each: it fails only when the store is known to fail.
-    pub async fn write_later(
+    pub fn write_later(
         &self,
         f: impl FnOnce(&mut Tx) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
-        self.submit(Durability::Lazy, WriteWork::new(f, None)).await
+    ) -> impl Future<Output = Result<()>> + Send {
+        self.submit(Durability::Lazy, WriteJob::new(f))
     }
 
-    async fn submit(
-        &self,
-        durability: Durability,
-        work: impl writer::WriteJob + 'static,
-    ) -> Result<()> {
+    async fn submit(&self, durability: Durability, job: WriteJob) -> Result<()> {
         if self.shared.degraded.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
@@ -208,7 +222,7 @@ impl Store {
             .map_err(|_| closed())?
             .forget();
         self.inbox
-            .send(WriterCommand::Write(durability, Box::new(work)))
+            .send(WriterCommand::Write(durability, job))
             .map_err(|_| closed())
     }
 
@@ -262,14 +276,13 @@ impl Store {
         copy: impl FnOnce(&redb::ReadTransaction) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let store = self.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let transaction = store
                 .shared
                 .with_database(|database| Ok(database.begin_read()?))?;
             copy(&transaction)
         })
-        .await
-        .map_err(Error::internal)?
+        .await?
     }
 
     /// Refuses new writes, commits those that wait, and closes the file.

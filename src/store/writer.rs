@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// What the writer is told.
 pub(super) enum WriterCommand {
-    Write(Durability, Box<dyn WriteJob>),
+    Write(Durability, WriteJob),
     /// A reader met a failing disk; how often the database had been opened anew by then.
     Suspect(u64),
     /// The file is to be made smaller.
@@ -35,46 +35,53 @@ pub(super) enum WriterCommand {
     Close(oneshot::Sender<()>),
 }
 
+/// What an operation answers, whatever its type is.
+pub(super) type Answer = Box<dyn Any + Send>;
+
 /// An operation that waits, and the caller who waits for it.
-pub(super) trait WriteJob: Send {
-    /// Runs the closure; whether its changes are to be applied.
-    fn run(&mut self, tx: &mut Tx) -> bool;
-    /// Tells the caller: its own result when the batch was committed, else that it was not.
-    fn answer(self: Box<Self>, committed: bool);
+///
+/// What the operation does and answers is boxed: a type for each would make the program larger by
+/// hundreds of kilobytes.
+pub(super) struct WriteJob {
+    closure: Option<WriteClosure>,
+    result: Option<Result<Answer>>,
+    caller: Option<oneshot::Sender<Result<Answer>>>,
 }
 
-/// A closure, then its result.
-pub(super) struct WriteWork<F, T> {
-    closure: Option<F>,
-    result: Option<Result<T>>,
-    caller: Option<oneshot::Sender<Result<T>>>,
-}
+/// What an operation does.
+type WriteClosure = Box<dyn FnOnce(&mut Tx) -> Result<Answer> + Send>;
 
-impl<F, T> WriteWork<F, T> {
-    pub(super) fn new(closure: F, caller: Option<oneshot::Sender<Result<T>>>) -> Self {
+impl WriteJob {
+    pub(super) fn new<T: Send + 'static>(
+        f: impl FnOnce(&mut Tx) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let boxed = |tx: &mut Tx| f(tx).map(|answer| Box::new(answer) as Answer);
         Self {
-            closure: Some(closure),
+            closure: Some(Box::new(boxed)),
             result: None,
-            caller,
+            caller: None,
         }
     }
-}
 
-impl<F, T> WriteJob for WriteWork<F, T>
-where
-    F: FnOnce(&mut Tx) -> Result<T> + Send,
-    T: Send,
-{
+    /// The answer of this job; its result alone when the batch is committed.
+    pub(super) fn listen(&mut self) -> oneshot::Receiver<Result<Answer>> {
+        let (caller, answer) = oneshot::channel();
+        self.caller = Some(caller);
+        answer
+    }
+
+    /// Runs the closure; whether its changes are to be applied.
     fn run(&mut self, tx: &mut Tx) -> bool {
         let closure = self.closure.take().expect("a job runs once");
         let result = catch_unwind(AssertUnwindSafe(|| closure(tx)))
-            .unwrap_or_else(|panic| Err(Error::internal(panic_text(&*panic))));
+            .unwrap_or_else(|panic| Err(panicked(panic)));
         let apply = result.is_ok();
         self.result = Some(result);
         apply
     }
 
-    fn answer(self: Box<Self>, committed: bool) {
+    /// Tells the caller: its own result when the batch was committed, else that it was not.
+    fn answer(self, committed: bool) {
         let result = match self.result {
             Some(Ok(value)) if committed => Ok(value),
             Some(Err(error)) => Err(error),
@@ -92,10 +99,11 @@ where
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+fn panicked(panic: Box<dyn Any + Send>) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("a write operation panicked: {}", text.unwrap_or("no text"))
+    let text = text.unwrap_or("no text");
+    Error::internal(format!("a write operation panicked: {text}"))
 }
 
 /// The writer's own state. Everything that other threads see is in [`Shared`].
@@ -208,7 +216,7 @@ impl Writer {
 
     /// Moves all pages to the beginning of the file and cuts the rest off. Answers how many bytes that
     /// gave back: none while somebody reads, whose pages must stay where they are.
-    fn compact(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) -> Result<u64> {
+    fn compact(&mut self, batch: &mut Vec<(Durability, WriteJob)>) -> Result<u64> {
         if self.flush_at.is_some() {
             self.settle(batch);
         }
@@ -247,7 +255,7 @@ impl Writer {
     }
 
     /// Takes all that waits; returns the first message that is no write.
-    fn fill(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) -> Option<WriterCommand> {
+    fn fill(&mut self, batch: &mut Vec<(Durability, WriteJob)>) -> Option<WriterCommand> {
         let mut other = None;
         while batch.len() < BATCH {
             match self.inbox.try_recv() {
@@ -264,7 +272,7 @@ impl Writer {
     }
 
     /// Commits a batch (an empty one is a flush) and answers everybody in it.
-    fn settle(&mut self, batch: &mut Vec<(Durability, Box<dyn WriteJob>)>) {
+    fn settle(&mut self, batch: &mut Vec<(Durability, WriteJob)>) {
         let mut aftermath = Aftermath::default();
         let mark = self.unflushed.len();
         // A defect in redb must not end the only thread that writes.
@@ -296,7 +304,7 @@ impl Writer {
     /// One transaction for the whole batch.
     fn commit(
         &mut self,
-        batch: &mut [(Durability, Box<dyn WriteJob>)],
+        batch: &mut [(Durability, WriteJob)],
         aftermath: &mut Aftermath,
     ) -> Result<(), Failure> {
         let now = Instant::now();

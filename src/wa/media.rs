@@ -20,6 +20,7 @@ use crate::bytes64::Bytes64;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MessageId};
 use crate::jid::Jid;
+use crate::tasks::blocking;
 
 /// A sealed file on disk.
 struct EncryptedFile {
@@ -141,14 +142,13 @@ impl Connection {
     ) -> Result<Pointer> {
         let media_type = convert::media_type(kind);
         let plain = std::io::BufReader::with_capacity(64 * 1024, plain);
-        let (info, length) = tokio::task::spawn_blocking(move || {
+        let (info, length) = blocking(move || {
             let mut sealed = std::io::BufWriter::with_capacity(64 * 1024, sealed);
             let info = encrypt_media_streaming(plain, &mut sealed, media_type)?;
             let sealed = sealed.into_inner().map_err(|e| e.into_error())?;
             Ok::<_, whatsapp_rust::anyhow::Error>((info, sealed.metadata()?.len()))
         })
-        .await
-        .map_err(Error::internal)?
+        .await?
         .map_err(|e| {
             Error::new(Code::StoreUnavailable, "the file could not be sealed")
                 .because(e.to_string())

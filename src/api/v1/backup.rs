@@ -30,6 +30,7 @@ use crate::error::{Code, Error, ErrorKind, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode, read_json};
 use crate::ids::{MessageId, RowId};
 use crate::json::{Allowance, Bounded, Member, Members, Object, Passed};
+use crate::tasks::blocking;
 use crate::time::Timestamp;
 
 /// The version of the document.
@@ -279,8 +280,7 @@ async fn inspect(
 ) -> Result<Document> {
     let (document, spooled) = (Document::new(caller, sink), spooled.clone());
     let read = move || read_json(spooled.read()?, Members(document));
-    let read = tokio::task::spawn_blocking(read).await;
-    let read = read.map_err(Error::internal)??;
+    let read = blocking(read).await??;
     read.ok_or_else(|| Error::from(Code::MalformedBody))
 }
 

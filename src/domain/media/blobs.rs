@@ -20,6 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, IdSource};
 use crate::seal::Seal;
 use crate::seal::file::{is_sealed, sealed_len};
+use crate::tasks::blocking;
 
 /// Bytes that are handed to the disk at once.
 const WRITE_AT_ONCE: usize = 256 * 1024;
@@ -186,13 +187,12 @@ impl BlobFolder {
         let name = hex::encode(self.ids.bytes::<16>());
         let held = AliasFolder(self.path.join("arriving").join(name));
         let from = self.path.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             DirBuilder::new().mode(0o700).create(held.path())?;
             copy_contents(&from, held.path(), held.path()).map_err(io::Error::other)?;
             Ok(held)
         })
-        .await
-        .map_err(Error::internal)?
+        .await?
         .map_err(|e| unusable("the media folder cannot be written to", e))
     }
 }
@@ -362,7 +362,7 @@ pub fn media_folder_of(backup: &Path) -> PathBuf {
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
+    blocking(work)
         .await
         .unwrap_or_else(|e| Err(io::Error::other(e)))
 }

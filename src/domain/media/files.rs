@@ -208,7 +208,7 @@ pub(super) fn make_room(
         }
         Ok(())
     })?;
-    received.sort();
+    received.sort_unstable();
     let mut gone = Vec::new();
     for (_, id, size) in received {
         gone.extend(take(tx, session, &id)?);

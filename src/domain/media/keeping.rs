@@ -22,6 +22,7 @@ use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::store::Durability;
+use crate::tasks::blocking;
 use crate::time::Timestamp;
 
 /// The folder of the data folder that holds backups.
@@ -308,9 +309,7 @@ impl Gateway {
             staged.seal_files(held.path(), &seal)?;
             staged.publish()
         };
-        tokio::task::spawn_blocking(finish)
-            .await
-            .map_err(Error::internal)?
+        blocking(finish).await?
     }
 
     /// Removes files that a crash left without a row: the first step of a start.

@@ -17,6 +17,7 @@ use crate::ids::{MediaId, MessageId};
 use crate::jid::Jid;
 use crate::store::queue::{self, Claim, LaneOrder};
 use crate::store::{Durability, Tx, bytes_of, parts_of};
+use crate::tasks::blocking;
 use crate::time::Timestamp;
 use crate::wa::media::{DownloadedFile, MessageRef};
 use crate::wa::message::{MediaKind, OutgoingContent, Pointer};
@@ -81,9 +82,7 @@ impl Gateway {
         let (arrived, pointer) = self.fetch_file(session, &key.1, message, &wanted).await?;
         let file = File::open(arrived.path()).map_err(Error::internal)?;
         let path = arrived.path().to_owned();
-        let found = tokio::task::spawn_blocking(move || kind::sniff(&path))
-            .await
-            .map_err(Error::internal)??;
+        let found = blocking(move || kind::sniff(&path)).await??;
         let kept = self
             .keep_file(session, &arrived, found, wanted.name.clone(), true, None)
             .await;

@@ -18,6 +18,7 @@ use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::names;
+use crate::tasks::blocking;
 
 /// How many redirects a link may take.
 const REDIRECTS: usize = 5;
@@ -226,9 +227,7 @@ impl LocalFile {
 }
 
 async fn sniffed(path: PathBuf) -> Result<FileType> {
-    tokio::task::spawn_blocking(move || kind::sniff(&path))
-        .await
-        .map_err(Error::internal)?
+    blocking(move || kind::sniff(&path)).await?
 }
 
 fn engine(alphabet: &Alphabet) -> GeneralPurpose {

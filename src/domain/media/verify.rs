@@ -11,6 +11,7 @@ use crate::domain::Gateway;
 use crate::error::Result;
 use crate::ids::Hash;
 use crate::store::{Durability, Read, tables};
+use crate::tasks::blocking;
 
 /// The row of `meta` that says up to which hash the folder was verified.
 const VERIFIED: &[u8] = b"media_verified";
@@ -33,9 +34,8 @@ impl Gateway {
             return Ok(());
         }
         let folder = self.media.clone();
-        let contents = tokio::task::spawn_blocking(move || folder.contents());
-        let mut contents = contents.await.map_err(crate::error::Error::internal)??;
-        contents.sort();
+        let mut contents = blocking(move || folder.contents()).await??;
+        contents.sort_unstable();
         if let Some(done) = done {
             contents.retain(|hash| hash.0[..] > done[..]);
         }

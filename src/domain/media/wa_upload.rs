@@ -19,6 +19,7 @@ use crate::domain::Gateway;
 use crate::domain::session::{Session, ensure_session_exists};
 use crate::error::{Code, Error, Result};
 use crate::store::{Durability, bytes_of};
+use crate::tasks::blocking;
 use crate::wa::message::{Attachment, FileKey, MediaInfo, MediaKind};
 
 /// What of a file is left as it came.
@@ -96,13 +97,12 @@ impl Gateway {
         let made = {
             let turn = self.image_turn(session, found, kind).await?;
             let (path, file_type) = (found.path().to_owned(), found.found);
-            tokio::task::spawn_blocking(move || {
+            blocking(move || {
                 // The turn lasts as long as the work, also when nobody waits for it any more.
                 let _turn = turn;
                 make(&path, file_type, kind, keep)
             })
-            .await
-            .map_err(Error::internal)??
+            .await??
         };
         let connection = session.require_connection()?;
         let sealed = self.media.scratch()?;
@@ -135,9 +135,7 @@ impl Gateway {
         }
         let called = self.pictures.of(session.number).await;
         let (path, file_type) = (found.path().to_owned(), found.found);
-        let bytes = tokio::task::spawn_blocking(move || decode::memory_of(&path, file_type))
-            .await
-            .map_err(Error::internal)??;
+        let bytes = blocking(move || decode::memory_of(&path, file_type)).await??;
         self.pictures.acquire(called, bytes).await.map(Some)
     }
 }

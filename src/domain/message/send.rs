@@ -270,7 +270,7 @@ impl Gateway {
                     Err(error) => jobs[index].settled = Some(write_failed(session, &error)),
                 }
             }
-            waiting.sort_by_key(|(index, _)| *index);
+            waiting.sort_unstable_by_key(|(index, _)| *index);
             hear_acks(session, login, waiting, deadline, |index, ack| {
                 jobs[index].settled = Some(match ack {
                     Ack::Accepted => {

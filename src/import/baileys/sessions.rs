@@ -146,7 +146,7 @@ impl States {
             }
         }
         let mut states: Vec<Aged> = by_key.into_values().collect();
-        states.sort_by(|a, b| b.cmp(a));
+        states.sort_unstable_by(|a, b| b.cmp(a));
         let mut states = states.into_iter().peekable();
         let current = states.next_if(|aged| aged.open).map(|aged| aged.state);
         let mut archived: Vec<Aged> = states.collect();
