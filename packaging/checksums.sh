@@ -4,7 +4,7 @@
 #   packaging/checksums.sh FOLDER TARGET=BINARY...
 #   packaging/checksums.sh dist x86_64-unknown-linux-musl=target/.../warung
 #
-# Each target gets FOLDER/warung-VERSION-TARGET.tar.gz; install.sh knows the key of packaging/minisign.pub,
+# Each target gets FOLDER/warung-VERSION-TARGET.tar.gz, and .xz with the program alone; install.sh knows the key of packaging/minisign.pub,
 # where that is (PUBLIC_KEY=FILE: another). SHA256SUMS then lists every file of FOLDER, Debian packages that lie there too;
 # install.sh installs nothing that it does not list. SIGN_KEY=FILE signs it with that minisign key.
 set -eu
@@ -51,6 +51,7 @@ for pair; do
     tar -C "$stage" --create --sort name --format ustar --numeric-owner --owner 0 --group 0 \
         --mtime "@${SOURCE_DATE_EPOCH:-0}" --mode 'u=rwX,go=rX' "$name" \
         | gzip -9n >"$folder/$name.tar.gz"
+    "$root/packaging/pack.sh" "$binary" >"$folder/$name.xz"
 done
 
 cd "$folder"

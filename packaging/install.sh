@@ -71,9 +71,17 @@ processor() {
     esac
 }
 
+# What has all that is needed: the program alone, packed well, is a third of the archive.
+endings() {
+    if [ -z "$systemd" ] && command -v xz >/dev/null; then
+        echo .xz
+    fi
+    echo .tar.gz
+}
+
 # The name that SHA256SUMS has for processor $1; packed files before plain ones, musl before gnu.
 listed() {
-    for ending in .tar.gz ''; do
+    for ending in $(endings) ''; do
         for libc in musl gnu; do
             name="warung-[0-9A-Za-z.+~-]*-$1-unknown-linux-${libc}[a-z]*$ending"
             found=$(sed -n "s/^[0-9a-f]\{64\} [ *]\($name\)\$/\1/p" "$temporary/SHA256SUMS")
@@ -146,6 +154,8 @@ download() {
         *.tar.gz) gzip -dc "$temporary/$file" | (cd "$temporary" && tar xf -)
                   unpacked=$temporary/${file%.tar.gz}
                   mv "$unpacked/warung" "$temporary/warung" || fail "$file holds no program" ;;
+        *.xz) unpacked=
+              xz -dc "$temporary/$file" >"$temporary/warung" || fail "$file cannot be unpacked" ;;
         *) unpacked=
            mv "$temporary/$file" "$temporary/warung" ;;
     esac

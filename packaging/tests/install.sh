@@ -3,7 +3,7 @@
 #
 #   packaging/tests/install.sh BINARY
 #
-# Needs python3, curl, openssl and minisign; as root it installs that, and tries an ordinary user's
+# Needs python3, curl, openssl, xz and minisign; as root it installs the last two, and tries an ordinary user's
 # installation too.
 set -euo pipefail
 
@@ -18,6 +18,7 @@ trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 ok() { echo "ok - $*"; }
 die() { echo "not ok - $*" >&2; [ ! -e "$work/out" ] || sed 's/^/    /' "$work/out" >&2; exit 1; }
 
+command -v xz >/dev/null || { apt-get update -qq && apt-get install -y -qq xz-utils >/dev/null; }
 command -v minisign >/dev/null || { apt-get update -qq && apt-get install -y -qq minisign >/dev/null; }
 # A key for this test alone; with -W it has no password.
 new_key() { minisign -G -W -p "$work/$1.pub" -s "$work/$1.key" >/dev/null; }
@@ -76,21 +77,24 @@ case $(uname -m) in
 esac
 good=$work/release
 "$root/packaging/checksums.sh" "$good" "$target=$binary" >/dev/null
-file=$(basename "$good"/warung-*.tar.gz)
+archive=$(basename "$good"/warung-*.tar.gz)
+# What is got where there is xz.
+file=${archive%.tar.gz}.xz
 installer=$good/install.sh
 (cd "$good" && sha256sum --quiet -c SHA256SUMS) || die "SHA256SUMS does not hold"
 "$root/packaging/checksums.sh" "$work/again" "$target=$binary" >/dev/null
 cmp -s "$good/SHA256SUMS" "$work/again/SHA256SUMS" || die "the same binary made another file"
 for part in LICENSE LICENSES/AGPL-3.0-only.txt LICENSES/LGPL-2.1-or-later.txt THIRD-PARTY.txt install.sh; do
-    tar -tzf "$good/$file" "${file%.tar.gz}/$part" >/dev/null || die "the archive lacks $part"
+    tar -tzf "$good/$archive" "${archive%.tar.gz}/$part" >/dev/null || die "the archive lacks $part"
 done
-ok "checksums.sh makes $file and SHA256SUMS, twice the same, with all licences"
+xz -dc "$good/$file" | cmp -s - "$binary" || die "the program alone is another one"
+ok "checksums.sh makes $archive, $file and SHA256SUMS, twice the same, with all licences"
 
 mkdir "$work/built"
 cp "$binary" "$work/built/warung"
 printf '#!/bin/sh\n' >"$work/built/warung-sandbox"
 "$root/packaging/checksums.sh" "$work/whole" "$target=$work/built/warung" >/dev/null
-tar -tzf "$work/whole/$file" "${file%.tar.gz}/warung-sandbox" >/dev/null || die "the archive lacks warung-sandbox"
+tar -tzf "$work/whole/$archive" "${archive%.tar.gz}/warung-sandbox" >/dev/null || die "the archive lacks warung-sandbox"
 ok "the program to try it on is in the archive"
 
 serve "$good"
@@ -101,6 +105,7 @@ for shell in dash bash; do
     install --url "$url" --bin "$bin" || die "a good release is refused under $shell"
     cmp -s "$bin/warung" "$binary" || die "another file was installed"
     [ "$(stat -c %a "$bin/warung")" = 755 ] || die "wrong mode"
+    says "getting $file"
     tidy "$bin"
 done
 shell="sh"
@@ -124,11 +129,12 @@ if [ -e "$work/tools/wget" ] && [ -e "$work/tools/shasum" ]; then
     real_path=$PATH
     PATH=$work/tools install --url "$url" --bin "$bin" || die "refused with wget and shasum"
     PATH=$real_path
-    ok "wget, shasum and openssl instead of curl, sha256sum and minisign"
+    says "getting $archive"
+    ok "wget, shasum, openssl and gzip instead of curl, sha256sum, minisign and xz"
 fi
 
 mkdir "$work/plain"
-cp "$binary" "$work/plain/${file%.tar.gz}"
+cp "$binary" "$work/plain/${file%.xz}"
 (cd "$work/plain" && sha256sum -- * >SHA256SUMS)
 sign "$work/plain"
 install --url "file://$work/plain" --bin "$work/bin2" || die "a plain binary is refused"
