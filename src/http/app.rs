@@ -20,7 +20,7 @@ use super::metrics::HttpMetrics;
 use super::route::{Handler, Mount};
 use super::table::{RouteEntry, RouteMatch, RouteTable, allow};
 use super::{Reply, Request};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::net::{Cidr, network};
 
 /// All mounts, ready to answer.
@@ -30,6 +30,8 @@ pub struct App {
     trusted: Arc<[Cidr]>,
     metrics: Arc<HttpMetrics>,
     logins: Arc<Logins>,
+    /// Who was refused without a credential.
+    nameless: Arc<Logins>,
     under_way: Arc<ConcurrencyLimit<Holder>>,
     of_clients: Arc<ConcurrencyLimit<IpAddr>>,
     hasher: RandomState,
@@ -54,6 +56,7 @@ impl App {
             trusted: Arc::from([]),
             metrics: Arc::default(),
             logins: Arc::default(),
+            nameless: Arc::default(),
             under_way: ConcurrencyLimit::new(usize::MAX, usize::MAX),
             of_clients: ConcurrencyLimit::new(usize::MAX, usize::MAX),
             hasher: RandomState::new(),
@@ -101,6 +104,9 @@ impl App {
     pub(super) fn report_failed_logins(&self) {
         for (client, failures) in self.logins.unreported(Instant::now()) {
             logins::log_failures(client, failures);
+        }
+        for (client, requests) in self.nameless.unreported(Instant::now()) {
+            logins::log_nameless(client, requests);
         }
     }
 
@@ -167,6 +173,14 @@ impl App {
             return Code::TooManyLogins.into();
         }
         error
+    }
+
+    /// Tells the log of who was refused because no credential was sent: a client that moved behind a
+    /// proxy, say, does not tell its owner.
+    fn note_nameless(&self, client: Option<IpAddr>) {
+        if self.nameless.failed(client, Instant::now()).is_first {
+            logins::log_nameless(client, 1);
+        }
     }
 
     async fn respond(&self, request: Request, fault: Option<Error>) -> Reply {
@@ -244,19 +258,22 @@ impl App {
             request.param_names = entry.param_names.clone();
             request.param_values = params;
         }
-        let login = request.credentials().next();
-        let login = login.map(|_| (request.client_ip(), request.own_ip()));
+        let is_named = request.credentials().next().is_some();
+        let (client, own_ip) = (request.client_ip(), request.own_ip());
         let outcome = if entry.route.detached {
             self.run_detached(entry, request).await
         } else {
             let handler = entry.route.handler.clone();
             caught(handler, request, self.metrics.clone()).await
         };
-        let reply = outcome.unwrap_or_else(|error| match login {
-            Some((client, sole)) if error.code().is_wrong_credential() => {
-                render(&self.failed_login(error, client, sole.is_some()))
+        let reply = outcome.unwrap_or_else(|error| {
+            if is_named && error.code().is_wrong_credential() {
+                return render(&self.failed_login(error, client, own_ip.is_some()));
             }
-            _ => render(&error),
+            if !is_named && error.kind() == ErrorKind::Unauthorized {
+                self.note_nameless(client);
+            }
+            render(&error)
         });
         (reply, Some(entry))
     }

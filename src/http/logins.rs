@@ -93,6 +93,14 @@ pub(super) fn log_failures(client: Option<IpAddr>, failures: u64) {
     }
 }
 
+/// Tells the log of requests that were refused because they had no credential.
+pub(super) fn log_nameless(client: Option<IpAddr>, requests: u64) {
+    match client {
+        Some(client) => tracing::info!(%client, requests, "refused: no credential was sent"),
+        None => tracing::info!(requests, "refused: no credential was sent"),
+    }
+}
+
 /// How often [`Logins::unreported`] is asked.
 pub(super) const ASKED_EVERY: Duration = Duration::from_secs(10);
 

@@ -194,7 +194,7 @@ impl Request {
     /// The whole body as JSON, whether it came as such or as an urlencoded form.
     pub async fn document(&mut self) -> Result<Whole> {
         let is_form = self.is_of_type("application/x-www-form-urlencoded");
-        self.whole().await?.into_document(is_form)
+        self.whole().await?.into_document(is_form).await
     }
 
     /// The whole body in one; a second time it is empty.

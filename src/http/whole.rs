@@ -23,6 +23,10 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 /// A body above this is read on a thread where it may take long.
 const QUICK: usize = 64 * 1024;
 
+/// The largest form: the most that the program whose API v1 is takes. It is read at once, and what is made
+/// of it may be six times as large.
+const MAX_FORM: usize = 2 << 20;
+
 /// A body that arrived whole, with its share of the room.
 #[derive(Debug)]
 pub struct Whole {
@@ -60,7 +64,7 @@ impl Whole {
 
     /// This body as JSON: what is named a form becomes the object that it stands for. A mark of the byte
     /// order is no part of it. What begins as JSON is JSON, whatever it is named: curl names everything a form.
-    pub(super) fn into_document(mut self, is_form: bool) -> Result<Self> {
+    pub(super) async fn into_document(mut self, is_form: bool) -> Result<Self> {
         if let Some(first) = self.pieces.front_mut()
             && first.starts_with(MARK)
         {
@@ -75,8 +79,13 @@ impl Whole {
         if !is_form || is_json() {
             return Ok(self);
         }
-        let (form, held) = self.into_bytes();
+        if self.length > MAX_FORM {
+            let text = format!("A form may have at most {MAX_FORM} bytes: send more as JSON");
+            return Err(Error::new(Code::BodyTooLarge, text));
+        }
+        let (form, mut held) = self.into_bytes();
         let json = Bytes::from(nested::to_json(&form)?);
+        held.grow(json.len()).await?;
         Ok(Self {
             length: json.len(),
             pieces: VecDeque::from([json]),

@@ -100,7 +100,7 @@ async fn write(gateway: &Arc<Gateway>, session: &Arc<Session>, feed: &Feed) -> R
     }
     say(feed, "],\"campaigns\":[".into()).await?;
     for (number, (id, campaign, sent)) in gateway.campaigns_of(session)?.into_iter().enumerate() {
-        let view = CampaignView::of(session, &id, &campaign, &sent);
+        let view = CampaignView::of(session, &id, &campaign, &sent, gateway.clock().now());
         begin(feed, &view, number).await?;
         let (mut at, mut comma, of) = (0, "", (&id, &campaign));
         loop {

@@ -11,9 +11,9 @@ use crate::api::admit::Caller;
 use crate::api::read::{about, beside, flag, pace, text, whole_number};
 use crate::domain::Gateway;
 use crate::domain::access::Principal;
-use crate::domain::campaign::CampaignSettings;
 use crate::domain::campaign::create::Audience;
 use crate::domain::campaign::message::{CampaignText, NewMedia, NewMessage};
+use crate::domain::campaign::{Campaign, CampaignSettings};
 use crate::domain::list::usable;
 use crate::domain::message::draft::{FileName, MAX_TEXT, MediaKind};
 use crate::domain::recipient::{
@@ -45,8 +45,52 @@ pub(super) struct CampaignBody {
     pub(super) held: BudgetShare,
 }
 
+impl CampaignBody {
+    /// Passes over what an answer of ours tells a second time, so that it can be sent back: the list that
+    /// its recipients came from, and the link that its file came from.
+    pub(super) fn forget_repeated(&mut self, campaign: &Campaign) {
+        let named = self.people.is_some() || self.sheet.is_some();
+        let list = campaign.list.as_ref().map(RowId::as_str);
+        if named
+            && list.is_some()
+            && self.fields.get("recipientListId") == list.map(Value::from).as_ref()
+        {
+            self.fields.remove("recipientListId");
+        }
+        let media = campaign.message.media.as_ref();
+        let Some((media, message)) = media.zip(self.fields.get_mut("message")) else {
+            return;
+        };
+        let is = |name: &str, known: &str| message[name].as_str() == Some(known);
+        let linked = media
+            .link
+            .as_deref()
+            .is_some_and(|link| is("mediaUrl", link));
+        if linked
+            && is("mediaId", media.id.as_str())
+            && let Some(message) = message.as_object_mut()
+        {
+            message.remove("mediaUrl");
+        }
+    }
+}
+
 /// How many values the fields beside the recipients may have.
 const MAX_VALUES: usize = 2000;
+
+/// What a campaign's answer tells of a recipient besides himself.
+const TOLD: [&str; 10] = [
+    "status",
+    "sentAt",
+    "error",
+    "retryCount",
+    "tries",
+    "messageId",
+    "delivery",
+    "deliveredAt",
+    "readAt",
+    "failedAt",
+];
 
 /// The name under which lists and campaigns have their rows.
 const RECIPIENTS: [&str; 2] = ["recipients"; 2];
@@ -114,6 +158,7 @@ impl<'de> Member<'de> for BodyReader {
         // Named twice: the last counts, and only that is held.
         self.people = None;
         let rows = RecipientReader::new(self.country.as_deref(), |_: &Object| {});
+        let rows = rows.answered_with(&TOLD);
         self.people = if self.are_recipients {
             map.next_value_seed(Nullable(rows))?
         } else {

@@ -212,7 +212,7 @@ async fn answered(
     let (_, progress) = gateway.campaign(session, id)?;
     let first = gateway.campaign_rows(session, (id, campaign), 0, PageSize::of(SHOWN), |_| true);
     let first = first.await?;
-    let view = CampaignView::of(session, id, campaign, &progress);
+    let view = CampaignView::of(session, id, campaign, &progress, gateway.clock().now());
     let view = CampaignPageView::of(view, &first, report);
     Ok(Reply::json(status, &view))
 }
@@ -224,9 +224,10 @@ async fn list(caller: Caller, request: Request) -> Result<Reply> {
         found.extend(more.map(|(id, campaign, sent)| (session.clone(), id, campaign, sent)));
     }
     found.sort_by_key(|(_, _, campaign, _)| std::cmp::Reverse(campaign.created_at));
+    let now = caller.gateway.clock().now();
     let rows = found
         .iter()
-        .map(|(session, id, campaign, sent)| CampaignView::of(session, id, campaign, sent));
+        .map(|(session, id, campaign, sent)| CampaignView::of(session, id, campaign, sent, now));
     Ok(Reply::json(StatusCode::OK, &rows.collect::<Vec<_>>()))
 }
 
@@ -260,6 +261,7 @@ impl<'a> CampaignView<'a> {
         id: &'a RowId,
         campaign: &'a Campaign,
         progress: &SendProgress,
+        now: Timestamp,
     ) -> Self {
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Self {
@@ -277,7 +279,7 @@ impl<'a> CampaignView<'a> {
             recipient_list_id: campaign.list.as_ref(),
             settings: SettingsView::of(&campaign.settings),
             detail: detail(session, campaign),
-            note: campaign.has_missed_its_time().then(|| missed(id)),
+            note: campaign.has_missed_its_time(now).then(|| missed(id)),
             started_at: time(campaign.started_at),
             completed_at: time(campaign.completed_at),
             updated_at: time(campaign.updated_at),
@@ -453,7 +455,7 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
     let read = gateway.campaign_rows(&session, (&id, &campaign), from, size, wanted);
     let page = read.await?;
-    let view = CampaignView::of(&session, &id, &campaign, &progress);
+    let view = CampaignView::of(&session, &id, &campaign, &progress, gateway.clock().now());
     if asked.is_some() {
         let view = CampaignPageView::of(view, &page, RowsReport::Unsaid {});
         return Ok(Reply::json(StatusCode::OK, &view));
@@ -518,6 +520,7 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
     let (session, id, campaign, _) = found(&caller, &request)?;
     let mut sent = read(gateway, request).await?;
     only(&session, text(&sent.fields, "sessionId")?)?;
+    sent.forget_repeated(&campaign);
     let (change, report) = campaign_change(&caller, &mut sent, campaign.settings)?;
     if change.audience.is_some() {
         refuse_page(&sent.fields)?;
@@ -747,7 +750,7 @@ async fn overdue(caller: Caller, request: Request) -> Result<Reply> {
     }
     let campaigns = late
         .iter()
-        .map(|(session, id, campaign, sent)| CampaignView::of(session, id, campaign, sent));
+        .map(|(session, id, campaign, sent)| CampaignView::of(session, id, campaign, sent, now));
     let answer = OverdueView {
         total_campaigns: all,
         overdue_campaigns: late.len(),

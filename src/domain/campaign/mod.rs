@@ -135,9 +135,10 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Whether it was given a time that had passed: it waits for somebody to start it.
-    pub fn has_missed_its_time(&self) -> bool {
-        self.status == CampaignState::Draft && self.scheduled_at.is_some()
+    /// Whether its time has passed and it waits for somebody to start it: it had passed when it was given,
+    /// or the campaign moved in as a draft.
+    pub fn has_missed_its_time(&self, now: Timestamp) -> bool {
+        self.status == CampaignState::Draft && self.scheduled_at.is_some_and(|at| at <= now)
     }
 
     /// Whether its time has come and it did not start: none is unless something is wrong.

@@ -33,6 +33,8 @@ pub struct RecipientReader<F> {
     country: Option<String>,
     /// The members of an object that count; all, when it is empty.
     only: &'static [&'static str],
+    /// Members that do not count in an object that has them all: it is an answer that comes back.
+    told: &'static [&'static str],
     /// Whether groups are taken too.
     groups: bool,
     /// Sees each object that became a recipient of its own.
@@ -45,6 +47,7 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
         Self {
             country: country.map(str::to_owned),
             only: &[],
+            told: &[],
             groups: true,
             seen,
         }
@@ -70,6 +73,22 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
         self
     }
 
+    /// Knows an answer that comes back by these members, which are no fields of the recipient.
+    #[must_use]
+    pub fn answered_with(mut self, members: &'static [&'static str]) -> Self {
+        self.told = members;
+        self
+    }
+
+    /// Whether a member of this object counts.
+    fn counts(&self, object: &Object) -> impl Fn(&str) -> bool + use<F> {
+        let (only, told) = (self.only, self.told);
+        let comes_back = !told.is_empty() && told.iter().all(|name| object.contains_key(*name));
+        move |name| {
+            (only.is_empty() || only.contains(&name)) && !(comes_back && told.contains(&name))
+        }
+    }
+
     /// One row, which may also be all there is.
     fn row(
         &mut self,
@@ -82,7 +101,7 @@ impl<F: FnMut(&Object)> RecipientReader<F> {
             _ if !whole => gathering.reject(at, "", "more than 50 custom fields"),
             Value::Object(object) => {
                 let before = gathering.parsed.recipients.len();
-                match RawRow::from_object(object, self.only) {
+                match RawRow::from_object(object, self.counts(object)) {
                     Ok(row) => gathering.add(at, row)?,
                     Err(reason) => gathering.reject(at, &number_in(object), reason)?,
                 }
@@ -189,10 +208,9 @@ impl<'de, F: FnMut(&Object)> Visitor<'de> for RecipientReader<F> {
 }
 
 impl<'a> RawRow<'a> {
-    fn from_object(object: &'a Object, only: &[&str]) -> Result<Self, String> {
+    fn from_object(object: &'a Object, counts: impl Fn(&str) -> bool) -> Result<Self, String> {
         let mut row = Self::default();
         let mut taken: [Option<(u8, &str)>; 4] = [None; 4];
-        let counts = |key: &str| only.is_empty() || only.contains(&key);
         for (key, value) in object.iter().filter(|(key, _)| counts(key)) {
             if matches!(key.as_str(), "customFields" | "custom_fields") {
                 match value {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{at_once, create, people, person, post, show, step, wait_for};
-use crate::files::{file, on_disk, uploaded};
+use crate::files::{Shelf, file, on_disk, uploaded};
 use crate::support::{Call, Rig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,4 +193,49 @@ async fn groups_may_be_recipients() {
     post(&rig, &token, "/api/v1/suppressions", &refused)
         .await
         .expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_can_be_written_back_as_it_was_read() {
+    let shelf = Shelf::new().await;
+    let rig = Rig::with(|config| config.allow_private = vec!["127.0.0.0/8".into()]).await;
+    let token = rig.create("shop").await;
+    let list = json!({ "name": "All", "recipients": people(62, 2) });
+    let list = post(&rig, &token, "/api/v1/recipient-lists", &list).await;
+    let list = list.expect(201)["id"].clone();
+    let link = shelf.link("turned.jpg");
+    let body = json!({ "name": "Linked", "recipientListId": list, "scheduledAt": "2030-01-01T00:00:00Z",
+        "message": { "type": "image", "mediaUrl": link, "mediaCaption": "Halo" } });
+    let made = create(&rig, &token, &body).await;
+    let id = made["id"].as_str().expect("an id");
+    let path = format!("/api/v1/campaigns/{id}");
+    let before = show(&rig, &token, id).await;
+    assert_eq!(
+        (&before["recipientListId"], &before["message"]["mediaUrl"]),
+        (&list, &json!(link))
+    );
+    let asked = shelf.asked();
+    let put = |body: &Value| {
+        let call = Call::new(rig.addr(), "PUT", &path).json(body);
+        call.bearer(&token).send()
+    };
+    put(&before).await.expect(200);
+    let mut after = show(&rig, &token, id).await;
+    // Nobody has a status for a name; the file is the one that is there.
+    assert_eq!(after["recipients"], before["recipients"]);
+    assert_eq!(after["message"]["mediaId"], before["message"]["mediaId"]);
+    assert_eq!(shelf.asked(), asked);
+    // Who extends it writes to all of them.
+    let rows = after["recipients"].as_array_mut().expect("rows");
+    rows.push(json!({ "number": person(62, 7), "customFields": { "status": "gold" } }));
+    assert_eq!(put(&after).await.expect(200)["recipientCount"], 3);
+    let extended = show(&rig, &token, id).await;
+    let fields = &extended["recipients"][2]["customFields"];
+    assert_eq!(fields, &json!({ "status": "gold" }));
+    // Another list, and another link, are other sources.
+    let other = json!({ "recipients": people(62, 1), "recipientListId": "00000000-0000-4000-8000-000000000000" });
+    put(&other).await.expect(400);
+    let other = json!({ "message": { "type": "image", "mediaUrl": shelf.link("alpha.png"),
+        "mediaId": before["message"]["mediaId"] } });
+    put(&other).await.expect(400);
 }
