@@ -9,7 +9,7 @@ use crate::domain::access::{Principal, Scope};
 use crate::domain::dialect::Dialect;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{Method, MountClaim, Reply, Request, Route};
+use crate::http::{Method, MountClaim, OtherSite, Reply, Request, Route, host_of_url};
 use crate::ids::SessionId;
 
 /// How a dialect admits its callers.
@@ -305,6 +305,25 @@ pub(super) fn is_from_here(gateway: &Gateway, request: &Request) -> bool {
     request.peer().listener_loopback
         && gateway.config().trusted_proxies.is_empty()
         && request.is_direct()
+}
+
+/// Refuses what a browser may have sent for a page of another site. Whoever needs no credential, because
+/// a setting opens a route to everybody, must pass this: the browser of the owner reaches the gateway
+/// wherever it hides, and any page can make it ask.
+pub(super) fn refuse_other_sites(gateway: &Gateway, request: &Request) -> Result<()> {
+    let own = host_of_url(gateway.config().links());
+    let why = match request.of_other_site(own.as_slice()) {
+        None => return Ok(()),
+        Some(OtherSite::Page) => "this request comes from a web page of another site",
+        Some(OtherSite::Host) => {
+            "this request names a host that the gateway does not know, as a web page can that makes a \
+             name of its own lead here (if the name is yours, set public_url)"
+        }
+    };
+    Err(Error::new(
+        Code::CredentialMissing,
+        format!("No token provided: {why}. Send the session's token (Authorization: Bearer TOKEN)"),
+    ))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::admit::{Caller, Where, claim, is_from_here};
+use super::admit::{Caller, Where, claim, is_from_here, refuse_other_sites};
 use super::reply::refuse_in_words;
 use super::route;
 use super::v1::{ADMISSION, result};
@@ -121,7 +121,7 @@ fn admit(gateway: &Arc<Gateway>, request: &Request) -> Result<Option<Caller>> {
     };
     match Caller::if_any(gateway, &ADMISSION, request)? {
         Some(caller) => caller.requiring(&[Scope::Send]).map(Some),
-        None if open => Ok(None),
+        None if open => refuse_other_sites(gateway, request).map(|()| None),
         None => Err(Error::new(
             Code::CredentialMissing,
             format!(

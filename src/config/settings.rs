@@ -144,8 +144,8 @@ pub struct Config {
     #[arg(long, value_name = "RANGES", default_value = "", value_parser = value::ranges)]
     pub allow_private: std::vec::Vec<String>,
 
-    /// What links in answers begin with, where clients reach the gateway below a folder, such as
-    /// example.org/wa with https:// before it.
+    /// Where clients reach the gateway, such as example.org/wa with https:// before it: links in answers
+    /// begin with it.
     #[arg(long, value_name = "URL", value_parser = value::folder)]
     pub public_url: Option<String>,
 

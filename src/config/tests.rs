@@ -132,9 +132,24 @@ fn the_original_programs_port_is_honoured_where_the_original_listened() {
     }
     let own = [port, ("WARUNG_LISTEN", "127.0.0.1:1")];
     assert_eq!(listen(&own).0, "127.0.0.1:1", "our own name wins");
-    // Shells set it for themselves.
-    let host = load_with(&["check"], &[("HOST", "0.0.0.0")], &[]).expect("good");
+    for (host, address) in [
+        ("0.0.0.0", "0.0.0.0:3000"),
+        ("localhost", "localhost:3000"),
+        ("::", "[::]:3000"),
+    ] {
+        let alone = (address.to_owned(), "HOST".to_owned());
+        assert_eq!(listen(&[("HOST", host)]), alone);
+    }
+    let own = [("HOST", "0.0.0.0"), ("WARUNG_LISTEN", "127.0.0.1:1")];
+    assert_eq!(listen(&own).0, "127.0.0.1:1", "our own name wins");
+    // Shells set it to the machine's name for themselves.
+    let host = load_with(&["check"], &[("HOST", "pi")], &[]).expect("good");
     assert_eq!(host.config.listen, Config::default().listen);
+    let named = &host.unneeded_variables;
+    assert!(
+        named.iter().any(|name| name.starts_with("HOST ")),
+        "{named:?}"
+    );
     for port in ["abc", "99999", "-1", "80 "] {
         let said = refused(load_with(&["check"], &[("PORT", port)], &[]));
         assert!(said.contains("PORT") && said.contains(port), "{said}");

@@ -1,4 +1,5 @@
-//! Whether a program of this machine asks by itself: not through a proxy, not for a web page.
+//! Whether a program of this machine asks by itself: not through a proxy, not for a web page. And, where
+//! that does not matter, whether a browser asks for a page of another site.
 //!
 //! Hazard: "localhost" is no credential where it can be forged. What a proxy or a browser adds can
 //! be left out by a client of this machine only; so its absence is believed on a private listener,
@@ -51,6 +52,19 @@ const ADDED: &[&str] = &[
     "x-vercel-",
 ];
 
+/// Names below these are nobody's to register, so that no page can have one.
+const NEVER_REGISTERED: &[&str] = &["home.arpa", "internal", "local", "localhost"];
+
+/// What a request shows that a browser may have sent for a page of another site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherSite {
+    /// It asks for a host of another name: that of a page whose name was made to lead here, perhaps
+    /// (DNS rebinding).
+    Host,
+    /// It says itself that such a page sends it.
+    Page,
+}
+
 impl Request {
     /// Whether a program of this machine asks by itself, as far as the request shows it. Together
     /// with a listener that only this machine reaches it may stand for a credential.
@@ -79,6 +93,34 @@ impl Request {
                 .is_some_and(|site| site != "none")
     }
 
+    /// What shows that a browser may have sent this for a page of another site; `None` for what a
+    /// program sends, or a page of our own. `own` are the hosts that are ours.
+    ///
+    /// Hazard: under a name that was made to lead here a page is one of our own to its browser, which
+    /// says nothing then. So every name is refused that may be such a one: addresses, names without a
+    /// dot (those of a container's network, say) and those that nobody can register are none.
+    pub fn of_other_site(&self, own: &[&str]) -> Option<OtherSite> {
+        let authority = self.header("host").unwrap_or_default();
+        let hosts = [host_of(authority), self.head.uri().host()];
+        if !hosts.into_iter().flatten().all(|host| is_ours(host, own)) {
+            return Some(OtherSite::Host);
+        }
+        let is_own = |url: &str| {
+            let site = authority_of(url);
+            site.eq_ignore_ascii_case(authority)
+                || host_of(site).is_some_and(|host| names(own, host))
+        };
+        let foreign = |name: &str| {
+            let mut said = self.head.headers().get_all(name).iter();
+            said.any(|url| !url.to_str().is_ok_and(is_own))
+        };
+        let fetched = self.header("sec-fetch-site");
+        let is_foreign = fetched.is_some_and(|site| !matches!(site, "none" | "same-origin"))
+            || foreign("origin")
+            || foreign("referer");
+        is_foreign.then_some(OtherSite::Page)
+    }
+
     /// Whether the client means this machine. A page whose name was made to lead here (DNS
     /// rebinding) gives its own name away, and so does a proxy that passes its public name on.
     fn asks_for_this_machine(&self) -> bool {
@@ -98,14 +140,46 @@ fn host_of(value: &str) -> Option<&str> {
 }
 
 fn is_this_machine(host: &str) -> bool {
-    if host.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
+    host.eq_ignore_ascii_case("localhost")
+        || address_of(host).is_some_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// The address that a host is written as.
+fn address_of(host: &str) -> Option<IpAddr> {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    IpAddr::from_str(bare).is_ok_and(|ip| ip.to_canonical().is_loopback())
+    IpAddr::from_str(bare).ok()
+}
+
+/// Host and port of a URL; of what is none, itself.
+fn authority_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+/// The host of a URL: `shop.example` of `https://shop.example:8443/wa`.
+pub fn host_of_url(url: &str) -> Option<&str> {
+    host_of(authority_of(url))
+}
+
+fn names(own: &[&str], host: &str) -> bool {
+    own.iter().any(|own| own.eq_ignore_ascii_case(host))
+}
+
+/// Whether no page of a stranger can have this host.
+fn is_ours(host: &str, own: &[&str]) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let private = |top: &&str| {
+        let below = host.strip_suffix(*top);
+        below.is_some_and(|below| below.ends_with('.'))
+    };
+    address_of(&host).is_some()
+        || !host.contains('.')
+        || NEVER_REGISTERED.iter().any(private)
+        || names(own, &host)
 }
 
 /// Refuses a head that two readers may understand differently (RFC 9112, 3.2): HTTP/1.1 names its
@@ -173,6 +247,78 @@ mod tests {
         assert!(!asks("/", &[]));
         assert!(!asks("http://evil.example/", &[("host", "localhost")]));
         assert!(asks("http://localhost:1/", &[("host", "localhost:1")]));
+    }
+
+    fn other(headers: &[(&str, &str)]) -> Option<OtherSite> {
+        let own = ["wa.shop.example"];
+        let request = Request::for_test(Method::POST, "/", headers, "");
+        request.of_other_site(&own)
+    }
+
+    #[test]
+    fn a_name_that_strangers_may_have_is_of_another_site() {
+        for ours in [
+            "localhost:3000",
+            "127.0.0.1:3000",
+            "192.168.1.5",
+            "[2001:db8::1]:3000",
+            "warung:3000",
+            "raspberrypi.local",
+            "host.docker.internal:3000",
+            "Pi.Home.Arpa.",
+            "wa.shop.example",
+            "WA.Shop.Example:8443",
+        ] {
+            assert_eq!(other(&[("host", ours)]), None, "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:3000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "a.wa.shop.example",
+            "evil.notlocal",
+            "evil.example.",
+            "127.1",
+        ] {
+            let found = other(&[("host", foreign)]);
+            assert_eq!(found, Some(OtherSite::Host), "{foreign}");
+        }
+        let evil = Request::for_test(Method::GET, "http://evil.example/", &[], "");
+        assert_eq!(evil.of_other_site(&[]), Some(OtherSite::Host));
+        assert_eq!(other(&[]), None, "no browser leaves it out");
+    }
+
+    #[test]
+    fn a_page_of_another_site_says_so() {
+        let host = ("host", "192.168.1.5:3000");
+        for own in [
+            ("origin", "http://192.168.1.5:3000"),
+            ("referer", "http://192.168.1.5:3000/docs?a"),
+            ("origin", "https://wa.shop.example"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+            ("user-agent", "n8n"),
+        ] {
+            assert_eq!(other(&[host, own]), None, "{own:?}");
+        }
+        for foreign in [
+            ("origin", "https://evil.example"),
+            ("origin", "http://192.168.1.5:8080"),
+            ("origin", "http://192.168.1.5:3000.evil.example"),
+            ("origin", "null"),
+            ("origin", ""),
+            ("referer", "https://evil.example/192.168.1.5:3000"),
+            ("referer", "https://192.168.1.5:3000@evil.example/"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert_eq!(
+                other(&[host, foreign]),
+                Some(OtherSite::Page),
+                "{foreign:?}"
+            );
+        }
     }
 
     #[test]

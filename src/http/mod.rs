@@ -52,6 +52,7 @@ pub use concurrency::ConcurrencyLimit;
 #[cfg(feature = "sandbox")]
 pub use conditions::{RequestedRange, wanted};
 pub use connection::Peer;
+pub use direct::{OtherSite, host_of_url};
 pub use file::FileReply;
 pub use form::read_json;
 pub use limits::Limits;

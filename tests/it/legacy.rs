@@ -377,3 +377,56 @@ async fn the_documented_list_of_sessions_is_shown_where_that_is_chosen() {
     let list = rig.get("/api/v1/sessions").send().await.expect(200);
     assert_eq!(list[0]["token"], serde_json::Value::Null);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_to_everybody_is_not_open_to_pages_of_other_sites() {
+    let rig = Rig::with(|config| {
+        config.listen = "0.0.0.0:0".into();
+        config.legacy = Legacy::Open;
+        config.public_sessions = PublicSessions::Open;
+        config.public_url = Some("https://wa.shop.example/wa".into());
+    })
+    .await;
+    let token = rig.pair("putra", "6281200000413").await;
+    let phone = "6281299999613";
+    let body = json!({ "sessionId": "putra", "number": phone, "message": "x" });
+    let calls = || {
+        let send = rig.post("/api/send-message", &body);
+        let form = form(&rig, &[("phone", phone), ("message", "x")]);
+        [rig.get("/api/v1/sessions"), send, form]
+    };
+    for (name, value, why) in [
+        ("host", "rebound.evil.example:3000", "public_url"),
+        ("origin", "https://evil.example", "web page of another site"),
+        ("sec-fetch-site", "cross-site", "web page of another site"),
+        (
+            "referer",
+            "https://evil.example/",
+            "web page of another site",
+        ),
+    ] {
+        for call in calls() {
+            let refused = call.clone().header(name, value).send().await.expect(401);
+            let said = refused["message"].as_str().expect("words");
+            assert!(said.contains(why) && said.contains("Bearer"), "{said}");
+            let known = call.header(name, value).bearer(&token).send().await;
+            known.expect(200);
+        }
+    }
+    // Programs, and the gateway's own pages.
+    let before = rig.wait_for_received(phone, 8).await.len();
+    for (name, value) in [
+        ("user-agent", "n8n"),
+        ("host", "warung:3000"),
+        ("host", "192.168.1.5:3000"),
+        ("host", "wa.shop.example"),
+        ("origin", "https://wa.shop.example"),
+        ("x-forwarded-for", "192.0.2.1"),
+    ] {
+        for call in calls() {
+            call.header(name, value).send().await.expect(200);
+        }
+    }
+    let got = rig.wait_for_received(phone, 20).await;
+    assert_eq!((before, got.len()), (8, 20));
+}

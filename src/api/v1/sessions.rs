@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::admission::{ADMISSION, admitted};
-use crate::api::admit::{Caller, is_from_here, only};
+use crate::api::admit::{Caller, is_from_here, only, refuse_other_sites};
 use crate::api::read::{flag, object, pace, text};
 use crate::api::reply::{HoursView, hours, success};
 use crate::api::{pairing, route};
@@ -160,6 +160,7 @@ fn listing(gateway: &Arc<Gateway>) -> Route {
 fn list(gateway: &Arc<Gateway>, request: &Request, public: &PublicList) -> Result<Reply> {
     let Some(caller) = Caller::if_any(gateway, &ADMISSION, request)? else {
         if is_open(gateway) {
+            refuse_other_sites(gateway, request)?;
             return Ok(rows(
                 gateway.sessions().all(),
                 unreadable_rows(gateway),
