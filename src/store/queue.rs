@@ -35,7 +35,7 @@ use crate::time::{Clock, Timestamp};
 pub use self::claim::{Claim, behind, done, move_to, retry_at};
 use self::claim::{ClaimMarks, ClaimableRow, mark_of};
 pub use self::lane::LaneOrder;
-use self::lane::{LaneKey, QueueRow};
+use self::lane::{LaneKey, QueueRow, readable};
 pub use self::rows::{
     delete_page, enqueue, enqueue_all, find, hasten, hasten_row, head, lane_len, later_lanes, len,
     remove,
@@ -216,18 +216,19 @@ impl Queue {
         let marks = self.held.lock();
         let is_due = self.due();
         self.store.read(|reader| {
-            let first = |lane: &LaneKey, order, due| {
+            let first = |lane: &LaneKey, order| {
                 Ok::<_, Error>(match order {
-                    LaneOrder::Fifo => (!marks.contains(&lane.0)).then_some(due),
+                    LaneOrder::Fifo if marks.contains(&lane.0) => None,
                     LaneOrder::ByDue if self.room_in(lane, &marks) == 0 => None,
-                    LaneOrder::ByDue => due_rows(reader, lane, order, EVER, 1, &marks)?
+                    // Not what the lane says: all its rows may be damaged.
+                    _ => due_rows(reader, lane, order, EVER, 1, &marks)?
                         .first()
                         .map(|row| row.due),
                 })
             };
             let mut next: Option<Timestamp> = None;
-            self.due_lanes(reader, (Some(is_due.latest), None), |due, order, lane| {
-                next = first(&lane, order, due)?.map(|_| is_due.now);
+            self.due_lanes(reader, (Some(is_due.latest), None), |_, order, lane| {
+                next = first(&lane, order)?.map(|_| is_due.now);
                 Ok(if next.is_some() {
                     ControlFlow::Break(())
                 } else {
@@ -238,7 +239,7 @@ impl Queue {
                 if next.is_some_and(|next| next <= due) {
                     return Ok(ControlFlow::Break(()));
                 }
-                let found = first(&lane, order, due)?;
+                let found = first(&lane, order)?;
                 let found = found.map(|due| if due > is_due.latest { is_due.now } else { due });
                 next = next.into_iter().chain(found).min();
                 Ok(ControlFlow::Continue(()))
@@ -294,7 +295,15 @@ impl Queue {
             let mut parts = KeyParts::new(key);
             let (queue, due) = (parts.u8()?, parts.time()?);
             let lane = LaneKey(Key::new().u8(queue).tail(parts.tail()));
-            visit(due, LaneOrder::of(value)?, lane)
+            let order = match LaneOrder::of(value) {
+                Ok(order) => Some(order),
+                // This is damaged, and the lane is not.
+                Err(_) => lane.load(reader)?.map(|lane| lane.order),
+            };
+            match order {
+                Some(order) => visit(due, order, lane),
+                None => Ok(ControlFlow::Continue(())),
+            }
         })
     }
 }
@@ -324,11 +333,14 @@ fn due_rows(
         }
         let mut parts = KeyParts::new(&key[lane.0.len()..]);
         let (_, seq) = (parts.u64()?, parts.u64()?);
+        let Some(row) = readable(value) else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let QueueRow {
             attempts,
             due,
             payload,
-        } = QueueRow::decode(value)?;
+        } = row;
         if !is_due.holds(due) {
             return Ok(ControlFlow::Break(()));
         }

@@ -11,7 +11,7 @@ use super::super::key::{Key, KeyParts};
 use super::super::read::Read;
 use super::super::tables::QUEUE_ROWS;
 use super::super::tx::Tx;
-use super::lane::{Lane, LaneKey, LaneOrder, QueueRow};
+use super::lane::{Lane, LaneKey, LaneOrder, QueueRow, readable};
 use super::rows::Waiting;
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
@@ -88,12 +88,12 @@ impl Claim {
         self.hold.lane.row(self.order, self.due, self.seq)
     }
 
-    /// The row's payload as it is now; `None` when the row is gone.
+    /// The row's payload as it is now, or as it was claimed if it is damaged by now; `None` when the row
+    /// is gone.
     fn stored(&self, tx: &Tx) -> Result<Option<Vec<u8>>> {
         tx.view(QUEUE_ROWS, &self.row_key(), |value| {
-            Ok(QueueRow::decode(value)?.payload.to_vec())
-        })?
-        .transpose()
+            readable(value).map_or_else(|| self.payload.to_vec(), |row| row.payload.to_vec())
+        })
     }
 
     /// Takes the row out of its lane; returns its payload, or `None` when it was gone.
@@ -102,10 +102,10 @@ impl Claim {
             return Ok(None);
         };
         let at = &self.hold.lane;
-        tx.delete(QUEUE_ROWS, &self.row_key());
         let Some(old) = at.load(tx)? else {
             return Err(Error::internal("a queue row without a lane"));
         };
+        tx.delete(QUEUE_ROWS, &self.row_key());
         let new = at.rescheduled(
             tx,
             Lane {
@@ -190,14 +190,13 @@ pub fn retry_at(tx: &mut Tx, claim: &Claim, when: Timestamp) -> Result<bool> {
     }
     .encode();
     let at = &claim.hold.lane;
+    let Some(old) = at.load(tx)? else {
+        return Err(Error::internal("a queue row without a lane"));
+    };
     tx.delete(QUEUE_ROWS, &claim.row_key());
     tx.put(QUEUE_ROWS, at.row(claim.order, when, claim.seq), entry);
-    let old = at.load(tx)?;
-    let new = match old {
-        Some(lane) => at.rescheduled(tx, lane)?,
-        None => return Err(Error::internal("a queue row without a lane")),
-    };
-    at.store(tx, old, new);
+    let new = at.rescheduled(tx, old)?;
+    at.store(tx, Some(old), new);
     tx.hold(Arc::clone(&claim.hold));
     tx.signal(claim.queue());
     Ok(true)
@@ -248,7 +247,7 @@ pub fn behind(read: &impl Read, claim: &Claim, limit: usize) -> Result<Vec<Claim
             return Ok(ControlFlow::Break(()));
         }
         let row = Waiting::read(lane, claim.order, key, value)?;
-        if row.seq > claim.seq {
+        if let Some(row) = row.filter(|row| row.seq > claim.seq) {
             found.push(Claim {
                 lane: claim.lane.clone(),
                 seq: row.seq,

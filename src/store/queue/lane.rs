@@ -1,5 +1,7 @@
 //! Lanes and their rows as they lie in the store.
 
+use std::ops::ControlFlow;
+
 use super::super::key::{Key, KeyParts};
 use super::super::read::Read;
 use super::super::tables::{QUEUE_DUE, QUEUE_LANES, QUEUE_ROWS};
@@ -54,8 +56,31 @@ impl LaneKey {
         Key::new().u8(self.0[0]).time(due).tail(&self.0[1..])
     }
 
+    /// The lane; one whose row is damaged is what its rows say. Ask before any of them changes.
     pub(super) fn load(&self, read: &impl Read) -> Result<Option<Lane>> {
-        read.view(QUEUE_LANES, &self.0, Lane::decode)?.transpose()
+        match read.view(QUEUE_LANES, &self.0, Lane::decode)? {
+            Some(Err(error)) => {
+                tracing::debug!(?error, "a damaged lane of the queue is read from its rows");
+                self.of_rows(read)
+            }
+            lane => lane.transpose(),
+        }
+    }
+
+    fn of_rows(&self, read: &impl Read) -> Result<Option<Lane>> {
+        let (mut order, mut due, mut len) = (None, None, 0);
+        read.for_each_prefix(QUEUE_ROWS, &self.0, |key, value| {
+            len += 1;
+            // In a lane that is not ordered rows lie by their time, which is never 0.
+            order = order.or(Some(match KeyParts::new(&key[self.0.len()..]).u64()? {
+                0 => LaneOrder::Fifo,
+                _ => LaneOrder::ByDue,
+            }));
+            due = due.or_else(|| readable(value).map(|row| row.due));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let due = due.unwrap_or_default();
+        Ok(order.map(|order| Lane { order, due, len }))
     }
 
     /// Writes the lane and its entry in the index, as far as they have changed.
@@ -77,15 +102,23 @@ impl LaneKey {
         }
     }
 
-    /// The lane with the due time that its first row has now; `None` when it has no row.
-    pub(super) fn rescheduled(&self, tx: &Tx, lane: Lane) -> Result<Option<Lane>> {
-        match tx.first(QUEUE_ROWS, &self.0)? {
-            Some((_, value)) => Ok(Some(Lane {
-                due: QueueRow::decode(&value)?.due,
-                ..lane
-            })),
-            None => Ok(None),
+    /// The lane with the due time that its first row has now; `None` when it has no row. Damaged rows that
+    /// lie before all others ask for nothing any more, and are taken away.
+    pub(super) fn rescheduled(&self, tx: &mut Tx, mut lane: Lane) -> Result<Option<Lane>> {
+        while let Some((key, value)) = tx.first(QUEUE_ROWS, &self.0)? {
+            match QueueRow::decode(&value) {
+                Ok(row) => {
+                    lane.due = row.due;
+                    return Ok(Some(lane));
+                }
+                Err(error) => {
+                    tracing::error!(?error, "a damaged row of the queue is taken away");
+                    tx.delete(QUEUE_ROWS, &key);
+                    lane.len = lane.len.saturating_sub(1);
+                }
+            }
         }
+        Ok(None)
     }
 }
 
@@ -98,9 +131,9 @@ impl LaneOrder {
     }
 
     pub(super) fn of(bytes: &[u8]) -> Result<Self> {
-        match bytes.first() {
-            Some(0) => Ok(Self::Fifo),
-            Some(1) => Ok(Self::ByDue),
+        match bytes {
+            [0] => Ok(Self::Fifo),
+            [1] => Ok(Self::ByDue),
             _ => Err(damaged()),
         }
     }
@@ -145,6 +178,13 @@ impl<'a> QueueRow<'a> {
             payload: parts.tail(),
         })
     }
+}
+
+/// The row, if it can be read. A damaged one keeps no other of its lane.
+pub(super) fn readable(value: &[u8]) -> Option<QueueRow<'_>> {
+    let row = QueueRow::decode(value);
+    row.inspect_err(|error| tracing::debug!(?error, "a damaged row of the queue is passed over"))
+        .ok()
 }
 
 fn value(bytes: &[u8]) -> Result<KeyParts<'_>> {

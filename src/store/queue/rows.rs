@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use super::super::key::KeyParts;
+use super::super::key::{Key, KeyParts};
 use super::super::read::Read;
 use super::super::tables::{QUEUE_LANES, QUEUE_ROWS};
 use super::super::tx::Tx;
-use super::lane::{Lane, LaneKey, LaneOrder, QueueRow};
+use super::lane::{Lane, LaneKey, LaneOrder, QueueRow, readable};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
 
@@ -86,18 +86,23 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn read(lane: &LaneKey, order: LaneOrder, key: &[u8], value: &[u8]) -> Result<Self> {
+    /// The row; `None` when it is damaged.
+    pub(super) fn read(
+        lane: &LaneKey,
+        order: LaneOrder,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Self>> {
         let mut parts = KeyParts::new(&key[lane.0.len()..]);
         let (_, seq) = (parts.u64()?, parts.u64()?);
-        let entry = QueueRow::decode(value)?;
-        Ok(Self {
+        Ok(readable(value).map(|entry| Self {
             lane: lane.clone(),
             order,
             seq,
             due: entry.due,
             attempts: entry.attempts,
             payload: entry.payload.to_vec(),
-        })
+        }))
     }
 
     /// Writes the row with another due time, or takes it away; the lane follows.
@@ -131,11 +136,12 @@ pub fn find(read: &impl Read, queue: u8, lane: &[u8], payload: &[u8]) -> Result<
     };
     let mut found = None;
     read.for_each_prefix(QUEUE_ROWS, &at.0, |key, value| {
-        if QueueRow::decode(value)?.payload != payload {
-            return Ok(ControlFlow::Continue(()));
-        }
-        found = Some(Waiting::read(&at, order, key, value)?);
-        Ok(ControlFlow::Break(()))
+        let row = Waiting::read(&at, order, key, value)?;
+        found = row.filter(|row| row.payload == payload);
+        Ok(match found {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        })
     })?;
     Ok(found)
 }
@@ -159,7 +165,9 @@ pub fn hasten(tx: &mut Tx, queue: u8, lane: &[u8], now: Timestamp, limit: usize)
     };
     let mut later = Vec::new();
     tx.for_each_prefix(QUEUE_ROWS, &at.0, |key, value| {
-        let row = Waiting::read(&at, order, key, value)?;
+        let Some(row) = Waiting::read(&at, order, key, value)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         if row.due > now {
             later.push(row);
         }
@@ -177,9 +185,9 @@ pub fn hasten(tx: &mut Tx, queue: u8, lane: &[u8], now: Timestamp, limit: usize)
 /// The lanes of a queue that may have rows that are due later than now. It reads a row for each lane.
 pub fn later_lanes(read: &impl Read, queue: u8, now: Timestamp) -> Result<Vec<Vec<u8>>> {
     let mut lanes = Vec::new();
-    read.for_each_prefix(QUEUE_LANES, &[queue], |key, value| {
-        let lane = Lane::decode(value)?;
-        if lane.order == LaneOrder::ByDue || lane.due > now {
+    read.for_each_prefix(QUEUE_LANES, &[queue], |key, _| {
+        let lane = LaneKey(Key::new().tail(key)).load(read)?;
+        if lane.is_some_and(|lane| lane.order == LaneOrder::ByDue || lane.due > now) {
             lanes.push(KeyParts::new(&key[1..]).escaped()?);
         }
         Ok(ControlFlow::Continue(()))
@@ -189,9 +197,15 @@ pub fn later_lanes(read: &impl Read, queue: u8, now: Timestamp) -> Result<Vec<Ve
 
 /// What the first row of a lane asks for, claimed or not.
 pub fn head(read: &impl Read, queue: u8, lane: &[u8]) -> Result<Option<Vec<u8>>> {
-    let row = read.first(QUEUE_ROWS, &LaneKey::new(queue, lane).0)?;
-    row.map(|(_, value)| Ok(QueueRow::decode(&value)?.payload.to_vec()))
-        .transpose()
+    let mut head = None;
+    read.for_each_prefix(QUEUE_ROWS, &LaneKey::new(queue, lane).0, |_, value| {
+        head = readable(value).map(|row| row.payload.to_vec());
+        Ok(match head {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        })
+    })?;
+    Ok(head)
 }
 
 /// How many rows wait in a lane, claimed ones included.
@@ -204,8 +218,9 @@ pub fn lane_len(read: &impl Read, queue: u8, lane: &[u8]) -> Result<u64> {
 /// How many rows wait in all lanes of a queue, claimed ones included. It reads a row for each lane.
 pub fn len(read: &impl Read, queue: u8) -> Result<u64> {
     let mut len: u64 = 0;
-    read.for_each_prefix(QUEUE_LANES, &[queue], |_, value| {
-        len = len.saturating_add(Lane::decode(value)?.len);
+    read.for_each_prefix(QUEUE_LANES, &[queue], |key, _| {
+        let lane = LaneKey(Key::new().tail(key)).load(read)?;
+        len = len.saturating_add(lane.map_or(0, |lane| lane.len));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(len)
@@ -215,8 +230,9 @@ pub fn len(read: &impl Read, queue: u8) -> Result<u64> {
 /// Settling a claim of a row that went does nothing from then on.
 pub fn delete_page(tx: &mut Tx, queue: u8, lane: &[u8], limit: usize) -> Result<usize> {
     let at = LaneKey::new(queue, lane);
+    let old = at.load(tx)?;
     let rows = tx.delete_some(QUEUE_ROWS, &at.0, limit)?;
-    if let (Some(old), true) = (at.load(tx)?, rows > 0) {
+    if let (Some(old), true) = (old, rows > 0) {
         let len = old.len.saturating_sub(rows as u64);
         let new = at.rescheduled(tx, Lane { len, ..old })?;
         at.store(tx, Some(old), new);

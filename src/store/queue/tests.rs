@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::store::faults::SimulatedDisk;
-use crate::store::{Disk, Durability, StoreOptions, Tx};
+use crate::store::tables::QUEUE_LANES;
+use crate::store::{Disk, Durability, StoreOptions, Table, Tx};
 
 const Q: u8 = 5;
 
@@ -239,6 +240,122 @@ async fn a_claim_is_held_until_its_settlement_is_committed() {
     let gatekeeper = async { open_gate.send(()).unwrap() };
     let (_, settled, behind, ()) = tokio::join!(first, settled, behind, gatekeeper);
     assert!(settled && behind.is_empty());
+}
+
+/// Damages the row of this place in a table of the queue.
+async fn damage(rig: &Rig, table: Table, place: usize) {
+    let rows = rig.store.read(|read| read.prefix(table, &[Q], None, 100));
+    let key = rows.unwrap()[place].0.clone();
+    rig.write(move |tx| {
+        tx.put(table, key, b"\x01{");
+        Ok(())
+    })
+    .await;
+}
+
+/// Does everything that is due, one after the other; answers what it was.
+async fn do_all(rig: &Rig) -> Vec<String> {
+    let mut did = Vec::new();
+    while let Some(claim) = rig.claim(1).pop() {
+        did.extend(payloads(std::slice::from_ref(&claim)));
+        assert!(rig.settle(&claim, done).await);
+    }
+    did
+}
+
+fn nothing_is_left(rig: &Rig) {
+    for table in [QUEUE_ROWS, QUEUE_LANES, QUEUE_DUE] {
+        let left = rig.store.read(|read| read.prefix(table, &[Q], None, 9));
+        assert!(left.unwrap().is_empty(), "{}", table.name());
+    }
+    assert_eq!(rig.queue.next_due().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_row_loses_only_itself() {
+    for order in [LaneOrder::Fifo, LaneOrder::ByDue] {
+        for place in 0..3 {
+            let rig = Rig::new();
+            let mut left = vec!["a0", "a1", "a2"];
+            for payload in &left {
+                rig.enqueue("a", order, 0, payload).await;
+            }
+            damage(&rig, QUEUE_ROWS, place).await;
+            left.remove(place);
+            let head = rig.store.read(|read| head(read, Q, b"a")).unwrap();
+            assert_eq!(head.as_deref(), Some(left[0].as_bytes()));
+            let gone = left[1].as_bytes();
+            let found = rig.store.read(|read| find(read, Q, b"a", gone)).unwrap();
+            assert!(found.is_some(), "{order:?} {place}");
+            rig.write(|tx| hasten(tx, Q, b"a", at(0), 9)).await;
+            assert_eq!(do_all(&rig).await, left, "{order:?} {place}");
+            nothing_is_left(&rig);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_lane_is_what_its_rows_say() {
+    for order in [LaneOrder::Fifo, LaneOrder::ByDue] {
+        let rig = Rig::new();
+        rig.enqueue("a", order, 0, "a1").await;
+        rig.enqueue("b", order, 0, "b1").await;
+        damage(&rig, QUEUE_LANES, 0).await;
+        assert_eq!(rig.store.read(|read| len(read, Q)).unwrap(), 2);
+        let later = rig.store.read(|read| later_lanes(read, Q, at(0)));
+        later.unwrap();
+        rig.enqueue("a", order, 0, "a2").await;
+        assert_eq!(rig.store.read(|r| lane_len(r, Q, b"a")).unwrap(), 2);
+        damage(&rig, QUEUE_LANES, 0).await;
+        let mut did = do_all(&rig).await;
+        did.sort();
+        assert_eq!(did, ["a1", "a2", "b1"]);
+        nothing_is_left(&rig);
+    }
+}
+
+#[tokio::test]
+async fn a_lane_of_damaged_rows_is_not_due_and_takes_others() {
+    for order in [LaneOrder::Fifo, LaneOrder::ByDue] {
+        let rig = Rig::new();
+        rig.enqueue("a", order, 0, "a1").await;
+        damage(&rig, QUEUE_ROWS, 0).await;
+        damage(&rig, QUEUE_LANES, 0).await;
+        // Or a worker would not sleep.
+        assert_eq!(rig.queue.next_due().unwrap(), None);
+        assert!(rig.claim(9).is_empty());
+        rig.enqueue("a", order, 0, "a2").await;
+        assert_eq!(do_all(&rig).await, ["a2"]);
+        let rows = rig
+            .store
+            .read(|read| read.prefix(QUEUE_ROWS, &[Q], None, 9));
+        assert!(rows.unwrap().is_empty());
+        assert_eq!(rig.queue.next_due().unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_entry_of_the_schedule_keeps_no_lane() {
+    for order in [LaneOrder::Fifo, LaneOrder::ByDue] {
+        let rig = Rig::new();
+        rig.enqueue("a", order, 0, "a1").await;
+        rig.enqueue("b", order, 0, "b1").await;
+        damage(&rig, QUEUE_DUE, 0).await;
+        assert_eq!(do_all(&rig).await, ["a1", "b1"]);
+        nothing_is_left(&rig);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_damaged_while_it_is_worked_on_is_settled() {
+    let rig = Rig::new();
+    rig.enqueue("a", LaneOrder::Fifo, 0, "a1").await;
+    let claim = rig.claim(1).pop().unwrap();
+    damage(&rig, QUEUE_ROWS, 0).await;
+    assert!(rig.settle(&claim, |tx, c| retry_at(tx, c, at(0))).await);
+    drop(claim);
+    assert_eq!(do_all(&rig).await, ["a1"]);
+    nothing_is_left(&rig);
 }
 
 mod histories;
