@@ -5,6 +5,7 @@
 //! after that does the store say that it is sealed, so a crash in between means that all of it is
 //! done again. The copy that a migration leaves beside the store is sealed as a backup is.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::config::Config;
@@ -77,6 +78,45 @@ pub async fn open_store(
     store.write(Durability::Sync, note).await?;
     seal_old_copies(&store, seal)?;
     Ok(store)
+}
+
+/// What a store says of the key that it is sealed under; `None` in one that was not opened since.
+pub fn proof_in(read: &impl Read) -> Result<Option<Vec<u8>>> {
+    read.get(tables::META, PROOF)
+}
+
+/// What is wrong with the file `secret.key` of a store with this proof. Nothing is made.
+pub fn key_problems(config: &Config, proof: Option<&[u8]>) -> Vec<String> {
+    let path = config.data.join("secret.key");
+    let about = |what: &str| format!("{} {what}", path.display());
+    let mut problems = Vec::new();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let what = "is missing: put the one of this store back; without it neither the store nor a backup \
+                        of it can be opened";
+            return vec![about(what)];
+        }
+        Err(error) => return vec![about(&format!("cannot be read: {error}"))],
+    };
+    match key_bytes(text.trim()) {
+        Err(_) => problems.push(about(
+            "is damaged: it must hold 64 hex digits; put a good copy of it back",
+        )),
+        Ok(key) => {
+            let fits = |proof| Seal::new(&key).open(PROOF, proof).is_ok();
+            if !proof.is_none_or(fits) {
+                problems.push(about("is the key of another store: put the right one back"));
+            }
+        }
+    }
+    let mode = std::fs::metadata(&path).map_or(0, |there| there.permissions().mode() & 0o777);
+    if mode & 0o077 != 0 {
+        problems.push(about(&format!(
+            "can be read by others (mode {mode:o}): run chmod 600 on it"
+        )));
+    }
+    problems
 }
 
 fn wrong_key() -> Error {

@@ -190,12 +190,16 @@ pub fn load_from(
     let stream = env.get("JOURNAL_STREAM").and_then(|stream| stream.to_str());
     config.journal_stream = stream.map(str::to_owned);
     let unneeded = UNNEEDED.iter().copied();
+    let mut unneeded: Vec<_> = unneeded.filter(|name| env.contains_key(*name)).collect();
+    if env.contains_key("HOST") && !env.contains_key("PORT") && host_alone(env).is_none() {
+        unneeded.push("HOST (no address of this machine, and PORT is not set)");
+    }
     let loaded = Loaded {
         command,
         config,
         origins,
         unknown_variables: unknown(&settings, env),
-        unneeded_variables: unneeded.filter(|name| env.contains_key(*name)).collect(),
+        unneeded_variables: unneeded,
     };
     loaded.check()?;
     Ok(loaded)
@@ -348,6 +352,8 @@ fn from_environment(
         let host = host.unwrap_or_else(|| Ok("0.0.0.0".into()));
         let listen = host.and_then(|host| listen_of(&host, &port?));
         found.push(given("listen", origin, listen));
+    } else if let Some(listen) = host_alone(env) {
+        found.push(given("listen", "HOST", Ok(listen)));
     }
     for setting in settings.get_arguments() {
         let name = setting.get_id().as_str();
@@ -377,6 +383,16 @@ fn from_environment(
         }
     }
     found
+}
+
+/// Where `HOST` without `PORT` has it listen, at the usual port. Shells set it to the machine's name,
+/// which means nothing here: only an address does, and `localhost`.
+fn host_alone(env: &BTreeMap<String, OsString>) -> Option<String> {
+    let host = variable(env, "HOST")?.ok()?;
+    let usual = Config::default().listen;
+    let (_, port) = usual.rsplit_once(':')?;
+    let listen = listen_of(&host, port).ok()?;
+    value::listen(&listen).ok()
 }
 
 /// The address of a host and a port; a port that is an address already stands for itself.

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::running::Running;
-use super::{complain, say};
+use super::{absolute, complain, say};
 use crate::at_rest;
 use crate::config::Config;
 use crate::domain::media::blobs;
 use crate::domain::media::keeping::BACKUPS;
 use crate::domain::media::staged::Staged;
 use crate::domain::retention::COPY_DAYS;
+use crate::domain::unreadable::unreadable;
 use crate::domain::vault::Vault;
 use crate::error::{Code, Error, Result};
 use crate::http::Method;
@@ -22,7 +23,7 @@ use crate::seal::Seal;
 use crate::server::store_file;
 use crate::store::{self, tables};
 
-/// Verifies the store and the files, and says what is wrong.
+/// Verifies the store, the files and `secret.key`, and says what is wrong.
 pub fn check(config: &Config) -> Result<ExitCode> {
     let file = store_file(config);
     let mut problems = store::check(&file)?;
@@ -34,6 +35,16 @@ pub fn check(config: &Config) -> Result<ExitCode> {
     let named = named.into_iter().filter_map(|key| key.try_into().ok());
     let named: Vec<_> = named.map(crate::ids::Hash).collect();
     problems.extend(blobs::check(&config.data.join("media"), &named)?);
+    let mut proof = None;
+    if problems.is_empty() {
+        let found = store::reading(&file, |read| {
+            Ok((unreadable(read)?, at_rest::proof_in(read)?))
+        })?;
+        let (unreadable, found) = found.unwrap_or_default();
+        problems.extend(unreadable);
+        proof = found;
+    }
+    problems.extend(at_rest::key_problems(config, proof.as_deref()));
     for (_, copy) in store::older_copies(&file)? {
         say(&format!(
             "{} is a copy from before an upgrade, with what was deleted since; the gateway removes it \
@@ -55,8 +66,12 @@ pub fn check(config: &Config) -> Result<ExitCode> {
 /// Asks the running gateway for a copy and moves it to `file`.
 pub async fn backup(config: &Config, file: &Path) -> Result<()> {
     refuse_target(&config.data, file)?;
+    let running = Running::find(config)?;
+    if running.is_none() && !store_file(config).exists() {
+        return Err(no_store(&config.data));
+    }
     let staged = Staged::begin(file)?;
-    let made = match Running::find(config)? {
+    let made = match running {
         Some(running) => {
             let name = format!("backup-{}.redb", std::process::id());
             let wanted = json!({ "name": name });
@@ -87,19 +102,38 @@ pub async fn backup(config: &Config, file: &Path) -> Result<()> {
             let (vault, seal) = (Vault::new(&key, ids), Seal::new(&key));
             let (disk, options) = (store::Disk::File(store_file(config)), Default::default());
             let store = at_rest::open_store(disk, options, &vault, &seal).await?;
-            let room = config.data.clone();
-            let copied = store
-                .sealed_backup(seal.clone(), room, &staged.store())
-                .await;
+            let media = config.data.join("media");
+            let copied = async {
+                let used = store.space().await?.used;
+                staged.refuse_without_room(used, &media, &config.data)?;
+                let room = config.data.clone();
+                let copy = staged.store();
+                store.sealed_backup(seal.clone(), room, &copy).await
+            };
+            let copied = copied.await;
             store.close().await;
             copied?;
-            staged.seal_files(&config.data.join("media"), &seal)?;
+            staged.seal_files(&media, &seal)?;
         }
     }
     staged.publish()?;
     let files = blobs::media_folder_of(file);
     say(&format!("wrote {} and {}", file.display(), files.display()));
     Ok(())
+}
+
+/// What is said where there is nothing to back up: most often it is another folder than the gateway's.
+fn no_store(data: &Path) -> Error {
+    let what = match data.is_dir() {
+        true => "holds no store",
+        false => "does not exist",
+    };
+    let text = format!(
+        "nothing to back up: the data folder {} {what}; run this where the gateway was started, or name its folder with \
+         --data (or --config, as the gateway has it)",
+        absolute(data).display()
+    );
+    Error::new(Code::PathUnusable, text)
 }
 
 /// Refuses to replace what is no backup: the gateway's own files, devices, links, folders.

@@ -122,6 +122,7 @@ async fn take_in(
     let named = folder.clone();
     let read = blocking(move || import::read(&named, &reading)).await?;
     let incoming = read.map_err(|error| about(&folder, &error))?;
+    let made = Scratch::to_be_made(&config.data);
     let (gateway, made_key) = open_gateway(config, Deps::default()).await?;
     let options = ImportOptions {
         dry_run: what.dry_run,
@@ -135,7 +136,12 @@ async fn take_in(
     gateway.store().close().await;
     let result = done?;
     say(&result.report.text());
-    if made_key && !what.dry_run {
+    if !result.held_up
+        && let Some(made) = made
+    {
+        made.keep();
+    }
+    if made_key && !what.dry_run && !result.held_up {
         let file = gateway.config().data.join("master.key");
         say(&format!(
             "a master key was made; it is in {}",
@@ -165,10 +171,23 @@ fn end(held_up: bool, summary: String) -> ExitCode {
     }
 }
 
-/// A data folder that is only there for a dry run.
+/// A data folder that goes with the value: that of a dry run, or one that was made for an import which was
+/// then stopped by a problem.
 struct Scratch(PathBuf);
 
 impl Scratch {
+    /// The folder that would have to be made for this data folder; `None` where it is there.
+    fn to_be_made(data: &Path) -> Option<Self> {
+        let data = absolute(data);
+        let missing = data.ancestors().take_while(|folder| !folder.exists());
+        missing.last().map(|folder| Self(folder.to_owned()))
+    }
+
+    /// Leaves it where it is.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+
     fn beside(config: &Config) -> Self {
         let name = hex::encode(IdSource::random().bytes::<8>());
         let data = absolute(&config.data);

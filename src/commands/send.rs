@@ -31,14 +31,12 @@ pub async fn send(
     };
     let message = json!({ "to": to, "type": "text", "text": { "body": text } });
     let path = format!("/api/v1/messages?sessionId={session}");
-    let rows = running.ask(Method::POST, &path, Some(message)).await;
-    let rows = rows.map_err(|error| match error.code() {
-        Code::NotFound => {
-            let text = format!("{}; `warung pair {session}` makes it", error.detail());
-            error.worded(text)
+    let rows = match running.ask(Method::POST, &path, Some(message)).await {
+        Err(error) if error.code() == Code::NotFound => {
+            return Err(why_not(&running, &session, error).await?);
         }
-        _ => error,
-    })?;
+        rows => rows?,
+    };
     let row = &rows[0];
     let said = row["message"].as_str().unwrap_or("no answer");
     if row["status"] == "success" {
@@ -54,6 +52,39 @@ pub async fn send(
         Some(504) => ExitCode::from(UNKNOWN),
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Why a session cannot send, and what to do about it.
+async fn why_not(running: &Running, session: &SessionId, refused: Error) -> Result<Error> {
+    let path = format!("/api/v1/sessions/{session}");
+    let state = match running.ask(Method::GET, &path, None).await {
+        Err(error) if error.code() == Code::NotFound => {
+            let text = format!(
+                "there is no session {session}; `warung pair {session}` makes it and shows its QR code"
+            );
+            return Ok(Error::new(Code::SessionNotFound, text));
+        }
+        state => state?,
+    };
+    if state["isConnected"] == true {
+        return Ok(refused);
+    }
+    let detail = state["detail"].as_str().unwrap_or_default();
+    let detail = detail.trim_end_matches('.');
+    let scan = format!("`warung pair {session}` shows a QR code to scan");
+    let text = if state["loggedOut"] == true {
+        // Behind it comes what to do in the words of the API.
+        let why = detail.split(';').next().unwrap_or_default();
+        format!("session {session} was logged out ({why}): {scan}")
+    } else if state["number"].is_null() {
+        format!("session {session} is not linked to a phone yet: {scan}")
+    } else {
+        format!(
+            "session {session} cannot send right now: {detail}. Unless that asks you for something, wait a minute \
+             and send again; GET {path} shows how it stands"
+        )
+    };
+    Ok(Error::new(Code::SessionNotConnected, text))
 }
 
 /// The one session that there is.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches, Subcommand};
 
@@ -295,6 +295,19 @@ fn explain(error: &clap::Error) -> Error {
         };
         return Error::new(Code::SettingInvalid, needs);
     }
+    let too_few = [
+        ErrorKind::MissingRequiredArgument,
+        ErrorKind::TooFewValues,
+        ErrorKind::WrongNumberOfValues,
+    ];
+    if too_few.contains(&error.kind()) && text.contains("warung send") {
+        let given = error.get(ContextKind::ActualNumValues);
+        let missing = match given {
+            Some(ContextValue::Number(1)) => "the TEXT is missing",
+            _ => "TO and TEXT are missing: whom to write to, and what",
+        };
+        return Error::new(Code::SettingInvalid, format!("{missing}; {SEND_LIKE_THIS}"));
+    }
     // Behind it come usage and advice, in paragraphs.
     let problem = text.trim_start_matches("error: ").split("\n\n").next();
     let words: Vec<&str> = problem.unwrap_or_default().split_whitespace().collect();
@@ -325,6 +338,10 @@ fn explain(error: &clap::Error) -> Error {
     }
     Error::new(Code::SettingInvalid, format!("{said}; see warung --help"))
 }
+
+/// What is said when a word of `send` is missing.
+const SEND_LIKE_THIS: &str = "write it like this: warung send 6281234567890 'Hello' (with several sessions, the session comes \
+                              first: warung send shop 6281234567890 'Hello')";
 
 /// What somebody means by a flag that other programs have.
 fn hint(flag: &str) -> Option<&'static str> {

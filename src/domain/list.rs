@@ -18,10 +18,12 @@ use super::roster::{self, Position, Roster};
 use super::session::{Session, ensure_session_exists, first_that_has};
 use super::sheet::MAX_CUSTOM_COLUMNS;
 use super::stored::{refuse_beyond, refuse_more_than};
-use super::{Gateway, pending_removal};
+use super::{Gateway, damage, pending_removal};
 use crate::error::{Code, Error, Result};
 use crate::ids::{RowId, SessionNumber};
-use crate::store::{Durability, Read, Reader, Tx, bytes_of, tables, unless_damaged};
+use crate::store::{
+    Durability, Read, Reader, Tx, bytes_of, refused_if_damaged, tables, unless_damaged,
+};
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
@@ -132,7 +134,8 @@ fn not_found() -> Error {
 }
 
 pub(super) fn get(read: &impl Read, session: SessionNumber, id: &RowId) -> Result<List> {
-    LISTS.get(read, (session, id))?.ok_or_else(not_found)
+    let list = LISTS.get(read, (session, id));
+    refused_if_damaged(list, Code::ListUnreadable)?.ok_or_else(not_found)
 }
 
 /// Notes that a campaign uses the list.
@@ -208,6 +211,18 @@ impl Gateway {
         first_that_has(among, Code::ListNotFound, |session| self.list(session, id))
     }
 
+    /// The session, of these, that has the list; the list may be damaged.
+    pub fn owner_of_list(&self, among: &[Arc<Session>], id: &RowId) -> Result<Arc<Session>> {
+        let found = first_that_has(among, Code::ListNotFound, |session| {
+            let place = (session.number, id);
+            match self.store.read(|read| LISTS.exists(read, place))? {
+                true => Ok(()),
+                false => Err(not_found()),
+            }
+        });
+        Ok(found?.0)
+    }
+
     /// A list without its recipients.
     pub fn list(&self, session: &Session, id: &RowId) -> Result<List> {
         self.store.read(|read| get(read, session.number, id))
@@ -232,12 +247,12 @@ impl Gateway {
         size: PageSize,
     ) -> Result<(List, ListPage)> {
         let (id, number) = (id.clone(), session.number);
-        self.scan(number, move |read| {
+        let shown = self.scan(number, move |read| {
             let list = get(read, number, &id)?;
             let page = page(read, &list, (0, skip), size)?;
             Ok((list, page))
-        })
-        .await
+        });
+        refused_if_damaged(shown.await, Code::ListUnreadable)
     }
 
     /// The first people of a list that was just written.
@@ -340,13 +355,22 @@ impl Gateway {
             .await
     }
 
-    /// Removes a list. Campaigns that were made from it have their own recipients.
+    /// Removes a list, also a damaged one, with its people as far as the row still says who they are.
+    /// Campaigns that were made from it have their own recipients.
     pub async fn delete_list(&self, session: &Session, id: &RowId) -> Result<()> {
         let (id, number) = (id.clone(), session.number);
         self.store
             .write(Durability::Sync, move |tx| {
-                let list = get(tx, number, &id)?;
-                pending_removal::of_roster(tx, list.roster);
+                let roster = match get(tx, number, &id) {
+                    Err(error) if error.code() == Code::ListUnreadable => {
+                        let row = LISTS.view(tx, (number, &id), <[u8]>::to_vec)?;
+                        damage::roster_in(tx, &row.unwrap_or_default())?
+                    }
+                    list => Some(list?.roster),
+                };
+                if let Some(roster) = roster {
+                    pending_removal::of_roster(tx, roster);
+                }
                 LISTS.delete(tx, (number, &id));
                 Ok(())
             })

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backlog;
 pub mod campaign;
+mod damage;
 pub mod dialect;
 pub mod event;
 pub mod fair;
@@ -29,6 +30,7 @@ pub mod spool;
 mod stored;
 pub mod suppression;
 pub mod template;
+pub mod unreadable;
 pub mod vault;
 pub mod zone;
 

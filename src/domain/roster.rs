@@ -142,6 +142,15 @@ pub(super) fn copy(tx: &mut Tx, from: Roster, to: Roster) -> Result<()> {
     Ok(())
 }
 
+/// Whether all recipients can be read.
+pub(super) fn is_readable(read: &impl Read, roster: Roster) -> Result<bool> {
+    let damaged = RECIPIENTS.rows(roster).find(read, |row| {
+        let whole = row.key().is_ok() && row.value().is_ok();
+        Ok((!whole).then_some(()))
+    });
+    Ok(damaged?.is_none())
+}
+
 /// How many bytes all recipients take.
 pub(super) fn bytes(read: &impl Read, roster: Roster) -> Result<u64> {
     let mut bytes = 0;

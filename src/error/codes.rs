@@ -181,9 +181,11 @@ codes! {
     // Campaigns and lists.
     CampaignIdInvalid = "campaign_id_invalid", Invalid, "Invalid campaign ID format";
     CampaignNotFound = "campaign_not_found", NotFound, "Campaign not found";
+    CampaignUnreadable = "campaign_unreadable", Conflict, "What is stored of this campaign is damaged (`warung check` names it); delete it, and make it anew";
     CampaignStatusForbids = "campaign_status_forbids", Conflict, "The status of the campaign does not allow it";
     ListIdInvalid = "list_id_invalid", Invalid, "Invalid list ID format";
     ListNotFound = "list_not_found", NotFound, "Recipient list not found";
+    ListUnreadable = "list_unreadable", Conflict, "What is stored of this list is damaged (`warung check` names it); delete it, and make it anew";
     ListEmpty = "list_empty", Invalid, "The list is empty";
     RecipientsMissing = "recipients_missing", Invalid, "recipients or recipientListId is required";
     RecipientsInvalid = "recipients_invalid", Invalid, "Invalid recipient data";

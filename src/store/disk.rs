@@ -42,6 +42,12 @@ pub fn is_in_use(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// How many bytes may still be written to the disk of a folder; `None` when that is not known.
+pub fn free_in(folder: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(folder).ok()?;
+    Some(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
 /// Counts what goes to the medium.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -138,10 +144,7 @@ impl Disk {
     /// How many bytes there is room for beside the store; `None` when that is not known.
     pub(super) fn free(&self) -> Option<u64> {
         match self {
-            Self::File(path) => {
-                let room = rustix::fs::statvfs(folder_of(path)).ok()?;
-                Some(room.f_bavail.saturating_mul(room.f_frsize))
-            }
+            Self::File(path) => free_in(folder_of(path)),
             #[cfg(any(test, feature = "sandbox"))]
             Self::Simulated(disk) => disk.free(),
         }

@@ -55,9 +55,9 @@ pub use self::backup::{RESTORED, older_copies, restore};
 pub use self::check::check;
 #[cfg(any(test, feature = "sandbox"))]
 pub use self::check::check_simulated;
-pub use self::disk::{Disk, is_in_use};
+pub use self::disk::{Disk, free_in, is_in_use};
 pub use self::key::{Key, KeyParts};
-pub use self::offline::keys;
+pub use self::offline::{keys, reading};
 pub use self::options::{Durability, StoreOptions};
 pub use self::read::{Read, Reader};
 pub use self::record::{Record, decode, encode};
@@ -65,7 +65,7 @@ pub use self::space::space;
 pub use self::stats::StoreStats;
 pub use self::tables::Table;
 pub use self::tx::Tx;
-pub use self::typed::{Rows, Typed, bytes_of, parts_of, unless_damaged};
+pub use self::typed::{Rows, Typed, bytes_of, parts_of, refused_if_damaged, unless_damaged};
 
 use self::disk::Meter;
 use self::failure::{closed, unavailable};

@@ -7,6 +7,7 @@ use redb::{ReadableDatabase as _, TableHandle as _};
 
 use super::disk::existing;
 use super::failure::Failure;
+use super::migrations::{SCHEMA_VERSION, schema};
 use super::read::{Read as _, Reader};
 use super::tables::Table;
 use crate::error::{Error, Result};
@@ -37,6 +38,20 @@ pub fn keys(path: &Path, table: Table) -> Result<Vec<Vec<u8>>> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(keys)
+}
+
+/// What `read` makes of a store that nobody has open and that is in order; `None` of one of an older version.
+pub fn reading<T>(path: &Path, read: impl FnOnce(&Reader) -> Result<T>) -> Result<Option<T>> {
+    let file = existing(path)?;
+    let opened = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_file(file);
+    let database = opened.map_err(Failure::from)?;
+    let transaction = database.begin_read().map_err(Failure::from)?;
+    match schema(&transaction) == Some(SCHEMA_VERSION) {
+        true => read(&Reader::new(transaction)).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// How much of the file at `path` is used, while nobody has it open.

@@ -22,7 +22,7 @@ use super::read::{Read, Visit, prefix_end};
 use super::record::{self, Record};
 use super::tables::Table;
 use super::tx::Tx;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{Hash, MediaId, MessageId, RowId, SessionNumber};
 use crate::jid::Jid;
 use crate::time::Timestamp;
@@ -660,6 +660,11 @@ pub fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
         }
         read => read.map(Some),
     }
+}
+
+/// What was read of the one thing that is asked for. Damage is logged, and is the error of this code.
+pub fn refused_if_damaged<T>(read: Result<T>, code: Code) -> Result<T> {
+    unless_damaged(read)?.ok_or_else(|| code.into())
 }
 
 /// What was read of a row; damage is logged.

@@ -209,6 +209,12 @@ async fn mistakes_end_with_a_sentence() {
         (&["pair", "shop"], "no gateway runs on"),
         (&["pair", "shop"], "which does not exist"),
         (&["send", "6281200000001", "Hello"], "--data"),
+        (
+            &["send", "6281200000001"],
+            "the TEXT is missing; write it like this: warung send 6281234567890 'Hello'",
+        ),
+        (&["send"], "TO and TEXT are missing"),
+        (&["backup", "copy"], "data does not exist"),
         (&["key", "list"], "no gateway runs on"),
         (&["key"], "key needs create, list or revoke"),
         (&["key", "create", "x"], "--scope"),
@@ -734,6 +740,60 @@ async fn sends_say_what_became_of_them(
     for part in ["shop", "till", "SESSION"] {
         assert!(said.contains(part), "{said}");
     }
+    sends_say_why_a_session_cannot(network, addr, key, send).await;
+}
+
+/// What is said of a session that is there and not connected: each time something else is to be done.
+async fn sends_say_why_a_session_cannot(
+    network: &Sandbox,
+    addr: std::net::SocketAddr,
+    key: &str,
+    send: impl AsyncFn(&'static [&'static str]) -> (Option<i32>, String),
+) {
+    let (exit, said) = send(&["till", "6281299999803", "x"]).await;
+    assert_eq!(exit, Some(1), "{said}");
+    for part in [
+        "not linked to a phone yet",
+        "`warung pair till` shows a QR code",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let becomes = |word: &'static str| async move {
+        eventually(word, || async {
+            let row = Call::new(addr, "GET", "/api/v1/sessions/shop").header("x-master-key", key);
+            let row = row.send().await.json().to_string();
+            row.contains(word).then_some(())
+        })
+        .await;
+    };
+    let order = |path: &'static str, faults: serde_json::Value| async move {
+        let done = network.control("POST", path, &faults).await;
+        done.expect("ordered");
+    };
+    let faults = json!({ "connectFailure": { "reason": 503 }, "drop": { "now": true } });
+    order("/sandbox/faults", faults).await;
+    becomes("\"isConnected\":false").await;
+    let (exit, said) = send(&["shop", "6281299999803", "x"]).await;
+    assert_eq!(exit, Some(1), "{said}");
+    for part in ["session shop cannot send right now", "wait a minute"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("warung pair"), "{said}");
+    let done = network
+        .control("DELETE", "/sandbox/faults", &json!({}))
+        .await;
+    done.expect("ordered");
+    let again = Call::new(addr, "POST", "/api/v1/sessions/shop/reconnect");
+    again.header("x-master-key", key).send().await.expect(200);
+    becomes("\"isConnected\":true").await;
+    order("/sandbox/phones/6281200000802/logout", json!({})).await;
+    becomes("\"loggedOut\":true").await;
+    let (exit, said) = send(&["shop", "6281299999803", "x"]).await;
+    assert_eq!(exit, Some(1), "{said}");
+    for part in ["shop was logged out", "`warung pair shop` shows a QR code"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains(".;") && !said.contains(".:"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -906,4 +966,105 @@ async fn the_log_says_why_nothing_can_be_sent() {
     for part in [" WARN ", "session=shop", "Logged out"] {
         assert!(line.contains(part), "{part}: {line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_nothing_is_not_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    std::fs::create_dir(&data).expect("a folder");
+    let name = copy.display().to_string();
+    let (made, said) = run(&data, "127.0.0.1:1", &["backup", &name]).await;
+    let place = format!("the data folder {} holds no store", data.display());
+    assert!(!made && said.contains(&place), "{said}");
+    assert!(said.contains("--data"), "{said}");
+    let none = folder.path().join("none");
+    let (made, said) = run(&none, "127.0.0.1:1", &["backup", &name]).await;
+    assert!(!made && said.contains("none does not exist"), "{said}");
+    assert_eq!(std::fs::read_dir(&data).expect("a folder").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_room_names_the_folder_and_writes_nothing() {
+    // More than any disk has that is written to in a test; it takes no room itself.
+    const LARGE: u64 = 8 << 40;
+    let network = Sandbox::open(Default::default()).await.expect("a network");
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut running = serve(&data, &network).await;
+    let name = crate::files::sha256(b"large");
+    let large = std::fs::File::create(data.join("media").join(name)).expect("a file");
+    large.set_len(LARGE).expect("a long file");
+    let copy = folder.path().join("copy");
+    let place = copy.display().to_string();
+    let refused = || async {
+        let (made, said) = run(&data, &running.listen, &["backup", &place]).await;
+        let (_, figure) = said.split_once("it needs ").expect("how much");
+        let figure: Option<u64> = figure.split(' ').next().and_then(|n| n.parse().ok());
+        assert!(
+            !made && figure.is_some_and(|mib| mib > LARGE >> 20),
+            "{said}"
+        );
+        for part in ["no room", "MiB are free", "Nothing was written"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            1
+        );
+        said
+    };
+    // The gateway makes the copy in its data folder first.
+    let said = refused().await;
+    assert!(said.contains(data.to_str().expect("a path")), "{said}");
+    let left = std::fs::read_dir(data.join("backups")).expect("a folder");
+    assert_eq!(left.count(), 0);
+    running.child.kill().await.expect("killed");
+    refused().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_looks_at_the_key_of_the_store() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut rig = crate::support::Rig::new().await;
+    rig.create("shop").await;
+    rig.stop().await;
+    let data = rig.config.data.clone();
+    let key = data.join("secret.key");
+    let own = std::fs::read_to_string(&key).expect("a key");
+    let mode = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&key, mode).expect("set");
+    };
+    let check = || run(&data, "127.0.0.1:1", &["check"]);
+    let (good, said) = check().await;
+    assert!(good, "{said}");
+    mode(0o644);
+    let (good, said) = check().await;
+    assert!(
+        !good && said.contains("can be read by others (mode 644)"),
+        "{said}"
+    );
+    mode(0o600);
+    for (text, words) in [
+        ("ab".repeat(32), "another store"),
+        ("no key".into(), "damaged"),
+    ] {
+        std::fs::write(&key, text).expect("written");
+        let (good, said) = check().await;
+        assert!(!good && said.contains(words), "{said}");
+        assert!(said.contains(&key.display().to_string()), "{said}");
+    }
+    std::fs::remove_file(&key).expect("removed");
+    let (good, said) = check().await;
+    assert!(!good && said.contains("is missing"), "{said}");
+    assert!(!key.exists(), "no key is made");
+    std::fs::write(&key, own).expect("written");
+    mode(0o600);
+    let (good, said) = check().await;
+    assert!(good, "{said}");
 }

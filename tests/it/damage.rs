@@ -247,17 +247,30 @@ async fn a_webhook_that_cannot_be_read_is_mended_by_setting_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_secret_of_a_webhook_is_told_also_when_what_waits_for_it_cannot_be_hastened() {
+async fn damaged_rows_of_a_webhooks_queue_lose_only_themselves() {
     let rig = Rig::new().await;
-    rig.create("shop").await;
-    rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
+    let sink = Sink::new().await;
+    let token = rig.create("shop").await;
+    sink.answer(503);
+    rig.hook("shop", &sink.url, &["contact.optout"]).await;
+    publish(&rig, vec![(1, "shop"); 2]).await;
+    // Neither a damaged lane nor a damaged row keeps an event from being recorded.
+    damage_all(&rig, tables::QUEUE_LANES).await;
     publish(&rig, vec![(1, "shop")]).await;
-    for (lane, _) in rows(&rig, tables::QUEUE_LANES) {
-        put(&rig, tables::QUEUE_LANES, lane, DAMAGED).await;
-    }
+    let (second, _) = rows(&rig, tables::QUEUE_ROWS).swap_remove(1);
+    put(&rig, tables::QUEUE_ROWS, second, DAMAGED).await;
+    publish(&rig, vec![(1, "shop")]).await;
+    damage_all(&rig, tables::QUEUE_LANES).await;
+    let path = "/api/v1/webhook/deliveries?sessionId=shop";
+    let list = rig.get(path).bearer(&token).send().await.expect(200);
+    assert_eq!(list["waiting"], 4, "{list}");
+    // A webhook that is set anew tells its secret, and has what waits be tried now.
     put(&rig, tables::WEBHOOKS, hook_row(), DAMAGED).await;
-    let made = rig.hook("shop", "http://127.0.0.1:9/", &[]).await;
+    sink.answer(200);
+    let made = rig.hook("shop", &sink.url, &["contact.optout"]).await;
     assert!(made["secret"].is_string(), "{made}");
+    sink.wait_for("contact.optout", 3).await;
+    nothing_waits(&rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -600,4 +613,107 @@ async fn a_session_whose_row_is_damaged_is_listed_and_can_be_deleted_and_made_an
 
 fn rows_of(rig: &Rig, table: tables::Table) -> Vec<Vec<u8>> {
     rows(rig, table).into_iter().map(|(key, _)| key).collect()
+}
+
+/// A list and a campaign of two people, and where they are: the path, and the table of their rows.
+async fn list_and_campaign(rig: &Rig, token: &str) -> Vec<(String, tables::Table)> {
+    let mut made = Vec::new();
+    for (path, table) in [
+        ("/api/v1/campaigns", tables::CAMPAIGNS),
+        ("/api/v1/recipient-lists", tables::LISTS),
+    ] {
+        let body = json!({ "sessionId": "shop", "name": "Promo", "message": { "content": "hai" },
+            "recipients": [{ "number": "6281200000862", "name": "Ani" }] });
+        let answer = rig.post(path, &body).bearer(token).send().await.expect(201);
+        let id = answer["id"].as_str().expect("an id");
+        made.push((format!("{path}/{id}"), table));
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_list_or_campaign_says_so_and_can_be_deleted() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    for (path, table) in list_and_campaign(&rig, &token).await {
+        let (place, whole) = rows(&rig, table).remove(0);
+        let people = |rows: &[(Vec<u8>, Vec<u8>)], roster: &[u8]| {
+            rows.iter().any(|(key, _)| key.starts_with(roster))
+        };
+        let named: Value = serde_json::from_slice(&whole[1..]).expect("JSON");
+        let roster = u32::try_from(named["roster"].as_u64().expect("a number")).expect("small");
+        let known = format!("\u{1}{{\"roster\":{roster}}}").into_bytes();
+        put(&rig, table, place.clone(), known.leak()).await;
+        let said = rig.get(&path).bearer(&token).send().await.expect(409);
+        let words = said["message"].as_str().expect("words");
+        assert!(words.contains("`warung check` names it"), "{words}");
+        let gone = || rig.delete(&path).bearer(&token).send();
+        gone().await.expect(200);
+        assert_eq!(gone().await.status, 404);
+        rig.get(&path).bearer(&token).send().await.expect(404);
+        assert!(rows(&rig, table).is_empty());
+        // What its row still named as its own goes too.
+        eventually("its people are gone", || async {
+            let left = rows(&rig, tables::RECIPIENTS);
+            (!people(&left, &roster.to_be_bytes())).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_costs_no_other_list_its_people() {
+    let rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    for (path, table) in list_and_campaign(&rig, &token).await {
+        put(&rig, table, rows(&rig, table).remove(0).0, DAMAGED).await;
+        rig.delete(&path).bearer(&token).send().await.expect(200);
+    }
+    let made = list_and_campaign(&rig, &token).await;
+    // Both name the people of the list.
+    let (_, list) = rows(&rig, tables::LISTS).remove(0);
+    let named: Value = serde_json::from_slice(&list[1..]).expect("JSON");
+    let false_row = format!("\u{1}{{\"roster\":{}}}", named["roster"]).into_bytes();
+    let (place, _) = rows(&rig, tables::CAMPAIGNS).remove(0);
+    put(&rig, tables::CAMPAIGNS, place, false_row.leak()).await;
+    let (campaign, list) = (&made[0].0, &made[1].0);
+    let deleted = rig.delete(campaign).bearer(&token).send().await;
+    deleted.expect(200);
+    assert!(rows(&rig, tables::REMOVALS).is_empty());
+    let shown = rig.get(list).bearer(&token).send().await.expect(200);
+    assert_eq!(shown["recipients"][0]["name"], "Ani", "{shown}");
+    damage_all(&rig, tables::RECIPIENTS).await;
+    rig.get(list).bearer(&token).send().await.expect(409);
+    rig.delete(list).bearer(&token).send().await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_what_cannot_be_read() {
+    let mut rig = Rig::new().await;
+    let token = rig.create("shop").await;
+    let made = list_and_campaign(&rig, &token).await;
+    for (_, table) in &made {
+        damage_all(&rig, *table).await;
+    }
+    let whole = list_and_campaign(&rig, &token).await;
+    put(&rig, tables::SESSIONS, b"lost".into(), b"\x01{").await;
+    let data = rig.config.data.clone();
+    rig.stop().await;
+    let mut check = tokio::process::Command::new(crate::support::program());
+    let output = check.args(["check", "--data"]).arg(&data).output().await;
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let id = |path: &str| path.rsplit('/').next().expect("an id").to_owned();
+    let (campaign, list) = (id(&made[0].0), id(&made[1].0));
+    for line in [
+        "session lost cannot be read; delete it".to_owned(),
+        format!("campaign {campaign} of session shop cannot be read"),
+        format!("list {list} of session shop cannot be read"),
+    ] {
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+    for (path, _) in &whole {
+        assert!(!said.contains(&id(path)), "{said}");
+    }
 }

@@ -572,3 +572,30 @@ async fn limits_of_the_settings_hold() {
     assert!(lines.contains("raise max_sessions"), "{lines}");
     assert_eq!(sessions(&rig).await.len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_a_problem_stops_leaves_no_new_data_folder() {
+    let folder = copy("older");
+    damages_one_campaign(folder.path());
+    let place = tempfile::tempdir().expect("a folder");
+    let data = place.path().join("new/data");
+    let import = |words: &[&str]| {
+        let mut command = Command::new(program());
+        command.arg("import").arg(folder.path()).args(words);
+        command.args(["--log", "error", "--data"]).arg(&data);
+        let output = command.output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&text).into_owned();
+        (output.status.success(), said)
+    };
+    let (good, said) = import(&[]);
+    assert!(!good && said.contains("problem"), "{said}");
+    assert!(!said.contains("master key"), "{said}");
+    let left = std::fs::read_dir(place.path()).expect("a folder");
+    assert_eq!(left.count(), 0, "{said}");
+    let (good, said) = import(&["--skip-problems"]);
+    assert!(good && data.join("warung.redb").exists(), "{said}");
+    // One that was there stays.
+    let (good, said) = import(&["--replace"]);
+    assert!(!good && data.join("warung.redb").exists(), "{said}");
+}

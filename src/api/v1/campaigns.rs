@@ -556,8 +556,10 @@ fn campaign_change(
 }
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
-    let (session, id, ..) = found(&caller, &request)?;
-    caller.gateway.delete_campaign(&session, &id).await?;
+    let gateway = &caller.gateway;
+    let id = RowId::parse(request.param("campaignId")).ok_or(Code::CampaignIdInvalid)?;
+    let session = gateway.owner_of_campaign(&caller.sessions(&request)?, &id)?;
+    gateway.delete_campaign(&session, &id).await?;
     Ok(success("Campaign deleted"))
 }
 

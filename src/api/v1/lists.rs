@@ -328,7 +328,8 @@ async fn change(caller: Caller, request: Request) -> Result<Reply> {
 
 async fn delete(caller: Caller, request: Request) -> Result<Reply> {
     let gateway = &caller.gateway;
-    let (session, id, _) = found(&caller, &request)?;
+    let id = RowId::parse(request.param("listId")).ok_or(Code::ListIdInvalid)?;
+    let session = gateway.owner_of_list(&caller.sessions(&request)?, &id)?;
     gateway.delete_list(&session, &id).await?;
     Ok(success("Recipient list deleted"))
 }

@@ -208,11 +208,7 @@ impl Gateway {
     pub async fn delete_campaign(&self, session: &Session, id: &RowId) -> Result<()> {
         let (id, number) = (id.clone(), session.number);
         self.store
-            .write(Durability::Sync, move |tx| {
-                let campaign = rows::get(tx, number, &id)?;
-                rows::delete(tx, number, &id, &campaign);
-                Ok(())
-            })
+            .write(Durability::Sync, move |tx| rows::delete(tx, number, &id))
             .await?;
         self.campaigns.wake();
         Ok(())

@@ -10,7 +10,7 @@ use crate::domain::roster::{self, PageSize, Position, Roster};
 use crate::domain::session::{Session, first_that_has};
 use crate::error::{Code, Result};
 use crate::ids::RowId;
-use crate::store::Read;
+use crate::store::{Read, refused_if_damaged};
 
 /// How many states are read beside their recipients at a time.
 const PAGE: usize = 512;
@@ -51,11 +51,24 @@ impl Gateway {
 
     /// One campaign and how far it has come.
     pub fn campaign(&self, session: &Session, id: &RowId) -> Result<(Campaign, SendProgress)> {
-        self.store.read(|read| {
+        let campaign = self.store.read(|read| {
             let campaign = rows::get(read, session.number, id)?;
             let progress = rows::progress(read, campaign.roster)?;
             Ok((campaign, progress))
-        })
+        });
+        refused_if_damaged(campaign, Code::CampaignUnreadable)
+    }
+
+    /// The session, of these, that has the campaign; the campaign may be damaged.
+    pub fn owner_of_campaign(&self, among: &[Arc<Session>], id: &RowId) -> Result<Arc<Session>> {
+        let found = first_that_has(among, Code::CampaignNotFound, |session| {
+            let place = (session.number, id);
+            match self.store.read(|read| CAMPAIGNS.exists(read, place))? {
+                true => Ok(()),
+                false => Err(Code::CampaignNotFound.into()),
+            }
+        });
+        Ok(found?.0)
     }
 
     /// Rows of a campaign that `wanted` picks, from a position on: recipients in their order, then refused
@@ -70,14 +83,14 @@ impl Gateway {
         wanted: impl Fn(&RecipientState) -> bool + Send + 'static,
     ) -> Result<ReportPage> {
         let (number, id, roster) = (session.number, id.clone(), campaign.roster);
-        self.scan(number, move |read| {
+        let rows = self.scan(number, move |read| {
             let now = rows::find(read, number, &id)?;
             if now.is_none_or(|now| now.roster != roster) {
                 return Err(Code::ChangedWhileRead.into());
             }
             page(read, roster, first, size, wanted)
-        })
-        .await
+        });
+        refused_if_damaged(rows.await, Code::CampaignUnreadable)
     }
 }
 

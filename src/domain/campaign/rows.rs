@@ -6,8 +6,8 @@ use super::{
     CAMPAIGNS, Campaign, CampaignState, LIVE, REFUSED, RecipientState, RecipientStatus,
     SendProgress,
 };
-use crate::domain::pending_removal;
 use crate::domain::roster::{Position, Roster};
+use crate::domain::{damage, pending_removal};
 use crate::error::{Code, Error, Result};
 use crate::ids::{MediaId, RowId, SessionNumber};
 use crate::store::{Read, Tx, Typed, bytes_of, tables, unless_damaged};
@@ -48,7 +48,8 @@ pub(super) fn put(
     CAMPAIGNS.put(tx, (session, id), campaign)
 }
 
-pub(super) fn progress(read: &impl Read, roster: Roster) -> Result<SendProgress> {
+/// How far it has come.
+pub(in crate::domain) fn progress(read: &impl Read, roster: Roster) -> Result<SendProgress> {
     Ok(PROGRESSES.get(read, roster)?.unwrap_or_default())
 }
 
@@ -149,11 +150,22 @@ pub(super) fn refused(
     Ok(rows.into_iter().map(|(_, state)| state).collect())
 }
 
-/// Removes a campaign with everything that belongs to it.
-pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId, campaign: &Campaign) {
+/// Removes a campaign with everything that belongs to it. Of a damaged one that is what its row still
+/// names.
+pub(super) fn delete(tx: &mut Tx, session: SessionNumber, id: &RowId) -> Result<()> {
+    let roster = match unless_damaged(get(tx, session, id))? {
+        Some(campaign) => Some(campaign.roster),
+        None => {
+            let row = CAMPAIGNS.view(tx, (session, id), <[u8]>::to_vec)?;
+            damage::roster_in(tx, &row.unwrap_or_default())?
+        }
+    };
     CAMPAIGNS.delete(tx, (session, id));
     LIVE.delete(tx, (session, id));
-    pending_removal::of_roster(tx, campaign.roster);
+    if let Some(roster) = roster {
+        pending_removal::of_roster(tx, roster);
+    }
+    Ok(())
 }
 
 /// Removes campaigns of a session, as many as the budget allows.

@@ -212,6 +212,21 @@ pub fn seal_contents(from: &Path, to: &Path, there: &Path, seal: &Seal) -> Resul
     Ok(())
 }
 
+/// How many bytes [`seal_contents`] would write.
+pub(super) fn bytes_to_seal(from: &Path, there: &Path) -> Result<u64> {
+    let cannot = |e| unusable("the files cannot be copied", e);
+    let mut bytes: u64 = 0;
+    for hash in contents_of(from).map_err(cannot)? {
+        let name = hash.to_string();
+        let length = std::fs::metadata(from.join(&name)).map_err(cannot)?.len();
+        let sealed = sealed_len(length);
+        if !is_whole(&there.join(&name), sealed) {
+            bytes = bytes.saturating_add(sealed);
+        }
+    }
+    Ok(bytes)
+}
+
 /// Whether it is a sealed file of this length, and so nothing that broke off.
 fn is_whole(file: &Path, length: u64) -> bool {
     std::fs::metadata(file).is_ok_and(|there| there.len() == length) && is_sealed(file)

@@ -296,6 +296,13 @@ impl Gateway {
         static TURN: Mutex<()> = Mutex::const_new(());
         let _turn = TURN.lock().await;
         let staged = Staged::begin(to)?;
+        let store = self.store.space().await?.used;
+        let data = self.config.data.clone();
+        let judge = move || {
+            staged.refuse_without_room(store, &data.join("media"), &data)?;
+            Ok::<_, Error>(staged)
+        };
+        let staged = blocking(judge).await??;
         let seal = self.seal.clone();
         let held = {
             // No file comes or goes between the two; sealing them all takes long.

@@ -9,6 +9,7 @@
 
 pub mod arriving;
 pub mod audio;
+mod backup_room;
 pub mod blobs;
 mod decode;
 pub mod effort;

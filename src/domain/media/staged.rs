@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::blobs::{contents_of, copy_contents, media_folder_of, seal_contents};
+use super::backup_room::refuse_without_room;
+use super::blobs::{bytes_to_seal, contents_of, copy_contents, media_folder_of, seal_contents};
 use crate::error::{Code, Error, Result};
 use crate::seal::Seal;
 
@@ -37,6 +38,14 @@ impl Staged {
         Ok(staged)
     }
 
+    /// Refuses when there is no room for a store of so many bytes and for the files of a media folder, or
+    /// in `data` for the copy of the store that lies there while it is sealed.
+    pub fn refuse_without_room(&self, store: u64, media: &Path, data: &Path) -> Result<()> {
+        let files = bytes_to_seal(media, &media_folder_of(&self.file))?;
+        let written = store.saturating_add(files);
+        refuse_without_room(&[(data, store), (&self.folder, written)])
+    }
+
     /// Where the copy of the store is to be written.
     pub fn store(&self) -> PathBuf {
         self.folder.join("store")
@@ -48,8 +57,10 @@ impl Staged {
         seal_contents(from, &self.folder, &media_folder_of(&self.file), seal)
     }
 
-    /// Adds the store and the files of a backup that lies elsewhere.
+    /// Adds the store and the files of a backup that lies elsewhere, when there is room for them.
     pub fn copy(&self, backup: &Path) -> Result<()> {
+        let length = std::fs::metadata(backup).map_err(|e| self.cannot(e))?.len();
+        refuse_without_room(&[(&self.folder, length)])?;
         std::fs::copy(backup, self.store()).map_err(|e| self.cannot(e))?;
         copy_contents(
             &media_folder_of(backup),

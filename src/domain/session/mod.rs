@@ -18,7 +18,7 @@ mod token;
 pub use handle::Session;
 pub use registry::Sessions;
 pub(in crate::domain) use registry::{first_that_has, not_found};
-pub(super) use row::{ensure_session_exists, session_exists};
+pub(super) use row::{ensure_session_exists, names, session_exists};
 pub use settings::{SessionSettings, SettingsChange};
 pub use status::{SessionState, SessionStatus};
 pub use token::fits_key;

@@ -50,6 +50,18 @@ pub(in crate::domain) fn session_exists(
     Ok(row.is_some_and(|row| row.number == number))
 }
 
+/// The names of all sessions with their numbers; `None` for one whose row cannot be read.
+pub(in crate::domain) fn names(read: &impl Read) -> Result<Vec<(String, Option<SessionNumber>)>> {
+    let mut names = Vec::new();
+    SESSIONS.rows(()).each(read, |row| {
+        if let Ok(name) = row.key() {
+            names.push((name, row.value().ok().map(|row| row.number)));
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
 /// Refuses what is asked of a session that was deleted meanwhile.
 pub(in crate::domain) fn ensure_session_exists(
     read: &impl Read,
