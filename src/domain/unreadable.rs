@@ -19,7 +19,7 @@ pub fn unreadable(read: &impl Read) -> Result<Vec<String>> {
     let sessions = session::names(read)?;
     let lost = sessions.iter().filter(|(_, number)| number.is_none());
     let mut found: Vec<_> = lost
-        .map(|(name, _)| format!("session {name} cannot be read; delete it, and make it anew"))
+        .map(|(name, _)| format!("session {name} cannot be read; delete it and create it again"))
         .collect();
     let name_of = |number: SessionNumber| {
         let mut named = sessions.iter();
@@ -29,7 +29,7 @@ pub fn unreadable(read: &impl Read) -> Result<Vec<String>> {
     let mut tell = |what: &str, part: &str, (number, id): (SessionNumber, RowId)| {
         let session = name_of(number);
         found.push(format!(
-            "{what} {id} of session {session} cannot be read{part}; delete it, and make it anew"
+            "{what} {id} of session {session} cannot be read{part}; delete it and create it again"
         ));
     };
     each(&LISTS.rows(()), read, |key, list| {

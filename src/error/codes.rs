@@ -60,7 +60,7 @@ codes! {
     TooManyLogins = "too_many_logins", RateLimited, "Too many wrong credentials; try again later";
     TooManyStreams = "too_many_streams", RateLimited, "Too many event streams are open; one can carry all events of a session";
     ServerBusy = "server_busy", RateLimited, "The server is busy with other large requests; try again";
-    ClientLeft = "client_left", RequestTimeout, "The client left before anything was sent";
+    ClientLeft = "client_left", RequestTimeout, "The client disconnected before anything was sent";
     ShuttingDown = "shutting_down", Unavailable, "The gateway is shutting down";
     Internal = "internal_error", Internal, "Internal server error";
 
@@ -70,13 +70,13 @@ codes! {
     MasterKeyInvalid = "master_key_invalid", Unauthorized, "Invalid master API key";
     TokenInvalid = "token_invalid", Forbidden, "Invalid token";
     ScopeMissing = "scope_missing", Forbidden, "The key lacks a scope that this needs";
-    KeyOfOtherDialect = "key_of_other_dialect", Forbidden, "This key is one of another dialect";
+    KeyOfOtherDialect = "key_of_other_dialect", Forbidden, "This key is for another dialect";
     KeyForOneSession = "key_for_one_session", Forbidden, "The key is for one session only";
     TokenNotForKeys = "token_not_for_keys", Forbidden, "The token of a session is not for keys";
-    CredentialsOfTwoDialects = "credentials_of_two_dialects", Invalid, "The request shows credentials of two dialects";
+    CredentialsOfTwoDialects = "credentials_of_two_dialects", Invalid, "The request has credentials for two dialects";
     KeyNotFound = "key_not_found", NotFound, "Key not found";
     KeyLimitReached = "key_limit_reached", Conflict, "There are too many keys already; revoke one first";
-    LastAdminKey = "last_admin_key", Conflict, "This is the last key with the scope admin in its dialect; make another first";
+    LastAdminKey = "last_admin_key", Conflict, "This is the last key with the scope admin in its dialect; create another first";
     SessionForbidden = "session_forbidden", Forbidden, "Invalid token for this session";
     LegacyOff = "legacy_off", NotFound, "The legacy API is switched off (setting legacy)";
 
@@ -88,15 +88,15 @@ codes! {
     SessionNotConnected = "session_not_connected", NotConnected, "the session is not connected to WhatsApp";
     SessionConnected = "session_connected", Invalid, "Session is already connected";
     SessionBusy = "session_busy", Conflict, "The session is being changed; try again";
-    SessionUnreadable = "session_unreadable", Conflict, "What is stored of this session is damaged; delete the session, and make it anew";
+    SessionUnreadable = "session_unreadable", Conflict, "The stored data of this session is damaged; delete the session and create it again";
     SessionLimitReached = "session_limit_reached", Invalid, "Maximum active session limit reached";
     QrNotReady = "qr_not_ready", UpstreamTimeout, "No QR code yet";
     PairingCodeRefused = "pairing_code_refused", Upstream, "WhatsApp refused to give a pairing code for this number";
-    SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed it; it may still arrive";
-    OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session has up to 20 words of its own, each of up to 50 characters";
+    SessionLoggedOut = "session_logged_out", Conflict, "the session was logged out before WhatsApp confirmed the message; it may still arrive";
+    OptOutWordsInvalid = "opt_out_words_invalid", Invalid, "a session may have up to 20 opt-out words of its own, each of up to 50 characters";
     SettingInvalid = "setting_invalid", Invalid, "A setting is not valid";
     ImportUnreadable = "import_unreadable", Invalid, "Nothing in it can be imported";
-    ImportHeldUp = "import_held_up", Conflict, "Nothing was changed: see to the problems first, or import without what has them";
+    ImportHeldUp = "import_held_up", Conflict, "Nothing was changed: fix the problems first, or leave out what has problems";
 
     // Messages.
     MessageInvalid = "message_invalid", Invalid, "The message is not valid";
@@ -111,22 +111,22 @@ codes! {
     MessageIdInvalid = "message_id_invalid", Invalid, "Invalid message ID format";
     MessageNotFound = "message_not_found", NotFound, "Message not found";
     MessageNotEditable = "message_not_editable", Invalid, "Only own text messages can be edited";
-    MessageUnsendable = "message_unsendable", Invalid, "WhatsApp does not take such a message for this recipient";
+    MessageUnsendable = "message_unsendable", Invalid, "WhatsApp does not accept this kind of message for this recipient";
     MessageRefused = "message_refused", Upstream, "WhatsApp refused the message";
     MessageUnacknowledged = "message_unacknowledged", UpstreamTimeout, "WhatsApp did not acknowledge the message in time; it may still arrive";
     AccountRateLimited = "account_rate_limited", Upstream, "too many messages; wait before sending more";
     MessageTooOld = "message_too_old", Conflict, "interrupted by a restart and too old to be sent";
-    LocationInvalid = "location_invalid", Invalid, "a place has degrees north from -90 to 90 and degrees east from -180 to 180";
-    PlaceLabelTooLong = "place_label_too_long", Invalid, "the name or the address of a place is too long";
-    ContactsInvalid = "contacts_invalid", Invalid, "a message holds 1 to 50 contacts, each with a name and a number, or with a vCard";
-    PollInvalid = "poll_invalid", Invalid, "a poll has a question of up to 255 characters and 2 to 12 different options of up to 100 characters";
-    EmojiInvalid = "emoji_invalid", Invalid, "a reaction is an emoji, or empty to take it back";
-    AlbumInvalid = "album_invalid", Invalid, "an album has 2 to 30 images, videos or documents";
+    LocationInvalid = "location_invalid", Invalid, "a location needs a latitude from -90 to 90 and a longitude from -180 to 180";
+    PlaceLabelTooLong = "place_label_too_long", Invalid, "the name or address of a location is too long";
+    ContactsInvalid = "contacts_invalid", Invalid, "a message can have 1 to 50 contacts, each with a name and a number, or with a vCard";
+    PollInvalid = "poll_invalid", Invalid, "a poll needs a question of up to 255 characters and 2 to 12 different options of up to 100 characters";
+    EmojiInvalid = "emoji_invalid", Invalid, "a reaction must be an emoji, or empty to remove it";
+    AlbumInvalid = "album_invalid", Invalid, "an album needs 2 to 30 images, videos or documents";
     MentionsInvalid = "mentions_invalid", Invalid, "mentions must be an array of phone numbers, or [\"all\"]";
     TooManyMentions = "too_many_mentions", Invalid, "Too many people are mentioned";
-    MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning all works in groups only";
-    GuardReached = "guard_reached", RateLimited, "The guard lets no more new contacts be written to now (setting guard)";
-    GroupUnavailable = "group_unavailable", Upstream, "WhatsApp does not show this group";
+    MentionsNeedGroup = "mentions_need_group", Invalid, "Mentioning everyone works only in groups";
+    GuardReached = "guard_reached", RateLimited, "No more new contacts can be written to for now (setting guard)";
+    GroupUnavailable = "group_unavailable", Upstream, "WhatsApp does not show this group to this account";
     IdempotencyKeyInvalid = "idempotency_key_invalid", Invalid, "Idempotency-Key must be 1 to 255 characters";
     IdempotencyKeyInUse = "idempotency_key_in_use", Conflict, "A request with this Idempotency-Key is still being processed";
     IdempotencyKeyReused = "idempotency_key_reused", Conflict, "This Idempotency-Key was used with a different request";
@@ -135,21 +135,21 @@ codes! {
     FileMissing = "file_missing", Invalid, "No file uploaded";
     TooManyFiles = "too_many_files", Invalid, "Only one file may be uploaded at a time";
     FileSourceMissing = "file_source_missing", Invalid, "A file needs a link, the ID of an upload, or its content in base64";
-    FileSourceAmbiguous = "file_source_ambiguous", Invalid, "Only one of a link, the ID of an upload and a content in base64 may be given";
+    FileSourceAmbiguous = "file_source_ambiguous", Invalid, "Only one of a link, the ID of an upload and base64 content may be given";
     FileNameInvalid = "file_name_invalid", Invalid, "Invalid file name";
     MimeTypeInvalid = "mime_type_invalid", Invalid, "Invalid MIME type";
     FileEmpty = "file_empty", Invalid, "The file is empty";
     FileNotBase64 = "file_not_base64", Invalid, "The file is not valid base64";
     FileTooLarge = "file_too_large", TooLarge, "File too large";
     FileTypeUnsupported = "file_type_unsupported", UnsupportedMedia, "Invalid file type. Only JPEG, PNG, GIF, WebP, PDF, Word, Excel, PowerPoint, MP4, 3GP, MOV, MP3, M4A, AAC, AMR, and Ogg allowed.";
-    FileTypeWrong = "file_type_wrong", UnsupportedMedia, "The content of the file is not of the type that is claimed";
-    FileUnreadable = "file_unreadable", Unprocessable, "The picture cannot be read";
-    FileTooComplex = "file_too_complex", Unprocessable, "The picture takes too much work to prepare; send a smaller or a shorter one";
-    PictureTooLarge = "picture_too_large", TooLarge, "The picture has too many pixels";
-    FileNotAsDescribed = "file_not_as_described", Unprocessable, "The file is not what its message says, and was not kept";
-    FileDamaged = "file_damaged", Unavailable, "The stored file is not whole any more; upload it again";
+    FileTypeWrong = "file_type_wrong", UnsupportedMedia, "The content of the file does not match its claimed type";
+    FileUnreadable = "file_unreadable", Unprocessable, "The image cannot be read";
+    FileTooComplex = "file_too_complex", Unprocessable, "The image takes too long to process; send a smaller or shorter one";
+    PictureTooLarge = "picture_too_large", TooLarge, "The image has too many pixels";
+    FileNotAsDescribed = "file_not_as_described", Unprocessable, "The file does not match its message and was not kept";
+    FileDamaged = "file_damaged", Unavailable, "The stored file is damaged; upload it again";
     FileNotFound = "file_not_found", NotFound, "This message has no file";
-    FileGone = "file_gone", NotFound, "The file of this message is not kept any more";
+    FileGone = "file_gone", NotFound, "The file of this message is no longer kept";
     FileExpired = "file_expired", UpstreamTimeout, "The file has expired at WhatsApp, and the account's phone did not upload it again; open WhatsApp there and try later";
     MediaIdInvalid = "media_id_invalid", Invalid, "Invalid media ID format";
     MediaNotFound = "media_not_found", NotFound, "Media not found";
@@ -163,11 +163,11 @@ codes! {
     UrlUnresolvable = "url_unresolvable", Invalid, "URL host name cannot be resolved";
     HostUnreachable = "host_unreachable", Upstream, "The host cannot be reached";
     HostTimeout = "host_timeout", UpstreamTimeout, "The host did not answer in time";
-    AnswerNotHttp = "answer_not_http", Upstream, "The host gave an answer that is not HTTP";
-    LinkFailed = "link_failed", Upstream, "The link leads to no file";
-    AnswerTooLarge = "answer_too_large", TooLarge, "The answer of the host is too large";
+    AnswerNotHttp = "answer_not_http", Upstream, "The host's answer is not HTTP";
+    LinkFailed = "link_failed", Upstream, "The link does not lead to a file";
+    AnswerTooLarge = "answer_too_large", TooLarge, "The host's answer is too large";
     WhatsappUnreachable = "whatsapp_unreachable", UpstreamTimeout, "WhatsApp's server could not be reached";
-    WhatsappRefused = "whatsapp_refused", Upstream, "WhatsApp did not do what was asked of it";
+    WhatsappRefused = "whatsapp_refused", Upstream, "WhatsApp refused the request";
 
     // Webhooks.
     WebhookSecretInvalid = "webhook_secret_invalid", Invalid, "Webhook secret must be 8 to 256 characters";
@@ -181,11 +181,11 @@ codes! {
     // Campaigns and lists.
     CampaignIdInvalid = "campaign_id_invalid", Invalid, "Invalid campaign ID format";
     CampaignNotFound = "campaign_not_found", NotFound, "Campaign not found";
-    CampaignUnreadable = "campaign_unreadable", Conflict, "What is stored of this campaign is damaged (`warung check` names it); delete it, and make it anew";
+    CampaignUnreadable = "campaign_unreadable", Conflict, "The stored data of this campaign is damaged (`warung check` names it); delete it and create it again";
     CampaignStatusForbids = "campaign_status_forbids", Conflict, "The status of the campaign does not allow it";
     ListIdInvalid = "list_id_invalid", Invalid, "Invalid list ID format";
     ListNotFound = "list_not_found", NotFound, "Recipient list not found";
-    ListUnreadable = "list_unreadable", Conflict, "What is stored of this list is damaged (`warung check` names it); delete it, and make it anew";
+    ListUnreadable = "list_unreadable", Conflict, "The stored data of this list is damaged (`warung check` names it); delete it and create it again";
     ListEmpty = "list_empty", Invalid, "The list is empty";
     RecipientsMissing = "recipients_missing", Invalid, "recipients or recipientListId is required";
     RecipientsInvalid = "recipients_invalid", Invalid, "Invalid recipient data";
@@ -193,12 +193,12 @@ codes! {
     TooManyColumns = "too_many_columns", Unprocessable, "The recipients have too many different custom fields for a sheet";
     RecipientNotFound = "recipient_not_found", NotFound, "Recipient not found in list";
     RecipientExists = "recipient_exists", Conflict, "Recipient with this number already exists in the list";
-    RecipientsArePage = "recipients_are_page", Invalid, "recipients is only a page (the body has page or next), and would take the place of everybody: read all with a GET without limit and after, or change single ones at /recipients; to keep none but these, leave out page and next";
-    ChangedWhileRead = "changed_while_read", Conflict, "It was changed while it was read; read it again";
+    RecipientsArePage = "recipients_are_page", Invalid, "recipients is only one page (the body has page or next) and would replace the whole list: read everybody with a GET without limit and after, or change single recipients at /recipients; to keep only these, leave out page and next";
+    ChangedWhileRead = "changed_while_read", Conflict, "It was changed while being read; read it again";
     NumberNotSuppressed = "number_not_suppressed", NotFound, "The number is not suppressed";
     SheetInvalid = "sheet_invalid", Invalid, "The sheet cannot be read";
     NumberOutOfRange = "number_out_of_range", Invalid, "The number is out of bounds";
-    TagsInvalid = "tags_invalid", Invalid, "tags must be an array of texts";
+    TagsInvalid = "tags_invalid", Invalid, "tags must be an array of strings";
     TimeInvalid = "time_invalid", Invalid, "not a date and time such as 2026-12-31T09:00:00+07:00";
     TimeZoneUnknown = "time_zone_unknown", Invalid, "unknown time zone";
     QuietHoursInvalid = "quiet_hours_invalid", Invalid, "quiet hours must be times such as 21:00";

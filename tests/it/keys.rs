@@ -301,7 +301,7 @@ async fn keys_have_the_shape_of_their_dialect_and_open_no_other() {
             assert_eq!(alone.send().await.status, 401);
             let call = rig.get("/api/v1/sessions/shop").header(header, &key);
             let answer = call.bearer(&token).send().await;
-            let message = "The request shows credentials of two dialects";
+            let message = "The request has credentials for two dialects";
             assert_eq!(answer.expect(400)["message"], message);
             // The master key is of every dialect.
             let call = rig.get("/api/v1/sessions/shop").header(header, &key);
@@ -453,7 +453,7 @@ async fn whoever_may_make_sessions_is_told_what_is_wrong_with_the_credential() {
     let message = "This key is one of the dialect openwa";
     assert_eq!(refused.expect(403)["message"], message);
     let refused = create.clone().bearer(&own).header("x-api-key", &other);
-    let message = "The request shows credentials of two dialects";
+    let message = "The request has credentials for two dialects";
     assert_eq!(refused.send().await.expect(400)["message"], message);
     create.bearer(&own).send().await.expect(201);
 }

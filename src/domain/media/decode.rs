@@ -121,7 +121,7 @@ pub(super) fn check_size(width: u32, height: u32, bytes_per_pixel: u64) -> Resul
         return Err(Error::new(
             Code::PictureTooLarge,
             format!(
-                "The picture has {width} x {height} = {pixels} pixels; at most {most} are possible"
+                "The image has {width} x {height} = {pixels} pixels; at most {most} are possible"
             ),
         ));
     }
@@ -174,7 +174,7 @@ pub(super) fn open<R: ImageSource + 'static>(mut source: R, kind: FileType) -> R
         }
         _ => Err(Error::new(
             Code::FileTypeUnsupported,
-            "This is not a picture of the types JPEG, PNG, GIF or WebP",
+            "This is not a JPEG, PNG, GIF or WebP image",
         )),
     }
 }
@@ -220,7 +220,7 @@ fn refuse_many_scans(scans: u64, (width, height): (u32, u32)) -> Result<()> {
         return Err(Error::new(
             Code::PictureTooLarge,
             format!(
-                "The picture has {width} x {height} pixels in {scans} passes; at most {MAX_SCANNED} \
+                "The image has {width} x {height} pixels in {scans} passes; at most {MAX_SCANNED} \
                  pixels of all passes are possible"
             ),
         ));

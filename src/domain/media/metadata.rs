@@ -124,7 +124,7 @@ impl Left {
         if self.parts > MAX_PARTS {
             return Err(Error::new(
                 Code::FileTooComplex,
-                format!("The picture has more than {MAX_PARTS} parts"),
+                format!("The image has more than {MAX_PARTS} parts"),
             ));
         }
         Ok(())

@@ -191,7 +191,7 @@ impl DecodeBudget {
         if self.frames > MAX_FRAMES {
             return Err(Error::new(
                 Code::PictureTooLarge,
-                format!("The picture has more than {MAX_FRAMES} frames"),
+                format!("The image has more than {MAX_FRAMES} frames"),
             ));
         }
         if self.pixels > MAX_MOVING_PIXELS {
@@ -344,7 +344,7 @@ fn too_large(most: usize) -> Error {
     Error::new(
         Code::FileTooComplex,
         format!(
-            "The picture cannot be made into a sticker of at most {} KB",
+            "The image cannot be made into a sticker of at most {} KB",
             most / 1024
         ),
     )

@@ -151,16 +151,15 @@ fn make(path: &Path, found: FileType, kind: MediaKind, keep: KeepOptions) -> Res
             look: MediaInfo::default(),
         }),
         MediaKind::Image => {
-            needs(Family::Image, "a picture", found, kind)?;
+            needs(Family::Image, "an image", found, kind)?;
             image(path, found, keep, None)
         }
         MediaKind::Gif if found.family() == Family::Image => {
-            let note =
-                "sent as a picture that does not move: WhatsApp plays only MP4 films as GIFs";
+            let note = "sent as a still image: WhatsApp plays only MP4 videos as GIFs";
             image(path, found, keep, Some(note.to_owned()))
         }
         MediaKind::Sticker => {
-            needs(Family::Image, "a picture", found, kind)?;
+            needs(Family::Image, "an image", found, kind)?;
             sticker(path, found)
         }
         MediaKind::Video | MediaKind::Gif => {

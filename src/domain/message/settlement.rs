@@ -232,7 +232,7 @@ mod tests {
                 Some((
                     Code::SessionLoggedOut,
                     ErrorKind::Conflict,
-                    "the session was logged out before WhatsApp confirmed it; it may still arrive",
+                    "the session was logged out before WhatsApp confirmed the message; it may still arrive",
                 )),
             ),
         ] {

@@ -48,7 +48,7 @@ impl Gateway {
             };
             if let Err(error) = row.and_then(|row| self.load_session(id.clone(), row)) {
                 tracing::error!(session = %id, ?error,
-                    "a session cannot be read; delete it, and make it anew");
+                    "a session cannot be read; delete it and create it again");
                 self.sessions.note_unreadable(id);
             }
         }

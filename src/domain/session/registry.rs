@@ -50,7 +50,9 @@ pub(in crate::domain) fn not_found(id: &str) -> Error {
 pub(super) fn unreadable(id: &SessionId) -> Error {
     Error::new(
         Code::SessionUnreadable,
-        format!("What is stored of session {id} is damaged; delete the session, and make it anew"),
+        format!(
+            "The stored data of session {id} is damaged; delete the session and create it again"
+        ),
     )
 }
 

@@ -66,7 +66,7 @@ fn is_refused(answer: &Answer) {
     let said = answer.expect(422);
     assert_eq!(
         said["message"],
-        "The file is not what its message says, and was not kept"
+        "The file does not match its message and was not kept"
     );
 }
 
@@ -93,7 +93,7 @@ async fn a_file_under_a_claimed_hash_takes_nobodys_place() {
         told["error"]
             .as_str()
             .expect("words")
-            .contains("not what its message says")
+            .contains("does not match its message")
     );
     assert_eq!(on_disk(&rig), (vec![], 0));
     for (session, token) in [("c1", &token), ("c2", &other)] {

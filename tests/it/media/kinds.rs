@@ -280,7 +280,7 @@ async fn the_answer_says_what_was_sent_instead() {
         .await;
     let note = |i: usize| results[i]["note"].as_str().unwrap_or_default().to_owned();
     assert!(note(0).contains("not as a voice note"), "{results}");
-    assert!(note(1).contains("does not move"), "{results}");
+    assert!(note(1).contains("still image"), "{results}");
     assert_eq!(results[2]["note"], Value::Null);
     let got = rig.wait_for_received(phone, 3).await;
     assert_eq!(
@@ -560,9 +560,9 @@ async fn what_cannot_be_sent_says_why_and_sends_nothing() {
         (
             inline("image", &pdf),
             415,
-            "needs a picture; this file is application/pdf",
+            "needs an image; this file is application/pdf",
         ),
-        (inline("sticker", &pdf), 415, "needs a picture"),
+        (inline("sticker", &pdf), 415, "needs an image"),
         (inline("audio", &pdf), 415, "needs a sound file"),
         (inline("video", &file("song.mp3")), 415, "needs an MP4"),
         (

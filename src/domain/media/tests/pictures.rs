@@ -292,7 +292,7 @@ fn only_pictures_are_prepared() {
         assert_eq!(error.kind(), expected);
         let error = prepare_bytes(bytes, FileType::Jpeg, false).expect_err("no picture");
         assert_eq!(error.kind(), ErrorKind::Unprocessable);
-        assert_eq!(error.detail(), "The picture cannot be read");
+        assert_eq!(error.detail(), "The image cannot be read");
     }
 }
 
