@@ -130,7 +130,7 @@ impl Gateway {
         if key.dialect() != dialect {
             return Err(Error::new(
                 Code::KeyOfOtherDialect,
-                format!("This key is one of the dialect {}", key.dialect().as_str()),
+                format!("This key is for the dialect {}", key.dialect().as_str()),
             ));
         }
         self.note_key_use(&key);

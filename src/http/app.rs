@@ -138,7 +138,7 @@ impl App {
             self.metrics.note_refused_request();
             Error::new(
                 Code::TooManyRequests,
-                "Too many requests of this address are under way",
+                "Too many requests from this address are under way",
             )
         })?;
         request.connection.hold(place);

@@ -140,7 +140,7 @@ impl Body {
                 }
                 Some(Err(error)) => {
                     self.source = BodySource::Empty;
-                    let cut = Error::new(Code::MalformedBody, "The request body breaks off")
+                    let cut = Error::new(Code::MalformedBody, "The request body is incomplete")
                         .because(error);
                     return Poll::Ready(Some(Err(cut)));
                 }

@@ -450,7 +450,7 @@ async fn whoever_may_make_sessions_is_told_what_is_wrong_with_the_credential() {
     let (_, other) = make(&rig, new("openwa")).await;
     let create = rig.post("/api/v1/sessions", &json!({ "sessionId": "shop" }));
     let refused = create.clone().bearer(&other).send().await;
-    let message = "This key is one of the dialect openwa";
+    let message = "This key is for the dialect openwa";
     assert_eq!(refused.expect(403)["message"], message);
     let refused = create.clone().bearer(&own).header("x-api-key", &other);
     let message = "The request has credentials for two dialects";

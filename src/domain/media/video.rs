@@ -34,7 +34,7 @@ pub fn inspect_in<R: Read + Seek>(reader: &mut FileReader<R>) -> Result<VideoInf
     let Some(movie) = whole.find(reader, b"moov")? else {
         return Err(Error::new(
             Code::FileUnreadable,
-            "The film cannot be read: it has no MPEG-4 header",
+            "The video cannot be read: it has no MPEG-4 header",
         ));
     };
     let mut video = VideoInfo::default();

@@ -432,7 +432,7 @@ async fn a_list_of_1501_survives_being_read_extended_and_written_back() {
         let refused = put(&page).await.expect(400);
         let words = refused["message"].as_str().expect("words");
         assert!(
-            words.contains("only a page") && words.contains("leave out page"),
+            words.contains("only one page") && words.contains("leave out page"),
             "{words}"
         );
     }
