@@ -210,7 +210,9 @@ fn film(path: &Path, found: FileType, kind: MediaKind) -> Result<PreparedFile> {
         let mime = found.mime();
         return Err(Error::new(
             Code::FileTypeUnsupported,
-            format!("WhatsApp plays MP4 and 3GP videos; this file is {mime}: send it as a document"),
+            format!(
+                "WhatsApp plays MP4 and 3GP videos; this file is {mime}: send it as a document"
+            ),
         ));
     }
     let video = video::inspect(path)?;
