@@ -54,10 +54,10 @@ impl Gateway {
                 self.announce(session, Pairing, "Scan QR code").await;
             }
             ConnectionEvent::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
-            ConnectionEvent::Paired => {
+            ConnectionEvent::Paired { number, lid } => {
                 // The end of the last pairing may have been cut short, and this account is another's.
                 self.fail_interrupted(session).await;
-                self.note_paired(session).await;
+                self.note_paired(session, number, lid).await;
                 // Saving the pairing may take longer than the new connection.
                 if !session.is_connected() {
                     self.announce(session, Connecting, "Paired; connecting...")
@@ -154,6 +154,8 @@ impl Gateway {
         lid: Option<Jid>,
         name: String,
     ) {
+        self.forget_another_account(session, number.as_deref(), lid.as_ref())
+            .await;
         session.change(|status| {
             status.paired = true;
             status.number.clone_from(&number);
