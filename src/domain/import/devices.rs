@@ -77,7 +77,8 @@ mod tests {
         text.split_whitespace().map(session).collect()
     }
 
-    fn refused(incoming: &str, here: &str, replace: bool) -> Vec<(String, String)> {
+    /// Who is refused, and for whose sake: `b for a`.
+    fn refused(incoming: &str, here: &str, replace: bool) -> Vec<String> {
         let here = here.split_whitespace().map(|text| {
             let (name, device) = text.split_once(':').expect("a name and a device");
             (id(name), [device.parse::<u8>().expect("a digit"); 32])
@@ -85,7 +86,7 @@ mod tests {
         let refused = second_clients(&sessions(incoming), &here.collect(), replace);
         let mut refused: Vec<_> = refused
             .iter()
-            .map(|(one, other)| (one.to_string(), other.to_string()))
+            .map(|(one, other)| format!("{one} for {other}"))
             .collect();
         refused.sort();
         refused
@@ -93,30 +94,21 @@ mod tests {
 
     #[test]
     fn a_device_has_one_session() {
-        let none: [(&str, &str); 0] = [];
-        let cases: [(&str, &str, bool, &[(&str, &str)]); 9] = [
-            ("a:1 b:2 c:. d:.", "", false, &none),
-            ("a:1 b:1 c:1", "", false, &[("b", "a"), ("c", "a")]),
-            ("a:1", "b:1", false, &[("a", "b")]),
-            ("a:1", "b:1", true, &[("a", "b")]),
+        for (incoming, here, replace, expected) in [
+            ("a:1 b:2 c:. d:.", "", false, &[][..]),
+            ("a:1 b:1 c:1", "", false, &["b for a", "c for a"]),
+            ("a:1", "b:1", false, &["a for b"]),
+            ("a:1", "b:1", true, &["a for b"]),
             // What is here stays as it is, and is no second client of itself.
-            ("a:1", "a:1", false, &none),
-            ("a:1", "a:1", true, &none),
-            ("a:2 b:1", "a:1", false, &[("b", "a")]),
-            ("a:2 b:1", "a:1", true, &none),
+            ("a:1", "a:1", false, &[]),
+            ("a:1", "a:1", true, &[]),
+            ("a:2 b:1", "a:1", false, &["b for a"]),
+            ("a:2 b:1", "a:1", true, &[]),
             // The one that was to make room is refused itself, so it makes none.
-            ("b:1 c:2 d:2", "d:1", true, &[("b", "d"), ("d", "c")]),
-        ];
-        for (incoming, here, replace, expected) in cases {
-            let expected: Vec<_> = expected
-                .iter()
-                .map(|(one, other)| ((*one).to_owned(), (*other).to_owned()))
-                .collect();
-            assert_eq!(
-                refused(incoming, here, replace),
-                expected,
-                "{incoming} into {here}"
-            );
+            ("b:1 c:2 d:2", "d:1", true, &["b for d", "d for c"]),
+        ] {
+            let said = refused(incoming, here, replace);
+            assert_eq!(said, expected, "{incoming} into {here}");
         }
     }
 }
