@@ -22,7 +22,7 @@ impl Gateway {
         mut heard: mpsc::UnboundedReceiver<ConnectionEvent>,
         stopped: &CancellationToken,
     ) {
-        let mut batch = Vec::new();
+        let (mut batch, mut logged_out) = (Vec::new(), false);
         loop {
             let more = heard.recv_many(&mut batch, 256);
             if stopped.run_until_cancelled(more).await.is_none() {
@@ -36,6 +36,9 @@ impl Gateway {
             for signal in batch.drain(..) {
                 match signal {
                     ConnectionEvent::Receipt(receipt) => receipts.push(receipt),
+                    // It is told when we ask for it and when WhatsApp does it. By the second time the
+                    // session may be on its way to a new pairing.
+                    ConnectionEvent::LoggedOut(_) if std::mem::replace(&mut logged_out, true) => {}
                     other => self.handle_event(session, other).await,
                 }
             }
