@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::admit::master_only;
 use crate::domain::Gateway;
-use crate::domain::import::{ImportOptions, ImportResult};
+use crate::domain::import::{ImportOptions, ImportResult, ReportLine};
 use crate::domain::spool::{SpoolFolder, Spooled};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
@@ -95,25 +95,47 @@ async fn spooled(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Spoole
     spool.finish().await
 }
 
+/// What came of an import.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImportView<'a> {
+    status: &'static str,
+    message: String,
+    dry_run: bool,
+    changed: bool,
+    lines: Vec<LineView<'a>>,
+}
+
+/// One line of its report.
+#[derive(Serialize)]
+struct LineView<'a> {
+    outcome: &'static str,
+    about: &'a str,
+    detail: &'a str,
+}
+
+impl<'a> LineView<'a> {
+    fn of(line: &'a ReportLine) -> Self {
+        Self {
+            outcome: line.outcome.as_str(),
+            about: &line.about,
+            detail: &line.detail,
+        }
+    }
+}
+
 /// The report, with what came of it.
 fn answer(result: &ImportResult, options: ImportOptions) -> Reply {
-    let lines: Vec<Value> = result
-        .report
-        .lines()
-        .iter()
-        .map(|line| {
-            json!({
-                "outcome": line.outcome.as_str(), "about": line.about, "detail": line.detail,
-            })
-        })
-        .collect();
     let (status, word) = match result.held_up {
         true => (StatusCode::CONFLICT, "error"),
         false => (StatusCode::OK, "success"),
     };
-    let answer = json!({
-        "status": word, "message": result.summary(), "dryRun": options.dry_run,
-        "changed": result.changed, "lines": lines,
-    });
+    let answer = ImportView {
+        status: word,
+        message: result.summary(),
+        dry_run: options.dry_run,
+        changed: result.changed,
+        lines: result.report.lines().iter().map(LineView::of).collect(),
+    };
     Reply::json(status, &answer)
 }

@@ -4,9 +4,12 @@
 //! people that never heard of them. Replies, chats that are known and groups are free, and campaigns
 //! have their own pacing.
 //!
-//! Who is known is read from what the store has anyway: the state of Signal, which begins with the
-//! first message in either direction and stays as long as the account is linked. Only first messages
-//! write rows, in the transaction that stores the message.
+//! Known is whom the session wrote to privately, or who wrote to it: a row each, written with the first
+//! message, in its transaction. The state of Signal says less: one text to a group agrees keys with all
+//! its members. Only where a session is here for the first time with this rule, out of an older version
+//! or another program, those with whom it has such state are taken as known: nothing tells them apart.
+//!
+//! The rows are the account's: they outlast a logout, and go when another account is paired.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -16,13 +19,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, Result};
-use crate::ids::SessionNumber;
+use crate::ids::{MessageId, SessionNumber};
 use crate::jid::{Jid, JidServer};
 use crate::store::record::Record;
-use crate::store::{Read, Tx, Typed, bytes_of, tables};
+use crate::store::{Durability, Read, Reader, Store, Tx, Typed, bytes_of, tables};
 use crate::time::Timestamp;
 use crate::wa::backend;
 use crate::wa::message::Incoming;
+
+/// How many rows one transaction writes or deletes, so that the other sessions are not held up.
+const PAGE: usize = 1000;
 
 /// The most that a limit can be: more is `off`.
 pub const MAX_GUARD: u32 = 1_000_000;
@@ -144,6 +150,15 @@ impl Window {
             _ => slots.push((now, 1)),
         }
     }
+
+    /// Takes one away that was counted at this time, unless it has left the window.
+    fn give_back(&self, slots: &mut Vec<Slot>, counted: Timestamp) {
+        let covers = |(began, _): &&mut Slot| *began <= counted && began.after(self.slot) > counted;
+        if let Some((_, many)) = slots.iter_mut().find(covers) {
+            *many = many.saturating_sub(1);
+        }
+        slots.retain(|(_, many)| *many > 0);
+    }
 }
 
 fn sum(slots: &[Slot]) -> u32 {
@@ -157,6 +172,9 @@ fn sum(slots: &[Slot]) -> u32 {
 struct NewContacts {
     minute: Vec<Slot>,
     day: Vec<Slot>,
+    /// Whether those are noted as known who were there before this rule.
+    #[serde(default)]
+    older_noted: bool,
 }
 
 impl Record for NewContacts {
@@ -192,10 +210,18 @@ impl NewContacts {
     }
 }
 
-/// That somebody new was written to, which is known before the message has left and also when that
-/// fails; or that somebody new wrote. Stored.
-#[derive(Debug, Serialize, Deserialize)]
+/// That a session and a person are known to each other. Stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct FirstContact {
+    /// The message that was counted for it, until it is known whether it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counted: Option<CountedMessage>,
+}
+
+/// A first message to somebody. Stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct CountedMessage {
+    id: MessageId,
     at: Timestamp,
 }
 
@@ -226,20 +252,24 @@ fn names(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<Vec<J
     Ok(lid.into_iter().chain(number).collect())
 }
 
-/// Whether the session and this person ever wrote to each other.
+/// Whether the session and this person ever wrote to each other privately.
 fn is_known(read: &impl Read, session: SessionNumber, person: &Jid) -> Result<bool> {
-    let names = names(read, session, person)?;
-    for name in &names {
-        if backend::has_signal_state(read, session.0, name.user_part())? {
-            return Ok(true);
-        }
-    }
-    for name in &names {
-        if FIRST_CONTACTS.exists(read, (session, name))? {
+    for name in names(read, session, person)? {
+        if FIRST_CONTACTS.exists(read, (session, &name))? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The message that was counted for a person, while it is not known whether it left.
+fn counted_for(
+    read: &impl Read,
+    session: SessionNumber,
+    person: &Jid,
+) -> Result<Option<CountedMessage>> {
+    let contact = FIRST_CONTACTS.readable(read, (session, person))?;
+    Ok(contact.and_then(|contact| contact.counted))
 }
 
 /// What the guard says of messages that are about to be stored, in their order: why one must not go.
@@ -248,15 +278,21 @@ pub(in crate::domain) fn admit<'a>(
     tx: &mut Tx,
     session: SessionNumber,
     limits: GuardLimits,
-    people: impl Iterator<Item = Option<&'a Jid>>,
+    messages: impl Iterator<Item = (&'a MessageId, Option<&'a Jid>)>,
     now: Timestamp,
 ) -> Result<Vec<Option<Error>>> {
     let mut counted = None;
     let mut said = Vec::new();
-    for person in people {
+    for (id, person) in messages {
         let person = person.filter(|person| person.is_person());
         let known = person.map(|person| is_known(tx, session, person));
         let (Some(person), Some(false)) = (person, known.transpose()?) else {
+            // A message that comes again may have left before.
+            if let Some(person) = person
+                && counted_for(tx, session, person)?.is_some_and(|counted| counted.id == *id)
+            {
+                FIRST_CONTACTS.put(tx, (session, person), &FirstContact::default())?;
+            }
             said.push(None);
             continue;
         };
@@ -266,7 +302,14 @@ pub(in crate::domain) fn admit<'a>(
         };
         let refused = counted.take(limits, now).err();
         if refused.is_none() {
-            FIRST_CONTACTS.put(tx, (session, person), &FirstContact { at: now })?;
+            let counted = CountedMessage {
+                id: id.clone(),
+                at: now,
+            };
+            let contact = FirstContact {
+                counted: Some(counted),
+            };
+            FIRST_CONTACTS.put(tx, (session, person), &contact)?;
         }
         said.push(refused);
     }
@@ -276,13 +319,48 @@ pub(in crate::domain) fn admit<'a>(
     Ok(said)
 }
 
-/// Remembers that a message came in a person's chat: an answer to it is free, also while the state of
-/// Signal, which is stored after the message, is not.
+/// What became of a message to a person is known: it was never written to WhatsApp, or it may have left.
+/// The first to somebody gives its place back if it `never_left`, and that somebody is new again.
+///
+/// Hazard: what may have left stays counted, or a loop of sends that fail would have no limit.
+pub(in crate::domain) fn settle(
+    tx: &mut Tx,
+    session: SessionNumber,
+    person: &Jid,
+    id: &MessageId,
+    never_left: bool,
+) -> Result<()> {
+    let key = (session, person);
+    let Some(counted) = counted_for(tx, session, person)? else {
+        return Ok(());
+    };
+    if !never_left {
+        // Whichever message it was, this person was written to.
+        return FIRST_CONTACTS.put(tx, key, &FirstContact::default());
+    }
+    if counted.id != *id {
+        return Ok(());
+    }
+    FIRST_CONTACTS.delete(tx, key);
+    let mut all = NEW_CONTACTS.get(tx, session)?.unwrap_or_default();
+    MINUTE.give_back(&mut all.minute, counted.at);
+    DAY.give_back(&mut all.day, counted.at);
+    NEW_CONTACTS.put(tx, session, &all)
+}
+
+/// Remembers that a message was stored to go to somebody.
+pub(in crate::domain) fn note_written(tx: &mut Tx, session: SessionNumber, to: &Jid) -> Result<()> {
+    if !to.is_person() || is_known(tx, session, to)? {
+        return Ok(());
+    }
+    FIRST_CONTACTS.put(tx, (session, to), &FirstContact::default())
+}
+
+/// Remembers that a message came in a person's chat: an answer to it is free from then on.
 pub(in crate::domain) fn note_arrived(
     tx: &mut Tx,
     session: SessionNumber,
     incoming: &Incoming,
-    now: Timestamp,
 ) -> Result<()> {
     if !incoming.chat.is_person() || is_known(tx, session, &incoming.chat)? {
         return Ok(());
@@ -293,9 +371,46 @@ pub(in crate::domain) fn note_arrived(
     let others = [number, person.lid.clone()];
     let others = others.into_iter().flatten().filter(|_| !incoming.from_me);
     for name in others.chain([incoming.chat.clone()]) {
-        FIRST_CONTACTS.put(tx, (session, &name), &FirstContact { at: now })?;
+        FIRST_CONTACTS.put(tx, (session, &name), &FirstContact::default())?;
     }
     Ok(())
+}
+
+/// Takes those as known who were there before this rule: with whom the session has Signal state when it
+/// is started with it for the first time. A session that is new has none.
+///
+/// Hazard: call it before the session connects, or the members of a group that is written to meanwhile
+/// are among them. After a crash in between call it again.
+pub(in crate::domain) async fn note_older_contacts(
+    store: &Store,
+    session: SessionNumber,
+) -> Result<()> {
+    let counted = store.read(|read| NEW_CONTACTS.get(read, session))?;
+    if counted.is_some_and(|counted| counted.older_noted) {
+        return Ok(());
+    }
+    let mut after = None;
+    loop {
+        let page =
+            move |read: &Reader| backend::people_with_signal_state(read, session.0, after, PAGE);
+        let Some((people, last)) = store.read_slow(page).await? else {
+            break;
+        };
+        let note = move |tx: &mut Tx| {
+            let mut notes = people
+                .iter()
+                .map(|person| note_written(tx, session, person));
+            notes.try_for_each(|noted| noted)
+        };
+        store.write(Durability::Lazy, note).await?;
+        after = Some(last);
+    }
+    let done = move |tx: &mut Tx| {
+        let mut counted = NEW_CONTACTS.get(tx, session)?.unwrap_or_default();
+        counted.older_noted = true;
+        NEW_CONTACTS.put(tx, session, &counted)
+    };
+    store.write(Durability::Lazy, done).await
 }
 
 fn shifted(read: &impl Read, session: SessionNumber, now: Timestamp) -> Result<NewContacts> {
@@ -304,10 +419,20 @@ fn shifted(read: &impl Read, session: SessionNumber, now: Timestamp) -> Result<N
     Ok(counted)
 }
 
-/// Forgets who was written to: another account may use the session next. What was counted stays.
-pub(in crate::domain) fn forget_contacts(tx: &mut Tx, session: SessionNumber) -> Result<()> {
-    tx.delete_prefix(tables::FIRST_CONTACTS, &bytes_of(session))
-        .map(drop)
+/// Forgets who is known: another account uses the session. What was counted stays.
+///
+/// After a crash in between call it again.
+pub(in crate::domain) async fn forget_contacts(
+    store: &Store,
+    session: SessionNumber,
+) -> Result<()> {
+    loop {
+        let some =
+            move |tx: &mut Tx| tx.delete_some(tables::FIRST_CONTACTS, &bytes_of(session), PAGE);
+        if store.write(Durability::Sync, some).await? < PAGE {
+            return Ok(());
+        }
+    }
 }
 
 /// How the guard of a session stands.
@@ -426,6 +551,31 @@ mod tests {
         for words in ["2 new contacts a day", "90000 seconds", "setting guard"] {
             assert!(refused.detail().contains(words), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_is_the_one_that_was_taken() {
+        let mut counted = NewContacts::default();
+        let limits = limits(2, 2);
+        assert_eq!(take(&mut counted, limits, 0), None);
+        assert_eq!(take(&mut counted, limits, 20), None);
+        let both = counted.clone();
+        // What was counted at another time is nobody's place.
+        for second in [-1, 5, 19, 25] {
+            MINUTE.give_back(&mut counted.minute, at(second));
+        }
+        DAY.give_back(&mut counted.day, at(3600));
+        assert_eq!(counted, both);
+        MINUTE.give_back(&mut counted.minute, at(24));
+        DAY.give_back(&mut counted.day, at(24));
+        assert_eq!((sum(&counted.minute), sum(&counted.day)), (1, 1));
+        assert_eq!(take(&mut counted, limits, 30), None);
+        // The first one leaves first, and then that one.
+        assert_eq!(counted.minute, [(at(0), 1), (at(30), 1)]);
+        for _ in 0..3 {
+            MINUTE.give_back(&mut counted.minute, at(0));
+        }
+        assert_eq!(counted.minute, [(at(30), 1)]);
     }
 
     #[test]

@@ -4,17 +4,19 @@
 //! nothing. Whatever stands in the way of one thing holds up the whole import until somebody has seen to
 //! it or said that it may be left out.
 
+mod devices;
 mod incoming;
 mod report;
 
 pub use incoming::{Belongs, Incoming, IncomingFile, IncomingSession};
-pub use report::{Outcome, Report};
+pub use report::{Outcome, Report, ReportLine};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use self::devices::{Identity, second_clients};
 use super::Gateway;
 use super::campaign::imported::ImportedCampaign;
 use super::event::webhook::{self, Webhook};
@@ -205,6 +207,8 @@ impl Gateway {
         let unreadable = self.sessions().unreadable();
         let there = self.sessions().all().len() + unreadable.len();
         let mut room = self.config().max_sessions.saturating_sub(there);
+        let devices = self.devices().await;
+        let second_clients = second_clients(&sessions, &devices, options.replace);
         for mut new in sessions {
             let about = format!("session {}", new.id);
             let there = self.sessions().get(&new.id);
@@ -217,6 +221,14 @@ impl Gateway {
                 let said = "is here already and stays as it is, with all that belongs to it; to put this \
                             one in its place, say --replace";
                 report.add(Outcome::LeftOut, about, said);
+                continue;
+            }
+            if let Some(other) = second_clients.get(&new.id) {
+                let said = format!(
+                    "its linked device is that of session {other}, and two clients of one device knock each \
+                     other out: keep only one of them"
+                );
+                report.add(Outcome::Problem, about, said);
                 continue;
             }
             if there.is_none() {
@@ -242,6 +254,14 @@ impl Gateway {
             .to_owned();
             self.judge_token(&mut new, there.as_deref(), &mut tokens, &mut said);
             report.add(Outcome::Taken, about.clone(), said);
+            let device = new.account.as_ref().map(|account| account.identity.public);
+            let gives_way = there.as_ref().filter(|there| there.status().paired);
+            if gives_way.is_some_and(|there| devices.get(&there.id) != device.as_ref()) {
+                // Told only to whoever reads it: nobody may be connected who could tell WhatsApp.
+                let said = "the device that gives way is not logged out: it stays in its phone's list of linked \
+                            devices until it is removed there";
+                report.add(Outcome::Note, about.clone(), said);
+            }
             let number = SessionNumber(0);
             self.judge_webhook(&mut new, &about, report);
             arrivals.push(Arrival {
@@ -261,6 +281,23 @@ impl Gateway {
             }
         }
         Ok(arrivals)
+    }
+
+    /// The linked devices of the sessions that are here, as far as they can be read.
+    async fn devices(&self) -> HashMap<SessionId, Identity> {
+        let mut devices = HashMap::new();
+        for session in self.sessions().all() {
+            let (number, clock) = (session.number.0, self.clock.clone());
+            let backend = Backend::new(self.store.clone(), number, clock, self.seal.clone());
+            match backend.identity_key().await {
+                Ok(Some(identity)) => drop(devices.insert(session.id.clone(), identity)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(session = %session.id, ?error, "its linked device cannot be read");
+                }
+            }
+        }
+        devices
     }
 
     /// Lets a session keep its token where nobody else has it.

@@ -39,7 +39,20 @@ fn cut(error: io::Error) -> Error {
     wrong("ends too early, or is no tar archive (a .tar or a .tar.gz)").because(error)
 }
 
-fn unwritable(error: io::Error) -> Error {
+/// What could not be written at this path of the archive.
+fn unwritable(error: io::Error, path: &Path) -> Error {
+    let path = || crate::names::excerpt(&path.display().to_string(), 80);
+    match error.kind() {
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => {
+            return wrong(format!("holds a file and a folder of one name: {}", path()));
+        }
+        io::ErrorKind::InvalidFilename => {
+            return wrong(format!("holds a name that is too long: {}", path()));
+        }
+        _ => {}
+    }
     let text = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
         _ => "the archive cannot be unpacked in the data folder",
@@ -95,7 +108,7 @@ fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> 
                 room = room
                     .checked_sub(size)
                     .ok_or_else(|| wrong("holds more than there is room for in the data folder"))?;
-                write(archive, size, &to.join(path))?;
+                write(archive, size, to, &path)?;
             }
             (b'1'..=b'4' | b'6', Some(path)) => {
                 let path = path.display();
@@ -201,7 +214,9 @@ fn safe(name: &str) -> Result<Option<PathBuf>> {
     Ok(Some(path).filter(|path| *path != Path::new("")))
 }
 
-fn write(archive: &mut dyn Read, size: u64, to: &Path) -> Result<()> {
+fn write(archive: &mut dyn Read, size: u64, folder: &Path, path: &Path) -> Result<()> {
+    let unwritable = |error| unwritable(error, path);
+    let to = folder.join(path);
     if let Some(folder) = to.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(unwritable)?;

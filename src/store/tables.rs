@@ -104,8 +104,8 @@ tables! {
     EVENTS = "events/1": [Session, U64] => Dated(2);
     /// Index: the events of all sessions in the order of the log. `seq` -> sid (u32).
     EVENT_ORDER = "event_orders/1": [U64] => Raw;
-    /// People whom a session wrote to, or who wrote to it, for the first time. `sid, person` -> record.
-    FIRST_CONTACTS = "first_contacts/1": [Session, Tail] => Dated(1);
+    /// People whom a session wrote to privately, or who wrote to it. `sid, person` -> record.
+    FIRST_CONTACTS = "first_contacts/1": [Session, Tail] => Versioned(1);
     /// First answers to calls that carried an idempotency key. `sid, sha256 of the key` -> record.
     IDEMPOTENCY = "idempotency_keys/1": [Session, Fixed(32)] => Dated(1);
     /// Keys by which callers are admitted. `sid, or 0 where a key is for all sessions; key id` -> record.

@@ -31,7 +31,7 @@ use whatsapp_rust::wacore::store::error::{Result, StoreError};
 pub use self::lids::{lid_of, number_of};
 use self::rows::RowKind;
 pub use self::sealed::seal_rows;
-pub use self::signal::has_signal_state;
+pub use self::signal::people_with_signal_state;
 use super::arriving::{ArrivingMessages, Persistence};
 
 use crate::error::{Error, ErrorKind, Result as OurResult};

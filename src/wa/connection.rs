@@ -578,7 +578,10 @@ impl Listener {
                 }
                 late = true;
             }
-            let _ = events.send(ConnectionEvent::Paired);
+            let _ = events.send(ConnectionEvent::Paired {
+                number: client.pn().map(|jid| jid.user.to_string()),
+                lid: client.lid().as_ref().and_then(convert::from_wire),
+            });
             if late {
                 // What the library began meanwhile may wait for minutes for what it could not store.
                 client.reconnect_immediately().await;

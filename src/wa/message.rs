@@ -502,7 +502,12 @@ pub enum ConnectionEvent {
     /// All QR codes of this attempt ran out.
     QrRanOut,
     /// The phone accepted us; the connection is made anew now.
-    Paired,
+    Paired {
+        /// The account's number.
+        number: Option<String>,
+        /// Its hidden id.
+        lid: Option<Jid>,
+    },
     /// Pairing was refused.
     PairingFailed(String),
     /// WhatsApp asks for a passkey, which only a browser can give.

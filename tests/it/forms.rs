@@ -57,6 +57,39 @@ async fn a_form_says_what_json_says() {
         (&settings["autoDownload"], &settings["dailyCap"]),
         (&json!(true), &json!(300))
     );
+    let path = "/api/v1/sessions/shop/settings";
+    let guard = send(
+        "PUT",
+        path,
+        "guard[perMinute]=5&guard[perDay]=10&autoDownload=false",
+    );
+    let settings = guard.await.expect(200);
+    assert_eq!(
+        (&settings["autoDownload"], &settings["guard"]),
+        (&json!(false), &json!({ "perMinute": 5, "perDay": 10 }))
+    );
+    for (wrong, words) in [
+        ("guard[perMinute]=5", "guard must be"),
+        ("guard[perMinute]=5&guard[perDay]=many", "guard must be"),
+        ("guard[perMinute]=5.5&guard[perDay]=10", "guard must be"),
+        ("guard[perMinute]=0&guard[perDay]=10", "guard must be"),
+        (
+            "guard[perMinute]=5&guard[perMinute]=6&guard[perDay]=10",
+            "guard must be",
+        ),
+        ("guard=5", "guard must be"),
+        ("autoDownload=no", "autoDownload must be true or false"),
+        ("dailyCap=0", "dailyCap must be at least 1"),
+    ] {
+        let refused = send("PUT", path, wrong).await.expect(400);
+        let said = refused["message"].as_str().expect("words");
+        assert!(said.contains(words), "{wrong}: {said}");
+    }
+    let settings = send("PUT", path, "guard=off").await.expect(200);
+    assert_eq!(
+        (&settings["autoDownload"], &settings["guard"]),
+        (&json!(false), &json!("off"))
+    );
     let list = send(
         "POST",
         "/api/v1/recipient-lists",

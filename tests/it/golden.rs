@@ -10,6 +10,7 @@
 //!
 //! A header `keep: NAME` of a request is not sent: the `id` of its answer is `{NAME}` from there on. It
 //! is for what the network makes up; all else repeats, since time stands still and identifiers are seeded.
+//! A header `pack: NAME = FILE` puts a file of `tests/files/import` into a tar archive, which is the body.
 //! `{master}` is the master key, `{version}` the program's version, `{right}` a signature that is right and
 //! other each time.
 //!
@@ -149,10 +150,11 @@ impl Talk {
         let line = self.filled_in(line);
         let (method, path) = line.split_once(' ').expect("two words");
         let mut call = Call::new(self.rig.addr(), method, path);
-        let mut keep = None;
+        let (mut keep, mut archive) = (None, Vec::new());
         for line in lines {
             match line.split_once(": ").expect("a header") {
                 ("keep", name) => keep = Some(name.to_owned()),
+                ("pack", file) => archive.extend(packed(file)),
                 (name, value) => call = call.header(name, &self.filled_in(value)),
             }
         }
@@ -163,6 +165,10 @@ impl Talk {
             body.replace('\n', "\r\n")
         } else {
             body
+        };
+        let body = match archive.is_empty() {
+            true => body.into_bytes(),
+            false => [archive, vec![0; 1024]].concat(),
         };
         let answer = call.body(body).send().await;
         if let Some(name) = keep {
@@ -205,6 +211,28 @@ impl Talk {
         let head = format!("{} {}\n", delivery.method, delivery.path);
         self.named(&shown(head, &delivery.headers, &delivery.body))
     }
+}
+
+/// A file of `tests/files/import` as a tar archive holds it: `NAME IN THE ARCHIVE = FILE`.
+fn packed(named: &str) -> Vec<u8> {
+    let (name, file) = named.split_once(" = ").expect("a name and a file");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/import");
+    let bytes = std::fs::read(folder.join(file)).expect(file);
+    let mut head = vec![0; 512];
+    for (at, text) in [
+        (0, name),
+        (100, "0000600"),
+        (124, &format!("{:011o}", bytes.len())),
+        (148, "        "),
+        (156, "0"),
+        (257, "ustar\x0000"),
+    ] {
+        head[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let fill = vec![0; bytes.len().next_multiple_of(512) - bytes.len()];
+    [head, bytes, fill].concat()
 }
 
 /// The first line, headers and a body, as a transcript shows them.

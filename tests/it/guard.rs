@@ -138,6 +138,151 @@ async fn replies_groups_campaigns_and_oneself_are_free() {
     held_back(&rig, &token, "6281299993108").await;
 }
 
+/// Makes a group of these people; answers its id.
+async fn group_of(rig: &Rig, people: &[&str]) -> String {
+    let group = json!({ "subject": "Tim", "participants": people });
+    let group = rig.sandbox("POST", "/sandbox/groups", &group).await;
+    group["id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_a_group_is_not_known_by_that() {
+    let clock = clock();
+    let rig = guarded("1,1", &clock).await;
+    let token = rig.pair("shop", "6281200003011").await;
+    let members: Vec<_> = (0..4).map(|n| format!("628129999361{n}")).collect();
+    let mut all: Vec<_> = members.iter().map(String::as_str).collect();
+    all.push("6281200003011");
+    let group = group_of(&rig, &all).await;
+    // A text in either direction agrees keys with them.
+    goes(&rig, &token, &group).await;
+    for member in &members {
+        rig.wait_for_received(member, 1).await;
+    }
+    let sink = Sink::new().await;
+    rig.hook("shop", &sink.url, &["message.received"]).await;
+    let hello = json!({ "to": group, "text": "Halo semua" });
+    let path = format!("/sandbox/phones/{}/messages", members[1]);
+    rig.sandbox("POST", &path, &hello).await;
+    sink.wait_for("message.received", 1).await;
+    goes(&rig, &token, &members[0]).await;
+    for member in &members[1..] {
+        held_back(&rig, &token, member).await;
+    }
+    assert_eq!(shown(&rig).await, (json!(1), json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_known_before_the_guard_stays_known() {
+    let clock = clock();
+    let mut rig = guarded("1,1", &clock).await;
+    let token = rig.pair("shop", "6281200003012").await;
+    goes(&rig, &token, "6281299993621").await;
+    rig.wait_for_received("6281299993621", 1).await;
+    // A store of an older version knows of this person by what Signal has agreed, and of nothing else.
+    forget_guard(&rig).await;
+    rig.restart_made_of(deps(&clock)).await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    let group = group_of(&rig, &["6281200003012", "6281299993622", "6281299993623"]).await;
+    goes(&rig, &token, &group).await;
+    rig.wait_for_received("6281299993622", 1).await;
+    // Those are from before; what a group agrees afterwards says nothing, after another start either.
+    rig.restart_made_of(deps(&clock)).await;
+    rig.wait_for_status("shop", "CONNECTED").await;
+    goes(&rig, &token, "6281299993621").await;
+    assert_eq!(shown(&rig).await, (json!(0), json!(0)));
+    goes(&rig, &token, "6281299993622").await;
+    held_back(&rig, &token, "6281299993623").await;
+}
+
+/// Takes away all that the guard has written down.
+async fn forget_guard(rig: &Rig) {
+    use warung::store::{Durability, tables};
+    let gateway = rig.server.as_ref().expect("running").gateway();
+    let forget = |tx: &mut warung::store::Tx| {
+        for table in [tables::FIRST_CONTACTS, tables::NEW_CONTACTS] {
+            tx.delete_prefix(table, b"")?;
+        }
+        Ok(())
+    };
+    let forgotten = gateway.store().write(Durability::Sync, forget).await;
+    forgotten.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_is_linked_again_knows_whom_it_knew_and_another_does_not() {
+    let clock = clock();
+    let rig = guarded("1,2", &clock).await;
+    let token = rig.pair("shop", "6281200003013").await;
+    goes(&rig, &token, "6281299993631").await;
+    let link_again = async |phone: &str| {
+        let path = "/api/v1/sessions/shop/logout";
+        let out = rig.post(path, &Value::Null).bearer(&token).send().await;
+        out.expect(200);
+        // A code that is asked for at once is there, and stays.
+        let qr = rig.get("/api/v1/sessions/shop/qr").bearer(&token);
+        qr.send().await.expect(200);
+        let scan = json!({ "sessionId": "shop", "phone": phone });
+        rig.sandbox("POST", "/sandbox/scan", &scan).await;
+        rig.wait_for_status("shop", "CONNECTED").await;
+    };
+    let (first, second) = ("6281200003013", "6281200003014");
+    link_again(first).await;
+    goes(&rig, &token, "6281299993631").await;
+    held_back(&rig, &token, "6281299993632").await;
+    assert_eq!(shown(&rig).await, (json!(1), json!(1)));
+    link_again(second).await;
+    held_back(&rig, &token, "6281299993631").await;
+    clock.advance(Duration::from_secs(65));
+    goes(&rig, &token, "6281299993631").await;
+    // Nor does the first one know any more whom it knew then.
+    link_again(first).await;
+    held_back(&rig, &token, "6281299993631").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_without_whatsapp_gives_its_place_back() {
+    let clock = clock();
+    let rig = guarded("2,2", &clock).await;
+    let token = rig.pair("shop", "6281200003015").await;
+    let nobody = ["6281299993641", "6281299993642"];
+    for phone in nobody {
+        let path = format!("/sandbox/phones/{phone}");
+        rig.sandbox("PUT", &path, &json!({ "registered": false }))
+            .await;
+        // Twice in one request it is one place.
+        let twice = json!([text(phone, "one"), text(phone, "two")]);
+        let answer = rig.send("shop", &token, &twice).await;
+        for row in answer.as_array().expect("rows") {
+            let said = row["message"].as_str().expect("words");
+            assert!(said.contains("not on WhatsApp"), "{row}");
+        }
+        assert_eq!(shown(&rig).await, (json!(0), json!(0)));
+    }
+    goes(&rig, &token, "6281299993643").await;
+    goes(&rig, &token, "6281299993644").await;
+    held_back(&rig, &token, "6281299993645").await;
+    // Whoever has WhatsApp later is as new as the others.
+    let path = format!("/sandbox/phones/{}", nobody[0]);
+    rig.sandbox("PUT", &path, &json!({ "registered": true }))
+        .await;
+    held_back(&rig, &token, nobody[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_whatsapp_refused_stays_counted() {
+    let clock = clock();
+    let rig = guarded("2,2", &clock).await;
+    let token = rig.pair("shop", "6281200003016").await;
+    let fault = json!({ "refuse": { "code": 463 }, "count": 1 });
+    rig.sandbox("POST", "/sandbox/faults", &fault).await;
+    let refused = send(&rig, &token, "6281299993651").await.json();
+    assert!(refused.to_string().contains("463"), "{refused}");
+    assert_eq!(shown(&rig).await, (json!(1), json!(1)));
+    goes(&rig, &token, "6281299993652").await;
+    held_back(&rig, &token, "6281299993653").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_one_by_number_and_by_lid() {
     let clock = clock();

@@ -343,6 +343,14 @@ async fn a_session_gives_way_only_when_that_is_asked_for() {
         (&answer["changed"], &answer["dryRun"]),
         (&json!(false), &json!(true))
     );
+    // The phone is not told, and somebody must be.
+    let notes = answer["lines"].as_array().expect("lines").iter();
+    let notes: Vec<_> = notes
+        .filter(|line| line["outcome"] == "note" && line["about"] == "session kasir")
+        .collect();
+    let said = notes[0]["detail"].as_str().expect("a sentence");
+    let words = "stays in its phone's list of linked devices until it is removed there";
+    assert!(notes.len() == 1 && said.contains(words), "{answer}");
     get(&rig, &old, "/api/v1/sessions/kasir").await;
     let answer = post(&rig, "?replace=true", tar(folder.path()))
         .send()
@@ -554,13 +562,65 @@ async fn folders_of_baileys_alone_come_under_their_names() {
         .map(|s| s["sessionId"].clone())
         .collect();
     assert_eq!(names, ["kasir"]);
+    let gone = rig.delete("/api/v1/sessions/kasir").master().send().await;
+    gone.expect(200);
     let (good, said) = import(&rig, &accounts.join("kasir"), &["--session", "cabang"]).await;
     assert!(good, "{said}");
-    assert_eq!(sessions(&rig).await.len(), 2);
+    assert_eq!(sessions(&rig).await.len(), 1);
     let (good, said) = import(&rig, folder.path(), &["--session", "x"]).await;
     assert!(!good && said.contains("keep their names"), "{said}");
     let (good, said) = import(&rig, &folder.path().join("media"), &[]).await;
     assert!(!good && said.contains("nothing that is known"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_comes_once() {
+    let mut rig = Rig::new().await;
+    // Nothing connects: the network would log out devices that it does not know.
+    rig.stop().await;
+    let (older, newer) = (copy("older"), copy("newer"));
+    let accounts = tempfile::tempdir().expect("a folder");
+    let account = older.path().join("auth_info_baileys/kasir");
+    let other = newer.path().join("auth_info_baileys/toko");
+    for (from, name) in [(&account, "kasir"), (&account, "salinan"), (&other, "toko")] {
+        let to = accounts.path().join(name);
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.expect("cp runs").success());
+    }
+    let (good, said) = import(&rig, accounts.path(), &[]).await;
+    let problem =
+        "problem   session salinan: its linked device is that of session kasir, and two clients";
+    assert!(!good && said.contains(problem), "{said}");
+    let (good, said) = import(&rig, accounts.path(), &["--skip-problems"]).await;
+    assert!(good && said.contains(problem), "{said}");
+    // It is here now, under one name: another gets it only in its place.
+    let cabang = ["--session", "cabang"];
+    let problem =
+        "problem   session cabang: its linked device is that of session kasir, and two clients";
+    let (good, said) = import(&rig, &account, &cabang).await;
+    assert!(!good && said.contains(problem), "{said}");
+    let replace = ["--session", "cabang", "--replace"];
+    let (good, said) = import(&rig, &account, &replace).await;
+    assert!(!good && said.contains(problem), "{said}");
+    let (good, said) = import(&rig, &account, &["--replace"]).await;
+    assert!(
+        good && said.contains("taken     session kasir: replaces"),
+        "{said}"
+    );
+    // Its phone knows the same device as before, and nothing is left there.
+    assert!(!said.contains("note      session kasir"), "{said}");
+    // With its old device gone from there, the name is free for another, and so is that one for others.
+    let (good, said) = import(&rig, &other, &["--session", "kasir", "--replace"]).await;
+    let problem =
+        "problem   session kasir: its linked device is that of session toko, and two clients";
+    assert!(!good && said.contains(problem), "{said}");
+    rig.restart().await;
+    let names: Vec<_> = sessions(&rig)
+        .await
+        .iter()
+        .map(|s| s["sessionId"].clone())
+        .collect();
+    assert_eq!(names, ["kasir", "toko"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::admission::{ADMISSION, admitted};
 use crate::api::admit::{Caller, is_from_here, only, refuse_other_sites};
-use crate::api::read::{flag, object, pace, text};
+use crate::api::read::{flag, object, pace, text, whole_number};
 use crate::api::reply::{HoursView, hours, success};
 use crate::api::{pairing, route};
 use crate::config::{Legacy, PublicSessions};
@@ -400,7 +400,7 @@ fn settings_change(body: &Map<String, Value>) -> Result<SettingsChange> {
 /// The guard, if it is given: `"off"`, both limits, or `null` for the gateway's setting.
 fn chosen_guard(body: &Map<String, Value>) -> Result<Option<Option<Guard>>> {
     let limits = |given: &Map<String, Value>| {
-        let number = |name| given.get(name).and_then(Value::as_u64);
+        let number = |name| whole_number(given, name);
         let known = given
             .keys()
             .all(|name| GUARD_FIELDS.contains(&name.as_str()));

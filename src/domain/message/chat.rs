@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Gateway;
 use crate::domain::session::{Session, session_exists};
-use crate::domain::{Gateway, guard};
 use crate::error::Result;
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
@@ -103,7 +103,6 @@ impl Gateway {
     pub(in crate::domain) async fn forget_chats(&self, session: &Session) {
         let number = session.number;
         let forgotten = self.store.write(Durability::Sync, move |tx| {
-            guard::forget_contacts(tx, number)?;
             tx.delete_prefix(tables::CHATS, &bytes_of(number))
                 .map(|_| ())
         });

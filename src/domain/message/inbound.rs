@@ -6,7 +6,7 @@ use super::{MESSAGES, Message, ReceivedFile, chat, poll, reference};
 use crate::domain::Gateway;
 use crate::domain::event::publish;
 use crate::domain::event::{self, ContactOptOut, EventData};
-use crate::domain::guard::{self, Guard};
+use crate::domain::guard;
 use crate::domain::media::received;
 use crate::domain::optout::OptOut;
 use crate::domain::session::{Session, session_exists};
@@ -59,9 +59,7 @@ impl Gateway {
                 if row.enclosed.is_some() && !incoming.from_me && session.settings().auto_download {
                     received::enqueue(tx, &key, gateway.clock.now())?;
                 }
-                if gateway.guard_of(&session) != Guard::Off {
-                    guard::note_arrived(tx, session.number, incoming, gateway.clock.now())?;
-                }
+                guard::note_arrived(tx, session.number, incoming)?;
                 super::put(tx, &key, &row)?;
                 received += u64::from(!incoming.from_me);
                 if let Some(data) = event_of(tx, &session, incoming)? {

@@ -14,6 +14,7 @@ use crate::domain::Gateway;
 use crate::domain::campaign::{CampaignRef, steps};
 use crate::domain::event::publish;
 use crate::domain::event::{EventData, MessageStatus};
+use crate::domain::guard;
 use crate::domain::media::WaUpload;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, ErrorKind, Result};
@@ -108,6 +109,8 @@ pub(in crate::domain) struct SendJob {
     pub(super) album: Option<usize>,
     /// Whether the client asked for it; the head of an album was not.
     pub(super) asked: bool,
+    /// Whether its frame may have left, in this run or before.
+    pub(super) was_written: bool,
     /// What became of it; `None` while it is on its way.
     pub(super) settled: Option<Settlement>,
 }
@@ -123,6 +126,7 @@ impl SendJob {
             campaign: None,
             album: None,
             asked: true,
+            was_written: false,
             settled: None,
         }
     }
@@ -150,6 +154,16 @@ impl SendJob {
             message: message.encode()?,
             at: now,
         })
+    }
+
+    /// Whether WhatsApp surely never got it: its number is not on WhatsApp.
+    fn never_left(&self) -> bool {
+        let nobody = Code::NumberNotOnWhatsapp;
+        let refused = self.settled.as_ref();
+        let refused = refused.is_some_and(
+            |what| matches!(what, Settlement::Refused { code, .. } if *code == nobody),
+        );
+        refused && !self.was_written
     }
 
     /// What became of it, as far as that is known.
@@ -222,7 +236,8 @@ impl SendRows {
             return Ok(());
         }
         // What a crash interrupted keeps its place when the client asks for it again.
-        let (session, id, ..) = &self.key;
+        let (session, id, to, _) = &self.key;
+        guard::note_written(tx, *session, to)?;
         if !OUTBOX.exists(tx, (session, id))? {
             let asked = OutboxRow {
                 at: self.at,
@@ -237,6 +252,8 @@ impl SendRows {
 /// What became of messages that went together, until it is stored.
 struct SettledBatch {
     messages: Vec<(MessageId, Settlement)>,
+    /// Those that clients sent to people, for the guard: with whether they never left.
+    to_people: Vec<(Jid, MessageId, bool)>,
     /// The row of the request's idempotency key, and what it is to remember.
     key: Option<(idempotency::Row, Option<Vec<SendOutcome>>)>,
     at: Timestamp,
@@ -333,7 +350,7 @@ impl Gateway {
         key_row: Option<idempotency::Row>,
     ) -> Vec<SendOutcome> {
         let mut outcomes = Vec::with_capacity(items.len());
-        let mut settled = Vec::new();
+        let (mut settled, mut to_people) = (Vec::new(), Vec::new());
         let mut campaigns = false;
         let mut failed = 0;
         for item in items {
@@ -348,6 +365,9 @@ impl Gateway {
             let settlement = job.settlement();
             campaigns |= job.campaign.is_some();
             failed += usize::from(settlement.progress() == MessageState::Failed);
+            if job.campaign.is_none() && job.to.is_person() {
+                to_people.push((job.to.clone(), job.id.clone(), job.never_left()));
+            }
             if job.asked {
                 let (to, id) = (job.to, job.id.clone());
                 outcomes.push(SendOutcome::of(&settlement, to, id, job.note));
@@ -361,6 +381,7 @@ impl Gateway {
             && !outcomes.iter().any(SendOutcome::is_held_back);
         let settled = SettledBatch {
             messages: settled,
+            to_people,
             key: key_row.map(|row| (row, decided.then(|| outcomes.clone()))),
             at: self.clock.now(),
         };
@@ -393,6 +414,9 @@ impl Gateway {
         self.record(durability, move |tx| {
             let (messages, now) = (&settled.messages, settled.at);
             let newest = settle_rows(tx, &gateway, &session, messages, now)?;
+            for (person, id, never_left) in &settled.to_people {
+                guard::settle(tx, session.number, person, id, *never_left)?;
+            }
             if let Some((row, outcomes)) = &settled.key {
                 idempotency::note(tx, *row, outcomes.clone())?;
             }
@@ -475,6 +499,7 @@ impl Gateway {
         let each = |id| (id, settlement.clone());
         let settled = Arc::new(SettledBatch {
             messages: ids.into_iter().map(each).collect(),
+            to_people: Vec::new(),
             key: None,
             at: self.clock.now(),
         });
@@ -567,6 +592,7 @@ impl Gateway {
                     continue;
                 };
                 let mut job = SendJob::new(id.clone(), row.chat, what.into());
+                job.was_written = true;
                 if let Some(part) = row.campaign {
                     job.campaign = Some(*part);
                     of_campaigns.push(job);

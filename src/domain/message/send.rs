@@ -215,8 +215,8 @@ impl Gateway {
             ensure_session_exists(tx, id.as_str(), number)?;
             let mut held_back: HashMap<usize, Error> = HashMap::new();
             if let Some(limits) = limits {
-                let people = to_go.iter().map(|(_, to, _)| to.as_ref());
-                let said = guard::admit(tx, number, limits, people, now)?;
+                let messages = to_go.iter().map(|(_, to, row)| (row.id(), to.as_ref()));
+                let said = guard::admit(tx, number, limits, messages, now)?;
                 let said = to_go.iter().zip(said);
                 held_back.extend(said.filter_map(|((index, ..), why)| Some((*index, why?))));
             }
@@ -266,7 +266,10 @@ impl Gateway {
             let mut waiting: Vec<(usize, PendingAck)> = Vec::new();
             for (index, wrote) in self.write_all(session, &jobs, deadline).await {
                 match wrote {
-                    Ok(pending) => waiting.push((index, pending)),
+                    Ok(pending) => {
+                        jobs[index].was_written = true;
+                        waiting.push((index, pending));
+                    }
                     Err(error) => jobs[index].settled = Some(write_failed(session, &error)),
                 }
             }

@@ -22,7 +22,7 @@ impl Gateway {
         mut heard: mpsc::UnboundedReceiver<ConnectionEvent>,
         stopped: &CancellationToken,
     ) {
-        let mut batch = Vec::new();
+        let (mut batch, mut logged_out) = (Vec::new(), false);
         loop {
             let more = heard.recv_many(&mut batch, 256);
             if stopped.run_until_cancelled(more).await.is_none() {
@@ -36,6 +36,9 @@ impl Gateway {
             for signal in batch.drain(..) {
                 match signal {
                     ConnectionEvent::Receipt(receipt) => receipts.push(receipt),
+                    // It is told when we ask for it and when WhatsApp does it. By the second time the
+                    // session may be on its way to a new pairing.
+                    ConnectionEvent::LoggedOut(_) if std::mem::replace(&mut logged_out, true) => {}
                     other => self.handle_event(session, other).await,
                 }
             }
@@ -54,10 +57,10 @@ impl Gateway {
                 self.announce(session, Pairing, "Scan QR code").await;
             }
             ConnectionEvent::QrRanOut => self.end(session, Disconnected, QR_RAN_OUT).await,
-            ConnectionEvent::Paired => {
+            ConnectionEvent::Paired { number, lid } => {
                 // The end of the last pairing may have been cut short, and this account is another's.
                 self.fail_interrupted(session).await;
-                self.note_paired(session).await;
+                self.note_paired(session, number, lid).await;
                 // Saving the pairing may take longer than the new connection.
                 if !session.is_connected() {
                     self.announce(session, Connecting, "Paired; connecting...")
@@ -154,6 +157,8 @@ impl Gateway {
         lid: Option<Jid>,
         name: String,
     ) {
+        self.forget_another_account(session, number.as_deref(), lid.as_ref())
+            .await;
         session.change(|status| {
             status.paired = true;
             status.number.clone_from(&number);

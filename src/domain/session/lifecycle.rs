@@ -11,7 +11,7 @@ use super::row::{SESSIONS, SessionRow, number_in};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
-use crate::domain::{Gateway, pending_removal};
+use crate::domain::{Gateway, guard, pending_removal};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::store::Durability;
@@ -233,6 +233,10 @@ impl Gateway {
         }
         self.announce(session, SessionState::Connecting, "Connecting...")
             .await;
+        if let Err(error) = guard::note_older_contacts(&self.store, session.number).await {
+            // They count as new until the next start.
+            tracing::warn!(session = %session.id, ?error, "earlier contacts could not be noted");
+        }
         let (events, heard) = mpsc::unbounded_channel();
         let (gateway, inbox_session) = (self.clone(), session.clone());
         let inbox: crate::wa::inbox::Inbox = Arc::new(move |messages| {

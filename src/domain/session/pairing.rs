@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::row::SESSIONS;
 use super::{Session, SessionState, SessionStatus};
-use crate::domain::Gateway;
+use crate::domain::{Gateway, guard};
 use crate::error::{Code, Error, Result};
-use crate::jid::PhoneNumber;
+use crate::jid::{Jid, PhoneNumber};
 use crate::time::Timestamp;
 use crate::wa::backend;
 
@@ -17,13 +18,49 @@ pub(super) const NOT_PAIRED: &str = "Not paired yet; ask for a QR code";
 pub(super) const QR_RAN_OUT: &str = "The QR code ran out; ask for a new one";
 
 impl Gateway {
-    pub(super) async fn note_paired(&self, session: &Session) {
+    pub(super) async fn note_paired(
+        &self,
+        session: &Session,
+        number: Option<String>,
+        lid: Option<Jid>,
+    ) {
+        self.forget_another_account(session, number.as_deref(), lid.as_ref())
+            .await;
         session.change(|status| status.paired = true);
         self.update_row(session, |row| {
             row.paired = true;
             row.logged_out = None;
+            if number.is_some() {
+                (row.phone, row.lid) = (number, lid);
+            }
         })
         .await;
+    }
+
+    /// Forgets who knows the account that was paired here before, unless it is this one: it may have got
+    /// another number, and keeps its LID.
+    pub(super) async fn forget_another_account(
+        &self,
+        session: &Session,
+        number: Option<&str>,
+        lid: Option<&Jid>,
+    ) {
+        let forget = || async {
+            let row = self
+                .store
+                .read(|read| SESSIONS.get(read, session.id.as_str()))?;
+            let is_another = row.is_some_and(|row| {
+                let differs = row.phone.is_some() && row.phone.as_deref() != number;
+                differs && number.is_some() && (lid.is_none() || row.lid.as_ref() != lid)
+            });
+            match is_another {
+                true => guard::forget_contacts(&self.store, session.number).await,
+                false => Ok(()),
+            }
+        };
+        if let Err(error) = self.while_store_fails(forget).await {
+            tracing::error!(session = %session.id, ?error, "the contacts of another account could not be forgotten");
+        }
     }
 
     /// The pairing is gone: its keys are worthless and go too, so that a new QR can be made.

@@ -149,3 +149,34 @@ fn programs_beside_the_data_are_passed_over() {
     let found = entries(&folder.path().join("app"));
     assert_eq!(found.len(), 1, "{found:?}");
 }
+
+#[test]
+fn a_path_that_cannot_be_there_is_the_archives_fault() {
+    let entry = |name: &str| {
+        let archive = one(name, b'0', b"x");
+        archive[..archive.len() - 2 * BLOCK].to_vec()
+    };
+    let long = path_record(&format!("a/{}", "b".repeat(300)));
+    let long = one("path", b'x', long.as_bytes());
+    let long = long[..long.len() - 2 * BLOCK].to_vec();
+    for (entries, said) in [
+        (
+            vec![entry("a"), entry("a/b")],
+            "a file and a folder of one name: a/b",
+        ),
+        (
+            vec![entry("a"), entry("a/b/c")],
+            "a file and a folder of one name: a/b/c",
+        ),
+        (
+            vec![entry("a/b"), entry("a")],
+            "a file and a folder of one name: a",
+        ),
+        (vec![long, entry("file")], "a name that is too long: a/bbb"),
+    ] {
+        let (_folder, done) = unpacked(&entries.concat(), 1 << 20);
+        let error = done.expect_err("refused");
+        assert_eq!(error.code(), Code::ImportUnreadable);
+        assert!(error.detail().contains(said), "{error}");
+    }
+}

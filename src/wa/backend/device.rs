@@ -8,8 +8,19 @@ use whatsapp_rust::wacore::store::traits::DeviceStore;
 
 use super::rows::RowKind;
 use super::{Backend, failed};
+use crate::error::{Error, Result as OurResult};
 use crate::store::tables::WA;
 use crate::store::{Durability, Read as _};
+
+impl Backend {
+    /// The public identity key of this session's device, if it has one: no two devices have the same.
+    pub async fn identity_key(&self) -> OurResult<Option<[u8; 32]>> {
+        let device = self.load().await.map_err(Error::internal)?;
+        let key = |device: Device| device.identity_key.public_key.public_key_bytes().try_into();
+        let key = device.map(key).transpose();
+        key.map_err(|_| Error::internal("identity key of another length"))
+    }
+}
 
 #[async_trait]
 impl DeviceStore for Backend {

@@ -10,6 +10,7 @@ use whatsapp_rust::wacore::store::traits::SignalStore;
 use super::rows::RowKind;
 use super::{Backend, failed};
 use crate::error::{Error, Result as OurResult};
+use crate::jid::Jid;
 use crate::store::tables::WA;
 use crate::store::{Durability, Key, KeyParts, Read};
 
@@ -213,9 +214,40 @@ impl Backend {
     }
 }
 
+/// Some of the people of whom session number `sid` has Signal state, by number or LID, and where this page
+/// ends; `after` is where the one before it ended. `None` is the end.
+pub fn people_with_signal_state(
+    read: &impl Read,
+    sid: u32,
+    after: Option<Vec<u8>>,
+    most: usize,
+) -> OurResult<Option<(Vec<Jid>, Vec<u8>)>> {
+    for kind in [RowKind::Identity, RowKind::Session] {
+        let prefix = Key::new().u32(sid).u8(kind as u8);
+        let after = after.as_deref();
+        if after.is_some_and(|after| !after.starts_with(&prefix) && after > &prefix[..]) {
+            continue;
+        }
+        let from = after.filter(|after| after.starts_with(&prefix));
+        let rows = read.prefix(WA, &prefix, from, most)?;
+        let Some((last, _)) = rows.last() else {
+            continue;
+        };
+        let last = last.clone();
+        let people = rows.iter().filter_map(|(key, _)| {
+            // A device of Signal comes last: `6281234567890:3@c.us.0`.
+            let address = std::str::from_utf8(&key[prefix.len()..]).ok()?;
+            let person = Jid::parse(address.rsplit_once('.')?.0)?;
+            person.is_person().then_some(person)
+        });
+        return Ok(Some((people.collect(), last)));
+    }
+    Ok(None)
+}
+
 /// Whether session number `sid` ever encrypted for a device of this user (of a number or a LID), or
 /// decrypted what one sent.
-pub fn has_signal_state(read: &impl Read, sid: u32, user: &str) -> OurResult<bool> {
+fn has_signal_state(read: &impl Read, sid: u32, user: &str) -> OurResult<bool> {
     for kind in [RowKind::Session, RowKind::Identity] {
         // The first device of an account, and its others.
         for separator in ["@", ":"] {

@@ -854,3 +854,54 @@ fn too_many_that_cannot_be_stored_ask_for_a_new_connection() {
         .count();
     assert_eq!(heard, 3);
 }
+
+#[tokio::test]
+async fn people_with_signal_state_are_told_page_by_page() {
+    let store = Store::open(
+        Disk::Simulated(SimulatedDisk::new()),
+        StoreOptions::default(),
+    )
+    .expect("opened");
+    let of = |sid| Backend::new(store.clone(), sid, Clock::system(), seal());
+    let (ours, others) = (of(7), of(8));
+    for (address, identity) in [
+        ("628120000001@c.us.0", true),
+        ("628120000001:3@c.us.0", true),
+        ("100000000000001.1:75@lid.0", true),
+        ("628120000002@c.us.0", false),
+        ("120363000000000001@g.us.0", false),
+        ("no address", false),
+    ] {
+        match identity {
+            true => ours.put_identity(address, [3; 32]).await.expect("written"),
+            false => ours.put_session(address, b"x").await.expect("written"),
+        }
+    }
+    others
+        .put_session("628120000009@c.us.0", b"x")
+        .await
+        .expect("written");
+    ours.put_sender_key("628120000008@c.us.0", b"x")
+        .await
+        .expect("written");
+    for most in [1, 2, 100] {
+        let (mut people, mut after) = (Vec::new(), None);
+        loop {
+            let page = |read: &Reader| people_with_signal_state(read, 7, after.take(), most);
+            let Some((more, last)) = store.read(page).expect("read") else {
+                break;
+            };
+            assert!(more.len() <= most);
+            people.extend(more.iter().map(ToString::to_string));
+            after = Some(last);
+        }
+        people.sort();
+        people.dedup();
+        let expected = [
+            "100000000000001.1@lid",
+            "628120000001@s.whatsapp.net",
+            "628120000002@s.whatsapp.net",
+        ];
+        assert_eq!(people, expected, "{most}");
+    }
+}
