@@ -10,8 +10,9 @@ use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode, assets};
 use crate::licences;
 
+/// `packaging/pages.sh` packs them.
 #[derive(RustEmbed)]
-#[folder = "assets/"]
+#[folder = "assets/packed/"]
 struct Assets;
 
 pub(super) fn routes(gateway: &Arc<Gateway>) -> Vec<Route> {

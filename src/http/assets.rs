@@ -1,69 +1,63 @@
-//! Files that are embedded in the program. Texts are packed for whoever takes the encoding `gzip`.
+//! Files that are embedded in the program, packed by gzip or as they are.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::io::Read as _;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use rust_embed::RustEmbed;
+use flate2::read::GzDecoder;
+use rust_embed::{EmbeddedFile, RustEmbed};
 
 use super::conditions::is_known;
 use super::{Reply, Request, StatusCode};
 
-/// What is smaller fits into one packet as it is.
-const WORTH_PACKING: usize = 1400;
-
-/// The embedded file as an answer, or 304 when the client has it already.
+/// The embedded file as an answer, or 304 when the client has it already. One that is embedded as
+/// `PATH.gz` goes out packed to whoever takes the encoding `gzip`.
 pub fn file<E: RustEmbed>(path: &str, request: &Request) -> Option<Reply> {
-    let file = E::get(path)?;
-    let media_type = content_type(path);
-    let packable = is_text(media_type) && file.data.len() >= WORTH_PACKING;
-    let packed = packable && request.header("accept-encoding").is_some_and(takes_gzip);
+    let reply = match E::get(&format!("{path}.gz")) {
+        Some(file) if request.header("accept-encoding").is_some_and(takes_gzip) => {
+            answer(path, &file, "-gz", request, |bytes| bytes)
+                .header("content-encoding", "gzip")
+                .header("vary", "accept-encoding")
+        }
+        Some(file) => answer(path, &file, "", request, |bytes| unpacked(&bytes))
+            .header("vary", "accept-encoding"),
+        None => answer(path, &E::get(path)?, "", request, |bytes| bytes),
+    };
+    Some(reply)
+}
+
+/// What is encoded otherwise has another tag (RFC 9110, 8.8.3.3): `kind` ends it.
+fn answer(
+    path: &str,
+    file: &EmbeddedFile,
+    kind: &str,
+    request: &Request,
+    encode: impl FnOnce(Bytes) -> Bytes,
+) -> Reply {
     let hash = file.metadata.sha256_hash();
-    // What is encoded otherwise has another tag (RFC 9110, 8.8.3.3).
-    let tag = format!(
-        "\"{}{}\"",
-        hex::encode(&hash[..16]),
-        if packed { "-gz" } else { "" }
-    );
+    let tag = format!("\"{}{kind}\"", hex::encode(&hash[..16]));
     let reply = if is_known(request.header("if-none-match"), &tag) {
         Reply::empty(StatusCode::NOT_MODIFIED)
-    } else if packed {
-        Reply::bytes(media_type, gzip(hash, &file.data)).header("content-encoding", "gzip")
     } else {
-        let bytes = match file.data {
+        let bytes = match &file.data {
             Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-            Cow::Owned(bytes) => bytes.into(),
+            Cow::Owned(bytes) => Bytes::copy_from_slice(bytes),
         };
-        Reply::bytes(media_type, bytes)
-    };
-    let reply = match packable {
-        true => reply.header("vary", "accept-encoding"),
-        false => reply,
+        Reply::bytes(content_type(path), encode(bytes))
     };
     // A browser may keep the file and must ask whether it still holds: the name does not change
     // with the content.
-    Some(
-        reply
-            .header("etag", tag)
-            .header("cache-control", "no-cache"),
-    )
+    reply
+        .header("etag", tag)
+        .header("cache-control", "no-cache")
 }
 
-/// The packed file. It is kept: packing takes a thousand times as long as sending.
-fn gzip(hash: [u8; 32], plain: &[u8]) -> Bytes {
-    static KEPT: Mutex<BTreeMap<[u8; 32], Bytes>> = Mutex::new(BTreeMap::new());
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let packed = kept.entry(hash).or_insert_with(|| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing to memory does not fail.
-        let _ = encoder.write_all(plain);
-        encoder.finish().unwrap_or_default().into()
-    });
-    packed.clone()
+/// For the few who do not take it packed.
+fn unpacked(packed: &[u8]) -> Bytes {
+    let mut plain = Vec::new();
+    // Our own bytes; a test unpacks them.
+    let _ = GzDecoder::new(packed).read_to_end(&mut plain);
+    plain.into()
 }
 
 /// Whether `Accept-Encoding` names `gzip`, and not with the weight 0 (RFC 9110, 12.5.3).
@@ -72,12 +66,6 @@ fn takes_gzip(accepted: &str) -> bool {
         let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
         coding.trim().eq_ignore_ascii_case("gzip") && weight.contains(|c| matches!(c, '1'..='9'))
     })
-}
-
-/// Whether a content type stands for text, which packs well; images and fonts are packed already.
-fn is_text(media_type: &str) -> bool {
-    let (family, kind) = media_type.split_once('/').unwrap_or_default();
-    family == "text" || kind.ends_with("xml") || kind.ends_with("json") || kind == "wasm"
 }
 
 /// The content type that a file's name stands for.

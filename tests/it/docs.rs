@@ -111,7 +111,7 @@ async fn the_page_is_served_with_a_tag_and_works_without_a_network() {
         .header("accept-encoding", asks)
         .send()
         .await;
-    assert_eq!(plain.body, PAGE);
+    assert!(plain.body == PAGE, "run packaging/pages.sh");
     assert_eq!(packed.headers["content-encoding"], "gzip");
     assert!(packed.body.len() * 3 < PAGE.len(), "{}", packed.body.len());
     let mut unpacked = String::new();
