@@ -1,7 +1,7 @@
 //! Admission: who sent a request, what they may do, and which session they mean. All dialects ask here,
 //! each with its [`Admission`].
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use crate::domain::Gateway;
@@ -9,7 +9,9 @@ use crate::domain::access::{Principal, Scope};
 use crate::domain::dialect::Dialect;
 use crate::domain::session::Session;
 use crate::error::{Code, Error, Result};
-use crate::http::{Method, MountClaim, OtherSite, Reply, Request, Route, host_of_url};
+use crate::http::{
+    HandlerFuture, Method, MountClaim, OtherSite, Reply, Request, Route, host_of_url,
+};
 use crate::ids::SessionId;
 
 /// How a dialect admits its callers.
@@ -33,7 +35,7 @@ pub(super) enum Shown<'a> {
 }
 
 /// What answers the requests of an admitted caller.
-pub(super) trait Handler: Clone + Send + Sync + 'static {
+pub(super) trait Handler: Send + Sync + 'static {
     /// What it answers with, when it is done.
     type Answer: Future<Output = Result<Reply>> + Send + 'static;
 
@@ -43,7 +45,7 @@ pub(super) trait Handler: Clone + Send + Sync + 'static {
 
 impl<F, Out> Handler for F
 where
-    F: Fn(Caller, Request) -> Out + Clone + Send + Sync + 'static,
+    F: Fn(Caller, Request) -> Out + Send + Sync + 'static,
     Out: Future<Output = Result<Reply>> + Send + 'static,
 {
     type Answer = Out;
@@ -62,15 +64,31 @@ pub(super) fn admitted(
     path: &'static str,
     handler: impl Handler,
 ) -> Route {
+    let answer =
+        move |caller, request| -> HandlerFuture { Box::pin(handler.answer(caller, request)) };
+    admitting(gateway, admission, scopes, (method, path), Box::new(answer))
+}
+
+/// What answers a caller who was admitted. Boxed: what is done for each route is in the program once.
+type Answer<C> = Box<dyn Fn(C, Request) -> HandlerFuture + Send + Sync>;
+
+fn admitting(
+    gateway: &Arc<Gateway>,
+    admission: &'static Admission,
+    scopes: &'static [Scope],
+    (method, path): (Method, &'static str),
+    answer: Answer<Caller>,
+) -> Route {
     let gateway = gateway.clone();
     let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
-    let route = Route::new(method, path, move |request| {
+    let handler = move |request| {
         let caller = Caller::of(&gateway, admission, &request);
-        let caller = caller.and_then(|caller| caller.requiring(scopes));
-        let handler = handler.clone();
-        async move { handler.answer(caller?, request).await }
-    });
-    route.admitting(words.join(" "))
+        match caller.and_then(|caller| caller.requiring(scopes)) {
+            Ok(caller) => answer(caller, request),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    };
+    Route::boxed(method, path, Arc::new(handler)).admitting(words.join(" "))
 }
 
 /// A route for the holder of the master key alone, which is shown as `X-Master-Key` or bearer.
@@ -81,19 +99,24 @@ pub(super) fn master_only<F, Out>(
     handler: F,
 ) -> Route
 where
-    F: Fn(Arc<Gateway>, Request) -> Out + Clone + Send + Sync + 'static,
+    F: Fn(Arc<Gateway>, Request) -> Out + Send + Sync + 'static,
     Out: Future<Output = Result<Reply>> + Send + 'static,
 {
+    let answer = move |gateway, request| -> HandlerFuture { Box::pin(handler(gateway, request)) };
+    admitting_master(gateway, (method, path), Box::new(answer))
+}
+
+fn admitting_master(
+    gateway: &Arc<Gateway>,
+    (method, path): (Method, &'static str),
+    answer: Answer<Arc<Gateway>>,
+) -> Route {
     let gateway = gateway.clone();
-    let route = Route::new(method, path, move |request| {
-        let is_master = require_master(&gateway, &request);
-        let (gateway, handler) = (gateway.clone(), handler.clone());
-        async move {
-            is_master?;
-            handler(gateway, request).await
-        }
-    });
-    route.admitting("master key".to_owned())
+    let handler = move |request| match require_master(&gateway, &request) {
+        Ok(()) => answer(gateway.clone(), request),
+        Err(error) => Box::pin(ready(Err(error))),
+    };
+    Route::boxed(method, path, Arc::new(handler)).admitting("master key".to_owned())
 }
 
 fn require_master(gateway: &Gateway, request: &Request) -> Result<()> {

@@ -10,10 +10,10 @@ use super::{Reply, Request};
 use crate::error::{Error, Result};
 
 /// The answer of a handler, boxed so that handlers of any type share a table.
-type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
 
 /// A handler as the table holds it.
-pub(super) type Handler = Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>;
+pub type Handler = Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>;
 
 /// One method of one path, and what runs.
 pub struct Route {
@@ -33,6 +33,15 @@ impl Route {
         F: Fn(Request) -> Out + Send + Sync + 'static,
         Out: Future<Output = Result<Reply>> + Send + 'static,
     {
+        Self::boxed(
+            method,
+            path,
+            Arc::new(move |request| Box::pin(handler(request))),
+        )
+    }
+
+    /// The same of a handler that boxes its answers itself.
+    pub fn boxed(method: Method, path: &'static str, handler: Handler) -> Self {
         let inline = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         Self {
             method,
@@ -40,7 +49,7 @@ impl Route {
             body_limit: None,
             detached: !inline,
             admission: None,
-            handler: Arc::new(move |request| Box::pin(handler(request))),
+            handler,
         }
     }
 
