@@ -61,7 +61,7 @@ pub use metrics::HttpMetrics;
 pub use multipart::FormPart;
 pub use reply::Reply;
 pub use request::Request;
-pub use route::{Handler, HandlerFuture, Mount, MountClaim, Route};
+pub use route::{HandlerFuture, Mount, MountClaim, Route};
 #[cfg(feature = "sandbox")]
 pub use upgrade::{Upgrade, UpgradedSocket};
 pub use whole::Whole;

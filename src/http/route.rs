@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply>> + Send>>;
 
 /// A handler as the table holds it.
-pub type Handler = Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>;
+pub(super) type Handler = Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>;
 
 /// One method of one path, and what runs.
 pub struct Route {
@@ -41,7 +41,11 @@ impl Route {
     }
 
     /// The same of a handler that boxes its answers itself.
-    pub fn boxed(method: Method, path: &'static str, handler: Handler) -> Self {
+    pub fn boxed(
+        method: Method,
+        path: &'static str,
+        handler: Arc<dyn Fn(Request) -> HandlerFuture + Send + Sync>,
+    ) -> Self {
         let inline = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         Self {
             method,
