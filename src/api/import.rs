@@ -52,7 +52,7 @@ async fn take(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
         let passed_over = tar::unpack(&mut archive.read()?, folder.path(), room)?;
         let mut incoming = import::read(folder.path(), &reading)?;
         if passed_over > 0 {
-            let said = format!("files in node_modules and .git are passed over: {passed_over}");
+            let said = format!("files in node_modules and .git were skipped: {passed_over}");
             incoming.report.add(Outcome::Note, "archive", said);
         }
         // Its files are read until the import is over.
