@@ -46,6 +46,8 @@ mod names;
 #[cfg(not(feature = "sandbox"))]
 mod net;
 #[cfg(not(feature = "sandbox"))]
+mod plain_file;
+#[cfg(not(feature = "sandbox"))]
 mod seal;
 #[cfg(not(feature = "sandbox"))]
 mod server;
@@ -84,6 +86,8 @@ pub mod json;
 pub mod names;
 #[cfg(feature = "sandbox")]
 pub mod net;
+#[cfg(feature = "sandbox")]
+pub mod plain_file;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 #[cfg(feature = "sandbox")]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::admit::master_only;
 use crate::domain::Gateway;
-use crate::domain::import::{ImportOptions, ImportResult, ReportLine};
+use crate::domain::import::{ImportOptions, ImportResult, Outcome, ReportLine};
 use crate::domain::spool::{SpoolFolder, Spooled};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
@@ -43,13 +43,20 @@ async fn take(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
     let reading = Reading {
         country: gateway.country().map(str::to_owned),
         session: request.query("session").map(SessionId::parse).transpose()?,
+        // It is unpacked into a folder of ours.
+        is_named: false,
     };
     let archive = spooled(&gateway, &mut request).await?;
     let (folder, room) = (gateway.spool_folder()?, gateway.free_bytes() / 2);
     let unpacked = move || {
-        tar::unpack(&mut archive.read()?, folder.path(), room)?;
+        let passed_over = tar::unpack(&mut archive.read()?, folder.path(), room)?;
+        let mut incoming = import::read(folder.path(), &reading)?;
+        if passed_over > 0 {
+            let said = format!("files in node_modules and .git were skipped: {passed_over}");
+            incoming.report.add(Outcome::Note, "archive", said);
+        }
         // Its files are read until the import is over.
-        Ok::<_, Error>((import::read(folder.path(), &reading)?, folder))
+        Ok::<_, Error>((incoming, folder))
     };
     let (incoming, folder): (_, SpoolFolder) = blocking(unpacked).await??;
     let result = gateway.import(incoming, options).await?;

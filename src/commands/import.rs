@@ -1,6 +1,5 @@
 //! `warung import`: into the running gateway as an archive, else into the data folder itself.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,25 +11,26 @@ use crate::config::{Config, ImportCommand};
 use crate::domain::import::ImportOptions;
 use crate::error::{Code, Error, Result};
 use crate::ids::{IdSource, SessionId};
-use crate::import::{self, Reading, running, tar};
+use crate::import::tar::Parcel;
+use crate::import::{self, Reading, running};
 use crate::net::client::OutBody;
 use crate::server::{Deps, open_gateway, store_file};
 use crate::tasks::blocking;
 
 /// Moves in what another program left, and prints the report. It fails when problems held it up.
 pub async fn import(config: &Config, what: &ImportCommand) -> Result<ExitCode> {
-    let session = what.session.as_deref().map(SessionId::parse).transpose()?;
+    let reading = Reading {
+        country: config.default_country_code.clone(),
+        session: what.session.as_deref().map(SessionId::parse).transpose()?,
+        is_named: true,
+    };
     let gateway = Running::find_for_long(config)?;
-    let listens = gateway.as_ref().and_then(Running::port);
-    let own_port = listens.or_else(|| {
-        let address = config.listen.parse::<SocketAddr>();
-        address.ok().map(|address| address.port())
-    });
+    let own_port = gateway.as_ref().and_then(Running::port);
     let folder = absolute(&what.folder);
     look_for_the_other(folder.clone(), own_port, what).await?;
     match gateway {
-        Some(gateway) => hand_over(&gateway, folder, what, session).await,
-        None => take_in(config, folder, what, session).await,
+        Some(gateway) => hand_over(&gateway, folder, what, reading).await,
+        None => take_in(config, folder, what, reading).await,
     }
 }
 
@@ -67,29 +67,37 @@ async fn hand_over(
     gateway: &Running,
     folder: PathBuf,
     what: &ImportCommand,
-    session: Option<SessionId>,
+    reading: Reading,
 ) -> Result<ExitCode> {
     let named = folder.clone();
-    let parts = blocking(move || tar::parts(&named)).await?;
-    let parts = parts.map_err(|error| about(&folder, &error))?;
-    let (length, (sender, pieces)) = (tar::length(&parts), mpsc::channel(4));
-    let packing = blocking(move || {
-        let mut hand_on = |piece: Vec<u8>| sender.blocking_send(Ok(piece.into())).is_ok();
-        if let Err(error) = tar::pack(&parts, &mut hand_on) {
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
+    let parcel = blocking(move || Parcel::of(&named, &reading)).await?;
+    let parcel = parcel.map_err(|error| about(&folder, &error))?;
     let mut path = format!(
         "/admin/import?dryRun={}&replace={}&skipProblems={}",
         what.dry_run, what.replace, what.skip_problems
     );
-    if let Some(session) = session {
+    if let Some(session) = &parcel.session {
         path.push_str(&format!("&session={session}"));
     }
+    let known = parcel.report.text();
+    let (length, (sender, pieces)) = (parcel.length(), mpsc::channel(4));
+    let packing = blocking(move || {
+        let mut hand_on = |piece: Vec<u8>| sender.blocking_send(Ok(piece.into())).is_ok();
+        let packed = parcel.pack(&mut hand_on);
+        if packed.is_err() {
+            let _ = sender.blocking_send(Err(std::io::ErrorKind::Other.into()));
+        }
+        packed
+    });
     let answer = gateway
         .upload(&path, OutBody::Pieces { length, pieces })
-        .await?;
-    packing.await?;
+        .await;
+    // What could not be packed is why the gateway got no whole archive.
+    packing.await?.map_err(|error| about(&folder, &error))?;
+    let answer = answer?;
+    for line in known.lines() {
+        say(line);
+    }
     for line in answer["lines"].as_array().into_iter().flatten() {
         let word = |name: &str| line[name].as_str().unwrap_or_default();
         let (outcome, about, detail) = (word("outcome"), word("about"), word("detail"));
@@ -104,7 +112,7 @@ async fn take_in(
     config: &Config,
     folder: PathBuf,
     what: &ImportCommand,
-    session: Option<SessionId>,
+    reading: Reading,
 ) -> Result<ExitCode> {
     // A dry run makes no store where there is none.
     let scratch = (what.dry_run && !store_file(config).exists()).then(|| Scratch::beside(config));
@@ -114,10 +122,6 @@ async fn take_in(
             ..config.clone()
         },
         None => config.clone(),
-    };
-    let reading = Reading {
-        country: config.default_country_code.clone(),
-        session,
     };
     let named = folder.clone();
     let read = blocking(move || import::read(&named, &reading)).await?;

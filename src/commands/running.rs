@@ -23,6 +23,9 @@ const WRONG_KEY: &str = "the master key is wrong, the gateway has another one: s
 /// How long the gateway may work at what was handed to it.
 const LONG: Duration = Duration::from_secs(1800);
 
+/// The largest answer, in bytes: the report of an import names each campaign and each list.
+const MAX_ANSWER: usize = 64 << 20;
+
 /// Succeeds when the running gateway answers.
 pub async fn healthcheck(config: &Config) -> Result<()> {
     Running::of(config)?
@@ -189,7 +192,7 @@ impl Running {
             .because(e)
         })?;
         let status = response.status().as_u16();
-        let answer: Value = serde_json::from_slice(&response.collect(8 << 20).await?)
+        let answer: Value = serde_json::from_slice(&response.collect(MAX_ANSWER).await?)
             .map_err(|_| unreachable(format!("what answers at {} is no gateway", self.listens)))?;
         Ok((status, answer))
     }

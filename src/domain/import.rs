@@ -9,7 +9,7 @@ mod incoming;
 mod report;
 
 pub use incoming::{Belongs, Incoming, IncomingFile, IncomingSession};
-pub use report::{Outcome, Report, ReportLine};
+pub use report::{Outcome, Report, ReportLine, account_of};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::ids::{MediaId, SessionId, SessionNumber};
 use crate::store::{Durability, Tx};
 use crate::tasks::blocking;
 use crate::time::Timestamp;
-use crate::wa::account::{Account, LeftOut, NotAnAccount};
+use crate::wa::account::{Account, NotAnAccount};
 use crate::wa::backend::Backend;
 use crate::wa::backend::adopt::DeviceRows;
 
@@ -219,7 +219,7 @@ impl Gateway {
             }
             if there.is_some() && !options.replace {
                 let said = "is here already and stays as it is, with all that belongs to it; to put this \
-                            one in its place, say --replace";
+                            one in its place, replace it (--replace, replace=true)";
                 report.add(Outcome::LeftOut, about, said);
                 continue;
             }
@@ -353,7 +353,7 @@ impl Gateway {
             let Some(account) = arrival.new.account.take() else {
                 continue;
             };
-            let about = format!("account of session {}", arrival.new.id);
+            let about = account_of(&arrival.new.id);
             let (number, clock) = (arrival.number.0, self.clock.clone());
             let backend = Backend::new(self.store.clone(), number, clock, self.seal.clone());
             let adopted = blocking(move || {
@@ -364,9 +364,7 @@ impl Gateway {
             match adopted {
                 Ok((rows, left_out)) => {
                     report.add(Outcome::Taken, about.clone(), what_of(&account));
-                    for LeftOut { file, why } in left_out {
-                        report.add(Outcome::LeftOut, format!("{about}, {file}"), why);
-                    }
+                    report.add_left_out(&arrival.new.id, left_out);
                     arrival.device = Some(rows);
                     arrival.new.account = Some(account);
                 }

@@ -22,9 +22,6 @@ use crate::wa::account::{
 };
 pub use crate::wa::account::{LeftOut, NotAnAccount};
 
-/// How many files are named one by one in what is left out.
-const NAMED: usize = 200;
-
 /// From how many digits on a user without a mark is a LID. No country has numbers of that length.
 const DIGITS_OF_LID: usize = 15;
 
@@ -32,7 +29,7 @@ const DIGITS_OF_LID: usize = 15;
 pub struct Found {
     /// The linked device.
     pub account: Account,
-    /// For the report, in the order of the files' names.
+    /// For the report: kinds of files that nobody needs, then others in the order of their names.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -42,12 +39,12 @@ pub struct Found {
 /// would knock each other out, and use the same keys twice.
 ///
 /// # Errors
-/// There is no `creds.json` with all that a linked device needs, or the folder cannot be read.
+/// There is no `creds.json` with all that a linked device needs, or the folder or a file in it cannot be read.
 pub fn read(folder: &Path) -> Result<Found, NotAnAccount> {
     let mut files = files::list(folder)?;
     let creds = files.take("creds.json")?;
     let creds: Creds = json::read(&creds)
-        .map_err(|why| NotAnAccount(format!("creds.json cannot be read: {why}.")))?;
+        .map_err(|why| NotAnAccount(format!("creds.json cannot be read: {why}")))?;
     let settings_key = creds.settings_key().and_then(json::base64);
     let mut parts = Parts::new(creds.into_account()?);
     while let Some((name, plain)) = files.next() {
@@ -311,32 +308,26 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The lines of the report.
+/// What is told of files that are not taken over.
 fn told(
     left_out: Vec<(String, &'static str)>,
     needless: BTreeMap<&'static str, &'static str>,
 ) -> Vec<LeftOut> {
-    let more = left_out.len().saturating_sub(NAMED);
-    let mut lines: Vec<LeftOut> = left_out
-        .into_iter()
-        .take(NAMED)
-        .map(|(file, why)| LeftOut {
-            // A name may hold what a terminal obeys.
-            file: file.escape_debug().to_string(),
-            why: format!("Left out: {why}."),
-        })
-        .collect();
-    if more > 0 {
-        lines.push(LeftOut {
-            file: "..".to_owned(),
-            why: format!("{more} more files were left out."),
-        });
-    }
-    lines.extend(needless.into_iter().map(|(file, why)| LeftOut {
+    let files = left_out.into_iter().map(|(file, why)| LeftOut {
+        file: shown(&file),
+        why: why.to_owned(),
+    });
+    let needless = needless.into_iter().map(|(file, why)| LeftOut {
         file: file.to_owned(),
         why: why.to_owned(),
-    }));
-    lines
+    });
+    // What is always there is not lost behind what is damaged.
+    needless.chain(files).collect()
+}
+
+/// The name of a file for the report: it may hold what a terminal obeys.
+fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ pub mod sqlite;
 pub mod super_light;
 pub mod tar;
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::domain::import::{Incoming, IncomingSession, Outcome};
+use crate::domain::import::{Incoming, IncomingSession, Outcome, account_of};
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionId;
+use crate::plain_file::{self, refused};
 
 /// How many entries of one folder are looked at.
 const MAX_ENTRIES: usize = 200_000;
@@ -35,6 +35,22 @@ pub struct Reading {
     pub country: Option<String>,
     /// The name that the one account of a folder of Baileys gets.
     pub session: Option<SessionId>,
+    /// Whether the folder's own name means anything: that of an unpacked archive does not.
+    pub is_named: bool,
+}
+
+impl Reading {
+    /// The name of the account whose folder this is.
+    fn name_of(&self, folder: &Path) -> Result<SessionId> {
+        let named = || {
+            let whole = std::path::absolute(folder).ok()?;
+            SessionId::parse(whole.file_name()?.to_str()?).ok()
+        };
+        let folders = || named().filter(|_| self.is_named);
+        self.session.clone().or_else(folders).ok_or_else(|| {
+            unknown("the account needs the name of a session: give it one (--session NAME, session=NAME)")
+        })
+    }
 }
 
 /// What a folder is.
@@ -48,54 +64,37 @@ enum Kind {
     Accounts,
 }
 
+fn unknown(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(Code::ImportUnreadable, why)
+}
+
 /// Reads a folder. It blocks: call it where that is allowed.
 ///
 /// # Errors
-/// It is no folder, or nothing in it is known.
+/// It is no folder, nothing in it is known, or the name for its account is missing or one too many.
 pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
     let (root, kind) = find(folder)?;
     let mut incoming = Incoming::default();
-    for (place, error) in unreadable_folders(&root, kind) {
-        let said = format!("it cannot be read: {error}; run this as its owner");
-        let about = format!("folder {place}");
-        incoming.report.add(Outcome::Problem, about, said);
-    }
     match kind {
         Kind::SuperLight if reading.session.is_some() => {
-            return Err(Error::new(
-                Code::ImportUnreadable,
-                "--session names the account of one folder of Baileys; the sessions of Super-Light keep \
-                 their names",
+            return Err(unknown(
+                "the sessions of Super-Light keep their names: a name (--session, session=) is for one \
+                 account of Baileys",
             ));
         }
         Kind::SuperLight => super_light::read(&root, reading, &mut incoming),
-        Kind::Account => {
-            let named = match &reading.session {
-                Some(session) => Some(session.clone()),
-                None => name_of(&root).and_then(|name| SessionId::parse(&name).ok()),
-            };
-            let Some(session) = named else {
-                return Err(Error::new(
-                    Code::ImportUnreadable,
-                    "the folder's name is no name for a session: give one with --session",
-                ));
-            };
-            take_account(&root, session, &mut incoming);
-        }
+        Kind::Account => take_account(&root, reading.name_of(&root)?, &mut incoming),
         Kind::Accounts => {
-            let accounts = accounts_in(&root);
+            let accounts = accounts_in(&root).map_err(unknown)?;
             if reading.session.is_some() && accounts.len() > 1 {
-                return Err(Error::new(
-                    Code::ImportUnreadable,
-                    "--session names one account, and there are several: import their folders one by one",
+                return Err(unknown(
+                    "there are several accounts and one name for them (--session, session=): import their \
+                     folders one by one",
                 ));
             }
             for (name, path) in accounts {
-                match reading
-                    .session
-                    .clone()
-                    .map_or_else(|| SessionId::parse(&name), Ok)
-                {
+                let named = reading.session.clone().map(Ok);
+                match named.unwrap_or_else(|| SessionId::parse(&name)) {
                     Ok(session) => take_account(&path, session, &mut incoming),
                     Err(_) => bad_name(&name, &mut incoming),
                 }
@@ -105,99 +104,98 @@ pub fn read(folder: &Path, reading: &Reading) -> Result<Incoming> {
     Ok(incoming)
 }
 
-/// The folders below that hold what is taken, and cannot be read: they look empty to whoever only lists them.
-fn unreadable_folders(root: &Path, kind: Kind) -> Vec<(String, std::io::Error)> {
-    let mut places: Vec<String> = match kind {
-        Kind::SuperLight => super_light::folders(),
-        Kind::Account => Vec::new(),
-        Kind::Accounts => entries(root).into_iter().map(|(name, _)| name).collect(),
-    };
-    if let Kind::SuperLight = kind {
-        let accounts = entries(&root.join(super_light::ACCOUNTS)).into_iter();
-        places.extend(accounts.map(|(name, _)| format!("{}/{name}", super_light::ACCOUNTS)));
-    }
-    let failed = |place: String| {
-        let listed = std::fs::read_dir(root.join(&place));
-        let listed = listed.and_then(|mut inside| inside.try_for_each(|one| one.map(drop)));
-        // A folder that may be listed and not entered hides its files too.
-        let entered = || std::fs::symlink_metadata(root.join(&place).join(".")).map(drop);
-        match listed.and_then(|()| entered()) {
-            Err(error)
-                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                Some((crate::names::excerpt(&place, 120), error))
-            }
-            _ => None,
-        }
-    };
-    places.into_iter().filter_map(failed).collect()
-}
-
 /// The folder that is meant, and what it is: the one named, or the one that an archive wrapped.
 fn find(folder: &Path) -> Result<(PathBuf, Kind)> {
     let mut root = folder.to_owned();
     if !root.is_dir() {
-        return Err(Error::new(Code::ImportUnreadable, "it is no folder"));
-    }
-    if let Err(error) = std::fs::read_dir(&root) {
-        let text = format!("it cannot be read: {error}; run this as the folder's owner");
-        return Err(Error::new(Code::ImportUnreadable, text));
+        return Err(unknown("it is no folder"));
     }
     for _ in 0..=MAX_WRAPPED {
+        let inside = entries(&root).map_err(unknown)?;
         if super_light::is_root(&root) {
             return Ok((root, Kind::SuperLight));
         }
-        if is_account(&root) {
+        if has_creds(&root).map_err(|error| unknown(refused(&error)))? {
             return Ok((root, Kind::Account));
         }
-        if !accounts_in(&root).is_empty() {
+        let mut accounts = inside.iter().map(|(_, path)| has_creds(path));
+        if accounts.any(|found| matches!(found, Ok(true))) {
             return Ok((root, Kind::Accounts));
         }
-        let mut inside = entries(&root).into_iter();
-        match (inside.next(), inside.next()) {
-            (Some((_, only)), None) if only.is_dir() => root = only,
+        match &inside[..] {
+            [(_, only)] if only.is_dir() => root = only.clone(),
             _ => break,
         }
     }
-    Err(Error::new(
-        Code::ImportUnreadable,
+    Err(unknown(
         "it holds nothing that is known here: name the folder of Super-Light, one of Baileys (with \
          creds.json), or one that holds such folders",
     ))
 }
 
+/// Whether a folder is an account of Baileys.
+fn has_creds(folder: &Path) -> io::Result<bool> {
+    match std::fs::metadata(folder.join(CREDS)) {
+        Ok(there) => Ok(there.is_file()),
+        Err(error) if is_absence(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether there is nothing of the name.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether a folder is, or may be, an account: one that this user cannot look into is no empty one.
 fn is_account(folder: &Path) -> bool {
-    folder.join(CREDS).is_file()
+    !matches!(has_creds(folder), Ok(false))
 }
 
-/// The folders of Baileys in a folder, by name.
-fn accounts_in(folder: &Path) -> Vec<(String, PathBuf)> {
-    let inside = entries(folder).into_iter();
-    inside.filter(|(_, path)| is_account(path)).collect()
+/// The accounts in a folder, by name.
+fn accounts_in(folder: &Path) -> std::result::Result<Vec<(String, PathBuf)>, String> {
+    let inside = entries(folder)?.into_iter();
+    Ok(inside.filter(|(_, path)| is_account(path)).collect())
 }
 
-/// What a folder holds, by name; nothing if it cannot be read. Names that are no text are passed over.
-fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(inside) = std::fs::read_dir(folder) else {
-        return Vec::new();
+/// What a folder holds, by name; nothing where there is none. All of it, or why not: what is missing would
+/// look as if it had never been.
+fn entries(folder: &Path) -> std::result::Result<Vec<(String, PathBuf)>, String> {
+    entries_that(folder, MAX_ENTRIES, &mut |_| true)
+}
+
+/// Those of the names that are wanted; at most so many.
+fn entries_that(
+    folder: &Path,
+    most: usize,
+    is_wanted: &mut dyn FnMut(&str) -> bool,
+) -> std::result::Result<Vec<(String, PathBuf)>, String> {
+    let inside = match std::fs::read_dir(folder) {
+        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        inside => inside.map_err(|error| refused(&error))?,
     };
-    let mut found: Vec<_> = inside
-        .flatten()
-        .take(MAX_ENTRIES)
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-        .collect();
+    let mut found = Vec::new();
+    for entry in inside {
+        let entry = entry.map_err(|error| refused(&error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !is_wanted(&name) {
+            continue;
+        }
+        if found.len() == most {
+            return Err(format!(
+                "it holds more than {most} files: take away what is not needed"
+            ));
+        }
+        found.push((name, entry.path()));
+    }
     found.sort_unstable();
-    found
-}
-
-fn name_of(folder: &Path) -> Option<String> {
-    let whole = std::path::absolute(folder).ok()?;
-    Some(whole.file_name()?.to_str()?.to_owned())
+    Ok(found)
 }
 
 fn bad_name(name: &str, incoming: &mut Incoming) {
     let name = crate::names::excerpt(name, 80);
-    let said = "its name is no name for a session (letters, digits, - and _): import it alone, with --session";
+    let said = "its name is no name for a session (letters, digits, - and _): import it alone, under \
+                another (--session NAME, session=NAME)";
     incoming
         .report
         .add(Outcome::LeftOut, format!("folder {name}"), said);
@@ -205,8 +203,7 @@ fn bad_name(name: &str, incoming: &mut Incoming) {
 
 /// Adds the account of a folder of Baileys as a session of its own.
 fn take_account(folder: &Path, session: SessionId, incoming: &mut Incoming) {
-    let about = format!("session {session}");
-    match account_of(folder, &about, incoming) {
+    match account(folder, &session, incoming) {
         Ok(Some(account)) => incoming.sessions.push(IncomingSession {
             id: session,
             token: None,
@@ -217,45 +214,36 @@ fn take_account(folder: &Path, session: SessionId, incoming: &mut Incoming) {
         }),
         Ok(None) => {
             let said = "no phone was ever linked to it";
+            let about = format!("session {session}");
             incoming.report.add(Outcome::LeftOut, about, said);
         }
-        Err(why) => incoming.report.add(Outcome::Problem, about, why),
+        Err(why) => incoming
+            .report
+            .add(Outcome::Problem, account_of(&session), why),
     }
 }
 
 /// Reads an account; `None` when no phone was linked yet. What of it is left out is said.
-fn account_of(
+fn account(
     folder: &Path,
-    about: &str,
+    session: &SessionId,
     incoming: &mut Incoming,
 ) -> std::result::Result<Option<Box<crate::wa::account::Account>>, String> {
     if is_unpaired(folder) {
         return Ok(None);
     }
     let found = baileys::read(folder).map_err(|baileys::NotAnAccount(why)| why)?;
-    for left in found.left_out {
-        let about = format!("{about}, {}", left.file);
-        incoming.report.add(Outcome::LeftOut, about, left.why);
-    }
+    incoming.report.add_left_out(session, found.left_out);
     Ok(Some(Box::new(found.account)))
 }
 
 /// Whether its `creds.json` is in order and says that no phone was linked: a QR code was shown, and nobody
 /// scanned it.
 fn is_unpaired(folder: &Path) -> bool {
-    let creds = small_file(&folder.join(CREDS), MAX_CREDS);
+    let creds = plain_file::read(&folder.join(CREDS), MAX_CREDS).ok();
     let creds = creds.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     creds.is_some_and(|creds| creds["noiseKey"].is_object() && creds["me"].is_null())
 }
 
-/// Reads a file whole; `None` if there is none, it is no plain file, or it is larger than `most` bytes.
-fn small_file(path: &Path, most: u64) -> Option<Vec<u8>> {
-    let there = std::fs::symlink_metadata(path).ok()?;
-    if !there.is_file() || there.len() > most {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    let many = file.take(most + 1).read_to_end(&mut bytes).ok()?;
-    (many as u64 <= most).then_some(bytes)
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::{find, small_file, super_light};
+use super::{find, super_light};
 
 /// What shows that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,17 +18,17 @@ pub struct Sign {
 /// Programs that the original and others on Baileys are run by.
 const RUNTIMES: [&str; 4] = ["node", "nodejs", "bun", "deno"];
 
-/// Looks for signs. `own_port` is where the gateway listens. What this user may not see is not seen.
+/// Looks for signs. `own_port` is where a gateway listens that runs. What this user may not see is not seen.
 pub fn look(folder: &Path, own_port: Option<u16>) -> Vec<Sign> {
     let Ok((root, _)) = find(folder) else {
         return Vec::new();
     };
     let mut signs = processes(&root);
-    if let Ok(database) = super_light::database(&root) {
+    let env = super_light::env(&root).unwrap_or_default();
+    if let Ok(Some(database)) = super_light::database(&root, &env) {
         signs.extend(locks(&database));
     }
-    let env = small_file(&root.join(super_light::ENV), 1 << 20).unwrap_or_default();
-    let port = super_light::variable(&String::from_utf8_lossy(&env), "PORT");
+    let port = super_light::variable(&env, "PORT");
     let port = port.and_then(|port| port.parse().ok());
     if let Some(port) = port.filter(|port| Some(*port) != own_port && is_listened_on(*port)) {
         signs.push(Sign {
@@ -54,18 +54,25 @@ fn processes(root: &Path) -> Vec<Sign> {
         let (Some(works_in), Some(program)) = (link("cwd"), link("exe")) else {
             continue;
         };
-        let program = program.file_name().and_then(|name| name.to_str());
-        let around = root.starts_with(&works_in) && works_in.components().count() > 2;
-        if let Some(program) = program.filter(|program| RUNTIMES.contains(program))
-            && around
-        {
+        if let Some((program, certain)) = works_on(&root, &works_in, &program) {
             signs.push(Sign {
-                certain: works_in == root,
+                certain,
                 said: format!("process {id} ({program}) works in {}", works_in.display()),
             });
         }
     }
     signs
+}
+
+/// The name of a program of the kind that works in the folder or in one around it, and whether that is certain.
+fn works_on<'p>(root: &Path, works_in: &Path, program: &'p Path) -> Option<(&'p str, bool)> {
+    let program = program.file_name()?.to_str()?;
+    // So the system writes what was replaced on the disk meanwhile, as by an update.
+    let program = program.strip_suffix(" (deleted)").unwrap_or(program);
+    // Much of the machine lies below the first folders.
+    let is_around = root.starts_with(works_in) && works_in.components().count() > 2;
+    let works = RUNTIMES.contains(&program) && (works_in == root || is_around);
+    works.then_some((program, works_in == root))
 }
 
 /// Programs that hold the database open, by their locks on it and on its log.
@@ -111,4 +118,31 @@ fn is_listened_on(port: u16) -> bool {
             here == Some(&wanted) && words.nth(1) == Some("0A")
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_works_in_the_folder_is_certain_wherever_it_lies() {
+        let cases = [
+            ("/app", "/app", "/usr/bin/node", Some(("node", true))),
+            (
+                "/app",
+                "/app",
+                "/usr/bin/node (deleted)",
+                Some(("node", true)),
+            ),
+            ("/srv/wa/toko", "/srv/wa", "/opt/bun", Some(("bun", false))),
+            ("/srv/wa", "/srv", "/usr/bin/node", None),
+            ("/srv/wa", "/srv/other", "/usr/bin/node", None),
+            ("/srv/wa", "/srv/wa/below", "/usr/bin/node", None),
+            ("/app", "/app", "/usr/bin/vim", None),
+        ];
+        for (root, works_in, program, expected) in cases {
+            let found = works_on(Path::new(root), Path::new(works_in), Path::new(program));
+            assert_eq!(found, expected, "{root} {works_in} {program}");
+        }
+    }
 }

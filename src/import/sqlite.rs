@@ -10,9 +10,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use crate::plain_file::{self, Unread};
 
 /// The first bytes of every database.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -87,6 +88,10 @@ impl Source {
     }
 }
 
+/// What is done with a page of rows: its bytes, where in it each row begins, and the pages that were visited.
+/// It says whether to go on.
+type RowsOfPage<'v> = dyn FnMut(&[u8], &[usize], &mut HashSet<u32>) -> Result<bool> + 'v;
+
 /// A database that is open for reading.
 pub struct Database {
     main: Source,
@@ -117,10 +122,10 @@ impl Database {
                 "a change of it was broken off: start and stop its program once",
             ));
         }
-        let main = File::open(path).map_err(|_| Damaged("it cannot be opened"))?;
-        let log = match File::open(beside("-wal")) {
-            Ok(log) => Source::Disk(log),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Source::Memory(Vec::new()),
+        let (main, _) = plain_file::open(path).map_err(|_| Damaged("it cannot be opened"))?;
+        let log = match plain_file::open(&beside("-wal")) {
+            Ok((log, _)) => Source::Disk(log),
+            Err(Unread::Gone) => Source::Memory(Vec::new()),
             Err(_) => return Err(Damaged("its -wal cannot be opened")),
         };
         Self::of(Source::Disk(main), log)
@@ -250,6 +255,34 @@ impl Database {
         columns: &[&str],
         visitor: &mut dyn FnMut(Vec<Cell>) -> bool,
     ) -> Result<bool> {
+        let Some((root, names)) = self.table(table)? else {
+            return Ok(false);
+        };
+        let wanted: Vec<usize> = columns
+            .iter()
+            .map(|column| names.iter().position(|name| name == column))
+            .map(|place| place.unwrap_or(usize::MAX))
+            .collect();
+        self.walk(root, &mut |row| Ok(visitor(cells(row, &wanted)?)))?;
+        Ok(true)
+    }
+
+    /// How many rows a table has; none where there is no such table. What is in them is not looked at.
+    pub fn count(&self, table: &str) -> Result<u64> {
+        let Some((root, _)) = self.table(table)? else {
+            return Ok(0);
+        };
+        let mut count = 0;
+        let mut rows_of = |_: &[u8], cells: &[usize], _: &mut HashSet<u32>| {
+            count += cells.len() as u64;
+            Ok(true)
+        };
+        self.walk_page(root, 0, &mut HashSet::new(), &mut rows_of)?;
+        Ok(count)
+    }
+
+    /// The first page of a table and the names of its columns, if there is one.
+    fn table(&self, table: &str) -> Result<Option<(u32, Vec<String>)>> {
         let mut found = None;
         self.walk(1, &mut |row| {
             let cells = cells(row, &[0, 1, 3, 4])?;
@@ -262,32 +295,21 @@ impl Database {
             }
             Ok(found.is_none())
         })?;
-        let Some((root, names)) = found else {
-            return Ok(false);
-        };
-        let wanted: Vec<usize> = columns
-            .iter()
-            .map(|column| names.iter().position(|name| name == column))
-            .map(|place| place.unwrap_or(usize::MAX))
-            .collect();
-        self.walk(root, &mut |row| Ok(visitor(cells(row, &wanted)?)))?;
-        Ok(true)
-    }
-
-    /// How many rows a table has.
-    pub fn count(&self, table: &str) -> Result<u64> {
-        let mut count = 0;
-        self.rows(table, &[], &mut |_| {
-            count += 1;
-            true
-        })?;
-        Ok(count)
+        Ok(found)
     }
 
     /// Visits the rows below a page, in their order.
     fn walk(&self, root: u32, visitor: &mut dyn FnMut(&[u8]) -> Result<bool>) -> Result<()> {
-        let mut seen = HashSet::new();
-        self.walk_page(root, 0, &mut seen, visitor).map(drop)
+        let mut each = |page: &[u8], rows: &[usize], seen: &mut HashSet<u32>| {
+            for at in rows {
+                if !visitor(&self.payload(page, *at, seen)?)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        self.walk_page(root, 0, &mut HashSet::new(), &mut each)
+            .map(drop)
     }
 
     fn walk_page(
@@ -295,7 +317,7 @@ impl Database {
         number: u32,
         depth: usize,
         seen: &mut HashSet<u32>,
-        visitor: &mut dyn FnMut(&[u8]) -> Result<bool>,
+        visitor: &mut RowsOfPage<'_>,
     ) -> Result<bool> {
         if depth > MAX_DEPTH || !seen.insert(number) {
             return Err(BROKEN);
@@ -305,20 +327,19 @@ impl Database {
         let kind = byte(&page, head)?;
         let count = usize::from(short(&page, head + 3)?);
         let cells = head + if kind == 5 { 12 } else { 8 };
-        for cell in 0..count {
-            let at = usize::from(short(&page, cells + 2 * cell)?);
-            let more = match kind {
-                5 => self.walk_page(long(&page, at)?, depth + 1, seen, visitor)?,
-                13 => visitor(&self.payload(&page, at, seen)?)?,
-                _ => return Err(Damaged("a table of it is of a form that is not read here")),
-            };
-            if !more {
-                return Ok(false);
-            }
-        }
+        let cells = (0..count).map(|cell| short(&page, cells + 2 * cell).map(usize::from));
+        let cells: Vec<usize> = cells.collect::<Result<_>>()?;
         match kind {
-            5 => self.walk_page(long(&page, head + 8)?, depth + 1, seen, visitor),
-            13 => Ok(true),
+            5 => {
+                for at in cells {
+                    if !self.walk_page(long(&page, at)?, depth + 1, seen, visitor)? {
+                        return Ok(false);
+                    }
+                }
+                self.walk_page(long(&page, head + 8)?, depth + 1, seen, visitor)
+            }
+            13 => visitor(&page, &cells, seen),
+            _ if count > 0 => Err(Damaged("a table of it is of a form that is not read here")),
             _ => Err(BROKEN),
         }
     }

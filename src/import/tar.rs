@@ -4,13 +4,15 @@
 //! Our own, because so little is needed: plain files, and nothing that an archive could trick us with.
 //! Links, devices and paths that lead out are refused. What is no data (`node_modules`) is passed over.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Kind, accounts_in, entries, find, name_of, super_light, unreadable_folders};
+pub use self::parcel::Parcel;
 use crate::error::{Code, Error, Result};
+
+mod parcel;
 
 /// The size of a block, in which everything is counted.
 const BLOCK: usize = 512;
@@ -28,8 +30,8 @@ const MAX_PASSED: u64 = 8 << 30;
 /// How much is read or written at once.
 const AT_ONCE: usize = 64 * 1024;
 
-/// Folders of no interest: programs and logs.
-const PASSED_OVER: [&str; 5] = ["node_modules", ".git", "admin", "logs", "activity_logs"];
+/// Folders of no interest, wherever they are: programs. No account may have such a name.
+const PASSED_OVER: [&str; 2] = ["node_modules", ".git"];
 
 fn wrong(why: impl std::fmt::Display) -> Error {
     Error::new(Code::ImportUnreadable, format!("the archive {why}"))
@@ -60,8 +62,9 @@ fn unwritable(error: io::Error, path: &Path) -> Error {
     Error::new(Code::StoreUnavailable, text).because(error)
 }
 
-/// Unpacks an archive, also one of gzip, into an empty folder, up to `room` bytes of files. It blocks.
-pub fn unpack(archive: &mut dyn io::BufRead, to: &Path, room: u64) -> Result<()> {
+/// Unpacks an archive, also one of gzip, into an empty folder, up to `room` bytes of files; answers how many
+/// were passed over. It blocks.
+pub fn unpack(archive: &mut dyn io::BufRead, to: &Path, room: u64) -> Result<u64> {
     let zipped = archive.fill_buf().map_err(cut)?.starts_with(&[0x1f, 0x8b]);
     if zipped {
         let mut plain = flate2::bufread::MultiGzDecoder::new(archive);
@@ -70,14 +73,15 @@ pub fn unpack(archive: &mut dyn io::BufRead, to: &Path, room: u64) -> Result<()>
     unpack_plain(archive, to, room)
 }
 
-fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> {
+fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<u64> {
     let (mut files, mut long_name, mut passed) = (0, None, 0_u64);
+    let mut files_passed = 0;
     let mut head = [0; BLOCK];
     loop {
         archive.read_exact(&mut head).map_err(cut)?;
         // Two empty blocks end an archive; what follows the first is not looked at.
         if head.iter().all(|byte| *byte == 0) {
-            return Ok(());
+            return Ok(files_passed);
         }
         let size = judge_head(&head)?;
         let kind = head[156];
@@ -89,7 +93,9 @@ fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> 
                 continue;
             }
             b'x' => {
-                long_name = path_in(&text(archive, size)?).or(long_name);
+                let records = text(archive, size)?;
+                judge_records(&records)?;
+                long_name = path_in(&records).or(long_name);
                 continue;
             }
             _ => {}
@@ -116,8 +122,10 @@ fn unpack_plain(archive: &mut dyn Read, to: &Path, mut room: u64) -> Result<()> 
                     "holds a link or a device, {path}: pack plain files"
                 )));
             }
+            (b'S', _) => return Err(sparse()),
             // Folders are made for what is in them.
-            _ => {
+            (kind, path) => {
+                files_passed += u64::from(path.is_none() && !matches!(kind, b'5' | b'g'));
                 passed = passed.saturating_add(size);
                 if passed > MAX_PASSED {
                     return Err(wrong("holds too much that is no data: pack less"));
@@ -160,11 +168,32 @@ fn text(archive: &mut dyn Read, size: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| wrong("holds a name that is not UTF-8"))
 }
 
-/// The path in the records of POSIX: `LENGTH path=NAME\n`.
-fn path_in(records: &str) -> Option<String> {
-    let values = records.lines().filter_map(|record| record.split_once(' '));
-    let mut paths = values.filter_map(|(_, set)| set.strip_prefix("path="));
-    paths.next_back().map(str::to_owned)
+/// What the records of POSIX set: `LENGTH NAME=VALUE\n`.
+fn records(text: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+    let values = text.lines().filter_map(|record| record.split_once(' '));
+    values.filter_map(|(_, set)| set.split_once('='))
+}
+
+fn path_in(text: &str) -> Option<String> {
+    let path = records(text).rfind(|(name, _)| *name == "path");
+    path.map(|(_, path)| path.to_owned())
+}
+
+/// Refuses what would be read as another file than it is: one in pieces, and one whose size is not in its head.
+fn judge_records(text: &str) -> Result<()> {
+    for (name, _) in records(text) {
+        if name.starts_with("GNU.sparse.") {
+            return Err(sparse());
+        }
+        if name == "size" {
+            return Err(wrong("holds a file that is too large"));
+        }
+    }
+    Ok(())
+}
+
+fn sparse() -> Error {
+    wrong("holds a sparse file: pack without --sparse (-S)")
 }
 
 fn name_in(head: &[u8; BLOCK]) -> Result<String> {
@@ -241,148 +270,6 @@ fn pass_over(archive: &mut dyn Read, size: u64) -> Result<()> {
         return Err(cut(io::ErrorKind::UnexpectedEof.into()));
     }
     Ok(())
-}
-
-/// A file on its way into an archive.
-pub struct Part {
-    name: String,
-    path: PathBuf,
-    size: u64,
-}
-
-/// What of a folder is data, as it is packed. It blocks.
-///
-/// # Errors
-/// It is no folder, or nothing in it is known.
-pub fn parts(folder: &Path) -> Result<Vec<Part>> {
-    let (root, kind) = find(folder)?;
-    if let Some((place, error)) = unreadable_folders(&root, kind).into_iter().next() {
-        let text = format!("the folder {place} cannot be read: {error}; run this as its owner");
-        return Err(Error::new(Code::ImportUnreadable, text));
-    }
-    let mut found = Vec::new();
-    match kind {
-        Kind::SuperLight => {
-            for name in [super_light::ENV].into_iter().chain(super_light::TOKENS) {
-                take(&root.join(name), name.to_owned(), &mut found);
-            }
-            if let Ok(database) = super_light::database(&root) {
-                for suffix in ["", "-wal", "-journal"] {
-                    let mut path = database.clone().into_os_string();
-                    path.push(suffix);
-                    let name = format!("{}{suffix}", super_light::DATABASE);
-                    take(Path::new(&path), name, &mut found);
-                }
-            }
-            let places = [super_light::CAMPAIGNS, super_light::LISTS];
-            for place in places.into_iter().flatten().chain([super_light::MEDIA]) {
-                take_folder(&root.join(place), place, &mut found);
-            }
-            for (name, path) in entries(&root.join(super_light::ACCOUNTS)) {
-                let name = format!("{}/{name}", super_light::ACCOUNTS);
-                take_folder(&path, &name, &mut found);
-            }
-        }
-        Kind::Account => {
-            let name = name_of(&root).unwrap_or_else(|| "account".to_owned());
-            take_folder(&root, &name, &mut found);
-        }
-        Kind::Accounts => {
-            for (name, path) in accounts_in(&root) {
-                take_folder(&path, &name, &mut found);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn take_folder(folder: &Path, name: &str, found: &mut Vec<Part>) {
-    for (file, path) in entries(folder) {
-        take(&path, format!("{name}/{file}"), found);
-    }
-}
-
-fn take(path: &Path, name: String, found: &mut Vec<Part>) {
-    let there = std::fs::symlink_metadata(path);
-    if let Ok(there) = there.as_ref()
-        && there.is_file()
-    {
-        found.push(Part {
-            name,
-            path: path.to_owned(),
-            size: there.len(),
-        });
-    }
-}
-
-/// How many bytes the archive of these takes.
-pub fn length(parts: &[Part]) -> u64 {
-    let blocks = |size: u64| size.next_multiple_of(BLOCK as u64);
-    let one = |part: &Part| {
-        let record = path_record(&part.name).len() as u64;
-        2 * BLOCK as u64 + blocks(record) + blocks(part.size)
-    };
-    parts.iter().map(one).sum::<u64>() + 2 * BLOCK as u64
-}
-
-/// Packs files, handing the archive on piece by piece until somebody says no. It blocks.
-///
-/// # Errors
-/// A file cannot be read, or is shorter than it was.
-pub fn pack(parts: &[Part], take: &mut dyn FnMut(Vec<u8>) -> bool) -> io::Result<()> {
-    for part in parts {
-        let mut record = path_record(&part.name).into_bytes();
-        let mut heads = head("path", b'x', record.len() as u64);
-        record.resize(record.len().next_multiple_of(BLOCK), 0);
-        heads.extend(record);
-        heads.extend(head("file", b'0', part.size));
-        if !take(heads) {
-            return Ok(());
-        }
-        let mut file = File::open(&part.path)?;
-        let mut left = part.size;
-        while left > 0 {
-            let mut piece = vec![0; left.min(AT_ONCE as u64) as usize];
-            file.read_exact(&mut piece)?;
-            left -= piece.len() as u64;
-            if left == 0 {
-                piece.resize(piece.len().next_multiple_of(BLOCK), 0);
-            }
-            if !take(piece) {
-                return Ok(());
-            }
-        }
-    }
-    take(vec![0; 2 * BLOCK]);
-    Ok(())
-}
-
-/// The record of POSIX that holds a path; it begins with its own length.
-fn path_record(name: &str) -> String {
-    let bare = name.len() + " path=\n".len();
-    let mut length = bare + 1;
-    while length != bare + length.to_string().len() {
-        length = bare + length.to_string().len();
-    }
-    format!("{length} path={name}\n")
-}
-
-fn head(name: &str, kind: u8, size: u64) -> Vec<u8> {
-    let mut head = vec![0; BLOCK];
-    let mut put =
-        |at: usize, text: &str| head[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000600\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{size:011o}\0"));
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(257, "ustar\x0000");
-    head[156] = kind;
-    let sum: u64 = head.iter().map(|byte| u64::from(*byte)).sum();
-    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    head
 }
 
 #[cfg(test)]

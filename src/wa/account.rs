@@ -274,10 +274,11 @@ pub struct PrivacyToken {
 pub struct LeftOut {
     /// The file, or files (`device-list-*.json`).
     pub file: String,
-    /// Why, and what becomes of it, as a sentence for the report. Holds no secret.
+    /// Why, and what becomes of it, for the report: a sentence without its end. Holds no secret.
     pub why: String,
 }
 
-/// Why what was found is no linked device that could go on; a sentence for the report, without secrets.
+/// Why what was found is no linked device that could go on: a sentence without its end for the report, without
+/// secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAnAccount(pub String);

@@ -427,12 +427,17 @@ async fn a_damaged_folder_gives_its_report_and_changes_nothing() {
         ),
         (
             "newer",
-            |root| write(root, "data/whatsapp.db", b"SQLite format 3\0"),
+            |root| {
+                // In its log the tables that are taken would still be whole.
+                write(root, "data/whatsapp.db-wal", b"");
+                write(root, "data/whatsapp.db", b"SQLite format 3\0");
+            },
             "database",
         ),
         (
             "newer",
             |root| {
+                write(root, "data/whatsapp.db-wal", b"");
                 let path = root.join("data/whatsapp.db");
                 let mut bytes = std::fs::read(&path).expect("there");
                 bytes[4096..].fill(0xff);
@@ -658,4 +663,221 @@ async fn an_import_that_a_problem_stops_leaves_no_new_data_folder() {
     // One that was there stays.
     let (good, said) = import(&["--replace"]);
     assert!(!good && data.join("warung.redb").exists(), "{said}");
+}
+
+/// The lines of a report, in the order of the alphabet: what is known before it is sent comes first.
+fn lines_of(text: &str) -> Vec<String> {
+    let is_line = |line: &&str| {
+        let outcomes = ["taken", "left out", "problem", "note"];
+        outcomes.iter().any(|word| line.starts_with(word))
+    };
+    let mut lines: Vec<_> = text.lines().filter(is_line).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// The same of an answer.
+fn lines_in(answer: &Value) -> Vec<String> {
+    let line = |line: &Value| {
+        let word = |name: &str| line[name].as_str().expect("words").to_owned();
+        format!(
+            "{:<8}  {}: {}\n",
+            word("outcome"),
+            word("about"),
+            word("detail")
+        )
+    };
+    let lines: String = answer["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(line)
+        .collect();
+    lines_of(&lines)
+}
+
+fn copied(from: &Path, to: &Path) {
+    let around = to.parent().expect("a folder");
+    std::fs::create_dir_all(around).expect("made");
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_the_same_by_every_way() {
+    let (mut stopped, running) = (Rig::new().await, Rig::new().await);
+    stopped.stop().await;
+    let all = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| all.path().join(name);
+    let (older, newer) = (copy("older"), copy("newer"));
+    let account = older.path().join("auth_info_baileys/kasir");
+    let other = newer.path().join("auth_info_baileys/toko");
+    copied(&account, &at("one/kasir"));
+    copied(&account, &at("several/kasir"));
+    copied(&other, &at("several/admin"));
+    copied(&other, &at("several/not a name"));
+    copied(newer.path(), &at("newer"));
+    std::fs::write(at("newer/data/whatsapp.db-shm"), "").expect("written");
+    let large = std::fs::File::create(at("newer/media/large.mp4")).expect("a file");
+    large.set_len((25 << 20) + 1).expect("long");
+    copied(older.path(), &at("wrapped/app/super-light"));
+    copied(&account, &at("bot/auth_info_baileys"));
+    std::fs::write(at("bot/index.js"), "").expect("written");
+    copied(&account, &at("damaged/kasir"));
+    for (name, words) in [("session-1.0.json", ""), ("notes.txt", "call Ani")] {
+        std::fs::write(at("damaged/kasir").join(name), words).expect("written");
+    }
+    for (folder, session) in [
+        (at("one/kasir"), Some("kasir")),
+        (at("one"), None),
+        (at("several"), None),
+        (at("newer"), None),
+        (at("wrapped"), None),
+        // The name that guides give to the folder of one account.
+        (at("bot"), None),
+        (at("bot/auth_info_baileys"), Some("auth_info_baileys")),
+        (at("damaged/kasir"), Some("kasir")),
+    ] {
+        let (good, offline) = import(&stopped, &folder, &["--dry-run"]).await;
+        assert!(good, "{folder:?}: {offline}");
+        let (good, command) = import(&running, &folder, &["--dry-run"]).await;
+        assert!(good, "{folder:?}: {command}");
+        let named = session.map(|name| format!("&session={name}"));
+        let query = format!("?dryRun=true{}", named.unwrap_or_default());
+        let answer = post(&running, &query, tar(&folder))
+            .send()
+            .await
+            .expect(200);
+        let lines = lines_of(&offline);
+        assert!(
+            lines.iter().any(|line| line.starts_with("taken")),
+            "{offline}"
+        );
+        assert_eq!(lines, lines_of(&command), "{folder:?}");
+        assert_eq!(lines, lines_in(&answer), "{folder:?}");
+        for line in lines {
+            let (_, detail) = line.split_once(": ").expect("a sentence");
+            let is_bare = !detail.ends_with('.') && !detail.to_lowercase().contains("left out");
+            assert!(is_bare, "{line}");
+        }
+    }
+    // A name for the session, where there is none.
+    copied(&account, &at("my.bot"));
+    let asked =
+        "the account needs the name of a session: give it one (--session NAME, session=NAME)";
+    for rig in [&stopped, &running] {
+        let (good, said) = import(rig, &at("my.bot"), &[]).await;
+        assert!(!good && said.contains(asked), "{said}");
+    }
+    let answer = post(&running, "", tar(&at("my.bot"))).send().await;
+    let message = answer.expect(400)["message"].to_string();
+    assert!(message.contains(asked), "{message}");
+    assert_eq!(sessions(&running).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_user_may_not_read_holds_the_import_up() {
+    use std::os::unix::fs::PermissionsExt as _;
+    fn close(path: &Path) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).expect("closed");
+    }
+    fn open(path: &Path) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("opened");
+    }
+    let data = tempfile::tempdir().expect("a folder");
+    open(data.path());
+    for (closed, about) in [
+        (
+            "auth_info_baileys/kasir/creds.json",
+            "account of session kasir: its file creds.json",
+        ),
+        (
+            "auth_info_baileys/kasir/session-1.0.json",
+            "account of session kasir: its file session-1.0.json",
+        ),
+        ("auth_info_baileys/kasir", "account of session kasir"),
+        ("auth_info_baileys", "folder auth_info_baileys"),
+        (".env", ".env"),
+        ("session_tokens.enc", "session_tokens.enc"),
+        ("campaigns", "folder campaigns"),
+        (
+            "campaigns/campaign_1752480000000_aaaaaaaa.json",
+            "campaign campaign_1752480000000_aaaaaaaa.json",
+        ),
+        ("media", "folder media"),
+        ("data", "database"),
+    ] {
+        let folder = copy("older");
+        open(folder.path());
+        for (name, words) in [
+            ("auth_info_baileys/kasir/session-1.0.json", "{}"),
+            ("data/x", ""),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, words).expect("written");
+        }
+        close(&folder.path().join(closed));
+        let mut command = Command::new(program());
+        // Root may read everything: somebody else asks then.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+        }
+        let command =
+            command
+                .arg("import")
+                .arg(folder.path())
+                .args(["--dry-run", "--log", "error"]);
+        let command = command
+            .args(["--master-key", MASTER, "--data"])
+            .arg(data.path().join("data"));
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        open(&folder.path().join(closed));
+        assert!(!output.status.success(), "{closed}: {said}");
+        let start = format!("problem   {about}");
+        let line = said.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("{closed}: {said}"));
+        assert!(line.contains("permission denied"), "{closed}: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_that_both_would_use_is_watched_while_no_gateway_runs() {
+    let mut rig = Rig::new().await;
+    rig.stop().await;
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = other.local_addr().expect("an address").port();
+    let folder = copy("newer");
+    let env = folder.path().join(".env");
+    let settings = std::fs::read_to_string(&env).expect("readable");
+    std::fs::write(&env, format!("{settings}\nPORT={port}\n")).expect("written");
+    let address = format!("127.0.0.1:{port}");
+    let (good, said) = import(&rig, folder.path(), &["--dry-run", "--listen", &address]).await;
+    let sign = format!("something listens on port {port}, the PORT of its .env");
+    assert!(good && said.contains(&sign), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_in_an_archive_are_passed_over_and_nothing_else() {
+    let rig = Rig::new().await;
+    let folder = copy("older");
+    let accounts = folder.path().join("auth_info_baileys");
+    std::fs::rename(accounts.join("kasir"), accounts.join("admin")).expect("renamed");
+    std::fs::create_dir_all(folder.path().join("node_modules/baileys")).expect("made");
+    std::fs::write(folder.path().join("node_modules/baileys/index.js"), "").expect("written");
+    let answer = post(&rig, "?dryRun=true", tar(folder.path()))
+        .send()
+        .await
+        .expect(200);
+    let lines = lines_in(&answer);
+    let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
+    assert!(
+        has("taken     session admin: goes on without a new QR code"),
+        "{lines:#?}"
+    );
+    assert!(
+        has("note      archive: files in node_modules and .git were skipped: 1"),
+        "{lines:#?}"
+    );
 }

@@ -1,6 +1,9 @@
 //! What an import says: line by line what comes, what does not, and why. It holds no secrets and nothing that
 //! people wrote to each other.
 
+use crate::ids::SessionId;
+use crate::wa::account::LeftOut;
+
 /// What becomes of one thing that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -37,6 +40,14 @@ pub struct ReportLine {
     pub detail: String,
 }
 
+/// How many files of a linked device are named one by one.
+const MAX_NAMED: usize = 200;
+
+/// What lines about the linked device of a session are about.
+pub fn account_of(session: &SessionId) -> String {
+    format!("account of session {session}")
+}
+
 /// All lines, in the order in which things were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report(Vec<ReportLine>);
@@ -49,6 +60,18 @@ impl Report {
             about: about.into(),
             detail: detail.into(),
         });
+    }
+
+    /// Adds what of a linked device is not taken over: line by line, as long as somebody would read it.
+    pub fn add_left_out(&mut self, session: &SessionId, files: Vec<LeftOut>) {
+        let about = account_of(session);
+        let more = files.len().saturating_sub(MAX_NAMED);
+        for LeftOut { file, why } in files.into_iter().take(MAX_NAMED) {
+            self.add(Outcome::LeftOut, format!("{about}, {file}"), why);
+        }
+        if more > 0 {
+            self.add(Outcome::LeftOut, about, format!("and {more} more"));
+        }
     }
 
     /// They, one by one.
@@ -68,5 +91,27 @@ impl Report {
             format!("{outcome:<8}  {}: {}\n", line.about, line.detail)
         };
         self.0.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_account_fills_the_report_alone() {
+        let session = SessionId::parse("toko").expect("a name");
+        let file = |at| LeftOut {
+            file: format!("pre-key-{at}.json"),
+            why: "it is empty".to_owned(),
+        };
+        let mut report = Report::default();
+        report.add_left_out(&session, (0..250).map(file).collect());
+        let lines = report.lines();
+        assert_eq!(lines.len(), MAX_NAMED + 1);
+        assert_eq!(lines[0].about, "account of session toko, pre-key-0.json");
+        let last = &lines[MAX_NAMED];
+        let expected = ("account of session toko", "and 50 more");
+        assert_eq!((last.about.as_str(), last.detail.as_str()), expected);
     }
 }

@@ -60,10 +60,10 @@ impl Creds {
     /// # Errors
     /// It was never linked, or a key is missing.
     pub(super) fn into_account(self) -> Result<Account, NotAnAccount> {
-        let lacks = |what: &str| NotAnAccount(format!("creds.json has no {what}."));
+        let lacks = |what: &str| NotAnAccount(format!("creds.json has no {what}"));
         let Some(me) = self.me else {
             return Err(NotAnAccount(
-                "creds.json is of a device that was never linked (no me): link it here instead."
+                "creds.json is of a device that was never linked (no me): link it here instead"
                     .to_owned(),
             ));
         };

@@ -71,14 +71,14 @@ pub(super) fn holds(name: &str) -> Option<Holds> {
     if of("sender-key-memory").is_some() {
         return Some(Holds::Needless(
             "sender-key-memory-*.json",
-            "Which members of a group have its key is not taken over: they get it again with the \
-             first message to the group.",
+            "which members of a group have its key is not taken over: they get it again with the \
+             first message to the group",
         ));
     }
     if of("device-list").is_some() {
         return Some(Holds::Needless(
             "device-list-*.json",
-            "Which devices people have is not taken over: WhatsApp is asked again.",
+            "which devices people have is not taken over: WhatsApp is asked again",
         ));
     }
     if let Some(id) = of("pre-key") {

@@ -1,6 +1,6 @@
 //! Campaigns and recipient lists of the original: a JSON object each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserializer;
@@ -129,11 +129,12 @@ pub(super) fn list(
     Ok((belongs(&fields), list))
 }
 
-/// Reads a campaign.
+/// Reads a campaign. `uploads` are the files that come with it.
 pub(super) fn campaign(
     id: RowId,
     json: &[u8],
     country: Option<&str>,
+    uploads: &HashSet<MediaId>,
 ) -> Result<(Belongs, IncomingCampaign)> {
     let (fields, people) = row(json, country)?;
     let said = fields.get("message").and_then(Value::as_object);
@@ -156,7 +157,7 @@ pub(super) fn campaign(
         Some("completed" | "cancelled") => CampaignState::Completed,
         Some(_) => CampaignState::Paused,
     };
-    let media = media(said);
+    let media = media(said, uploads);
     let content = match text(said, "mediaCaption").filter(|_| media.is_some()) {
         Some(caption) => caption.to_owned(),
         None => text(said, "content").unwrap_or_default().to_owned(),
@@ -180,8 +181,9 @@ pub(super) fn campaign(
     Ok((belongs(&fields), campaign))
 }
 
-/// The file of a campaign. `/media/ID` is an upload, also behind the address of the server.
-fn media(said: &Object) -> Option<IncomingMedia> {
+/// The file of a campaign. `/media/ID` is an upload, also behind the address of the server, where there is one
+/// of that id: others have such paths too.
+fn media(said: &Object, uploads: &HashSet<MediaId>) -> Option<IncomingMedia> {
     let kind = match text(said, "type")? {
         "image" => MediaKind::Image,
         "document" => MediaKind::Document,
@@ -189,19 +191,17 @@ fn media(said: &Object) -> Option<IncomingMedia> {
         _ => return None,
     };
     let link = text(said, "mediaUrl")?;
-    let upload = link
-        .rsplit_once("/media/")
-        .map(|(_, id)| MediaId::parse(id));
+    let named = link.rsplit_once("/media/");
+    let upload = named.and_then(|(_, id)| MediaId::parse(id).ok());
     let name = match kind {
         MediaKind::Document => Some(text(said, "fileName").unwrap_or("document.pdf")),
         _ => None,
     };
     Some(IncomingMedia {
         kind,
-        source: match upload {
-            Some(Ok(id)) => Ok(id),
-            _ => Err(link.to_owned()),
-        },
+        source: upload
+            .filter(|id| uploads.contains(id))
+            .ok_or_else(|| link.to_owned()),
         file_name: name.and_then(crate::names::of_file),
     })
 }

@@ -8,19 +8,22 @@
 mod broadcast;
 mod cipher;
 mod env;
+mod uploads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use self::cipher::FileKey;
 pub(super) use self::env::variable;
+pub(super) use self::uploads::uploads;
 use super::sqlite::{Cell, Damaged, Database};
-use super::{Reading, account_of, bad_name, entries, is_account, small_file};
-use crate::domain::import::{Incoming, IncomingFile, IncomingSession, Outcome};
+use super::{Reading, account, accounts_in, bad_name, entries, has_creds, is_absence, is_account};
+use crate::domain::import::{Incoming, IncomingSession, Outcome, account_of};
 use crate::domain::schedule::parse_when;
 use crate::domain::zone::Zone;
 use crate::error::{Error, Result};
 use crate::ids::{MediaId, RowId, SessionId};
+use crate::plain_file::{self, Unread, refused};
 use crate::time::Timestamp;
 
 /// Where the accounts lie.
@@ -41,13 +44,6 @@ pub(super) const ENV: &str = ".env";
 /// Where campaigns and lists lie, the newer place first.
 pub(super) const CAMPAIGNS: [&str; 2] = ["src/services/campaigns", "campaigns"];
 pub(super) const LISTS: [&str; 2] = ["src/services/recipient_lists", "recipient_lists"];
-
-/// The folders that hold what is taken.
-pub(super) fn folders() -> Vec<String> {
-    let kept = CAMPAIGNS.into_iter().chain(LISTS);
-    let all = ["data", ACCOUNTS, MEDIA].into_iter().chain(kept);
-    all.map(str::to_owned).collect()
-}
 
 /// The largest `.env` and file of tokens, in bytes.
 const MAX_SMALL: u64 = 4 << 20;
@@ -80,35 +76,56 @@ const NO_PLACE: [(&str, &str, &str); 4] = [
 ];
 
 /// Whether a folder is one of the original.
+///
+/// The folder of its accounts alone does not say so: guides for Baileys give the one account that name.
 pub(super) fn is_root(folder: &Path) -> bool {
     let file = |name: &str| folder.join(name).is_file();
-    let layout = [DATABASE, TOKENS[0], TOKENS[1]].into_iter().any(file);
-    layout || folder.join(ACCOUNTS).is_dir()
+    if [DATABASE, TOKENS[0], TOKENS[1]].into_iter().any(file) {
+        return true;
+    }
+    let accounts = folder.join(ACCOUNTS);
+    let holds_none = || accounts_in(&accounts).is_ok_and(|found| found.is_empty());
+    match has_creds(&accounts) {
+        Ok(true) => false,
+        Ok(false) if holds_none() => {
+            let database = env(folder).and_then(|env| database(folder, &env));
+            accounts.is_dir() && matches!(database, Ok(Some(_)))
+        }
+        // Also where this user cannot look into it: then that is what is said.
+        _ => true,
+    }
 }
 
-/// The path of its database.
+/// The words of its settings; none where it has none.
+pub(super) fn env(root: &Path) -> std::result::Result<String, String> {
+    match plain_file::read(&root.join(ENV), MAX_SMALL) {
+        Ok(env) => Ok(String::from_utf8_lossy(&env).into_owned()),
+        Err(Unread::Gone) => Ok(String::new()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+/// The path of its database, if it has one: where its settings say, else where it is otherwise.
 ///
 /// Hazard: `.env` is a stranger's: a path in it that leads out of the folder is not followed.
-pub(super) fn database(root: &Path) -> std::result::Result<PathBuf, String> {
-    let env = small_file(&root.join(ENV), MAX_SMALL).unwrap_or_default();
-    let named = variable(&String::from_utf8_lossy(&env), "DATABASE_PATH");
-    let path = root.join(named.as_deref().unwrap_or(DATABASE));
-    let inside = |path: &Path| {
-        Some(
-            path.canonicalize()
-                .ok()?
-                .starts_with(root.canonicalize().ok()?),
-        )
-    };
-    match inside(&path) {
-        Some(true) => Ok(path),
-        Some(false) => Err(format!(
-            "DATABASE_PATH of its .env leads out of the folder: copy the database to {DATABASE} and take \
-             the line away"
-        )),
-        // Where it is said to be there is none.
-        None => Ok(root.join(DATABASE)),
+pub(super) fn database(root: &Path, env: &str) -> std::result::Result<Option<PathBuf>, String> {
+    let folder = root.canonicalize().map_err(|error| refused(&error))?;
+    let named = variable(env, "DATABASE_PATH");
+    for place in named.as_deref().into_iter().chain([DATABASE]) {
+        match root.join(place).canonicalize() {
+            Ok(path) if !path.starts_with(&folder) => {
+                return Err(format!(
+                    "its path (DATABASE_PATH of its .env, or a link) leads out of the folder: copy the \
+                     database to {DATABASE} and take that away"
+                ));
+            }
+            Ok(path) if path.is_file() => return Ok(Some(path)),
+            Ok(_) => {}
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(refused(&error)),
+        }
     }
+    Ok(None)
 }
 
 /// What is known of a session beside its account.
@@ -122,14 +139,16 @@ struct Known {
 
 /// Reads all of it.
 pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
-    let env = small_file(&root.join(ENV), MAX_SMALL).unwrap_or_default();
-    let env = String::from_utf8_lossy(&env).into_owned();
+    let env = env(root).unwrap_or_else(|why| {
+        incoming.report.add(Outcome::Problem, ENV, why);
+        String::new()
+    });
     let key = variable(&env, "TOKEN_ENCRYPTION_KEY");
     let key = key.as_deref().and_then(FileKey::parse);
     let mut known = BTreeMap::new();
     // A file of tokens of a folder that was upgraded is old.
-    let has_database = match database(root) {
-        Ok(path) if path.is_file() => {
+    let has_database = match database(root, &env) {
+        Ok(Some(path)) => {
             if let Err(Damaged(why)) = read_database(&path, &mut known, incoming) {
                 let said = format!("it cannot be read: {why}");
                 incoming.report.add(Outcome::Problem, "database", said);
@@ -143,7 +162,7 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
             }
             true
         }
-        Ok(_) => false,
+        Ok(None) => false,
         Err(why) => {
             incoming.report.add(Outcome::Problem, "database", why);
             true
@@ -153,8 +172,16 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
         read_tokens(root, key.as_ref(), &mut known, incoming);
     }
     sessions(root, known, incoming);
+    match uploads(root, &mut incoming.report) {
+        Ok(files) => incoming.files = files,
+        Err(why) => {
+            let about = format!("folder {MEDIA}");
+            incoming.report.add(Outcome::Problem, about, why);
+        }
+    }
     let mut kept = Kept {
         root,
+        uploads: incoming.files.iter().map(|file| file.id.clone()).collect(),
         key: key.as_ref(),
         country: reading.country.as_deref(),
         incoming,
@@ -165,12 +192,22 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
         Ok(())
     });
     kept.read_all("campaign", CAMPAIGNS, |kept, id, json| {
-        let campaign = broadcast::campaign(id, json, kept.country)?;
+        let about = format!("campaign {id}");
+        let campaign = broadcast::campaign(id, json, kept.country, &kept.uploads)?;
+        if campaign.1.media.as_ref().is_some_and(|media| media.source.as_ref().is_err_and(is_path)) {
+            let said = "the file that it shows is not among the uploaded files: give it one before it is \
+                        resumed";
+            kept.incoming.report.add(Outcome::Note, about, said);
+        }
         kept.incoming.campaigns.push(campaign);
         Ok(())
     });
-    files(root, incoming);
     settings(&env, incoming);
+}
+
+/// Whether a link is only a path on the server that it was uploaded to.
+fn is_path(link: &String) -> bool {
+    link.starts_with('/')
 }
 
 /// Sessions and webhooks of the newer layout.
@@ -214,11 +251,13 @@ fn read_database(
         true
     })?;
     for (table, what, why) in NO_PLACE {
-        let count = database.count(table)?;
-        if count > 0 {
-            let said = format!("{what} ({count}): {why}");
-            incoming.report.add(Outcome::LeftOut, "database", said);
-        }
+        let said = match database.count(table) {
+            Ok(0) => continue,
+            Ok(count) => format!("{what} ({count}): {why}"),
+            // It is not taken, so nothing waits for it.
+            Err(Damaged(damage)) => format!("{what} (not counted: {damage}): {why}"),
+        };
+        incoming.report.add(Outcome::LeftOut, "database", said);
     }
     Ok(())
 }
@@ -231,12 +270,12 @@ fn read_tokens(
     incoming: &mut Incoming,
 ) {
     for name in TOKENS {
-        let path = root.join(name);
-        if !path.exists() {
+        let kept = plain_file::read(&root.join(name), MAX_SMALL);
+        if let Err(Unread::Gone) = kept {
             continue;
         }
-        let tokens = small_file(&path, MAX_SMALL)
-            .ok_or_else(|| Error::invalid("it cannot be read"))
+        let tokens = kept
+            .map_err(|why| Error::invalid(why.to_string()))
             .and_then(|kept| opened(&kept, key))
             .and_then(|json| {
                 let tokens = serde_json::from_slice::<BTreeMap<String, String>>(&json);
@@ -280,9 +319,15 @@ fn opened(kept: &[u8], key: Option<&FileKey>) -> Result<Vec<u8>> {
 /// All sessions: those that are known, and those that only have a folder, as the original finds them.
 fn sessions(root: &Path, mut known: BTreeMap<String, Known>, incoming: &mut Incoming) {
     let folder = root.join(ACCOUNTS);
-    for (name, path) in entries(&folder) {
-        if is_account(&path) {
-            known.entry(name).or_default();
+    match accounts_in(&folder) {
+        Ok(accounts) => {
+            for (name, _) in accounts {
+                known.entry(name).or_default();
+            }
+        }
+        Err(why) => {
+            let about = format!("folder {ACCOUNTS}");
+            incoming.report.add(Outcome::Problem, about, why);
         }
     }
     for (name, session) in known {
@@ -290,14 +335,13 @@ fn sessions(root: &Path, mut known: BTreeMap<String, Known>, incoming: &mut Inco
             bad_name(&name, incoming);
             continue;
         };
-        let (about, path) = (format!("session {id}"), folder.join(&name));
+        let path = folder.join(&name);
         let account = match is_account(&path) {
-            true => account_of(&path, &about, incoming),
+            true => account(&path, &id, incoming),
             false => Ok(None),
         };
         let account = account.unwrap_or_else(|why| {
-            let about = format!("account of {about}");
-            incoming.report.add(Outcome::Problem, about, why);
+            incoming.report.add(Outcome::Problem, account_of(&id), why);
             None
         });
         incoming.sessions.push(IncomingSession {
@@ -314,6 +358,7 @@ fn sessions(root: &Path, mut known: BTreeMap<String, Known>, incoming: &mut Inco
 /// Reads what lies encrypted, a file each.
 struct Kept<'r> {
     root: &'r Path,
+    uploads: HashSet<MediaId>,
     key: Option<&'r FileKey>,
     country: Option<&'r str>,
     incoming: &'r mut Incoming,
@@ -329,7 +374,12 @@ impl Kept<'_> {
     ) {
         let mut seen = std::collections::HashSet::new();
         for folder in folders {
-            for (name, path) in entries(&self.root.join(folder)) {
+            let inside = entries(&self.root.join(folder)).unwrap_or_else(|why| {
+                let about = format!("folder {folder}");
+                self.incoming.report.add(Outcome::Problem, about, why);
+                Vec::new()
+            });
+            for (name, path) in inside {
                 let about = format!("{what} {}", crate::names::excerpt(&name, 80));
                 let Some(id) = name.strip_suffix(".json").and_then(RowId::parse) else {
                     let said = "no file of Super-Light";
@@ -339,8 +389,8 @@ impl Kept<'_> {
                 if !seen.insert(id.clone()) {
                     continue;
                 }
-                let read = small_file(&path, MAX_KEPT)
-                    .ok_or_else(|| Error::invalid("it cannot be read, or is too large"))
+                let read = plain_file::read(&path, MAX_KEPT)
+                    .map_err(|why| Error::invalid(why.to_string()))
                     .and_then(|kept| opened(&kept, self.key))
                     .and_then(|json| take(self, id, &json));
                 if let Err(error) = read {
@@ -349,33 +399,6 @@ impl Kept<'_> {
                 }
             }
         }
-    }
-}
-
-/// The uploaded files. Those that came in messages have names that no id has.
-fn files(root: &Path, incoming: &mut Incoming) {
-    let mut received = 0_u64;
-    for (name, path) in entries(&root.join(MEDIA)) {
-        let Ok(there) = std::fs::symlink_metadata(&path) else {
-            continue;
-        };
-        if name.starts_with('.') || !there.is_file() {
-            continue;
-        }
-        match MediaId::parse(&name) {
-            Ok(id) => incoming.files.push(IncomingFile {
-                id,
-                path,
-                size: there.len(),
-            }),
-            Err(_) => received += 1,
-        }
-    }
-    if received > 0 {
-        let said = format!("files of its inbox ({received}): they stay on the phone");
-        incoming
-            .report
-            .add(Outcome::LeftOut, "received files", said);
     }
 }
 

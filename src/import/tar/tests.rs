@@ -1,8 +1,10 @@
 use std::io::BufReader;
 
+use super::parcel::{head, path_record};
 use super::*;
+use crate::import::{Reading, entries};
 
-fn unpacked(archive: &[u8], room: u64) -> (tempfile::TempDir, Result<()>) {
+fn unpacked(archive: &[u8], room: u64) -> (tempfile::TempDir, Result<u64>) {
     let folder = tempfile::tempdir().expect("a folder");
     let done = unpack(&mut BufReader::new(archive), folder.path(), room);
     (folder, done)
@@ -12,7 +14,7 @@ fn why(archive: &[u8]) -> String {
     let (folder, done) = unpacked(archive, 1 << 20);
     let error = done.expect_err("refused");
     assert_eq!(error.code(), Code::ImportUnreadable);
-    assert_eq!(entries(folder.path()).len(), 0, "nothing is left");
+    assert_eq!(entries(folder.path()), Ok(Vec::new()), "nothing is left");
     error.detail().to_owned()
 }
 
@@ -26,14 +28,14 @@ fn one(name: &str, kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn packed(folder: &Path) -> Vec<u8> {
-    let parts = parts(folder).expect("known");
+    let parcel = Parcel::of(folder, &by_name()).expect("known");
     let mut archive = Vec::new();
     let mut take = |piece: Vec<u8>| {
         archive.extend(piece);
         true
     };
-    pack(&parts, &mut take).expect("packed");
-    assert_eq!(archive.len() as u64, length(&parts));
+    parcel.pack(&mut take).expect("packed");
+    assert_eq!(archive.len() as u64, parcel.length());
     archive
 }
 
@@ -57,15 +59,53 @@ fn a_folder_is_the_same_when_it_was_packed_and_unpacked() {
 }
 
 #[test]
-fn the_folder_of_an_account_gives_the_session_its_name() {
+fn the_folder_of_an_account_is_packed_flat_and_its_name_goes_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let account = folder.path().join("a".repeat(120));
+    // As the guides of Baileys name it, which is a folder of Super-Light too.
+    let account = folder.path().join("auth_info_baileys");
     std::fs::create_dir(&account).expect("made");
     std::fs::write(account.join(CREDS_NAME), b"{}").expect("written");
     std::fs::create_dir(account.join("deeper")).expect("made");
     let (to, done) = unpacked(&packed(&account), 1 << 20);
     done.expect("unpacked");
-    assert!(to.path().join("a".repeat(120)).join(CREDS_NAME).is_file());
+    assert!(to.path().join(CREDS_NAME).is_file());
+    let parcel = Parcel::of(&account, &by_name()).expect("known");
+    let session = parcel.session.expect("a name");
+    assert_eq!(session.to_string(), "auth_info_baileys");
+    let other = folder.path().join("my.bot");
+    std::fs::rename(&account, &other).expect("renamed");
+    let why = Parcel::of(&other, &by_name()).err().expect("no name");
+    assert!(
+        why.detail().contains("--session NAME, session=NAME"),
+        "{why}"
+    );
+}
+
+#[test]
+fn what_nobody_takes_is_not_packed() {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/import/super_light/newer");
+    let folder = tempfile::tempdir().expect("a folder");
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(folder.path())
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let large = std::fs::File::create(folder.path().join("media/large.mp4")).expect("a file");
+    large.set_len((25 << 20) + 1).expect("long");
+    let parcel = Parcel::of(folder.path(), &by_name()).expect("known");
+    assert!(parcel.length() < 1 << 20, "{}", parcel.length());
+    let said = parcel.report.text();
+    for word in ["left out  file large.mp4:", "files of its inbox (1)"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+fn by_name() -> Reading {
+    Reading {
+        is_named: true,
+        ..Reading::default()
+    }
 }
 
 const CREDS_NAME: &str = "creds.json";
@@ -145,9 +185,41 @@ fn programs_beside_the_data_are_passed_over() {
     archive.truncate(archive.len() - 2 * BLOCK);
     archive.extend(one("app/.env", b'0', b"PORT=1"));
     let (folder, done) = unpacked(&archive, 100);
-    done.expect("unpacked");
-    let found = entries(&folder.path().join("app"));
+    assert_eq!(done.expect("unpacked"), 1);
+    let found = entries(&folder.path().join("app")).expect("read");
     assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn no_name_of_a_session_is_passed_over() {
+    for name in ["admin", "logs", "activity_logs"] {
+        let path = format!("auth_info_baileys/{name}/creds.json");
+        let (folder, done) = unpacked(&one(&path, b'0', b"{}"), 100);
+        assert_eq!(done.expect("unpacked"), 0);
+        assert!(folder.path().join(&path).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn what_would_be_read_as_another_file_is_refused() {
+    let record = |set: &str| {
+        let record = format!("{} {set}\n", set.len() + 4);
+        let record = one("record", b'x', record.as_bytes());
+        let entry = one("media/a.mp4", b'0', b"x");
+        [&record[..record.len() - 2 * BLOCK], &entry].concat()
+    };
+    for (archive, said) in [
+        (
+            one("media/a.mp4", b'S', b"x"),
+            "a sparse file: pack without --sparse",
+        ),
+        (record("GNU.sparse.major=1"), "a sparse file"),
+        (record("size=8589934592"), "a file that is too large"),
+    ] {
+        assert!(why(&archive).contains(said), "{said}: {}", why(&archive));
+    }
+    let (_folder, done) = unpacked(&record("mtime=1"), 100);
+    done.expect("unpacked");
 }
 
 #[test]
