@@ -26,7 +26,7 @@ pub(super) fn second_clients(
         let mut holders: HashMap<Identity, &SessionId> = stay.map(|(id, key)| (*key, id)).collect();
         let mut more = Vec::new();
         for session in sessions.iter().filter(|session| comes(&session.id)) {
-            let Some(account) = &session.account else {
+            let Ok(Some(account)) = &session.account else {
                 continue;
             };
             let holder = *holders
@@ -71,7 +71,7 @@ mod tests {
                 owner: None,
                 created_at: None,
                 webhook: None,
-                account,
+                account: Ok(account),
             }
         };
         text.split_whitespace().map(session).collect()
