@@ -1,5 +1,7 @@
 //! Uploaded files: whose they are, and their way to the media folder.
 
+use std::path::Path;
+
 use super::ImportOptions;
 use super::arrival::Arrival;
 use super::homes::Homes;
@@ -53,13 +55,7 @@ impl Gateway {
                 continue;
             }
             let about = format!("file {id}");
-            let judged = match options.dry_run {
-                true => self.judge_file(&path).await.map(|size| (size, None)),
-                false => {
-                    let file = self.stage_file(id.clone(), &path).await;
-                    file.map(|file| (file.size(), Some(file)))
-                }
-            };
+            let judged = self.judged(id.clone(), &path, options.dry_run).await;
             let (size, file) = match judged {
                 Ok(judged) => judged,
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
@@ -82,6 +78,20 @@ impl Gateway {
         }
         tally.tell(homes.one_owner, report);
         Ok(staged)
+    }
+
+    /// How many bytes a file has, and the copy of it unless nothing is to be changed.
+    async fn judged(
+        &self,
+        id: MediaId,
+        path: &Path,
+        dry_run: bool,
+    ) -> Result<(u64, Option<ImportedFile>)> {
+        if dry_run {
+            return Ok((self.judge_file(path).await?, None));
+        }
+        let file = self.stage_file(id, path).await?;
+        Ok((file.size(), Some(file)))
     }
 
     /// Refuses to fill the disk up.
