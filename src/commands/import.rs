@@ -1,5 +1,7 @@
 //! `warung import`: into the running gateway as an archive, else into the data folder itself.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,7 +16,8 @@ use crate::ids::{IdSource, SessionId};
 use crate::import::tar::Parcel;
 use crate::import::{self, Reading, running};
 use crate::net::client::OutBody;
-use crate::server::{Deps, open_gateway, store_file};
+use crate::server::{Deps, open_gateway, refuse_lost_key, store_file};
+use crate::store::Disk;
 use crate::tasks::blocking;
 
 /// Moves in what another program left, and prints the report. It fails when problems held it up.
@@ -114,20 +117,19 @@ async fn take_in(
     what: &ImportCommand,
     reading: Reading,
 ) -> Result<ExitCode> {
-    // A dry run makes no store where there is none.
-    let scratch = (what.dry_run && !store_file(config).exists()).then(|| Scratch::beside(config));
-    let config = match &scratch {
-        Some(scratch) => Config {
-            data: scratch.0.clone(),
-            ..config.clone()
-        },
-        None => config.clone(),
+    let scratch = what
+        .dry_run
+        .then(|| Scratch::for_dry_run(config))
+        .transpose()?;
+    let (config, deps) = match &scratch {
+        Some(scratch) => scratch.in_place_of(config),
+        None => (config.clone(), Deps::default()),
     };
     let named = folder.clone();
     let read = blocking(move || import::read(&named, &reading)).await?;
     let incoming = read.map_err(|error| about(&folder, &error))?;
     let made = Scratch::to_be_made(&config.data);
-    let (gateway, made_key) = open_gateway(config, Deps::default()).await?;
+    let (gateway, made_key) = open_gateway(config, deps).await?;
     let options = ImportOptions {
         dry_run: what.dry_run,
         replace: what.replace,
@@ -179,6 +181,9 @@ fn end(held_up: bool, summary: String) -> ExitCode {
 /// then stopped by a problem.
 struct Scratch(PathBuf);
 
+/// The files of the data folder that a dry run reads.
+const SECRETS: [&str; 2] = ["secret.key", "master.key"];
+
 impl Scratch {
     /// The folder that would have to be made for this data folder; `None` where it is there.
     fn to_be_made(data: &Path) -> Option<Self> {
@@ -192,12 +197,45 @@ impl Scratch {
         std::mem::forget(self);
     }
 
-    fn beside(config: &Config) -> Self {
-        let name = hex::encode(IdSource::random().bytes::<8>());
+    /// One for a dry run: nothing in the real one is changed. It lies where a kill leaves nothing for long, and
+    /// holds no secret but those that it makes itself.
+    fn for_dry_run(config: &Config) -> Result<Self> {
+        refuse_lost_key(config)?;
         let data = absolute(&config.data);
-        let around = data.ancestors().skip(1).find(|folder| folder.is_dir());
-        let around = around.unwrap_or(Path::new("/"));
-        Self(around.join(format!(".warung-dry-run-{name}")))
+        // Each start empties this folder.
+        let arriving = data.join("media/arriving");
+        let around = [&*arriving].into_iter().chain(data.ancestors().skip(1));
+        let around = around.into_iter().find(|folder| folder.is_dir());
+        let name = hex::encode(IdSource::random().bytes::<8>());
+        let scratch = around
+            .unwrap_or(Path::new("/"))
+            .join(format!(".warung-dry-run-{name}"));
+        let made = DirBuilder::new().mode(0o700).create(&scratch);
+        let scratch = Self(scratch);
+        let linked = made.and_then(|()| {
+            let there = SECRETS.iter().filter(|name| data.join(name).exists());
+            there
+                .into_iter()
+                .try_for_each(|name| symlink(data.join(name), scratch.0.join(name)))
+        });
+        linked.map(|()| scratch).map_err(|why| {
+            let text = "a dry run cannot make a folder for itself: run this as the owner of the data folder";
+            Error::new(Code::PathUnusable, text).because(why)
+        })
+    }
+
+    /// What opens the gateway here, with the real store if there is one.
+    fn in_place_of(&self, config: &Config) -> (Config, Deps) {
+        let store = Some(absolute(&store_file(config))).filter(|file| file.exists());
+        let deps = Deps {
+            disk: store.map(Disk::Unchanged),
+            ..Deps::default()
+        };
+        let config = Config {
+            data: self.0.clone(),
+            ..config.clone()
+        };
+        (config, deps)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::store::{
 use crate::time::Timestamp;
 
 /// How many lists a session may have.
-const MAX_LISTS: usize = 1000;
+pub(super) const MAX_LISTS: usize = 1000;
 const WHAT: &str = "recipient lists";
 
 /// How many bytes of recipients a search finds at most.

@@ -12,6 +12,14 @@ use crate::store::{Read, Rows, Tx};
 /// What is kept of a recipient beside the person: what became of it, a few words each.
 const STATE: u64 = 128;
 
+/// As a quota: there is none.
+pub(super) const NO_QUOTA: u64 = 0;
+
+/// How many bytes a campaign counts for: its people, and what becomes of so many.
+pub(super) fn of_campaign(people: u64, total: u32) -> u64 {
+    people + u64::from(total) * STATE
+}
+
 /// How many bytes of the store a session uses.
 pub(super) fn used(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let mut used = message::bytes(read, session)?;
@@ -22,11 +30,11 @@ pub(super) fn used(read: &impl Read, session: SessionNumber) -> Result<u64> {
         };
     }
     for (_, campaign) in CAMPAIGNS.rows(session).readable(read, usize::MAX)? {
-        used += match campaign.bytes {
+        let people = match campaign.bytes {
             Some(bytes) => bytes,
             None => roster::bytes(read, campaign.roster)?,
         };
-        used += u64::from(campaign.total) * STATE;
+        used += of_campaign(people, campaign.total);
     }
     Ok(used)
 }
@@ -49,14 +57,14 @@ fn weigh(tx: &mut Tx, session: SessionNumber) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would take the session beyond its quota; 0 is none.
+/// Refuses what would take the session beyond its quota.
 pub(super) fn refuse_beyond(
     tx: &mut Tx,
     session: SessionNumber,
     more: u64,
     quota: u64,
 ) -> Result<()> {
-    if quota == 0 {
+    if quota == NO_QUOTA {
         return Ok(());
     }
     weigh(tx, session)?;

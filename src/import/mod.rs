@@ -210,7 +210,7 @@ fn take_account(folder: &Path, session: SessionId, incoming: &mut Incoming) {
             owner: None,
             created_at: None,
             webhook: None,
-            account: Some(account),
+            account: Ok(Some(account)),
         }),
         Ok(None) => {
             let said = "no phone was ever linked to it";
@@ -233,6 +233,8 @@ fn account(
         return Ok(None);
     }
     let found = baileys::read(folder).map_err(|baileys::NotAnAccount(why)| why)?;
+    let counted = incoming.count(found.account.size());
+    counted.map_err(|error| error.detail().to_owned())?;
     incoming.report.add_left_out(session, found.left_out);
     Ok(Some(Box::new(found.account)))
 }

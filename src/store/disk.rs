@@ -13,6 +13,7 @@ use redb::{BackendError, Database, DatabaseError, StorageBackend};
 
 #[cfg(any(test, feature = "sandbox"))]
 use super::faults::SimulatedDisk;
+use super::unchanged::Unchanged;
 use crate::error::{Code, Error, Result};
 
 /// The first bytes of every redb file.
@@ -23,6 +24,8 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 pub enum Disk {
     /// A file; it is made when it does not exist.
     File(PathBuf),
+    /// A file that must exist, and of which nothing is changed: what is written stays in memory.
+    Unchanged(PathBuf),
     /// A disk in memory that can fail and crash.
     #[cfg(any(test, feature = "sandbox"))]
     Simulated(Arc<SimulatedDisk>),
@@ -97,6 +100,12 @@ impl Disk {
                 publish(&with_suffix(path, "new"), path).map_err(failed)?;
                 Ok(database)
             }
+            Self::Unchanged(path) => {
+                let opened = Unchanged::open(path, MAGIC);
+                let opened = opened.map_err(|e| cannot_open(&self.name(), e))?;
+                let in_use = || self.explain(DatabaseError::DatabaseAlreadyOpen);
+                build(Box::new(opened.ok_or_else(in_use)?))
+            }
             #[cfg(any(test, feature = "sandbox"))]
             Self::Simulated(disk) => {
                 disk.forget_unfinished(MAGIC);
@@ -145,6 +154,7 @@ impl Disk {
     pub(super) fn free(&self) -> Option<u64> {
         match self {
             Self::File(path) => free_in(folder_of(path)),
+            Self::Unchanged(_) => None,
             #[cfg(any(test, feature = "sandbox"))]
             Self::Simulated(disk) => disk.free(),
         }
@@ -162,6 +172,7 @@ impl Disk {
                 let _ = std::fs::remove_file(&probe);
                 result
             }
+            Self::Unchanged(_) => Ok(()),
             #[cfg(any(test, feature = "sandbox"))]
             Self::Simulated(disk) => disk.probe(),
         }
@@ -170,7 +181,7 @@ impl Disk {
     /// The name for sentences.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Unchanged(path) => path.display().to_string(),
             #[cfg(any(test, feature = "sandbox"))]
             Self::Simulated(_) => "the simulated disk".into(),
         }

@@ -41,6 +41,7 @@ mod stats;
 pub mod tables;
 mod tx;
 pub mod typed;
+mod unchanged;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -108,6 +109,7 @@ impl Store {
             signals: std::array::from_fn(|_| Arc::new(Notify::new())),
             path: match &disk {
                 Disk::File(path) => Some(path.clone()),
+                Disk::Unchanged(_) => None,
                 #[cfg(any(test, feature = "sandbox"))]
                 Disk::Simulated(_) => None,
             },

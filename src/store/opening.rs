@@ -84,6 +84,8 @@ fn keep_copy(transaction: &ReadTransaction, disk: &Disk, version: u32, newest: u
                 "the store is of an older version and is migrated; it is copied first, for going back to that version");
             backup::copy(transaction, &copy)?;
         }
+        // Nothing of it is changed, so there is nothing to go back to.
+        Disk::Unchanged(_) => {}
         #[cfg(any(test, feature = "sandbox"))]
         Disk::Simulated(_) => {}
     }
@@ -106,7 +108,7 @@ fn need_room(disk: &Disk, version: u32, used: u64) -> Result<()> {
         return Ok(());
     };
     let place = match disk {
-        Disk::File(path) => folder_of(path).display().to_string(),
+        Disk::File(path) | Disk::Unchanged(path) => folder_of(path).display().to_string(),
         #[cfg(any(test, feature = "sandbox"))]
         Disk::Simulated(_) => disk.name(),
     };

@@ -89,6 +89,39 @@ pub struct Account {
     pub privacy_tokens: Vec<PrivacyToken>,
 }
 
+impl Account {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> u64 {
+        let chain = |chain: &ReceivingChain| 128 + 40 * chain.skipped.len();
+        let state = |state: &SessionState| 512 + state.receiving.iter().map(chain).sum::<usize>();
+        let states = |one: &SignalSession| one.current.iter().chain(&one.archived).map(state).sum();
+        let sessions: usize = self
+            .sessions
+            .iter()
+            .map(|one| -> usize { states(one) })
+            .sum();
+        let sender = |state: &SenderKeyState| 256 + 40 * state.skipped.len();
+        let senders = self
+            .sender_keys
+            .iter()
+            .flat_map(|key| &key.states)
+            .map(sender);
+        let macs = self
+            .collections
+            .iter()
+            .map(|one| one.macs.len())
+            .sum::<usize>();
+        let small = [
+            self.prekeys.len(),
+            self.identities.len(),
+            self.lids.len(),
+            self.privacy_tokens.len(),
+            macs,
+        ];
+        (sessions + senders.sum::<usize>() + 128 * small.iter().sum::<usize>()) as u64
+    }
+}
+
 /// The signed prekey.
 #[derive(Clone)]
 pub struct SignedPreKey {

@@ -23,6 +23,7 @@ mod golden;
 mod guard;
 mod import;
 mod import_baileys;
+mod import_commit;
 mod inbound;
 mod keys;
 mod kill;

@@ -22,7 +22,7 @@ use crate::store::{Durability, Tx};
 use crate::time::Timestamp;
 
 /// How many campaigns a session may have.
-pub(super) const MAX_CAMPAIGNS: usize = 1000;
+pub(in crate::domain) const MAX_CAMPAIGNS: usize = 1000;
 
 /// Whom a campaign writes to.
 pub enum Audience {
@@ -61,7 +61,7 @@ pub struct RestoredCampaign {
 
 impl RestoredCampaign {
     /// Where it stood, when it was started first, when the last recipient was done, and the file that
-    /// it showed. One that ran is paused: two servers must not send it. The file may have to be
+    /// it showed. The file may have to be
     /// uploaded again; the campaign says so when it is resumed.
     pub fn of(
         status: CampaignState,
@@ -79,10 +79,7 @@ impl RestoredCampaign {
             _ => None,
         });
         Self {
-            status: match status.is_live() {
-                true => CampaignState::Paused,
-                false => status,
-            },
+            status: status.when_moved(),
             started_at,
             completed_at,
             media,

@@ -1,14 +1,14 @@
 //! Campaigns of another program: they come as they stood, but none goes on by itself.
 
-use super::create::{Audience, MAX_CAMPAIGNS, PreparedAudience, fill, prepare};
+use super::create::{Audience, PreparedAudience, RosterSource, fill, prepare};
 use super::message::CampaignName;
 use super::{
-    CAMPAIGNS, Campaign, CampaignMedia, CampaignMessage, CampaignSettings, CampaignState,
-    RecipientState, RecipientStatus, rows,
+    Campaign, CampaignMedia, CampaignMessage, CampaignSettings, CampaignState, RecipientState,
+    RecipientStatus, rows,
 };
 use crate::domain::recipient::RecipientRows;
 use crate::domain::roster::Roster;
-use crate::domain::stored::refuse_more_than;
+use crate::domain::stored::{NO_QUOTA, of_campaign};
 use crate::error::Result;
 use crate::ids::{IdSource, MediaId, RowId, SessionNumber};
 use crate::store::Tx;
@@ -52,6 +52,11 @@ pub struct IncomingCampaign {
 }
 
 impl IncomingCampaign {
+    /// What it is called in a report.
+    pub(in crate::domain) fn about(&self) -> String {
+        format!("campaign {} ({})", self.id, String::from(self.name.clone()))
+    }
+
     /// What is told of it: numbers, where it stood, and why it does not go on by itself.
     pub(in crate::domain) fn said(&self) -> String {
         let of = |status| {
@@ -102,13 +107,10 @@ pub(in crate::domain) struct ImportedCampaign {
 }
 
 impl ImportedCampaign {
-    /// Makes the rows of it. One that ran is paused: two programs must not send it.
+    /// Makes the rows of it.
     pub(in crate::domain) fn of(new: IncomingCampaign, ids: &IdSource, now: Timestamp) -> Self {
         let linked = matches!(&new.media, Some(media) if media.source.is_err());
-        let status = match new.status.is_live() {
-            true => CampaignState::Paused,
-            false => new.status,
-        };
+        let status = new.status.when_moved();
         let detail = match status {
             CampaignState::Completed => None,
             _ if linked => Some(NO_FILE),
@@ -154,16 +156,27 @@ impl ImportedCampaign {
         }
     }
 
+    /// How many bytes of the store it counts for.
+    pub(in crate::domain) fn bytes(&self) -> u64 {
+        match &self.people.0 {
+            RosterSource::New {
+                rows, end, refused, ..
+            } => of_campaign(rows.bytes(), end + refused.len() as u32),
+            RosterSource::List(..) => 0,
+        }
+    }
+
     /// Writes it for a session.
+    ///
+    /// Invariant: that there is room for it was judged before; the session has nothing but what comes with
+    /// it.
     pub(in crate::domain) fn put(
         self,
         tx: &mut Tx,
         session: SessionNumber,
-        quota: u64,
         now: Timestamp,
     ) -> Result<()> {
-        refuse_more_than(tx, &CAMPAIGNS.rows(session), MAX_CAMPAIGNS, "campaigns")?;
-        let row = fill(tx, session, self.row, self.people.0, quota, now)?;
+        let row = fill(tx, session, self.row, self.people.0, NO_QUOTA, now)?;
         rows::put(tx, session, &self.id, &row)
     }
 }

@@ -70,6 +70,15 @@ impl CampaignState {
     pub fn is_live(self) -> bool {
         matches!(self, Self::Ready | Self::Sending)
     }
+
+    /// Where it stands on another server than the one that it comes from. One that ran is paused: two
+    /// servers must not send it.
+    pub(super) fn when_moved(self) -> Self {
+        match self.is_live() {
+            true => Self::Paused,
+            false => self,
+        }
+    }
 }
 
 /// What a campaign says. Stored.

@@ -265,8 +265,11 @@ impl Gateway {
             .write(Durability::Sync, move |tx| {
                 ensure_session_exists(tx, id_of_session.as_str(), number)?;
                 let old = WEBHOOKS.readable(tx, (number, id))?;
-                // A secret that cannot be opened any more signs nothing: setting the webhook mends that.
-                let usable = |old: &&Webhook| gateway.webhook_secret(number, old).is_ok();
+                // A secret that cannot be opened any more signs nothing, and a webhook that moved in has none:
+                // setting the webhook mends that.
+                let usable = |old: &&Webhook| {
+                    !old.secret.is_empty() && gateway.webhook_secret(number, old).is_ok()
+                };
                 let old_secret = old.as_ref().filter(usable).map(|old| old.secret.clone());
                 let kept_secret = old_secret.is_some() && !given;
                 let hook = Webhook {
@@ -402,20 +405,13 @@ impl Gateway {
         removing.await.map_err(Error::internal)?
     }
 
-    /// The webhook of a session that moves in, with a secret of its own. Its host is judged at each
-    /// delivery: it need not resolve at this moment.
-    pub(in crate::domain) fn imported_webhook(
-        &self,
-        session: SessionNumber,
-        url: String,
-    ) -> Result<Webhook> {
+    /// The webhook of a session that moves in. Its host is judged at each delivery: it need not resolve at
+    /// this moment. It has no secret of its own: nobody could be told.
+    pub(in crate::domain) fn imported_webhook(&self, url: String) -> Result<Webhook> {
         self.judge_webhook_url(&url)?;
-        let secret = self
-            .vault
-            .seal(&secret_purpose(session), &self.ids.secret());
         Ok(Webhook {
             url,
-            secret,
+            secret: Vec::new(),
             events: USUAL.to_vec(),
             own_messages: false,
             dialect: Dialect::V1,

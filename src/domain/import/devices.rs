@@ -17,16 +17,19 @@ pub(super) fn second_clients(
     replace: bool,
 ) -> HashMap<SessionId, SessionId> {
     let mut refused = HashMap::new();
-    // One that must not come replaces nobody: then whom it would have replaced stays.
+    // One that does not come replaces nobody: then whom it would have replaced stays.
     loop {
-        let comes =
-            |id: &SessionId| !refused.contains_key(id) && (replace || !here.contains_key(id));
-        let replaced = |id: &SessionId| sessions.iter().any(|one| one.id == *id) && comes(id);
+        let comes = |one: &&IncomingSession| {
+            let is_free = replace || !here.contains_key(&one.id);
+            is_free && one.account.is_ok() && !refused.contains_key(&one.id)
+        };
+        let coming = || sessions.iter().filter(comes);
+        let replaced = |id: &SessionId| coming().any(|one| one.id == *id);
         let stay = here.iter().filter(|(id, _)| !replaced(id));
         let mut holders: HashMap<Identity, &SessionId> = stay.map(|(id, key)| (*key, id)).collect();
         let mut more = Vec::new();
-        for session in sessions.iter().filter(|session| comes(&session.id)) {
-            let Some(account) = &session.account else {
+        for session in coming() {
+            let Ok(Some(account)) = &session.account else {
                 continue;
             };
             let holder = *holders
@@ -52,7 +55,8 @@ mod tests {
         SessionId::parse(name).expect("a name")
     }
 
-    /// Sessions by their names, each with a device that a digit stands for; a dot is none.
+    /// Sessions by their names, each with a device that a digit stands for; a dot is none, and a bang one
+    /// that cannot go on.
     fn sessions(text: &str) -> Vec<IncomingSession> {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/files/import/super_light/older/auth_info_baileys/kasir");
@@ -71,7 +75,10 @@ mod tests {
                 owner: None,
                 created_at: None,
                 webhook: None,
-                account,
+                account: match text.ends_with('!') {
+                    true => Err("its keys do not belong together".to_owned()),
+                    false => Ok(account),
+                },
             }
         };
         text.split_whitespace().map(session).collect()
@@ -106,6 +113,7 @@ mod tests {
             ("a:2 b:1", "a:1", true, &[]),
             // The one that was to make room is refused itself, so it makes none.
             ("b:1 c:2 d:2", "d:1", true, &["b for d", "d for c"]),
+            ("a:! b:1", "a:1", true, &["b for a"]),
         ] {
             let said = refused(incoming, here, replace);
             assert_eq!(said, expected, "{incoming} into {here}");

@@ -1,9 +1,8 @@
 //! Recipient lists of another program.
 
-use super::{LISTS, List, ListDescription, ListName, MAX_LISTS, WHAT};
+use super::{LISTS, List, ListDescription, ListName};
 use crate::domain::recipient::RecipientRows;
 use crate::domain::roster::{self, EncodedRoster, Roster};
-use crate::domain::stored::{refuse_beyond, refuse_more_than};
 use crate::error::Result;
 use crate::ids::{RowId, SessionNumber};
 use crate::store::Tx;
@@ -29,6 +28,24 @@ pub struct IncomingList {
     pub usage_count: u32,
     /// Its people.
     pub people: RecipientRows,
+}
+
+impl IncomingList {
+    /// What it is called in a report.
+    pub(in crate::domain) fn about(&self) -> String {
+        format!("list {} ({})", self.id, String::from(self.name.clone()))
+    }
+
+    /// What is told of it: numbers.
+    pub(in crate::domain) fn said(&self) -> String {
+        let (people, refused) = (self.people.recipients.len(), self.people.rejected.len());
+        match refused {
+            0 => format!("people: {people}"),
+            _ => {
+                format!("people: {people}, rows that are no phone numbers and stay out: {refused}")
+            }
+        }
+    }
 }
 
 /// A list of another program, ready to be written.
@@ -60,15 +77,16 @@ impl ImportedList {
         }
     }
 
+    /// How many bytes of the store it counts for.
+    pub(in crate::domain) fn bytes(&self) -> u64 {
+        self.people.bytes()
+    }
+
     /// Writes it for a session.
-    pub(in crate::domain) fn put(
-        mut self,
-        tx: &mut Tx,
-        session: SessionNumber,
-        quota: u64,
-    ) -> Result<()> {
-        refuse_more_than(tx, &LISTS.rows(session), MAX_LISTS, WHAT)?;
-        refuse_beyond(tx, session, self.people.bytes(), quota)?;
+    ///
+    /// Invariant: that there is room for it was judged before; the session has nothing but what comes with
+    /// it.
+    pub(in crate::domain) fn put(mut self, tx: &mut Tx, session: SessionNumber) -> Result<()> {
         self.row.roster = roster::number(tx)?;
         roster::write(tx, self.row.roster, self.people);
         LISTS.put(tx, (session, &self.id), &self.row)

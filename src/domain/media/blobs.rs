@@ -141,15 +141,52 @@ impl BlobFolder {
     /// Gives an arrived file its name, unless the same content was seen `there`. The caller holds
     /// [`BlobFolder::change`].
     pub(super) async fn name(&self, arrived: &CompleteFile, there: BlobState) -> Result<()> {
-        let to = self.path_of(&arrived.hash);
-        let (from, folder) = (arrived.path.clone(), self.path.clone());
+        self.sync(arrived, there).await?;
+        self.name_synced([(arrived, there)]).await
+    }
+
+    /// Brings an arrived file to the disk, unless the same content was seen `there`: to name it takes no
+    /// time then.
+    pub(super) async fn sync(&self, arrived: &CompleteFile, there: BlobState) -> Result<()> {
+        let (from, to) = (arrived.path.clone(), self.path_of(&arrived.hash));
         in_background(move || {
             if there == BlobState::Right && to.exists() {
                 return Ok(());
             }
-            File::open(from.path())?.sync_all()?;
-            std::fs::rename(from.path(), &to)?;
-            File::open(folder)?.sync_all()
+            File::open(from.path())?.sync_all()
+        })
+        .await
+        .map_err(|e| unusable("the file cannot be stored", e))
+    }
+
+    /// As [`BlobFolder::name`], for files that [`BlobFolder::sync`] saw to. The caller holds
+    /// [`BlobFolder::change`].
+    pub(super) async fn name_synced(
+        &self,
+        files: impl IntoIterator<Item = (&CompleteFile, BlobState)>,
+    ) -> Result<()> {
+        let files = files.into_iter();
+        let files: Vec<_> = files
+            .map(|(file, there)| (file.path.clone(), self.path_of(&file.hash), there))
+            .collect();
+        let folder = self.path.clone();
+        in_background(move || {
+            let mut named = false;
+            for (from, to, there) in files {
+                if there == BlobState::Right {
+                    if to.exists() {
+                        continue;
+                    }
+                    // It was removed since it was seen.
+                    File::open(from.path())?.sync_all()?;
+                }
+                std::fs::rename(from.path(), &to)?;
+                named = true;
+            }
+            match named {
+                true => File::open(folder)?.sync_all(),
+                false => Ok(()),
+            }
         })
         .await
         .map_err(|e| unusable("the file cannot be stored", e))

@@ -5,12 +5,15 @@ use std::path::Path;
 use tokio::io::AsyncReadExt as _;
 
 use super::blobs::{BlobState, CompleteFile};
-use super::files::{MediaFile, add, full, usage};
-use super::upload::{MAX_UPLOAD, is_taken};
+use super::files::{MediaFile, add};
+use super::kind;
+use super::source::empty;
+use super::upload::{MAX_UPLOAD, refuse_unless_taken};
 use crate::domain::Gateway;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
 use crate::store::Tx;
+use crate::tasks::blocking;
 
 /// How much is read at once.
 const AT_ONCE: usize = 64 * 1024;
@@ -20,6 +23,8 @@ pub(in crate::domain) struct ImportedFile {
     /// Its id.
     pub(in crate::domain) id: MediaId,
     arrived: CompleteFile,
+    /// What lies in the media folder under its name.
+    there: BlobState,
     row: MediaFile,
 }
 
@@ -35,27 +40,39 @@ impl ImportedFile {
     }
 }
 
-/// Adds a file to a session, unless it takes more than the session may have.
+/// Adds a file to a session.
+///
+/// Invariant: that there is room for it was judged before; the session has nothing but what comes with it.
 pub(in crate::domain) fn put(
     tx: &mut Tx,
     session: SessionNumber,
     (id, row): &(MediaId, MediaFile),
-    quota: u64,
 ) -> Result<()> {
-    if usage(tx, session)?.bytes + row.size > quota {
-        return Err(full(quota));
-    }
     add(tx, session, id, row)
 }
 
 impl Gateway {
+    /// Judges a file of another program where it lies, as [`Gateway::stage_file`] judges it. Answers how
+    /// many bytes it has.
+    pub(in crate::domain) async fn judge_file(&self, path: &Path) -> Result<u64> {
+        let path = path.to_owned();
+        let look = move || {
+            let size = std::fs::metadata(&path).map_err(gone)?.len();
+            match size {
+                0 => Err(empty("file")),
+                1..=MAX_UPLOAD => refuse_unless_taken(kind::sniff(&path)?).map(|()| size),
+                _ => Err(Code::FileTooLarge.into()),
+            }
+        };
+        blocking(look).await?
+    }
+
     /// Copies a file of another program, and judges it as an upload is judged.
     pub(in crate::domain) async fn stage_file(
         &self,
         id: MediaId,
         path: &Path,
     ) -> Result<ImportedFile> {
-        let gone = |why: std::io::Error| Error::from(Code::FileGone).because(why);
         let mut source = tokio::fs::File::open(path).await.map_err(gone)?;
         let mut arrival = self.media.arrival()?;
         let mut piece = vec![0; AT_ONCE];
@@ -71,9 +88,7 @@ impl Gateway {
         }
         let found = self.arrived(arrival, None, "file").await?;
         let file_type = found.found;
-        if !is_taken(file_type) {
-            return Err(Code::FileTypeUnsupported.into());
-        }
+        refuse_unless_taken(file_type)?;
         let arrived = found
             .into_arrived()
             .ok_or_else(|| Error::internal("a file that did not arrive"))?;
@@ -87,28 +102,41 @@ impl Gateway {
                 received: false,
             },
             id,
+            there: BlobState::Missing,
             arrived,
         })
     }
 
-    /// Gives the files their lasting names. The caller holds `media.change()` from here until their rows
-    /// are written.
-    pub(in crate::domain) async fn name_imported(&self, files: &[ImportedFile]) -> Result<()> {
+    /// Brings the files to the disk, so that naming them takes no time.
+    pub(in crate::domain) async fn sync_imported(&self, files: &mut [ImportedFile]) -> Result<()> {
         for file in files {
-            let (there, _) = self.media.inspect(&file.arrived.hash).await?;
-            if there == BlobState::Wrong {
-                self.forget_uploads_of(file.arrived.hash).await?;
+            let hash = file.arrived.hash;
+            (file.there, _) = self.media.inspect(&hash).await?;
+            if file.there == BlobState::Wrong {
+                self.forget_uploads_of(hash).await?;
             }
-            self.media.name(&file.arrived, there).await?;
+            self.media.sync(&file.arrived, file.there).await?;
         }
         Ok(())
     }
 
+    /// Gives files that were synced their lasting names. The caller holds `media.change()` from here until
+    /// their rows are written.
+    pub(in crate::domain) async fn name_imported(&self, files: &[ImportedFile]) -> Result<()> {
+        let named = files.iter().map(|file| (&file.arrived, file.there));
+        self.media.name_synced(named).await
+    }
+
     /// Takes away what has its name and no row, because the rows could not be written.
     pub(in crate::domain) async fn unname_imported(&self, files: &[ImportedFile]) {
+        let _alone = self.media.change().await;
         let hashes: Vec<Hash> = files.iter().map(|file| file.arrived.hash).collect();
         for hash in hashes {
             self.remove_unnamed(hash).await;
         }
     }
+}
+
+fn gone(why: std::io::Error) -> Error {
+    Error::from(Code::FileGone).because(why)
 }

@@ -21,7 +21,7 @@ use crate::domain::session::{Session, ensure_session_exists};
 use crate::domain::vault::private_folder;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
-use crate::store::Durability;
+use crate::store::{Durability, Tx};
 use crate::tasks::blocking;
 use crate::time::Timestamp;
 
@@ -100,9 +100,11 @@ impl Gateway {
 
     /// Removes a file that was given its name for a row that was then not written.
     pub(super) async fn remove_unnamed(&self, hash: Hash) {
-        let named = self.store.read(|read| BLOBS.exists(read, hash));
-        // When the store does not answer, the next start removes it.
-        if let Ok(false) = named {
+        // A write, because it finds out whether the row is there after all: after a write that failed readers see
+        // what was before it, until the file is opened anew. When the store does not answer, the next
+        // start removes it.
+        let named = move |tx: &mut Tx| BLOBS.exists(tx, hash);
+        if let Ok(false) = self.store.write(Durability::Lazy, named).await {
             self.media.remove(vec![hash]).await;
         }
     }

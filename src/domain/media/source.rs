@@ -187,7 +187,7 @@ impl Gateway {
         what: &str,
     ) -> Result<LocalFile> {
         if arrival.size() == 0 {
-            return Err(Error::new(Code::FileEmpty, format!("The {what} is empty")));
+            return Err(empty(what));
         }
         let arrived = arrival.finish().await?;
         let found = sniffed(arrived.path().to_owned()).await?;
@@ -224,6 +224,11 @@ impl LocalFile {
             FileLocation::Kept(_) => None,
         }
     }
+}
+
+/// What is said of a file without a byte.
+pub(super) fn empty(what: &str) -> Error {
+    Error::new(Code::FileEmpty, format!("The {what} is empty"))
 }
 
 async fn sniffed(path: PathBuf) -> Result<FileType> {

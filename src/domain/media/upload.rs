@@ -34,11 +34,11 @@ impl Upload {
     }
 }
 
-/// Whether files of this type can be uploaded: those of seed 001, and those that the further kinds
+/// Refuses files of types that cannot be uploaded: those of seed 001 can, and those that the further kinds
 /// of messages need.
-pub(super) fn is_taken(found: FileType) -> bool {
+pub(super) fn refuse_unless_taken(found: FileType) -> Result<()> {
     use FileType as T;
-    matches!(
+    let is_taken = matches!(
         found,
         T::Jpeg
             | T::Png
@@ -60,7 +60,11 @@ pub(super) fn is_taken(found: FileType) -> bool {
             | T::M4a
             | T::Aac
             | T::Amr
-    )
+    );
+    match is_taken {
+        true => Ok(()),
+        false => Err(Code::FileTypeUnsupported.into()),
+    }
 }
 
 impl Gateway {
@@ -90,9 +94,7 @@ impl Gateway {
         let declared = upload.declared.as_deref();
         let found = self.arrived(upload.arrival, declared, "file").await?;
         let file_type = found.found;
-        if !is_taken(file_type) {
-            return Err(Code::FileTypeUnsupported.into());
-        }
+        refuse_unless_taken(file_type)?;
         let arrived = found
             .into_arrived()
             .ok_or_else(|| Error::internal("an upload that did not arrive"))?;

@@ -209,6 +209,15 @@ impl Session {
             .unwrap_or(false)
     }
 
+    /// Says for good that the session is not any more, and why.
+    pub(super) fn is_gone(&self, why: &str) {
+        self.change(|status| {
+            status.state = SessionState::LoggedOut;
+            status.detail = why.to_owned();
+            status.qr = None;
+        });
+    }
+
     /// Changes the status; answers whether what people see of it changed.
     pub(super) fn change(&self, change: impl FnOnce(&mut SessionStatus)) -> bool {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,16 @@
 //! Sessions that move in from another program, and those that give way to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::row::{SESSIONS, SessionRow};
+use super::row::{SESSIONS, SessionRow, next_number, refuse_one_more_than};
 use super::token::token_purpose;
-use super::{Session, SessionSettings, SessionState};
+use super::{Session, SessionSettings};
 use crate::domain::vault::{Vault, token_hash};
 use crate::domain::{Gateway, pending_removal};
-use crate::error::{Code, Result};
+use crate::error::{Code, ErrorKind, Result};
 use crate::ids::{SessionId, SessionNumber};
 use crate::jid::Jid;
 use crate::store::{Durability, Tx};
@@ -17,7 +18,11 @@ use crate::time::Timestamp;
 use crate::wa::account::Account;
 use crate::wa::connection::Connection;
 
+/// How long is waited at first, and at most, before a store that fails is asked again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
 /// A session that moves in.
+#[derive(Clone)]
 pub(in crate::domain) struct ImportedSession {
     id: SessionId,
     row: SessionRow,
@@ -26,7 +31,7 @@ pub(in crate::domain) struct ImportedSession {
 }
 
 /// A session that gives way, stopped. Its lock is held: nobody starts it meanwhile.
-pub(in crate::domain) struct StoppedSession {
+pub(in crate::domain) struct Stopped {
     session: Arc<Session>,
     _alone: OwnedMutexGuard<Option<Arc<Connection>>>,
 }
@@ -66,6 +71,11 @@ impl ImportedSession {
         self.replaces = Some(there.number);
     }
 
+    /// Its name.
+    pub(in crate::domain) fn id(&self) -> &SessionId {
+        &self.id
+    }
+
     /// Its number.
     pub(in crate::domain) fn number(&self) -> SessionNumber {
         self.row.number
@@ -83,10 +93,20 @@ impl ImportedSession {
         }
         match self.replaces {
             Some(old) => pending_removal::of_session(tx, old),
-            None if SESSIONS.rows(()).are_fewer_than(tx, most)? => {}
-            None => return Err(Code::SessionLimitReached.into()),
+            None => refuse_one_more_than(tx, most)?,
         }
         SESSIONS.put(tx, self.id.as_str(), &self.row)
+    }
+}
+
+impl Stopped {
+    /// Nothing was written: the session goes on.
+    pub(in crate::domain) fn resume(self, gateway: &Arc<Gateway>, connect: bool) {
+        let Self { session, _alone } = self;
+        drop(_alone);
+        if connect && session.status().paired {
+            gateway.start_in_background(&session);
+        }
     }
 }
 
@@ -96,17 +116,8 @@ impl Gateway {
         &self,
         many: usize,
     ) -> Result<Vec<SessionNumber>> {
-        let numbers = self.store.write(Durability::Lazy, move |tx| {
-            (0..many)
-                .map(|_| {
-                    let number = u32::try_from(tx.next_seq("sessions")?);
-                    number
-                        .map(SessionNumber)
-                        .map_err(|_| crate::error::Error::internal("session numbers ran out"))
-                })
-                .collect()
-        });
-        numbers.await
+        let numbers = move |tx: &mut Tx| (0..many).map(|_| next_number(tx)).collect();
+        self.store.write(Durability::Lazy, numbers).await
     }
 
     /// Whether a session other than `but` has this token, or it opens more than a session.
@@ -117,50 +128,108 @@ impl Gateway {
     }
 
     /// Closes a session's connection without telling WhatsApp: the device may be the very one that moves in.
-    pub(in crate::domain) async fn stop_for_import(&self, session: Arc<Session>) -> StoppedSession {
+    pub(in crate::domain) async fn stop_to_give_way(&self, session: Arc<Session>) -> Stopped {
         let mut alone = session.connection.clone().lock_owned().await;
         session.set_current(None);
         if let Some(connection) = alone.take() {
             connection.close().await;
         }
-        StoppedSession {
+        Stopped {
             session,
             _alone: alone,
         }
     }
 
-    /// Nothing was written: the session goes on.
-    pub(in crate::domain) fn go_on(self: &Arc<Self>, stopped: StoppedSession, connect: bool) {
-        let StoppedSession { session, _alone } = stopped;
-        drop(_alone);
-        if connect && session.status().paired {
-            self.start_in_background(&session);
+    /// Whether this session is stored, after a write that failed; asks until the store answers. `None` when
+    /// the gateway ends before that: its next start reads what is stored.
+    ///
+    /// Hazard: a commit that failed may have reached the disk all the same, and readers see what was before it
+    /// until the file is opened anew. A write finds out: it succeeds only after that.
+    pub(in crate::domain) async fn has_landed(&self, session: &ImportedSession) -> Option<bool> {
+        let (mut wait, longest) = AGAIN;
+        loop {
+            let (id, number) = (session.id.clone(), session.row.number);
+            let is_there = move |tx: &mut Tx| {
+                let row = SESSIONS.get(tx, id.as_str())?;
+                Ok(row.is_some_and(|row| row.number == number))
+            };
+            match self.store.write(Durability::Lazy, is_there).await {
+                Ok(landed) => return Some(landed),
+                Err(error) if error.kind() != ErrorKind::Unavailable => {
+                    tracing::error!(
+                        ?error,
+                        "what an import has stored cannot be read: start the gateway again"
+                    );
+                    return None;
+                }
+                Err(_) if self.tasks.is_closed() => return None,
+                Err(_) => tokio::time::sleep(wait).await,
+            }
+            wait = (wait * 2).min(longest);
         }
     }
 
-    /// The rows are written: those that gave way are forgotten, and those that moved in are there.
+    /// The rows are written: those that gave way are forgotten, and those that moved in are there. Answers
+    /// which of them cannot be read.
     pub(in crate::domain) fn replace_sessions(
         self: &Arc<Self>,
-        gone: Vec<StoppedSession>,
+        gone: Vec<Stopped>,
         new: Vec<ImportedSession>,
         connect: bool,
-    ) -> Result<()> {
-        for StoppedSession { session, _alone } in gone {
+    ) -> Vec<SessionId> {
+        for Stopped { session, _alone } in gone {
             self.sessions.remove(&session);
             self.keys.end_of_session(session.number);
-            session.change(|status| {
-                status.state = SessionState::LoggedOut;
-                status.detail = "Replaced by an import".into();
-                status.qr = None;
-            });
+            session.is_gone("Replaced by an import");
         }
+        let mut unreadable = Vec::new();
         for ImportedSession { id, row, .. } in new {
             let paired = row.paired;
-            self.load_session(id.clone(), row)?;
-            if let (true, true, Some(session)) = (connect, paired, self.sessions.get(&id)) {
+            if !self.load_or_note(id.clone(), Ok(row)) {
+                unreadable.push(id);
+            } else if let (true, true, Some(session)) = (connect, paired, self.sessions.get(&id)) {
                 self.start_in_background(&session);
             }
         }
-        Ok(())
+        unreadable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::server::{Deps, open_gateway};
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_does_not_keep_the_others_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            data: folder.path().join("data"),
+            ..Config::default()
+        };
+        let (gateway, _) = open_gateway(config, Deps::default())
+            .await
+            .expect("it opens");
+        let imported = |name: &str, number: u32| {
+            let id = SessionId::parse(name).expect("a name");
+            let number = SessionNumber(number);
+            let at = gateway.clock().now();
+            ImportedSession::of(id, number, "a-token-of-its-own", at, None, &gateway.vault)
+        };
+        let mut damaged = imported("damaged", 1);
+        damaged.row.token = b"sealed by nobody".to_vec();
+        let new = vec![damaged, imported("whole", 2)];
+        let unreadable = gateway.replace_sessions(Vec::new(), new, false);
+        assert_eq!(unreadable, gateway.sessions().unreadable());
+        assert_eq!(unreadable[0].as_str(), "damaged");
+        let there: Vec<_> = gateway
+            .sessions()
+            .all()
+            .iter()
+            .map(|s| s.id.to_string())
+            .collect();
+        assert_eq!(there, ["whole"]);
+        gateway.store().close().await;
     }
 }

@@ -7,13 +7,13 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::pairing::{NOT_PAIRED, logged_out_detail};
 use super::registry::{not_found, unreadable};
-use super::row::{SESSIONS, SessionRow, number_in};
+use super::row::{SESSIONS, SessionRow, next_number, number_in, refuse_one_more_than};
 use super::token::token_purpose;
 use super::{Session, SessionSettings, SessionState, SessionStatus};
 use crate::domain::message::{self, outbox};
 use crate::domain::{Gateway, guard, pending_removal};
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::ids::{SessionId, SessionNumber};
+use crate::ids::SessionId;
 use crate::store::Durability;
 use crate::wa::backend::Backend;
 use crate::wa::connection::{Connection, ConnectionOptions};
@@ -46,16 +46,23 @@ impl Gateway {
                     continue;
                 }
             };
-            if let Err(error) = row.and_then(|row| self.load_session(id.clone(), row)) {
-                tracing::error!(session = %id, ?error,
-                    "a session cannot be read; delete it and create it again");
-                self.sessions.note_unreadable(id);
-            }
+            self.load_or_note(id, row);
         }
         Ok(())
     }
 
-    pub(super) fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
+    /// Loads a session; one that cannot be read is noted as such. Answers whether it could.
+    pub(super) fn load_or_note(&self, id: SessionId, row: Result<SessionRow>) -> bool {
+        let Err(error) = row.and_then(|row| self.load_session(id.clone(), row)) else {
+            return true;
+        };
+        tracing::error!(session = %id, ?error,
+            "a session cannot be read; delete it and create it again");
+        self.sessions.note_unreadable(id);
+        false
+    }
+
+    fn load_session(&self, id: SessionId, row: SessionRow) -> Result<()> {
         let token = self.vault.open(&token_purpose(row.number), &row.token)?;
         let (state, detail) = match (&row.logged_out, row.paired) {
             (Some(reason), _) => (SessionState::LoggedOut, logged_out_detail(reason)),
@@ -168,17 +175,8 @@ impl Gateway {
                 if SESSIONS.exists(tx, &key)? {
                     return Ok(None);
                 }
-                let max = gateway.config.max_sessions;
-                if !SESSIONS.rows(()).are_fewer_than(tx, max)? {
-                    return Err(Error::new(
-                        Code::SessionLimitReached,
-                        format!("Maximum active session limit reached ({max})"),
-                    ));
-                }
-                let number = SessionNumber(
-                    u32::try_from(tx.next_seq("sessions")?)
-                        .map_err(|_| Error::internal("session numbers ran out"))?,
-                );
+                refuse_one_more_than(tx, gateway.config.max_sessions)?;
+                let number = next_number(tx)?;
                 let row = SessionRow {
                     number,
                     created_at: now,
@@ -368,11 +366,7 @@ impl Gateway {
             None => {}
         }
         drop(closing);
-        session.change(|status| {
-            status.state = SessionState::LoggedOut;
-            status.detail = "Deleted".into();
-            status.qr = None;
-        });
+        session.is_gone("Deleted");
         drop(slot);
         self.session_removed(session.number, REMOVAL_PATIENCE).await;
         Ok(())

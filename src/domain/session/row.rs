@@ -8,11 +8,11 @@ use super::registry::not_found;
 use super::{Session, SessionSettings, SettingsChange};
 use crate::domain::Gateway;
 use crate::domain::guard::{self, Guard, GuardStatus};
-use crate::error::{Code, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::ids::SessionNumber;
 use crate::jid::Jid;
 use crate::store::record::Record;
-use crate::store::{Durability, Read, Typed, tables};
+use crate::store::{Durability, Read, Tx, Typed, tables};
 use crate::time::Timestamp;
 
 /// What is stored of a session.
@@ -72,6 +72,25 @@ pub(in crate::domain) fn ensure_session_exists(
         return Ok(());
     }
     Err(not_found(id))
+}
+
+/// The number of a new session: none had it before.
+pub(super) fn next_number(tx: &mut Tx) -> Result<SessionNumber> {
+    let number = u32::try_from(tx.next_seq("sessions")?);
+    number
+        .map(SessionNumber)
+        .map_err(|_| Error::internal("session numbers ran out"))
+}
+
+/// Refuses one session more than there may be.
+pub(super) fn refuse_one_more_than(read: &Tx, most: usize) -> Result<()> {
+    if SESSIONS.rows(()).are_fewer_than(read, most)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::SessionLimitReached,
+        format!("Maximum active session limit reached ({most})"),
+    ))
 }
 
 /// The number in a session's row, also when nothing else of it can be read.

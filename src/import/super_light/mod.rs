@@ -18,7 +18,7 @@ pub(super) use self::env::variable;
 pub(super) use self::uploads::uploads;
 use super::sqlite::{Cell, Damaged, Database};
 use super::{Reading, account, accounts_in, bad_name, entries, has_creds, is_absence, is_account};
-use crate::domain::import::{Incoming, IncomingSession, Outcome, account_of};
+use crate::domain::import::{Incoming, IncomingSession, Outcome};
 use crate::domain::schedule::parse_when;
 use crate::domain::zone::Zone;
 use crate::error::{Error, Result};
@@ -340,10 +340,6 @@ fn sessions(root: &Path, mut known: BTreeMap<String, Known>, incoming: &mut Inco
             true => account(&path, &id, incoming),
             false => Ok(None),
         };
-        let account = account.unwrap_or_else(|why| {
-            incoming.report.add(Outcome::Problem, account_of(&id), why);
-            None
-        });
         incoming.sessions.push(IncomingSession {
             id,
             token: session.token,
@@ -392,7 +388,10 @@ impl Kept<'_> {
                 let read = plain_file::read(&path, MAX_KEPT)
                     .map_err(|why| Error::invalid(why.to_string()))
                     .and_then(|kept| opened(&kept, self.key))
-                    .and_then(|json| take(self, id, &json));
+                    .and_then(|json| {
+                        self.incoming.count(json.len() as u64)?;
+                        take(self, id, &json)
+                    });
                 if let Err(error) = read {
                     let said = error.detail();
                     self.incoming.report.add(Outcome::Problem, about, said);

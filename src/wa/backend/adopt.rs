@@ -37,15 +37,23 @@ impl DeviceRows {
     /// Writes them, in place of whatever device state the session has.
     ///
     /// Hazard: no client of that session may run, or it writes its own over them.
-    pub fn put(&self, tx: &mut Tx) -> OurResult<()> {
+    pub fn put(self, tx: &mut Tx) -> OurResult<()> {
         for table in [WA, WA_EXPIRY] {
             tx.delete_prefix(table, &Key::new().u32(self.sid))?;
         }
-        for (key, value) in &self.rows {
-            tx.put(WA, key.clone(), value.clone());
+        for (key, value) in self.rows {
+            tx.put(WA, key, value);
         }
         Ok(())
     }
+}
+
+/// Judges whether a linked device can go on here: what [`Backend::adopt`] would refuse.
+///
+/// # Errors
+/// The device's own keys do not belong together, so that WhatsApp would refuse it.
+pub fn judge(account: &Account) -> Result<(), NotAnAccount> {
+    device(account).map(drop)
 }
 
 impl Backend {
@@ -99,7 +107,7 @@ impl Backend {
 
     /// What can only fail by a fault of ours.
     fn encoded<T>(&self, encode: impl FnOnce() -> OurResult<T>) -> Result<T, NotAnAccount> {
-        encode().map_err(|error| NotAnAccount(format!("The account cannot be stored: {error}.")))
+        encode().map_err(|error| NotAnAccount(format!("it cannot be stored: {error}")))
     }
 
     fn prekey_row(&self, account: &Account, prekey: &PreKey) -> Option<(Key, Vec<u8>)> {
@@ -197,7 +205,7 @@ fn device(account: &Account) -> Result<Device, NotAnAccount> {
     let own = |keys: &KeyPair, what: &str| {
         key_pair(keys).map_err(|()| {
             NotAnAccount(format!(
-                "The two halves of its {what} do not belong together."
+                "the two halves of its {what} do not belong together"
             ))
         })
     };
@@ -207,7 +215,7 @@ fn device(account: &Account) -> Result<Device, NotAnAccount> {
     let signature = &account.signed_prekey.signature;
     let signed = signed_pre_key.public_key.serialize();
     if !identity_key.public_key.verify_signature(&signed, signature) {
-        let why = "Its signed prekey is not signed by its identity key.";
+        let why = "its signed prekey is not signed by its identity key";
         return Err(NotAnAccount(why.to_owned()));
     }
     let signed_identity = &account.signed_identity;
@@ -274,9 +282,8 @@ fn lids(account: &Account) -> HashMap<&str, &str> {
 fn unfit(file: &str) -> LeftOut {
     LeftOut {
         file: file.to_owned(),
-        why:
-            "Left out: its keys do not fit together. Where that is noticed, new ones are agreed on."
-                .to_owned(),
+        why: "its keys do not fit together: where that is noticed, new ones are agreed on"
+            .to_owned(),
     }
 }
 
