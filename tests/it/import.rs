@@ -779,7 +779,7 @@ async fn a_folder_is_the_same_by_every_way() {
 async fn what_this_user_may_not_read_holds_the_import_up() {
     use std::os::unix::fs::PermissionsExt as _;
     fn close(path: &Path) {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).expect("closed");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).expect("closed");
     }
     fn open(path: &Path) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("opened");

@@ -194,7 +194,11 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
     kept.read_all("campaign", CAMPAIGNS, |kept, id, json| {
         let about = format!("campaign {id}");
         let campaign = broadcast::campaign(id, json, kept.country, &kept.uploads)?;
-        if campaign.1.media.as_ref().is_some_and(|media| media.source.as_ref().is_err_and(is_path)) {
+        let media = campaign.1.media.as_ref();
+        // A path on the server that it was uploaded to, and no link to another.
+        if let Some(Err(link)) = media.map(|media| media.source.as_ref())
+            && link.starts_with('/')
+        {
             let said = "the file that it shows is not among the uploaded files: give it one before it is \
                         resumed";
             kept.incoming.report.add(Outcome::Note, about, said);
@@ -203,11 +207,6 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
         Ok(())
     });
     settings(&env, incoming);
-}
-
-/// Whether a link is only a path on the server that it was uploaded to.
-fn is_path(link: &String) -> bool {
-    link.starts_with('/')
 }
 
 /// Sessions and webhooks of the newer layout.
