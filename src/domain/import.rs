@@ -12,10 +12,12 @@ mod devices;
 mod files;
 mod homes;
 mod incoming;
+mod options;
 mod report;
 mod room;
 
 pub use incoming::{Belongs, Incoming, IncomingFile, IncomingSession};
+pub use options::ImportOptions;
 pub use report::{Outcome, Report, ReportLine, account_of};
 
 use std::sync::Arc;
@@ -26,19 +28,6 @@ use self::arrival::Arrival;
 use self::homes::Homes;
 use super::Gateway;
 use crate::error::Result;
-
-/// How an import is to go.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ImportOptions {
-    /// Nothing is changed; the report says what would come now.
-    pub dry_run: bool,
-    /// Sessions that are here give way.
-    pub replace: bool,
-    /// What has a problem is left out, and does not hold up the rest.
-    pub skip_problems: bool,
-    /// Sessions connect as soon as they are here.
-    pub connect: bool,
-}
 
 /// What came of an import.
 #[derive(Debug)]

@@ -424,8 +424,8 @@ async fn a_thing_whose_session_is_gone_says_so() {
     let rig = Rig::new().await;
     let folder = copy("newer");
     for (id, owner) in [
-        ("campaign_1766000000002_dddddddd", "admin@localhost"),
-        ("campaign_1766000000003_dddddddd", "budi@example.org"),
+        ("campaign_1766000000005_dddddddd", "admin@localhost"),
+        ("campaign_1766000000006_dddddddd", "budi@example.org"),
     ] {
         let campaign = json!({ "id": id, "name": "Promo", "sessionId": "hilang", "createdBy": owner,
             "status": "draft", "message": { "type": "text", "content": "hai" }, "settings": {},
@@ -443,7 +443,7 @@ async fn a_thing_whose_session_is_gone_says_so() {
     let taken = lines(&answer, "taken");
     let (_, said) = taken
         .iter()
-        .find(|(about, _)| about.contains("1766000000002"))
+        .find(|(about, _)| about.contains("1766000000005"))
         .expect("taken");
     assert!(
         said.ends_with("for session toko, and was of session hilang, which is not there"),
@@ -453,7 +453,7 @@ async fn a_thing_whose_session_is_gone_says_so() {
     let left_out = lines(&answer, "left out");
     let (_, said) = left_out
         .iter()
-        .find(|(about, _)| about.contains("1766000000003"))
+        .find(|(about, _)| about.contains("1766000000006"))
         .expect("left out");
     assert_eq!(*said, "there is no session that it could be of");
 }
@@ -507,9 +507,10 @@ async fn a_write_that_fails_is_undone_or_taken_up() {
             answer.status
         );
         // What the one that gave way had goes by and by.
-        eventually("the one file", || async {
-            (kept_files(&rig) == 1).then_some(())
-        })
+        eventually(
+            &format!("the one file, round {after}, {}", answer.status),
+            || async { (kept_files(&rig) == 1).then_some(()) },
+        )
         .await;
         let file = rig
             .get("/media/33333333-3333-4333-8333-333333333333.png")

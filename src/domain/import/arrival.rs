@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::ImportOptions;
 use super::devices::{Identity, second_clients};
 use super::incoming::IncomingSession;
+use super::options::ImportOptions;
 use super::report::{Outcome, Report, account_of};
 use super::room::Room;
 use crate::domain::Gateway;

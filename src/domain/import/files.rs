@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::ImportOptions;
 use super::arrival::Arrival;
 use super::homes::Homes;
 use super::incoming::{Belongs, IncomingFile};
+use super::options::ImportOptions;
 use super::report::{Outcome, Report};
 use crate::domain::Gateway;
 use crate::domain::campaign::imported::IncomingCampaign;

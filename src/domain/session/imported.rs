@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::row::{SESSIONS, SessionRow, next_number, refuse_one_more_than};
+use super::row::{SESSIONS, SessionRow, next_number, refuse_one_more_than, session_exists};
 use super::token::token_purpose;
 use super::{Session, SessionSettings};
 use crate::domain::vault::{Vault, token_hash};
@@ -150,8 +150,12 @@ impl Gateway {
         loop {
             let (id, number) = (session.id.clone(), session.row.number);
             let is_there = move |tx: &mut Tx| {
-                let row = SESSIONS.get(tx, id.as_str())?;
-                Ok(row.is_some_and(|row| row.number == number))
+                let landed = session_exists(tx, id.as_str(), number)?;
+                if landed {
+                    // Nobody was told of the removals that it marked.
+                    tx.signal(pending_removal::SIGNAL);
+                }
+                Ok(landed)
             };
             match self.store.write(Durability::Lazy, is_there).await {
                 Ok(landed) => return Some(landed),
