@@ -7,11 +7,13 @@ use tokio::io::AsyncReadExt as _;
 use super::blobs::{BlobState, CompleteFile};
 use super::files::{MediaFile, add};
 use super::kind;
+use super::reader::FileReader;
 use super::source::empty;
 use super::upload::{MAX_UPLOAD, refuse_unless_taken};
 use crate::domain::Gateway;
 use crate::error::{Code, Error, Result};
 use crate::ids::{Hash, MediaId, SessionNumber};
+use crate::plain_file::{self, Unread};
 use crate::store::Tx;
 use crate::tasks::blocking;
 
@@ -57,10 +59,13 @@ impl Gateway {
     pub(in crate::domain) async fn judge_file(&self, path: &Path) -> Result<u64> {
         let path = path.to_owned();
         let look = move || {
-            let size = std::fs::metadata(&path).map_err(gone)?.len();
+            let (file, size) = plain_file::open(&path).map_err(not_plain)?;
             match size {
                 0 => Err(empty("file")),
-                1..=MAX_UPLOAD => refuse_unless_taken(kind::sniff(&path)?).map(|()| size),
+                1..=MAX_UPLOAD => {
+                    let found = kind::sniff_in(&mut FileReader::of(file)?)?;
+                    refuse_unless_taken(found).map(|()| size)
+                }
                 _ => Err(Code::FileTooLarge.into()),
             }
         };
@@ -73,7 +78,10 @@ impl Gateway {
         id: MediaId,
         path: &Path,
     ) -> Result<ImportedFile> {
-        let mut source = tokio::fs::File::open(path).await.map_err(gone)?;
+        let path = path.to_owned();
+        let opened = blocking(move || plain_file::open(&path)).await?;
+        let (source, _) = opened.map_err(not_plain)?;
+        let mut source = tokio::fs::File::from_std(source);
         let mut arrival = self.media.arrival()?;
         let mut piece = vec![0; AT_ONCE];
         loop {
@@ -135,6 +143,11 @@ impl Gateway {
             self.remove_unnamed(hash).await;
         }
     }
+}
+
+/// What was a plain file when the folder was listed, and is none now.
+fn not_plain(why: Unread) -> Error {
+    Error::new(Code::FileGone, why.to_string())
 }
 
 fn gone(why: std::io::Error) -> Error {
