@@ -20,7 +20,7 @@ use clap::error::ContextKind;
 
 pub use command::{Command, ConfigCommand, ImportCommand, KeysCommand, command_line};
 pub use settings::{Config, Legacy, Level, LogFormat, PublicSessions};
-pub use value::Secret;
+pub use value::{Secret, country_code};
 
 use crate::error::{Code, Error, Result};
 

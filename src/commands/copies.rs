@@ -19,7 +19,7 @@ use crate::domain::vault::Vault;
 use crate::error::{Code, Error, Result};
 use crate::http::Method;
 use crate::ids::IdSource;
-use crate::seal::Seal;
+use crate::seal::{Seal, file::is_sealed};
 use crate::server::store_file;
 use crate::store::{self, tables};
 
@@ -158,12 +158,21 @@ fn refuse_target(data: &Path, file: &Path) -> Result<()> {
     if !is(file, Metadata::is_file) {
         return refused("is there and no plain file: name another place");
     }
+    if !may_be_backup(file) {
+        return refused("is there and no backup: name another place, or remove it first");
+    }
     if !is(&blobs::media_folder_of(file), Metadata::is_dir) {
         return refused(
             "needs a folder of its name and .media, where something else is: name another place",
         );
     }
     Ok(())
+}
+
+/// Whether what is there is a backup, empty, or nothing.
+fn may_be_backup(file: &Path) -> bool {
+    let is_empty = std::fs::metadata(file).map_or(true, |there| there.len() == 0);
+    is_empty || is_sealed(file)
 }
 
 /// How many of the files that are lost a sentence names.

@@ -1,10 +1,11 @@
 //! `warung import`: into the running gateway as an archive, else into the data folder itself.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::process::geteuid;
 use tokio::sync::mpsc;
 
 use super::running::Running;
@@ -110,6 +111,23 @@ async fn hand_over(
     Ok(end(answer["status"] == "error", summary))
 }
 
+/// Refuses to write into another user's data folder: the gateway could not read what is new there.
+fn refuse_foreign(data: &Path) -> Result<()> {
+    let own = geteuid().as_raw();
+    match std::fs::metadata(data).map(|there| there.uid()) {
+        Ok(owner) if owner != own => Err(Error::new(
+            Code::PathUnusable,
+            format!(
+                "the data folder {} belongs to user {owner}, and this runs as user {own}: the gateway could not read \
+                 what comes; run it as that user (sudo -u '#{owner}' warung import ...), or start the gateway and run \
+                 this again",
+                absolute(data).display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the folder in without a gateway.
 async fn take_in(
     config: &Config,
@@ -125,6 +143,9 @@ async fn take_in(
         Some(scratch) => scratch.in_place_of(config),
         None => (config.clone(), Deps::default()),
     };
+    if !what.dry_run {
+        refuse_foreign(&config.data)?;
+    }
     let named = folder.clone();
     let read = blocking(move || import::read(&named, &reading)).await?;
     let incoming = read.map_err(|error| about(&folder, &error))?;

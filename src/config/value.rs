@@ -103,7 +103,11 @@ pub(super) fn master_key(text: &str) -> Read<Secret> {
     when(good.then(|| text.into()), expected)
 }
 
-pub(super) fn country_code(text: &str) -> Read<String> {
+/// A country code as digits; a `+` before it does not count.
+///
+/// # Errors
+/// What it should have been.
+pub fn country_code(text: &str) -> Result<String, String> {
     let digits = text.trim_start_matches('+');
     let good = (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     when(good.then(|| digits.into()), "1 to 3 digits, such as 62")

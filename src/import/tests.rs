@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::campaign::RecipientStatus;
 
 #[test]
 fn a_folder_is_read_whole_or_not_at_all() {
@@ -139,4 +140,32 @@ fn damage_in_what_is_not_taken_holds_nothing_up() {
         assert!(!said.contains("problem"), "{said}");
     }
     assert!(seen > 0, "a page was damaged");
+}
+
+#[test]
+fn numbers_are_read_for_the_country_of_their_program_and_nobody_is_written_to_again() {
+    let folder = copy("newer");
+    let env = folder.path().join(".env");
+    let before = std::fs::read_to_string(&env).expect("readable");
+    std::fs::write(&env, format!("{before}\nDEFAULT_COUNTRY_CODE=+62\n")).expect("written");
+    let mut rows = vec![serde_json::json!({ "number": "0812-3456-7890", "status": "pending" })];
+    let told = ["sent", "delivered", "read", "sending", "Sent", "queued"];
+    for (number, status) in told.into_iter().enumerate() {
+        let number = format!("628120000000{number}");
+        rows.push(serde_json::json!({ "number": number, "status": status, "sentAt": null }));
+    }
+    rows.push(
+        serde_json::json!({ "number": "6281200000009", "sentAt": "2025-07-14T08:00:00.000Z" }),
+    );
+    let campaign = serde_json::json!({ "id": "a", "name": "a", "status": "sending", "recipients": rows,
+        "message": { "type": "text", "content": "x" } });
+    let place = folder.path().join("src/services/campaigns/a.json");
+    std::fs::write(place, campaign.to_string()).expect("written");
+    let incoming = read_all(folder.path());
+    let mut all = incoming.campaigns.iter();
+    let found = all.find(|(_, campaign)| campaign.id.to_string() == "a");
+    let campaign = &found.expect("a campaign").1;
+    let sent = campaign.states.iter();
+    let sent = sent.filter(|(_, state)| state.status == RecipientStatus::Sent);
+    assert_eq!((campaign.people.recipients.len(), sent.count()), (8, 6));
 }

@@ -29,7 +29,8 @@ pub async fn run(gateway: Arc<Gateway>, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = woken => {}
+            // Whoever marks something has a store that works.
+            () = woken => patience = Duration::from_secs(1),
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -817,12 +817,22 @@ async fn commands_find_the_gateway_by_its_data_folder() {
     let (key, link) = (data.join("secret.key"), folder.path().join("link"));
     let before = std::fs::read(&key).expect("a key");
     std::os::unix::fs::symlink(&copy, &link).expect("a link");
-    for (place, why) in [(&key, "lies in the data folder"), (&link, "no plain file")] {
+    let other = folder.path().join("precious");
+    std::fs::write(&other, "mine").expect("written");
+    for (place, why) in [
+        (&key, "lies in the data folder"),
+        (&link, "no plain file"),
+        (&other, "no backup"),
+    ] {
         let place = place.display().to_string();
         let (copied, said) = run(&data, elsewhere, &["backup", &place]).await;
         assert!(!copied && said.contains(why), "{said}");
     }
     assert_eq!(std::fs::read(&key).expect("a key"), before);
+    assert_eq!(std::fs::read(&other).expect("a file"), b"mine");
+    // An older backup is.
+    let (copied, said) = run(&data, elsewhere, &["backup", &name]).await;
+    assert!(copied, "{said}");
     // Where it is not found nobody is told to stop it, and nothing is left behind.
     std::fs::remove_file(data.join("address")).expect("it was there");
     let lost = folder.path().join("lost");

@@ -137,10 +137,13 @@ async fn the_page_is_served_with_a_tag_and_works_without_a_network() {
     );
     let icon = rig.get("/favicon.ico").send().await;
     assert_eq!(icon.headers["content-type"], "image/svg+xml");
-    let assets = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"));
+    let assets = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/packed"));
     for asset in assets.expect("a folder") {
         let path = asset.expect("an entry").path();
-        let source = std::fs::read_to_string(&path).expect("a text");
+        let source = match path.extension().is_some_and(|ending| ending == "gz") {
+            true => PAGE.to_owned(),
+            false => std::fs::read_to_string(&path).expect("a text"),
+        };
         let served = [&plain, &icon].iter().any(|answer| answer.body == source);
         assert!(served, "{} is not served", path.display());
         for foreign in ["src=\"http", "href=\"//", "@import", "<script"] {

@@ -17,13 +17,14 @@
 //! JSON is shown with its keys in their order, and with line breaks that are not on the wire, where it
 //! must be compact, and end with one in answers; other bodies are shown as they are, with `␍` for a carriage return and `␊` for a
 //! line break at the end.
+//! Where the words before the first exchange say that a setting is another, it is.
 //! `UPDATE_GOLDEN=1 cargo test --features sandbox golden` writes the answers anew.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use warung::config::Config;
+use warung::config::{Config, PublicSessions};
 use warung::ids::IdSource;
 use warung::sandbox::{NetworkOptions, Sandbox};
 use warung::server::Deps;
@@ -84,7 +85,7 @@ struct Talk {
 }
 
 impl Talk {
-    async fn begin() -> Self {
+    async fn begin(intro: &str) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_700_000_000));
         let options = NetworkOptions {
             clock: clock.clone(),
@@ -93,13 +94,20 @@ impl Talk {
         };
         let network = Sandbox::open(options).await.expect("a network");
         let guard = Config::default().guard;
+        let open = intro.contains("where `public_sessions` is open");
         let deps = Deps {
             clock,
             ids: IdSource::seeded(1),
             ..Deps::default()
         };
         Self {
-            rig: Rig::on_network(network, deps, |config| config.guard = guard).await,
+            rig: Rig::on_network(network, deps, |config| {
+                config.guard = guard;
+                if open {
+                    config.public_sessions = PublicSessions::Open;
+                }
+            })
+            .await,
             sink: Sink::new().await,
             delivered: 0,
             kept: BTreeMap::new(),
@@ -324,7 +332,7 @@ async fn replay(file: PathBuf) {
     let (intro, mut exchanges) = parse(&text);
     assert!(!exchanges.is_empty(), "{}", file.display());
     let update = option("UPDATE_GOLDEN").is_some();
-    let mut talk = Talk::begin().await;
+    let mut talk = Talk::begin(&intro).await;
     for exchange in &mut exchanges {
         let answer = talk.have(&exchange.request).await;
         if update {

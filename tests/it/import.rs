@@ -881,3 +881,27 @@ async fn programs_in_an_archive_are_passed_over_and_nothing_else() {
         "{lines:#?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_imports_into_the_data_folder_of_another_user() {
+    let folder = copy("older");
+    let data = tempfile::tempdir().expect("a folder");
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(data.path(), Some(65_534), None).expect("root may");
+    }
+    let path = match is_root {
+        true => data.path(),
+        false => Path::new("/"),
+    };
+    let mut command = Command::new(program());
+    command.arg("import").arg(folder.path()).arg("--data");
+    let output = command.arg(path).output().expect("it runs");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(
+        !output.status.success() && said.contains("belongs to user"),
+        "{said}"
+    );
+    let left = std::fs::read_dir(data.path()).expect("a folder").count();
+    assert_eq!(left, 0, "{said}");
+}

@@ -233,6 +233,9 @@ impl Fates<'_> {
             // It would have been tried again there.
             Some("failed") if count < self.tries && !self.over => RecipientStatus::Pending,
             Some("failed") => RecipientStatus::Failed,
+            // Words of other versions: whoever may have been written to is not written to again.
+            Some("delivered" | "read" | "played" | "sending" | "Sent") => RecipientStatus::Sent,
+            _ if row["sentAt"].is_string() => RecipientStatus::Sent,
             _ => RecipientStatus::Pending,
         };
         let at = time(row["sentAt"].as_str());

@@ -18,6 +18,7 @@ pub(super) use self::env::variable;
 pub(super) use self::uploads::uploads;
 use super::sqlite::{Cell, Damaged, Database};
 use super::{Reading, account, accounts_in, bad_name, entries, has_creds, is_absence, is_account};
+use crate::config::country_code;
 use crate::domain::import::{Incoming, IncomingSession, Outcome};
 use crate::domain::schedule::parse_when;
 use crate::domain::zone::Zone;
@@ -145,6 +146,9 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
     });
     let key = variable(&env, "TOKEN_ENCRYPTION_KEY");
     let key = key.as_deref().and_then(FileKey::parse);
+    // Its numbers were written for that country; the setting here wins.
+    let country = variable(&env, "DEFAULT_COUNTRY_CODE");
+    let country = country.and_then(|code| country_code(&code).ok());
     let mut known = BTreeMap::new();
     // A file of tokens of a folder that was upgraded is old.
     let has_database = match database(root, &env) {
@@ -183,7 +187,7 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
         root,
         uploads: incoming.files.iter().map(|file| file.id.clone()).collect(),
         key: key.as_ref(),
-        country: reading.country.as_deref(),
+        country: reading.country.as_deref().or(country.as_deref()),
         incoming,
     };
     kept.read_all("list", LISTS, |kept, id, json| {
