@@ -273,7 +273,8 @@ fn cut(file: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_cannot_go_on_leaves_the_session_that_is_here() {
-    let damages: [(fn(&Path), &str); 2] = [
+    type Damage = (fn(&Path), &'static str);
+    let damages: [Damage; 2] = [
         (cut, "creds.json cannot be read"),
         (spoil_signature, "not signed by its identity key"),
     ];
