@@ -3,7 +3,7 @@
 //! that a crash leaves is taken up by the next start.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -149,14 +149,29 @@ impl Gateway {
 
     /// Removes some files of a session with their rows; whether those were the last.
     async fn remove_files_page(&self, session: SessionNumber) -> Result<bool> {
-        let _alone = self.media.change().await;
-        let (unnamed, over) = self
-            .store
-            .write(Durability::Sync, move |tx| {
-                files::delete_some(tx, session, PAGE / 5)
-            })
-            .await?;
-        self.media.remove(unnamed).await;
-        Ok(over)
+        let alone = self.media.change().await;
+        let found = Arc::new(OnceLock::new());
+        let noted = found.clone();
+        let delete = move |tx: &mut Tx| {
+            let (unnamed, over) = files::delete_some(tx, session, PAGE / 5)?;
+            let _ = noted.set(unnamed);
+            Ok(over)
+        };
+        let deleted = self.store.write(Durability::Sync, delete).await;
+        let unnamed = found.get().cloned().unwrap_or_default();
+        if deleted.is_ok() {
+            self.media.remove(unnamed).await;
+            return deleted;
+        }
+        drop(alone);
+        // It may have landed all the same: then nobody names them, nor looks for them again.
+        let works = || self.store.write(Durability::Lazy, |_| Ok(()));
+        if self.while_store_fails(works).await.is_ok() {
+            let _alone = self.media.change().await;
+            for hash in unnamed {
+                self.remove_unnamed(hash).await;
+            }
+        }
+        deleted
     }
 }

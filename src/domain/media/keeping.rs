@@ -99,7 +99,7 @@ impl Gateway {
     }
 
     /// Removes a file that was given its name for a row that was then not written.
-    pub(super) async fn remove_unnamed(&self, hash: Hash) {
+    pub(in crate::domain) async fn remove_unnamed(&self, hash: Hash) {
         // A write, because it finds out whether the row is there after all: after a write that failed readers see
         // what was before it, until the file is opened anew. When the store does not answer, the next
         // start removes it.
