@@ -66,6 +66,9 @@ async fn take(gateway: Arc<Gateway>, mut request: Request) -> Result<Reply> {
 
 /// A word of the query that is said or not.
 fn flag(request: &Request, name: &str) -> Result<bool> {
+    if request.query_names().filter(|given| *given == name).count() > 1 {
+        return Err(Error::invalid(format!("{name} is there twice")));
+    }
     match request.query(name) {
         None | Some("false" | "0") => Ok(false),
         Some("" | "true" | "1") => Ok(true),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Call, MASTER, Rig, program};
 
 /// A folder of the fixtures, copied to where it may be changed.
-fn copy(name: &str) -> tempfile::TempDir {
+pub fn copy(name: &str) -> tempfile::TempDir {
     let from = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/files/import/super_light")
         .join(name);
@@ -47,7 +47,7 @@ async fn import(rig: &Rig, folder: &Path, words: &[&str]) -> (bool, String) {
 }
 
 /// A folder as a tar archive, as people make them.
-fn tar(folder: &Path) -> Vec<u8> {
+pub fn tar(folder: &Path) -> Vec<u8> {
     let output = Command::new("tar")
         .arg("-C")
         .arg(folder)
@@ -58,7 +58,7 @@ fn tar(folder: &Path) -> Vec<u8> {
     output.stdout
 }
 
-fn post(rig: &Rig, query: &str, archive: Vec<u8>) -> Call {
+pub fn post(rig: &Rig, query: &str, archive: Vec<u8>) -> Call {
     let path = format!("/admin/import{query}");
     let call = Call::new(rig.addr(), "POST", &path).master();
     call.header("content-type", "application/x-tar")
