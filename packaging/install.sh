@@ -51,8 +51,9 @@ check_url() {
     scheme=https
     case $url in
         '') fail "say where the release is: --url https://... (or INSTALL_URL)" ;;
+        file:///*) ;;
         *@*) fail "no user names in the URL: $url" ;;
-        https://?* | file:///*) ;;
+        https://?*) ;;
         # For a trial on this machine.
         http://127.0.0.1:[0-9]* | http://127.0.0.1/*) scheme=http ;;
         *) fail "https:// or file:/// only: $url" ;;
@@ -186,20 +187,42 @@ add_service() {
     systemctl enable --quiet warung
 }
 
+# Sets $program to where the program lies: a symbolic link in its place stays, and what it leads to is replaced.
+find_place() {
+    program=$bin/warung
+    if [ -L "$program" ]; then
+        program=$(readlink -f "$bin/warung") || program=
+        [ -n "$program" ] || fail "$bin/warung is a symbolic link that leads nowhere: remove it"
+    fi
+    [ ! -d "$program" ] || fail "$program is a folder"
+    # As the system names it in /proc.
+    program=$(cd "${program%/*}" && pwd -P)/${program##*/}
+}
+
+# The processes that still run the program from before, each after a space.
+still_running() {
+    for exe in /proc/[0-9]*/exe; do
+        if [ "$(readlink "$exe" 2>/dev/null)" = "$program (deleted)" ]; then
+            exe=${exe%/exe}
+            printf ' %s' "${exe##*/}"
+        fi
+    done
+}
+
 install_program() {
     check_url
     [ -z "$systemd" ] || check_systemd
     mkdir -p "$bin"
-    [ ! -d "$bin/warung" ] || fail "$bin/warung is a folder"
+    find_place
     # Beside the program: /tmp may be on another disk, or forbid to run programs.
-    temporary=$(mktemp -d "$bin/.warung-install.XXXXXX")
+    temporary=$(mktemp -d "${program%/*}/.warung-install.XXXXXX")
     trap 'rm -rf "$temporary"' EXIT
     trap 'exit 1' HUP INT TERM
     download
     [ -z "$systemd" ] || [ -n "$unpacked" ] || fail "--systemd: $file holds no unit"
-    [ ! -e "$bin/warung" ] || cp -p "$bin/warung" "$temporary/before"
-    mv -f "$temporary/warung" "$bin/warung"
-    echo "installed $new as $bin/warung"
+    [ ! -e "$program" ] || cp -p "$program" "$temporary/before"
+    mv -f "$temporary/warung" "$program"
+    echo "installed $new as $program"
     if [ -n "$systemd" ]; then
         add_service
         systemctl restart warung || take_back
@@ -210,7 +233,7 @@ install_program() {
 # The service does not start with the new program: the one from before runs on.
 take_back() {
     [ -e "$temporary/before" ] || fail "the service did not start: journalctl -u warung"
-    mv -f "$temporary/before" "$bin/warung"
+    mv -f "$temporary/before" "$program"
     systemctl restart warung || true
     fail "the service did not start; the program from before is back: journalctl -u warung"
 }
@@ -221,11 +244,17 @@ advise() {
         echo "master key: /var/lib/warung/master.key"
         return
     fi
+    running=$(still_running)
+    if [ -n "$running" ]; then
+        echo "the program from before is still running (process$running): restart it, and the new one runs"
+        return
+    fi
     case :$PATH: in
         *":$bin:"*) echo "start it: warung serve" ;;
         *) echo "start it: $bin/warung serve   ($bin is not in PATH)" ;;
     esac
-    echo "it makes a master key on its first start and keeps it in warung-data/master.key"
+    [ -e "$temporary/before" ] ||
+        echo "it makes a master key on its first start and keeps it in warung-data/master.key"
 }
 
 uninstall() {

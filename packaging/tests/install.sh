@@ -117,6 +117,39 @@ install --url "$url" --bin "$bin" || die "no second installation"
 [ "$(stat -c %i "$bin/warung")" != "$before" ] || die "the file was written over in place"
 ok "an upgrade puts a new file in the old one's place"
 
+mkdir "$work/linked"
+mv "$bin/warung" "$work/linked/real"
+ln -s ../linked/real "$bin/warung"
+before=$(stat -c %i "$work/linked/real")
+install --url "$url" --bin "$bin" || die "no installation through a link"
+[ -L "$bin/warung" ] || die "the link is gone"
+[ "$(stat -c %i "$work/linked/real")" != "$before" ] || die "what the link leads to is the old one"
+says "as $work/linked/real"
+tidy "$bin"
+tidy "$work/linked"
+ln -sf ../nowhere/real "$bin/warung"
+refused "leads nowhere" --url "$url" --bin "$bin"
+rm "$bin/warung"
+mv "$work/linked/real" "$bin/warung"
+ok "a symbolic link in the program's place stays, and what it leads to is replaced"
+
+"$bin/warung" serve --data "$work/data" --listen 127.0.0.1:0 >"$work/served" 2>&1 &
+served=$!
+servers+=("$served")
+end=$((SECONDS + 20))
+until [ -e "$work/data/master.key" ]; do
+    [ $SECONDS -lt $end ] || die "the gateway does not start"
+    sleep 0.05
+done
+install --url "$url" --bin "$bin" || die "no upgrade beside a running program"
+says "still running (process $served): restart it"
+! grep -q "master key" "$work/out" || die "an upgrade speaks of the first start"
+kill "$served"
+ok "an upgrade says that the program from before still runs"
+
+cp -r "$good" "$work/release@1"
+install --url "file://$work/release@1" --bin "$bin" || die "a folder with @ in its name is refused"
+rm -r "$work/release@1"
 INSTALL_URL=file://$good install --bin "$bin" || die "INSTALL_URL=file:// is refused"
 ok "a release in a folder, named by INSTALL_URL"
 
