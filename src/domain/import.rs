@@ -1,9 +1,9 @@
 //! Moving in: what another program left becomes ours, all of it in one transaction or nothing.
 //!
 //! A session that is here is not touched, unless it is to be replaced: so the same import again changes
-//! nothing. Whatever stands in the way of one thing holds up the whole import until somebody has seen to
-//! it or said that it may be left out. All of that is judged before anything is stopped or written, and the
-//! same way when nothing is to be changed.
+//! nothing. What is its owner's and people's word outlasts even that (`replaced`). Whatever stands in the way
+//! of one thing holds up the whole import until somebody has seen to it or said that it may be left out. All
+//! of that is judged before anything is stopped or written, and the same way when nothing is to be changed.
 
 mod arrival;
 mod belongings;
@@ -13,6 +13,7 @@ mod files;
 mod homes;
 mod incoming;
 mod options;
+mod replaced;
 mod report;
 mod room;
 
@@ -95,7 +96,9 @@ impl Gateway {
             )
             .await?;
         self.hand_out_lists(lists, &homes, &mut arrivals, &mut report);
-        self.hand_out_campaigns(campaigns, &homes, &mut arrivals, &mut report);
+        self.hand_out_campaigns(campaigns, &homes, &mut arrivals, &mut report)
+            .await?;
+        self.say_what_gives_way(&arrivals, &mut report)?;
         let problems = report.count(Outcome::Problem);
         let held_up = !options.skip_problems && problems > 0;
         let changed = !(arrivals.is_empty() || options.dry_run || held_up);

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::addressee::Addressee;
+pub use self::addressee::{Addressee, AddresseeKey};
 pub use self::encoded::EncodedRecipients;
 pub(super) use self::known::KnownField;
 pub use self::number::{addressee, number};

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::store::layout::LayoutPart;
 use crate::store::record::Record;
 use crate::store::tables;
-use crate::store::typed::{KeyPart, ToPart};
+use crate::store::typed::{KeyPart, ToPart, Value};
 use crate::store::{Key, KeyParts, Read, Tx, Typed};
 
 /// How many recipients one row holds.
@@ -87,6 +87,19 @@ impl EncodedRoster {
     pub(super) fn bytes(&self) -> u64 {
         self.0.iter().map(|row| row.len() as u64).sum()
     }
+
+    /// Shows every recipient with its position.
+    pub(super) fn visit(&self, mut visitor: impl FnMut(Position, Recipient)) -> Result<()> {
+        for (chunk, row) in (0_u32..).zip(&self.0) {
+            let people = <Chunk as Value>::decode(row)?.0.into_iter().enumerate();
+            for (offset, recipient) in people {
+                if let Some(recipient) = recipient {
+                    visitor(position(chunk, offset), recipient);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Encodes recipients in their order.
@@ -102,7 +115,7 @@ fn encode_from(people: &EncodedRecipients, first: usize) -> EncodedRoster {
         let end = people.len().min(at + CHUNK);
         let size: usize = (at..end).map(|i| people.stored(i).len() + 1).sum();
         let mut row = Vec::with_capacity(size + 2);
-        row.push(Chunk::VERSION);
+        row.push(<Chunk as Record>::VERSION);
         for i in at..end {
             row.push(if i == at { b'[' } else { b',' });
             row.extend_from_slice(people.stored(i));

@@ -90,6 +90,16 @@ pub trait Read {
         Ok(collect(self, table, Bound::Included(prefix), upper(&end), 1, true)?.pop())
     }
 
+    /// How many rows have keys that begin with `prefix`.
+    fn count(&self, table: Table, prefix: &[u8]) -> Result<usize> {
+        let mut count = 0;
+        self.for_each_prefix(table, prefix, |_, _| {
+            count += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(count)
+    }
+
     /// Shows every row whose key begins with `prefix` to `visit`, in order, until it breaks off.
     fn for_each_prefix(
         &self,

@@ -158,6 +158,19 @@ impl Tx<'_, '_> {
         self.changes.set(table, key.to_vec(), None);
     }
 
+    /// Copies every row whose key begins with `from` to the key that begins with `to` instead.
+    pub fn copy_prefix(&mut self, table: Table, from: &[u8], to: &[u8]) -> Result<()> {
+        let mut rows = Vec::new();
+        self.for_each_prefix(table, from, |key, value| {
+            rows.push(([to, &key[from.len()..]].concat(), value.to_vec()));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (key, value) in rows {
+            self.put(table, key, value);
+        }
+        Ok(())
+    }
+
     /// Deletes every row whose key begins with `prefix`; says how many.
     pub fn delete_prefix(&mut self, table: Table, prefix: &[u8]) -> Result<u64> {
         let mut keys = Vec::new();

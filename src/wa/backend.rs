@@ -16,6 +16,7 @@ mod app_state;
 mod device;
 mod ending;
 mod lids;
+mod moved;
 mod protocol;
 mod rows;
 mod sealed;

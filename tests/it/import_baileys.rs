@@ -87,15 +87,21 @@ fn left_out(folder: &Path) -> Vec<LeftOut> {
     left_out.filter(|left| !left.file.contains('*')).collect()
 }
 
-/// Has the running gateway take in a folder, as a session of this name; answers what it says.
+/// Has the running gateway take in a folder; answers what it says.
 async fn import(rig: &Rig, folder: &Path) -> Value {
+    import_by(rig, folder, "").await
+}
+
+/// The same, with more words in the query.
+async fn import_by(rig: &Rig, folder: &Path, more: &str) -> Value {
     let packed = std::process::Command::new("tar")
         .arg("-C")
         .arg(folder)
         .args(["-cf", "-", "."])
         .output()
         .expect("tar runs");
-    let call = Call::new(rig.addr(), "POST", "/admin/import?session=shop");
+    let path = format!("/admin/import?session=shop{more}");
+    let call = Call::new(rig.addr(), "POST", &path);
     let call = call.header("content-type", "application/x-tar").master();
     call.body(packed.stdout).send().await.expect(200)
 }
@@ -266,6 +272,41 @@ async fn a_packed_account_of_baileys_7_goes_on() {
 async fn a_packed_account_of_baileys_6_goes_on() {
     let (fixture, sink) = (Fixture::unpack("baileys-6"), Sink::new().await);
     goes_on_with_all(&fixture.rig(&sink).await, &sink, &fixture.account()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_device_keeps_the_keys_that_have_gone_on_here() {
+    let (fixture, sink) = (Fixture::unpack("baileys-7"), Sink::new().await);
+    let rig = fixture.rig(&sink).await;
+    goes_on_with_all(&rig, &sink, &fixture.account()).await;
+    let before = rig.stats().await;
+    let said = import_by(&rig, &fixture.account(), "&replace=true").await;
+    assert_eq!(said["changed"], true, "{said}");
+    let lines = said["lines"].as_array().expect("lines").iter();
+    let of_account: Vec<_> = lines
+        .filter(|line| line["about"] == "account of session shop" && line["outcome"] != "note")
+        .collect();
+    let words =
+        "it is the linked device of the session that is here, whose keys have gone on since";
+    let line = of_account[0]["detail"].as_str().expect("a text");
+    assert!(of_account.len() == 1 && line.starts_with(words), "{said}");
+    let row = rig.wait_for_status("shop", "CONNECTED").await;
+    assert_eq!(row["number"], OWN, "{row}");
+    let token = row["token"].as_str().expect("a token").to_owned();
+    let groups = rig.sandbox("GET", "/sandbox/groups", &Value::Null).await;
+    let group = groups[0]["id"].as_str().expect("an id").to_owned();
+    for (to, text) in [(FIRST, "enam belas"), (group.as_str(), "tujuh belas")] {
+        let sent = rig.send_text("shop", &token, to, text).await;
+        assert_eq!(sent["status"], "success", "{sent}");
+    }
+    say(&rig, SECOND, OWN, "delapan belas").await;
+    say(&rig, FIRST, &group, "sembilan belas").await;
+    sink.wait_for("message.received", 7).await;
+    rig.wait_for_received(FIRST, 9).await;
+    let after = rig.stats().await;
+    for count in ["undecryptable", "askedAgain", "duplicates"] {
+        assert_eq!(after[count], before[count], "{count}: {after}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

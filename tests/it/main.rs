@@ -24,6 +24,7 @@ mod guard;
 mod import;
 mod import_baileys;
 mod import_commit;
+mod import_replace;
 mod inbound;
 mod keys;
 mod kill;

@@ -3,7 +3,7 @@
 //! A key is random, so that its SHA-256 is all that is kept of it: whoever reads the store learns no key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,21 @@ impl Keys {
         registry.by_hash.retain(|_, key| is_other(key));
         drop(registry);
         self.ended.send_modify(|n| *n += 1);
+    }
+
+    /// Gives the keys of a session to the one in its place, whose rows they are now.
+    pub(in crate::domain) fn hand_on(&self, from: SessionNumber, to: SessionNumber) {
+        let keys = self.all().into_iter();
+        let keys: Vec<_> = keys.filter(|key| key.pinned == Some(from)).collect();
+        self.end_of_session(from);
+        for key in keys {
+            let mut row = key.row.clone();
+            row.usage = key.usage();
+            let handed_on = StoredKey::new(key.id.clone(), Some(to), row);
+            let is_used = key.is_used.load(Ordering::SeqCst);
+            handed_on.is_used.store(is_used, Ordering::SeqCst);
+            self.insert(handed_on);
+        }
     }
 
     pub(super) fn revoked(&self, key: &StoredKey, at: Timestamp) {

@@ -1,17 +1,20 @@
 //! Campaigns of another program: they come as they stood, but none goes on by itself.
 
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+
 use super::create::{Audience, PreparedAudience, RosterSource, fill, prepare};
 use super::message::CampaignName;
 use super::{
-    Campaign, CampaignMedia, CampaignMessage, CampaignSettings, CampaignState, RecipientState,
-    RecipientStatus, rows,
+    Campaign, CampaignMedia, CampaignMessage, CampaignSettings, CampaignState, REFUSED,
+    RecipientState, RecipientStatus, rows,
 };
-use crate::domain::recipient::RecipientRows;
-use crate::domain::roster::Roster;
+use crate::domain::recipient::{AddresseeKey, RecipientRows};
+use crate::domain::roster::{self, Roster};
 use crate::domain::stored::{NO_QUOTA, of_campaign};
 use crate::error::Result;
 use crate::ids::{IdSource, MediaId, RowId, SessionNumber};
-use crate::store::Tx;
+use crate::store::{Read, Reader, Store, Tx};
 use crate::time::Timestamp;
 use crate::wa::message::MediaKind;
 
@@ -22,6 +25,9 @@ const WHY: &str = "moved in while it ran or waited for its time: resume it when 
 /// What one says that showed a file which was fetched from a link.
 const NO_FILE: &str = "its file was fetched from a link at each message: give it the file before it \
                        is resumed";
+
+/// What one says that went on here before it was replaced.
+const WENT_ON: &str = "went on here before an import replaced it: resume it to go on";
 
 /// A campaign.
 pub struct IncomingCampaign {
@@ -156,6 +162,80 @@ impl ImportedCampaign {
         }
     }
 
+    /// Its id.
+    pub(in crate::domain) fn id(&self) -> &RowId {
+        &self.id
+    }
+
+    /// Goes on from where the campaign of the same id stands in a session that gives way: whom that one wrote
+    /// to, or gave up, is not written to anew. Answers the campaign, and how many more it has written to then.
+    ///
+    /// # Errors
+    /// `internal`: what is known of that campaign is damaged.
+    pub(in crate::domain) async fn go_on_from(
+        mut self,
+        there: SessionNumber,
+        store: &Store,
+    ) -> Result<(Self, usize)> {
+        let read = move |read: &Reader| {
+            let Some(campaign) = rows::find(read, there, &self.id)? else {
+                return Ok((self, 0));
+            };
+            let known = known_of(read, campaign.roster)?;
+            let reached = self.lay_over(&campaign, known)?;
+            Ok((self, reached))
+        };
+        store.read_slow(read).await
+    }
+
+    /// Lays what became of recipients here over what the other program knew of them.
+    fn lay_over(
+        &mut self,
+        there: &Campaign,
+        mut known: HashMap<AddresseeKey, RecipientState>,
+    ) -> Result<usize> {
+        let RosterSource::New {
+            rows, end, states, ..
+        } = &mut self.people.0
+        else {
+            return Ok(0);
+        };
+        let mut merged: BTreeMap<_, _> = std::mem::take(states).into_iter().collect();
+        let (mut went_on, mut reached) = (false, 0);
+        let laid_over = rows.visit(|position, recipient| {
+            let Some(here) = known.remove(&recipient.number.key()) else {
+                return;
+            };
+            let before = merged.get(&position).map(|state| state.status);
+            let before = before.unwrap_or_default();
+            let is_new = here.status.is_sent() && !before.is_sent();
+            if is_new || before == RecipientStatus::Pending {
+                reached += usize::from(is_new);
+                merged.insert(position, here);
+                went_on = true;
+            }
+        });
+        let waits = |state: &RecipientState| state.status == RecipientStatus::Pending;
+        let over = merged.len() == *end as usize && !merged.values().any(waits);
+        *states = merged.into_iter().collect();
+        laid_over?;
+        if self.row.status == CampaignState::Completed || !went_on {
+            return Ok(reached);
+        }
+        self.row.started_at = self.row.started_at.or(there.started_at);
+        (self.row.status, self.row.detail) = match over {
+            true => (CampaignState::Completed, None),
+            false => (
+                CampaignState::Paused,
+                self.row.detail.take().or(Some(WENT_ON.into())),
+            ),
+        };
+        if over {
+            self.row.completed_at = there.completed_at.or(self.row.completed_at);
+        }
+        Ok(reached)
+    }
+
     /// How many bytes of the store it counts for.
     pub(in crate::domain) fn bytes(&self) -> u64 {
         match &self.people.0 {
@@ -179,4 +259,25 @@ impl ImportedCampaign {
         let row = fill(tx, session, self.row, self.people.0, NO_QUOTA, now)?;
         rows::put(tx, session, &self.id, &row)
     }
+}
+
+/// What became of the recipients of a campaign of whom anything is known, by whom they are. Who was on the way is
+/// tried again under the same id, which WhatsApp shows once.
+fn known_of(read: &impl Read, roster: Roster) -> Result<HashMap<AddresseeKey, RecipientState>> {
+    let states = rows::states(read, roster, 0, usize::MAX)?;
+    let states = states
+        .into_iter()
+        .filter(|(position, _)| *position < REFUSED);
+    let mut states: HashMap<_, _> = states.collect();
+    let mut known = HashMap::new();
+    roster::visit(read, roster, 0, |position, recipient| {
+        if let Some(mut state) = states.remove(&position) {
+            if state.status == RecipientStatus::Sending {
+                state.status = RecipientStatus::Pending;
+            }
+            known.insert(recipient.number.key(), state);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(known)
 }

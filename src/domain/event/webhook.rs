@@ -11,6 +11,7 @@ use crate::domain::Gateway;
 use crate::domain::dialect::Dialect;
 use crate::domain::queues::DELIVERIES as QUEUE;
 use crate::domain::session::{Session, ensure_session_exists};
+use crate::domain::vault::Vault;
 use crate::error::{Code, Error, Result};
 use crate::ids::SessionNumber;
 use crate::net::client::CheckedUrl;
@@ -33,7 +34,7 @@ const ASIDE: &str = "/aside";
 
 /// What a webhook gets whose owner names no events: receivers that were written for these two are not
 /// surprised by others. Those stored before this rule have an empty list, which is all.
-const USUAL: [EventKind; 2] = [EventKind::SessionUpdate, EventKind::MessageReceived];
+pub const USUAL: [EventKind; 2] = [EventKind::SessionUpdate, EventKind::MessageReceived];
 
 /// What is said of an address that is none of https.
 const NOT_HTTPS: &str = "Webhook URL must be a valid HTTPS URL";
@@ -460,13 +461,35 @@ fn about_webhook(error: Error) -> Error {
     error.worded(detail)
 }
 
-/// Writes the webhook of a session that moves in.
+/// Writes the webhook of a session that moves in, unless the one of the session that it replaces has the same
+/// address: that one has what its receiver knows, the secret and the kinds of events.
 pub(in crate::domain) fn put_imported(
     tx: &mut Tx,
     session: SessionNumber,
     webhook: &Webhook,
 ) -> Result<()> {
-    WEBHOOKS.put(tx, (session, V1), webhook)
+    let there = WEBHOOKS.readable(tx, (session, V1))?;
+    match there {
+        Some(there) if there.url == webhook.url => Ok(()),
+        _ => WEBHOOKS.put(tx, (session, V1), webhook),
+    }
+}
+
+/// Gives the webhooks of a session to the one in its place, with their secrets.
+pub(in crate::domain) fn keep(
+    tx: &mut Tx,
+    vault: &Vault,
+    from: SessionNumber,
+    to: SessionNumber,
+) -> Result<()> {
+    for (id, mut hook) in WEBHOOKS.rows(from).readable(tx, MOST)? {
+        // One that cannot be opened signs nothing, here and there; setting the webhook mends that.
+        if let Ok(secret) = vault.open(&secret_purpose(from), &hook.secret) {
+            hook.secret = vault.seal(&secret_purpose(to), &secret);
+        }
+        WEBHOOKS.put(tx, (to, id), &hook)?;
+    }
+    Ok(())
 }
 
 /// What a session's webhook secrets are sealed for.

@@ -26,12 +26,15 @@ use crate::wa::backend::adopt::{self, DeviceRows};
 pub(super) struct Arrival {
     pub(super) session: ImportedSession,
     /// The one here that gives way.
-    pub(super) there: Option<Arc<Session>>,
+    pub(super) there: Option<GivesWay>,
     pub(super) webhook: Option<Webhook>,
     pub(super) device: Option<DeviceRows>,
     pub(super) lists: Vec<ImportedList>,
     pub(super) campaigns: Vec<ImportedCampaign>,
+    /// Its files; in a dry run none are made.
     pub(super) files: Vec<(MediaId, MediaFile)>,
+    /// Their ids, in a dry run too.
+    pub(super) file_ids: HashSet<MediaId>,
     /// What it may still bring.
     pub(super) room: Room,
 }
@@ -43,6 +46,16 @@ impl Arrival {
     }
 }
 
+/// A session that is here and gives way.
+pub(super) struct GivesWay {
+    pub(super) session: Arc<Session>,
+    /// Its token stays: the folder brings none that could be used.
+    pub(super) keeps_token: bool,
+    /// Its linked device is the one that comes. Its keys have gone on here, and older ones would be used
+    /// twice: so they stay.
+    pub(super) keeps_device: bool,
+}
+
 /// A session that comes, before it has its number.
 struct Admitted {
     id: SessionId,
@@ -50,7 +63,16 @@ struct Admitted {
     created_at: crate::time::Timestamp,
     account: Option<Box<Account>>,
     webhook: Option<Webhook>,
-    there: Option<Arc<Session>>,
+    there: Option<GivesWay>,
+}
+
+/// Which token a session has from now on.
+struct JudgedToken {
+    token: String,
+    /// Whether it is that of the session that gives way.
+    is_of_there: bool,
+    /// What is said of it.
+    said: String,
 }
 
 /// What keeps sessions out.
@@ -157,7 +179,7 @@ impl Gateway {
         devices
     }
 
-    fn backend_of(&self, session: SessionNumber) -> Backend {
+    pub(super) fn backend_of(&self, session: SessionNumber) -> Backend {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Backend::new(store, session.0, clock, self.seal.clone())
     }
@@ -174,19 +196,23 @@ impl Gateway {
         let about = format!("session {}", new.id);
         let account = new.account.ok().flatten();
         let way = match (&there, &account) {
-            (Some(_), Some(_)) => "replaces the one that is here, with all that belonged to it",
+            (Some(_), Some(_)) => "replaces the one that is here",
             (Some(_), None) => {
-                "replaces the one that is here, with all that belonged to it and its linked phone: \
-                 it has none itself, pair it here"
+                "replaces the one that is here and its linked phone: it has none itself, pair it here"
             }
             (None, Some(_)) => "goes on without a new QR code",
             (None, None) => "has no linked phone: pair it here",
         };
-        let (token, of_token) = self.judge_token(new.token, there.as_deref(), tokens);
-        report.add(Outcome::Taken, about.clone(), format!("{way}; {of_token}"));
+        let token = self.judge_token(new.token, there.as_deref(), tokens);
+        report.add(
+            Outcome::Taken,
+            about.clone(),
+            format!("{way}; {}", token.said),
+        );
         let device = account.as_ref().map(|account| account.identity.public);
         let gives_way = there.as_ref().filter(|there| there.status().paired);
-        if gives_way.is_some_and(|there| devices.get(&there.id) != device.as_ref()) {
+        let of_there = gives_way.map(|there| devices.get(&there.id));
+        if of_there.is_some_and(|of_there| of_there != device.as_ref()) {
             // Told only to whoever reads it: nobody may be connected who could tell WhatsApp.
             let said = "the device that gives way is not logged out: it stays in its phone's list of linked \
                         devices until it is removed there";
@@ -198,9 +224,13 @@ impl Gateway {
                 .and_then(|url| self.judge_webhook(url, &about, report)),
             created_at: new.created_at.unwrap_or_else(|| self.clock().now()),
             id: new.id,
-            token,
+            there: there.map(|session| GivesWay {
+                session,
+                keeps_token: token.is_of_there,
+                keeps_device: device.is_some() && of_there == Some(device.as_ref()),
+            }),
+            token: token.token,
             account,
-            there,
         }
     }
 
@@ -210,7 +240,7 @@ impl Gateway {
         token: Option<String>,
         there: Option<&Session>,
         tokens: &mut HashSet<String>,
-    ) -> (String, String) {
+    ) -> JudgedToken {
         let legal = |token: &str| {
             (8..=256).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_graphic())
         };
@@ -222,10 +252,22 @@ impl Gateway {
             }
             Some(token) => {
                 tokens.insert(token.clone());
-                return (token, "keeps its token".into());
+                return JudgedToken {
+                    token,
+                    is_of_there: false,
+                    said: "keeps its token".into(),
+                };
             }
         };
-        (self.ids.token(), format!("{why}, so it has a new one"))
+        let (token, what) = match there {
+            Some(there) => (there.token(), "the one of the session that is here stays"),
+            None => (self.ids.token(), "it has a new one"),
+        };
+        JudgedToken {
+            token,
+            is_of_there: there.is_some(),
+            said: format!("{why}, so {what}"),
+        }
     }
 
     /// Lets a session keep its webhook where the policy allows it.
@@ -267,12 +309,15 @@ impl Gateway {
             there,
         } = admitted;
         let (linked, vault) = (account.as_deref(), &self.vault);
-        let mut session =
-            ImportedSession::of(id.clone(), number, &token, created_at, linked, vault);
-        if let Some(there) = &there {
-            session.replace(there);
-        }
+        let session = ImportedSession::of(id.clone(), number, &token, created_at, linked, vault);
+        let keeps_device = there.as_ref().is_some_and(|there| there.keeps_device);
         let device = match account {
+            Some(_) if keeps_device => {
+                let said = "it is the linked device of the session that is here, whose keys have gone on since \
+                            and stay; if the other program was connected since, log it out here and pair it";
+                report.add(Outcome::LeftOut, account_of(&id), said);
+                None
+            }
             Some(account) => Some(self.device_rows(&id, number, account, report).await?),
             None => None,
         };
@@ -284,6 +329,7 @@ impl Gateway {
             lists: Vec::new(),
             campaigns: Vec::new(),
             files: Vec::new(),
+            file_ids: HashSet::new(),
             room: Room::of(self.config()),
         })
     }

@@ -18,9 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Arrival {
     /// Writes all of it.
-    fn put(self, tx: &mut Tx, most_sessions: usize, now: Timestamp) -> Result<()> {
+    fn put(self, tx: &mut Tx, gateway: &Gateway, now: Timestamp) -> Result<()> {
         let number = self.session.number();
-        self.session.put(tx, most_sessions)?;
+        self.session.put(tx, gateway.config().max_sessions)?;
+        if let Some(there) = &self.there {
+            gateway.keep_what_stays(tx, there, number)?;
+        }
         if let Some(device) = self.device {
             device.put(tx)?;
         }
@@ -53,17 +56,23 @@ impl Gateway {
     /// Writes everything, and tells the sessions. Answers which of them cannot be read now.
     pub(super) async fn take_in(
         self: &Arc<Self>,
-        arrivals: Vec<Arrival>,
+        mut arrivals: Vec<Arrival>,
         mut files: Vec<ImportedFile>,
         connect: bool,
     ) -> Result<Vec<SessionId>> {
         self.sync_imported(&mut files).await?;
-        let new = arrivals.iter().map(|one| one.session.clone()).collect();
         let mut stopped = Vec::new();
-        for session in arrivals.iter().filter_map(|one| one.there.clone()) {
-            stopped.push(self.stop_to_give_way(session).await);
+        for Arrival { session, there, .. } in &mut arrivals {
+            if let Some(there) = there {
+                stopped.push(self.stop_to_give_way(there.session.clone()).await);
+                session.replace(&there.session, there.keeps_token, &self.vault);
+            }
         }
-        let outcome = self.put_all(arrivals, &files).await;
+        let new = arrivals.iter().map(|one| one.session.clone()).collect();
+        let outcome = match self.take_over(arrivals).await {
+            Ok(arrivals) => self.put_all(arrivals, &files).await,
+            Err(error) => Err(error),
+        };
         let written = Written {
             stopped,
             new,
@@ -77,14 +86,18 @@ impl Gateway {
     }
 
     /// Names the files and writes the rows.
-    async fn put_all(&self, arrivals: Vec<Arrival>, files: &[ImportedFile]) -> Result<()> {
-        let (now, most) = (self.clock().now(), self.config().max_sessions);
+    async fn put_all(
+        self: &Arc<Self>,
+        arrivals: Vec<Arrival>,
+        files: &[ImportedFile],
+    ) -> Result<()> {
+        let (gateway, now) = (self.clone(), self.clock().now());
         // No file comes or goes before the rows are there that name it.
         let _alone = self.media.change().await;
         self.name_imported(files).await?;
         let write = move |tx: &mut Tx| {
             let mut arrivals = arrivals.into_iter();
-            arrivals.try_for_each(|arrival| arrival.put(tx, most, now))
+            arrivals.try_for_each(|arrival| arrival.put(tx, &gateway, now))
         };
         self.store.write(Durability::Sync, write).await
     }

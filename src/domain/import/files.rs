@@ -66,7 +66,10 @@ impl Gateway {
             };
             for home in &mut homes_of {
                 match home.room.take_file(size) {
-                    Ok(()) => home.files.extend(file.as_ref().map(ImportedFile::row)),
+                    Ok(()) => {
+                        home.file_ids.insert(id.clone());
+                        home.files.extend(file.as_ref().map(ImportedFile::row));
+                    }
                     Err(why) => {
                         let said = format!("it does not fit into session {}: {why}", home.id());
                         report.add(Outcome::Problem, about.clone(), said);

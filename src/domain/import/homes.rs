@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, GivesWay};
 use super::incoming::{Belongs, IncomingSession};
 use super::report::{Outcome, Report};
 use super::room::Room;
@@ -61,6 +61,17 @@ impl Homes {
         found
             .or_else(|| all().next().filter(|_| is_anybodys))
             .map(|(id, _)| id)
+    }
+
+    /// The session that gives way to the one of a thing.
+    pub(super) fn gives_way<'a>(
+        &self,
+        belongs: &Belongs,
+        arrivals: &'a [Arrival],
+    ) -> Option<&'a GivesWay> {
+        let home = self.home_of(belongs)?;
+        let home = arrivals.iter().find(|arrival| arrival.id() == home)?;
+        home.there.as_ref()
     }
 
     /// Gives a thing to its session, where there is room for it, and says so.

@@ -77,6 +77,11 @@ impl ImportedList {
         }
     }
 
+    /// Its id.
+    pub(in crate::domain) fn id(&self) -> &RowId {
+        &self.id
+    }
+
     /// How many bytes of the store it counts for.
     pub(in crate::domain) fn bytes(&self) -> u64 {
         self.people.bytes()

@@ -173,6 +173,19 @@ pub(super) fn full(quota: u64) -> Error {
     )
 }
 
+/// The files that were uploaded to a session; those that came in messages are not among them.
+pub(in crate::domain) fn uploaded(
+    read: &impl Read,
+    session: SessionNumber,
+) -> Result<Vec<MediaId>> {
+    let mut ids = Vec::new();
+    MEDIA.rows(session).each_readable(read, |id, file| {
+        ids.extend((!file.received).then_some(id));
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
 /// How many bytes of the session's files make room for nothing.
 pub(super) fn lasting(read: &impl Read, session: SessionNumber) -> Result<u64> {
     let in_use = files_in_use(read, session)?;

@@ -66,9 +66,15 @@ impl ImportedSession {
         }
     }
 
-    /// Puts it in the place of another.
-    pub(in crate::domain) fn replace(&mut self, there: &Session) {
+    /// Puts it in the place of another, whose settings stay, and its token too if that is said. That one is
+    /// stopped: neither changes any more.
+    pub(in crate::domain) fn replace(&mut self, there: &Session, keeps_token: bool, vault: &Vault) {
         self.replaces = Some(there.number);
+        self.row.settings = there.settings();
+        if keeps_token {
+            let purpose = token_purpose(self.row.number);
+            self.row.token = vault.seal(&purpose, &there.token());
+        }
     }
 
     /// Its name.
@@ -181,9 +187,14 @@ impl Gateway {
         new: Vec<ImportedSession>,
         connect: bool,
     ) -> Vec<SessionId> {
+        for (old, new) in new
+            .iter()
+            .filter_map(|one| Some((one.replaces?, one.row.number)))
+        {
+            self.keys.hand_on(old, new);
+        }
         for Stopped { session, _alone } in gone {
             self.sessions.remove(&session);
-            self.keys.end_of_session(session.number);
             session.is_gone("Replaced by an import");
         }
         let mut unreadable = Vec::new();

@@ -31,9 +31,20 @@ use crate::wa::account::{
 pub struct DeviceRows {
     sid: u32,
     rows: Vec<(Key, Vec<u8>)>,
+    /// The index of those that end.
+    expiries: Vec<(Key, Vec<u8>)>,
 }
 
 impl DeviceRows {
+    /// Those of session number `sid`.
+    pub(super) fn of(sid: u32, rows: Vec<(Key, Vec<u8>)>, expiries: Vec<(Key, Vec<u8>)>) -> Self {
+        Self {
+            sid,
+            rows,
+            expiries,
+        }
+    }
+
     /// Writes them, in place of whatever device state the session has.
     ///
     /// Hazard: no client of that session may run, or it writes its own over them.
@@ -41,8 +52,10 @@ impl DeviceRows {
         for table in [WA, WA_EXPIRY] {
             tx.delete_prefix(table, &Key::new().u32(self.sid))?;
         }
-        for (key, value) in self.rows {
-            tx.put(WA, key, value);
+        for (table, rows) in [(WA, self.rows), (WA_EXPIRY, self.expiries)] {
+            for (key, value) in rows {
+                tx.put(table, key, value);
+            }
         }
         Ok(())
     }
@@ -98,11 +111,7 @@ impl Backend {
         }
         self.settings_rows(account, &mut rows)?;
         self.people_rows(account, &mut rows)?;
-        let rows = DeviceRows {
-            sid: self.sid,
-            rows,
-        };
-        Ok((rows, left_out))
+        Ok((DeviceRows::of(self.sid, rows, Vec::new()), left_out))
     }
 
     /// What can only fail by a fault of ours.

@@ -19,7 +19,7 @@ const PAGE: usize = 500;
 
 impl RowKind {
     /// How many bytes of a secret row are in clear behind the version byte; `None` is no secret.
-    fn clear(self) -> Option<usize> {
+    pub(super) fn clear(self) -> Option<usize> {
         match self {
             Self::Device
             | Self::Identity
