@@ -34,9 +34,16 @@ pub fn check(config: &Config) -> Result<ExitCode> {
     };
     let named = named.into_iter().filter_map(|key| key.try_into().ok());
     let named: Vec<_> = named.map(crate::ids::Hash).collect();
-    problems.extend(blobs::check(&config.data.join("media"), &named)?);
+    let files = blobs::check(&config.data.join("media"), &named)?;
+    problems.extend(files.problems);
     let mut proof = None;
     if problems.is_empty() {
+        if files.unnamed > 0 {
+            say(&format!(
+                "files that the store does not know, left by a crash: {}; the next start removes them",
+                files.unnamed
+            ));
+        }
         let found = store::reading(&file, |read| {
             Ok((unreadable(read)?, at_rest::proof_in(read)?))
         })?;

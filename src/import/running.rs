@@ -44,6 +44,7 @@ fn processes(root: &Path) -> Vec<Sign> {
     let (Ok(root), Ok(all)) = (root.canonicalize(), std::fs::read_dir("/proc")) else {
         return Vec::new();
     };
+    let project = project_of(&root);
     let mut signs = Vec::new();
     for process in all.flatten() {
         let name = process.file_name();
@@ -54,7 +55,7 @@ fn processes(root: &Path) -> Vec<Sign> {
         let (Some(works_in), Some(program)) = (link("cwd"), link("exe")) else {
             continue;
         };
-        if let Some((program, certain)) = works_on(&root, &works_in, &program) {
+        if let Some((program, certain)) = works_on(&root, project, &works_in, &program) {
             signs.push(Sign {
                 certain,
                 said: format!("process {id} ({program}) works in {}", works_in.display()),
@@ -64,15 +65,33 @@ fn processes(root: &Path) -> Vec<Sign> {
     signs
 }
 
-/// The name of a program of the kind that works in the folder or in one around it, and whether that is certain.
-fn works_on<'p>(root: &Path, works_in: &Path, program: &'p Path) -> Option<(&'p str, bool)> {
+/// The nearest folder around this one, or it itself, that holds a program: what such a program works in when its
+/// keys lie in a folder of their own.
+fn project_of(root: &Path) -> Option<&Path> {
+    let mut around = root.ancestors().take_while(|folder| is_deep(folder));
+    around.find(|folder| folder.join("package.json").is_file())
+}
+
+/// Much of the machine lies below the first folders.
+fn is_deep(folder: &Path) -> bool {
+    folder.components().count() > 2
+}
+
+/// The name of a program of the kind that works in the folder or in one around it, and whether that is certain:
+/// it works in the folder itself, or in the one of its project.
+fn works_on<'p>(
+    root: &Path,
+    project: Option<&Path>,
+    works_in: &Path,
+    program: &'p Path,
+) -> Option<(&'p str, bool)> {
     let program = program.file_name()?.to_str()?;
     // So the system writes what was replaced on the disk meanwhile, as by an update.
     let program = program.strip_suffix(" (deleted)").unwrap_or(program);
-    // Much of the machine lies below the first folders.
-    let is_around = root.starts_with(works_in) && works_in.components().count() > 2;
+    let is_around = root.starts_with(works_in) && is_deep(works_in);
     let works = RUNTIMES.contains(&program) && (works_in == root || is_around);
-    works.then_some((program, works_in == root))
+    let certain = works_in == root || Some(works_in) == project;
+    works.then_some((program, certain))
 }
 
 /// Programs that hold the database open, by their locks on it and on its log.
@@ -141,8 +160,31 @@ mod tests {
             ("/app", "/app", "/usr/bin/vim", None),
         ];
         for (root, works_in, program, expected) in cases {
-            let found = works_on(Path::new(root), Path::new(works_in), Path::new(program));
+            let paths = [root, works_in, program].map(Path::new);
+            let found = works_on(paths[0], None, paths[1], paths[2]);
             assert_eq!(found, expected, "{root} {works_in} {program}");
         }
+        let (bun, project) = (Path::new("/opt/bun"), Path::new("/srv/wa"));
+        let keys = Path::new("/srv/wa/auth/toko");
+        let in_project = works_on(keys, Some(project), project, bun);
+        assert_eq!(in_project, Some(("bun", true)));
+        let between = works_on(keys, Some(project), Path::new("/srv/wa/auth"), bun);
+        assert_eq!(between, Some(("bun", false)));
+    }
+
+    #[test]
+    fn the_project_of_keys_is_the_nearest_with_a_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (app, keys) = (
+            folder.path().join("app"),
+            folder.path().join("app/auth/toko"),
+        );
+        std::fs::create_dir_all(&keys).expect("made");
+        for place in [folder.path(), &app] {
+            std::fs::write(place.join("package.json"), "{}").expect("written");
+        }
+        assert_eq!(project_of(&keys), Some(&*app));
+        assert_eq!(project_of(&app), Some(&*app));
+        assert_eq!(project_of(Path::new("/srv")), None);
     }
 }

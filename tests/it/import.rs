@@ -347,8 +347,10 @@ async fn a_session_gives_way_only_when_that_is_asked_for() {
     let notes = answer["lines"].as_array().expect("lines").iter();
     let notes: Vec<_> = notes
         .filter(|line| line["outcome"] == "note" && line["about"] == "session kasir")
+        .map(|line| line["detail"].as_str().expect("a sentence"))
+        .filter(|said| !said.starts_with("what the folder does not have"))
         .collect();
-    let said = notes[0]["detail"].as_str().expect("a sentence");
+    let said = notes[0];
     let words = "stays in its phone's list of linked devices until it is removed there";
     assert!(notes.len() == 1 && said.contains(words), "{answer}");
     get(&rig, &old, "/api/v1/sessions/kasir").await;
@@ -548,6 +550,38 @@ async fn a_program_that_still_runs_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_at_work_in_the_project_around_the_keys_holds_the_import_up() {
+    let mut rig = Rig::new().await;
+    rig.stop().await;
+    let project = copy("older");
+    let keys = project.path().join("auth_info_baileys/kasir");
+    // Any program of that name, at work for as long as its input is open.
+    let node = project.path().join("node");
+    std::fs::copy("/bin/cat", &node).expect("copied");
+    let mut running = Command::new(&node)
+        .current_dir(project.path())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let note = "note      the other program may run: process ";
+    let (good, said) = import(&rig, &keys, &["--dry-run"]).await;
+    assert!(good && said.contains(note), "{said}");
+    std::fs::write(project.path().join("package.json"), "{}").expect("written");
+    let (good, said) = import(&rig, &keys, &["--dry-run"]).await;
+    assert!(good && said.contains(note), "{said}");
+    let (good, said) = import(&rig, &keys, &[]).await;
+    assert!(
+        !good && said.contains("the other program runs: process"),
+        "{said}"
+    );
+    assert!(said.contains("--even-if-running"), "{said}");
+    let (good, said) = import(&rig, &keys, &["--even-if-running"]).await;
+    assert!(good && said.contains(note), "{said}");
+    drop(running.stdin.take());
+    running.wait().expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn folders_of_baileys_alone_come_under_their_names() {
     let rig = Rig::new().await;
     let folder = copy("older");
@@ -613,7 +647,7 @@ async fn a_device_comes_once() {
         "{said}"
     );
     // Its phone knows the same device as before, and nothing is left there.
-    assert!(!said.contains("note      session kasir"), "{said}");
+    assert!(!said.contains("is not logged out"), "{said}");
     // With its old device gone from there, the name is free for another, and so is that one for others.
     let (good, said) = import(&rig, &other, &["--session", "kasir", "--replace"]).await;
     let problem =
@@ -839,7 +873,35 @@ async fn what_this_user_may_not_read_holds_the_import_up() {
         let line = said.lines().find(|line| line.starts_with(&start));
         let line = line.unwrap_or_else(|| panic!("{closed}: {said}"));
         assert!(line.contains("permission denied"), "{closed}: {line}");
+        // Whether the key is in it nobody knows.
+        assert!(!said.contains("has no TOKEN_ENCRYPTION_KEY"), "{said}");
+        let needs_env = said.contains("and .env, which has its key, cannot be read");
+        assert_eq!(needs_env, closed == ".env", "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_token_that_is_none_does_not_spoil_the_others() {
+    let rig = Rig::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = json!({ "a": KASIR, "b": null, "c": "short", "d": "", "e": 7 });
+    let file = folder.path().join("session_tokens.json");
+    std::fs::write(file, tokens.to_string()).expect("written");
+    let answer = post(&rig, "", tar(folder.path())).send().await.expect(200);
+    let said = lines_in(&answer);
+    for line in [
+        "left out  session_tokens.json: what it has for session b is no token",
+        "left out  session_tokens.json: what it has for session e is no token",
+        "taken     session a: has no linked phone: pair it here; keeps its token",
+        "taken     session b: has no linked phone: pair it here; its token is not known, so it has a new one",
+    ] {
+        assert!(said.iter().any(|said| said == line), "{line}: {said:#?}");
+    }
+    let all = sessions(&rig).await;
+    assert_eq!(all.len(), 5);
+    assert_eq!(all[0]["token"], KASIR);
+    let new = all[1]["token"].as_str().expect("a token");
+    assert!(new.len() >= 32, "{new}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -385,22 +385,33 @@ fn inspect(path: &Path, hash: &Hash) -> io::Result<(BlobState, u64)> {
 }
 
 /// Compares every file of a media folder that nobody uses with its name, and the folder with the
-/// contents that rows name. Returns what is wrong.
-pub fn check(folder: &Path, named: &[Hash]) -> Result<Vec<String>> {
+/// contents that rows name.
+pub fn check(folder: &Path, named: &[Hash]) -> Result<CheckedFiles> {
     let cannot = |e| unusable("the media folder cannot be read", e);
-    let mut problems = Vec::new();
+    let (mut problems, mut unnamed) = (Vec::new(), 0);
+    let known: HashSet<_> = named.iter().collect();
     let mut seen = HashSet::new();
     for hash in contents_of(folder).map_err(cannot)? {
         let (content, _) = inspect(&folder.join(hash.to_string()), &hash).map_err(cannot)?;
         if content == BlobState::Wrong {
             problems.push(format!("media/{hash}: the file is not what its name says"));
         }
+        unnamed += usize::from(!known.contains(&hash));
         seen.insert(hash);
     }
     for hash in named.iter().filter(|hash| !seen.contains(hash)) {
         problems.push(format!("media/{hash}: the file is missing"));
     }
-    Ok(problems)
+    Ok(CheckedFiles { problems, unnamed })
+}
+
+/// What came of looking at a media folder.
+#[derive(Debug)]
+pub struct CheckedFiles {
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+    /// How many files no row names: a crash left them.
+    pub unnamed: usize,
 }
 
 /// Where the files of a backup go: `copy.redb.media` beside `copy.redb`.
@@ -585,16 +596,14 @@ mod tests {
         std::fs::write(folder.path_of(&file.hash), b"jello world").expect("written");
         let (there, _) = folder.inspect(&file.hash).await.expect("readable");
         assert_eq!(there, BlobState::Wrong);
-        let problems = check(&folder.path, &[Hash([1; 32])]).expect("readable");
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        let checked = check(&folder.path, &[Hash([1; 32])]).expect("readable");
+        assert_eq!(checked.problems.len(), 2, "{checked:?}");
+        assert_eq!(checked.unnamed, 1);
         folder.name(&file, there).await.expect("named");
         let stored = std::fs::read(folder.path_of(&file.hash)).expect("the file");
         assert_eq!(stored, b"hello world");
-        assert!(
-            check(&folder.path, &[file.hash])
-                .expect("readable")
-                .is_empty()
-        );
+        let checked = check(&folder.path, &[file.hash]).expect("readable");
+        assert_eq!((checked.problems.len(), checked.unnamed), (0, 0));
         assert!(folder.open_file(&file.hash, 12).is_err());
     }
 

@@ -13,6 +13,8 @@ mod uploads;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use self::cipher::FileKey;
 pub(super) use self::env::variable;
 pub(super) use self::uploads::uploads;
@@ -140,12 +142,14 @@ struct Known {
 
 /// Reads all of it.
 pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
+    let mut without_key = NO_KEY;
     let env = env(root).unwrap_or_else(|why| {
         incoming.report.add(Outcome::Problem, ENV, why);
+        without_key = UNREAD_KEY;
         String::new()
     });
     let key = variable(&env, "TOKEN_ENCRYPTION_KEY");
-    let key = key.as_deref().and_then(FileKey::parse);
+    let key = key.as_deref().and_then(FileKey::parse).ok_or(without_key);
     // Its numbers were written for that country; the setting here wins.
     let country = variable(&env, "DEFAULT_COUNTRY_CODE");
     let country = country.and_then(|code| country_code(&code).ok());
@@ -173,7 +177,7 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
         }
     };
     if !has_database {
-        read_tokens(root, key.as_ref(), &mut known, incoming);
+        read_tokens(root, &key, &mut known, incoming);
     }
     sessions(root, known, incoming);
     match uploads(root, &mut incoming.report) {
@@ -186,7 +190,7 @@ pub(super) fn read(root: &Path, reading: &Reading, incoming: &mut Incoming) {
     let mut kept = Kept {
         root,
         uploads: incoming.files.iter().map(|file| file.id.clone()).collect(),
-        key: key.as_ref(),
+        key: &key,
         country: reading.country.as_deref().or(country.as_deref()),
         incoming,
     };
@@ -268,7 +272,7 @@ fn read_database(
 /// Tokens of the older layout.
 fn read_tokens(
     root: &Path,
-    key: Option<&FileKey>,
+    key: &Key,
     known: &mut BTreeMap<String, Known>,
     incoming: &mut Incoming,
 ) {
@@ -281,18 +285,24 @@ fn read_tokens(
             .map_err(|why| Error::invalid(why.to_string()))
             .and_then(|kept| opened(&kept, key))
             .and_then(|json| {
-                let tokens = serde_json::from_slice::<BTreeMap<String, String>>(&json);
+                let tokens = serde_json::from_slice::<BTreeMap<String, Value>>(&json);
                 tokens.map_err(|_| Error::invalid(WRONG_KEY))
             });
         match tokens {
             Ok(tokens) => {
-                known.extend(tokens.into_iter().map(|(id, token)| {
+                for (id, token) in tokens {
+                    let token = token.as_str().map(str::to_owned);
+                    if token.is_none() {
+                        let id = crate::names::excerpt(&id, 80);
+                        let said = format!("what it has for session {id} is no token");
+                        incoming.report.add(Outcome::LeftOut, name, said);
+                    }
                     let session = Known {
-                        token: Some(token),
+                        token,
                         ..Known::default()
                     };
-                    (id, session)
-                }));
+                    known.insert(id, session);
+                }
             }
             Err(error) => incoming.report.add(Outcome::Problem, name, error.detail()),
         }
@@ -304,18 +314,24 @@ fn read_tokens(
 const WRONG_KEY: &str =
     "it is damaged, or was kept under another TOKEN_ENCRYPTION_KEY than that of .env";
 
+/// What is said of an encrypted file where there is no key.
+const NO_KEY: &str = "it is encrypted, and .env has no TOKEN_ENCRYPTION_KEY of 64 hex digits: put the one there \
+                      that it was kept under";
+
+/// The same where nobody knows whether there is one.
+const UNREAD_KEY: &str =
+    "it is encrypted, and .env, which has its key, cannot be read: run this as the owner of .env";
+
+/// The key of encrypted files, or what is said of them without it.
+type Key = std::result::Result<FileKey, &'static str>;
+
 /// The words of a file that may be encrypted.
-fn opened(kept: &[u8], key: Option<&FileKey>) -> Result<Vec<u8>> {
+fn opened(kept: &[u8], key: &Key) -> Result<Vec<u8>> {
     let kept = std::str::from_utf8(kept).map_err(|_| Error::invalid(WRONG_KEY))?;
     if kept.trim_start().starts_with('{') {
         return Ok(kept.as_bytes().to_vec());
     }
-    let key = key.ok_or_else(|| {
-        Error::invalid(
-            "it is encrypted, and .env has no TOKEN_ENCRYPTION_KEY of 64 hex digits: put the one there \
-             that it was kept under",
-        )
-    })?;
+    let key = key.as_ref().map_err(|why| Error::invalid(*why))?;
     key.open(kept).ok_or_else(|| Error::invalid(WRONG_KEY))
 }
 
@@ -358,7 +374,7 @@ fn sessions(root: &Path, mut known: BTreeMap<String, Known>, incoming: &mut Inco
 struct Kept<'r> {
     root: &'r Path,
     uploads: HashSet<MediaId>,
-    key: Option<&'r FileKey>,
+    key: &'r Key,
     country: Option<&'r str>,
     incoming: &'r mut Incoming,
 }
