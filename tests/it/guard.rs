@@ -8,7 +8,7 @@ use warung::server::Deps;
 use warung::time::{Clock, Timestamp};
 
 use crate::campaigns::{step, text_campaign, wait_for};
-use crate::support::{Answer, Rig, Sink, eventually};
+use crate::support::{Answer, Call, Rig, Sink, eventually};
 
 /// A rig whose sessions may write to so many new contacts, `MINUTE,DAY`.
 async fn guarded(limits: &str, clock: &Clock) -> Rig {
@@ -72,26 +72,26 @@ async fn a_loop_over_strangers_is_stopped_and_goes_on_when_told() {
     for n in 0..3 {
         goes(&rig, &token, &stranger(n)).await;
     }
-    assert_eq!(held_back(&rig, &token, &stranger(3)).await, 65);
+    assert_eq!(held_back(&rig, &token, &stranger(3)).await, 61);
     // Who is known is written to as ever.
     goes(&rig, &token, &stranger(0)).await;
     assert_eq!(shown(&rig).await, (json!(3), json!(3)));
     // Neither a start nor a second try forgets.
     rig.restart_made_of(deps(&clock)).await;
     rig.wait_for_status("shop", "CONNECTED").await;
-    assert_eq!(held_back(&rig, &token, &stranger(3)).await, 65);
+    assert_eq!(held_back(&rig, &token, &stranger(3)).await, 61);
     goes(&rig, &token, &stranger(2)).await;
     let legacy = json!({ "sessionId": "shop", "number": stranger(3), "message": "Halo" });
     let refused = rig.post("/api/send-message", &legacy).send().await;
-    assert_eq!(refused.headers["retry-after"], "65");
+    assert_eq!(refused.headers["retry-after"], "61");
     refused.expect(429);
-    clock.advance(Duration::from_secs(65));
+    clock.advance(Duration::from_secs(61));
     goes(&rig, &token, &stranger(3)).await;
     goes(&rig, &token, &stranger(4)).await;
     assert_eq!(shown(&rig).await, (json!(2), json!(5)));
-    // The day is full: what a minute would let go waits for the first hour to leave.
+    // The day is full: what a minute would let go waits for the first quarter of an hour to leave.
     let wait = held_back(&rig, &token, &stranger(5)).await;
-    assert_eq!(wait, 25 * 3600 - 65);
+    assert_eq!(wait, 24 * 3600 + 900 - 61);
     let metrics = rig.get("/metrics").master().send().await;
     let metrics = String::from_utf8(metrics.body.to_vec()).expect("text");
     for line in [
@@ -233,7 +233,7 @@ async fn a_phone_that_is_linked_again_knows_whom_it_knew_and_another_does_not() 
     assert_eq!(shown(&rig).await, (json!(1), json!(1)));
     link_again(second).await;
     held_back(&rig, &token, "6281299993631").await;
-    clock.advance(Duration::from_secs(65));
+    clock.advance(Duration::from_secs(61));
     goes(&rig, &token, "6281299993631").await;
     // Nor does the first one know any more whom it knew then.
     link_again(first).await;
@@ -270,17 +270,47 @@ async fn a_number_without_whatsapp_gives_its_place_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_whatsapp_refused_stays_counted() {
+async fn what_whatsapp_refused_gives_its_place_back() {
     let clock = clock();
     let rig = guarded("2,2", &clock).await;
     let token = rig.pair("shop", "6281200003016").await;
-    let fault = json!({ "refuse": { "code": 463 }, "count": 1 });
-    rig.sandbox("POST", "/sandbox/faults", &fault).await;
-    let refused = send(&rig, &token, "6281299993651").await.json();
-    assert!(refused.to_string().contains("463"), "{refused}");
+    let refuse = async |code: u32| {
+        let fault = json!({ "refuse": { "code": code }, "count": 1 });
+        rig.sandbox("POST", "/sandbox/faults", &fault).await;
+    };
+    for _ in 0..3 {
+        refuse(463).await;
+        let refused = send(&rig, &token, "6281299993651").await.json();
+        assert!(refused.to_string().contains("463"), "{refused}");
+        assert_eq!(shown(&rig).await, (json!(0), json!(0)));
+    }
+    // Of two to the same person one arrives: that is a place, and the person is known.
+    refuse(463).await;
+    let two = json!([text("6281299993651", "one"), text("6281299993651", "two")]);
+    rig.send("shop", &token, &two).await;
+    rig.wait_for_received("6281299993651", 1).await;
+    goes(&rig, &token, "6281299993651").await;
     assert_eq!(shown(&rig).await, (json!(1), json!(1)));
+    // That the account sends too much is no place.
+    refuse(429).await;
+    send(&rig, &token, "6281299993652").await;
+    assert_eq!(shown(&rig).await, (json!(2), json!(2)));
     goes(&rig, &token, "6281299993652").await;
-    held_back(&rig, &token, "6281299993653").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_free_and_makes_nobody_known() {
+    let clock = clock();
+    let rig = guarded("1,1", &clock).await;
+    let token = rig.pair("shop", "6281200003017").await;
+    goes(&rig, &token, "6281299993661").await;
+    let delete = json!({ "sessionId": "shop", "messageId": "3EB0AAAAAAAAAAAAAAAA",
+        "remoteJid": "6281299993662@s.whatsapp.net" });
+    let delete = Call::new(rig.addr(), "DELETE", "/api/v1/message").json(&delete);
+    let answer = delete.bearer(&token).send().await;
+    assert_ne!(answer.status, 429);
+    held_back(&rig, &token, "6281299993662").await;
+    assert_eq!(shown(&rig).await, (json!(1), json!(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,13 +380,13 @@ async fn an_array_is_answered_by_element_and_a_repeated_request_counts_once() {
     assert_eq!(states(&first), ["success", "success", "success", "error"]);
     assert_eq!(
         (&first[3]["code"], &first[3]["retryAfter"]),
-        (&json!(429), &json!(65))
+        (&json!(429), &json!(61))
     );
     // Under the same key the rest may go later, and nothing goes or counts twice.
     let second = send().await;
     assert_eq!(second, first);
     assert_eq!(shown(&rig).await, (json!(2), json!(2)));
-    clock.advance(Duration::from_secs(65));
+    clock.advance(Duration::from_secs(61));
     let third = send().await;
     assert_eq!(states(&third), ["success"; 4]);
     assert_eq!(third[0]["messageId"], first[0]["messageId"]);

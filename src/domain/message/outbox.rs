@@ -152,18 +152,27 @@ impl SendJob {
         Ok(SendRows {
             key: (session, self.id.clone(), self.to.clone(), None),
             message: message.encode()?,
+            is_to_person: self.is_to_person(),
             at: now,
         })
     }
 
-    /// Whether WhatsApp surely never got it: its number is not on WhatsApp.
-    fn never_left(&self) -> bool {
-        let nobody = Code::NumberNotOnWhatsapp;
-        let refused = self.settled.as_ref();
-        let refused = refused.is_some_and(
-            |what| matches!(what, Settlement::Refused { code, .. } if *code == nobody),
-        );
-        refused && !self.was_written
+    /// Whether it surely reached nobody: WhatsApp refused it, or its number is not on WhatsApp and it was never
+    /// written. That the account sends too much says nothing about this message: then it stays counted.
+    fn reached_nobody(&self) -> bool {
+        match &self.settled {
+            Some(Settlement::Refused { code, .. }) => match code {
+                Code::MessageRefused => true,
+                Code::NumberNotOnWhatsapp => !self.was_written,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether it writes to a person, so that the guard looks at it. What deletes a message does not.
+    pub(super) fn is_to_person(&self) -> bool {
+        self.to.is_person() && !matches!(self.what, OutgoingContent::Revoke { .. })
     }
 
     /// What became of it, as far as that is known.
@@ -219,6 +228,7 @@ impl Item {
 pub(in crate::domain) struct SendRows {
     key: Key,
     message: Vec<u8>,
+    is_to_person: bool,
     at: Timestamp,
 }
 
@@ -237,7 +247,9 @@ impl SendRows {
         }
         // What a crash interrupted keeps its place when the client asks for it again.
         let (session, id, to, _) = &self.key;
-        guard::note_written(tx, *session, to)?;
+        if self.is_to_person {
+            guard::note_written(tx, *session, to)?;
+        }
         if !OUTBOX.exists(tx, (session, id))? {
             let asked = OutboxRow {
                 at: self.at,
@@ -252,7 +264,7 @@ impl SendRows {
 /// What became of messages that went together, until it is stored.
 struct SettledBatch {
     messages: Vec<(MessageId, Settlement)>,
-    /// Those that clients sent to people, for the guard: with whether they never left.
+    /// Those that clients sent to people, for the guard: with whether they surely reached nobody.
     to_people: Vec<(Jid, MessageId, bool)>,
     /// The row of the request's idempotency key, and what it is to remember.
     key: Option<(idempotency::Row, Option<Vec<SendOutcome>>)>,
@@ -365,8 +377,8 @@ impl Gateway {
             let settlement = job.settlement();
             campaigns |= job.campaign.is_some();
             failed += usize::from(settlement.progress() == MessageState::Failed);
-            if job.campaign.is_none() && job.to.is_person() {
-                to_people.push((job.to.clone(), job.id.clone(), job.never_left()));
+            if job.campaign.is_none() && job.is_to_person() {
+                to_people.push((job.to.clone(), job.id.clone(), job.reached_nobody()));
             }
             if job.asked {
                 let (to, id) = (job.to, job.id.clone());
@@ -414,8 +426,11 @@ impl Gateway {
         self.record(durability, move |tx| {
             let (messages, now) = (&settled.messages, settled.at);
             let newest = settle_rows(tx, &gateway, &session, messages, now)?;
-            for (person, id, never_left) in &settled.to_people {
-                guard::settle(tx, session.number, person, id, *never_left)?;
+            for (person, id, _) in &settled.to_people {
+                // Of several to one person, one that may have arrived is enough.
+                let mut to_them = settled.to_people.iter().filter(|(to, ..)| to == person);
+                let reached_nobody = to_them.all(|(.., reached_nobody)| *reached_nobody);
+                guard::settle(tx, session.number, person, id, reached_nobody)?;
             }
             if let Some((row, outcomes)) = &settled.key {
                 idempotency::note(tx, *row, outcomes.clone())?;

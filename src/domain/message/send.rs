@@ -201,7 +201,7 @@ impl Gateway {
         for (index, item) in items.iter().enumerate() {
             if let Some(job) = item.ready().filter(|job| job.settled.is_none()) {
                 // One may write to oneself.
-                let guarded = limits.is_some() && !is_own(&job.to, session);
+                let guarded = limits.is_some() && job.is_to_person() && !is_own(&job.to, session);
                 let to = guarded.then(|| job.to.clone());
                 to_go.push((index, to, job.rows(number, now)?));
             }
