@@ -2,8 +2,9 @@
 //! `{"a":{"b":"1"}}`, `a[]=1&a[]=2` and `a=1&a=2` are `{"a":["1","2"]}`, as Express' extended parser reads
 //! them. All values are texts: whoever reads a field knows what it should be.
 //!
-//! Two things are refused that Express bends: a name that is both a value and a group, and what is
-//! nested too deep.
+//! `a[][b]=1&a[][c]=2` is one element, as Rack reads it, and another begins where its first name is there again:
+//! Express makes an element of each value, and people without names. Refused is what Express bends: a name
+//! that is both a value and a group, elements whose values are mixed, and what is nested too deep.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,13 @@ pub(super) fn to_json(form: &[u8]) -> Result<Vec<u8>> {
     let mut fields = Group::default();
     for (name, value) in query::pairs(form) {
         fields.put(&path(&name)?, value)?;
+    }
+    let is_element =
+        |(part, node): (&Part, &Node)| matches!((part, node), (Part::Place(_), Node::Group(_)));
+    if !fields.members.is_empty() && fields.members.iter().all(is_element) {
+        let text = "The names of the form are places in a list (0[to]): send the list as JSON, or a form for each \
+                    of its elements";
+        return Err(Error::new(Code::MalformedBody, text));
     }
     serde_json::to_vec(&Fields(&fields)).map_err(Error::internal)
 }
@@ -87,6 +95,8 @@ struct Group {
     members: BTreeMap<Part, Node>,
     /// Where the next value of a list goes that has no place of its own.
     next: u32,
+    /// The element of the list that is being filled: its place, and the name that it began with.
+    open: Option<(u32, Vec<String>)>,
 }
 
 impl Group {
@@ -96,7 +106,8 @@ impl Group {
             return Ok(());
         };
         let part = match *name {
-            "" => Part::Place(self.next),
+            "" if rest.is_empty() => Part::Place(self.next),
+            "" => Part::Place(self.element(rest)?),
             name => Part::of(name),
         };
         if let Part::Place(place) = part {
@@ -116,6 +127,37 @@ impl Group {
                 let text = "A field of the form is both a value and a group of values";
                 Err(Error::new(Code::MalformedBody, text))
             }
+        }
+    }
+
+    /// The place of the element that a value belongs to which names none: the one that is being filled, or a new
+    /// one where its first name is there again. That of another name says nothing of whose it is.
+    fn element(&mut self, path: &[&str]) -> Result<u32> {
+        if let Some((place, first)) = &self.open {
+            let there = self.members.get(&Part::Place(*place));
+            if !matches!(there, Some(Node::Group(group)) if group.holds(path)) {
+                return Ok(*place);
+            }
+            if first != path {
+                let text = "The form does not say which values belong together: number the elements of its lists \
+                            (a[0][b]=1&a[0][c]=2&a[1][b]=3), or send JSON";
+                return Err(Error::new(Code::MalformedBody, text));
+            }
+        }
+        let first = path.iter().map(|part| (*part).to_owned()).collect();
+        self.open = Some((self.next, first));
+        Ok(self.next)
+    }
+
+    /// Whether a value is there. A list can always take another.
+    fn holds(&self, path: &[&str]) -> bool {
+        let Some((name, rest)) = path.split_first().filter(|(name, _)| !name.is_empty()) else {
+            return false;
+        };
+        match self.members.get(&Part::of(name)) {
+            Some(Node::Values(_)) => rest.is_empty(),
+            Some(Node::Group(group)) => group.holds(rest),
+            None => false,
         }
     }
 }
@@ -182,7 +224,25 @@ mod tests {
                 "r[0][number]=1&r[0][name]=A&r[1][number]=2",
                 json!({ "r": [{ "number": "1", "name": "A" }, { "number": "2" }] }),
             ),
+            (
+                "r[][number]=1&r[][name]=A&r[][f][x]=y&r[][number]=2&r[][name]=B&r[][number]=3",
+                json!({ "r": [{ "number": "1", "name": "A", "f": { "x": "y" } },
+                    { "number": "2", "name": "B" }, { "number": "3" }] }),
+            ),
+            (
+                "r[][number]=1&r[][tags][]=a&r[][tags][]=b&r[][number]=2&r[][tags][]=c",
+                json!({ "r": [{ "number": "1", "tags": ["a", "b"] }, { "number": "2", "tags": ["c"] }] }),
+            ),
+            (
+                "r[][m][][a]=1&r[][m][][a]=2&r[][m][][b]=3",
+                json!({ "r": [{ "m": [{ "a": "1" }, { "a": "2", "b": "3" }] }] }),
+            ),
+            (
+                "r[3][number]=1&r[][number]=2&r[][name]=B",
+                json!({ "r": [{ "number": "1" }, { "number": "2", "name": "B" }] }),
+            ),
             ("a[b]=1&a[]=2", json!({ "a": { "b": "1", "0": "2" } })),
+            ("0[to]=1&type=2", json!({ "0": { "to": "1" }, "type": "2" })),
             ("a[007]=1", json!({ "a": { "007": "1" } })),
             ("[a]=1&a", json!({ "a": ["1", ""] })),
             ("0=x&__proto__=y", json!({ "0": "x", "__proto__": "y" })),
@@ -201,6 +261,13 @@ mod tests {
         let wrong = Some(Code::MalformedBody);
         assert_eq!(code("a=1&a[b]=2".into()), wrong);
         assert_eq!(code("a[b]=2&a=1".into()), wrong);
+        // Column by column: nobody could say whose the names are.
+        assert_eq!(
+            code("r[][number]=1&r[][number]=2&r[][name]=A&r[][name]=B".into()),
+            wrong
+        );
+        assert_eq!(code("0[to]=1&0[type]=text&1[to]=2".into()), wrong);
+        assert_eq!(code("[][to]=1".into()), wrong);
         assert_eq!(code(format!("a{}=1", "[b]".repeat(MAX_DEPTH - 1))), None);
         assert_eq!(code(format!("a{}=1", "[b]".repeat(MAX_DEPTH))), wrong);
         assert_eq!(code("a=1&".repeat(MAX_PAIRS - 1)), None);

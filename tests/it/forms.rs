@@ -47,6 +47,21 @@ async fn a_form_says_what_json_says() {
         hook.send().await.expect(200)["events"],
         json!(["message.received", "call.offer"])
     );
+    // Whoever clears the list does not get what was asked for before.
+    for (body, expected) in [
+        (
+            "sessionId=shop&url=http%3A%2F%2F127.0.0.1%3A9%2Fx",
+            json!(["message.received", "call.offer"]),
+        ),
+        (
+            "sessionId=shop&url=http%3A%2F%2F127.0.0.1%3A9%2Fx&events[]=",
+            json!(["session.update", "message.received"]),
+        ),
+    ] {
+        send("POST", "/api/v1/webhook", body).await.expect(200);
+        let hook = rig.get("/api/v1/webhook?sessionId=shop").bearer(&token);
+        assert_eq!(hook.send().await.expect(200)["events"], expected, "{body}");
+    }
     let settings = send(
         "PUT",
         "/api/v1/sessions/shop/settings",
@@ -100,6 +115,19 @@ async fn a_form_says_what_json_says() {
         (&list["recipientCount"], &list["recipients"][0]["name"]),
         (&json!(2), &json!("Ani"))
     );
+    let unnumbered = send(
+        "POST",
+        "/api/v1/recipient-lists",
+        "name=Baru&recipients[][number]=6281299993002&recipients[][name]=Ani&recipients[][number]=6281299993003",
+    );
+    let unnumbered = unnumbered.await.expect(201);
+    assert_eq!(unnumbered["recipientCount"], 2);
+    assert_eq!(unnumbered["recipients"][0]["name"], "Ani");
+    assert_eq!(unnumbered["rejected"], json!([]));
+    let messages = "0[to]=6281299993002&0[type]=text&0[text][body]=hai";
+    let list = send("POST", "/api/v1/messages?sessionId=shop", messages);
+    let said = list.await.expect(400)["message"].to_string();
+    assert!(said.contains("send the list as JSON"), "{said}");
     let campaign = send(
         "POST",
         "/api/v1/campaigns",
@@ -128,6 +156,10 @@ async fn a_form_says_what_json_says() {
         ("name=x&name[y]=z", "both a value and a group"),
         ("name=x&recipients=abc", "row 1 (abc)"),
         ("name[]=x&name[]=y", "name must be a string"),
+        (
+            "name=x&recipients[][number]=6281299993002&recipients[][number]=6281299993003&recipients[][name]=A&recipients[][name]=B",
+            "number the elements",
+        ),
     ] {
         let refused = send("POST", "/api/v1/recipient-lists", wrong)
             .await
@@ -212,8 +244,13 @@ async fn webhooks_without_events_get_those_of_the_original() {
     let usual = json!(["session.update", "message.received"]);
     assert_eq!(set(hook(Value::Null)).await.1, usual);
     assert_eq!(set(hook(json!(["*"]))).await.1, json!(["*"]));
-    // Not naming them leaves them as they are.
-    assert_eq!(set(hook(json!([]))).await.1, json!(["*"]));
+    // Not naming them leaves them as they are; an empty list is the usual ones again.
+    let unnamed = json!({ "sessionId": "shop", "url": "http://127.0.0.1:9/x" });
+    assert_eq!(set(unnamed).await.1, json!(["*"]));
+    for empty in [json!([]), json!(""), Value::Null] {
+        set(hook(json!(["*"]))).await;
+        assert_eq!(set(hook(empty)).await.1, usual);
+    }
     assert_eq!(
         set(hook(json!("call.offer, poll.vote"))).await.1,
         json!(["call.offer", "poll.vote"])

@@ -461,27 +461,15 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
         return Ok(Reply::json(StatusCode::OK, &view));
     }
     let first = json_rows(&page)?;
-    let head = Selected {
-        selected: status.map(RecipientStatus::as_str),
-        campaign: view,
-    };
-    with_everybody(&head, first, {
+    // Those of a status are a page, as far as it is about replacing everybody.
+    let of = status.map(|_| view.recipient_count);
+    with_everybody(&view, first, of, {
         let rows = RowsReader::of(&caller.gateway, &session, &id, &campaign);
         move |at| {
             let rows = rows.clone();
             async move { json_rows(&rows.read(at, wanted).await?) }
         }
     })
-}
-
-/// A campaign of which only the recipients of a status are shown.
-#[derive(Serialize)]
-struct Selected<'a> {
-    #[serde(flatten)]
-    campaign: CampaignView<'a>,
-    /// It is a page, as far as it is about replacing everybody.
-    #[serde(rename = "page", skip_serializing_if = "Option::is_none")]
-    selected: Option<&'static str>,
 }
 
 /// Reads the recipients of a campaign a piece at a time.

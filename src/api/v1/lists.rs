@@ -303,7 +303,7 @@ async fn show(caller: Caller, request: Request) -> Result<Reply> {
             json_rows(&page.await?)
         }
     };
-    with_everybody(&ListView::of(&session, &id, &list), first, more)
+    with_everybody(&ListView::of(&session, &id, &list), first, None, more)
 }
 
 /// A page of people, as JSON.

@@ -1,6 +1,8 @@
 //! Answers that hold people: a page of them, or all, written while they are read.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
@@ -66,6 +68,8 @@ pub(super) fn refuse_page(body: &Object) -> Result<()> {
 pub(super) struct JsonRows {
     /// The rows.
     pub(super) text: String,
+    /// How many there are.
+    count: usize,
     /// Where the next begin; `None` at the end.
     pub(super) next: Option<u32>,
 }
@@ -76,7 +80,11 @@ impl JsonRows {
         let mut text = serde_json::to_string(rows).map_err(Error::internal)?;
         text.pop();
         text.remove(0);
-        Ok(Self { text, next })
+        Ok(Self {
+            text,
+            count: rows.len(),
+            next,
+        })
     }
 }
 
@@ -88,11 +96,13 @@ pub(super) fn opened(head: &impl Serialize) -> Result<String> {
     Ok(text)
 }
 
-/// An object with all its people. What does not fit into the first rows is read while it is sent, one
-/// page after the other; when that fails the connection is cut, so that no part passes for the whole.
+/// An object with all its people, or with those of a status: they are a page `of` so many, unless they are
+/// everybody. What does not fit into the first rows is read while it is sent, one page after the other; when that
+/// fails the connection is cut, so that no part passes for the whole.
 pub(super) fn with_everybody<F, Out>(
     head: &impl Serialize,
     first: JsonRows,
+    of: Option<u32>,
     more: F,
 ) -> Result<Reply>
 where
@@ -101,19 +111,40 @@ where
 {
     let text = opened(head)? + &first.text;
     let Some(next) = first.next else {
-        return Ok(Reply::bytes("application/json", text + "]}\n"));
+        return Ok(Reply::bytes(
+            "application/json",
+            text + &end(first.count, of)?,
+        ));
     };
+    // So many were sent, and what stands before the next.
+    let sent = Arc::new(AtomicUsize::new(first.count));
     let more = move |at| {
-        let rows = more(at);
+        let (rows, sent) = (more(at), sent.clone());
         async move {
-            let JsonRows { text, next } = rows.await?;
-            let comma = if text.is_empty() { "" } else { "," };
-            let end = if next.is_none() { "]}\n" } else { "" };
+            let JsonRows { text, count, next } = rows.await?;
+            let before = sent.fetch_add(count, Ordering::Relaxed);
+            let comma = match before == 0 || count == 0 {
+                true => "",
+                false => ",",
+            };
+            let end = match next {
+                None => end(before + count, of)?,
+                Some(_) => String::new(),
+            };
             Ok((format!("{comma}{text}{end}").into(), next))
         }
     };
     let pages = pages(text.into(), next, more);
     Ok(Reply::try_stream("application/json", None, pages))
+}
+
+/// What closes an object of so many people.
+fn end(shown: usize, of: Option<u32>) -> Result<String> {
+    let Some(note) = of.and_then(|all| PageNote::of(shown, all)) else {
+        return Ok("]}\n".to_owned());
+    };
+    let note = serde_json::to_string(&note).map_err(Error::internal)?;
+    Ok(format!("],\"page\":{note}}}\n"))
 }
 
 /// A sheet to save under a name, made while it is sent: its header, and then page by page what `more`
@@ -147,8 +178,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use serde_json::json;
 
@@ -182,14 +212,28 @@ mod tests {
                 _ => JsonRows::of::<u32>(&[], None),
             }
         };
-        let reply = with_everybody(&head, first(), more).expect("a reply");
+        for (of, page) in [
+            (None, ""),
+            (Some(3), ""),
+            (Some(5), ",\"page\":{\"shown\":3,\"of\":5}"),
+        ] {
+            let reply = with_everybody(&head, first(), of, more).expect("a reply");
+            let body = reply.into_bytes().await.expect("whole");
+            assert_eq!(body, format!("{{\"id\":1,\"recipients\":[1,2,3]{page}}}\n"));
+        }
+        // Of those that are wanted there may be none at first.
+        let nobody = JsonRows::of::<u32>(&[], Some(2)).expect("JSON");
+        let reply = with_everybody(&head, nobody, Some(2), more).expect("a reply");
         let body = reply.into_bytes().await.expect("whole");
-        assert_eq!(body, "{\"id\":1,\"recipients\":[1,2,3]}\n");
+        assert_eq!(
+            body,
+            "{\"id\":1,\"recipients\":[3],\"page\":{\"shown\":1,\"of\":2}}\n"
+        );
         let fails = |_| async { Err(Error::from(Code::ChangedWhileRead)) };
-        let reply = with_everybody(&head, first(), fails).expect("a reply");
+        let reply = with_everybody(&head, first(), None, fails).expect("a reply");
         assert!(reply.into_bytes().await.is_err());
         let none = JsonRows::of::<u32>(&[], None).expect("JSON");
-        let reply = with_everybody(&head, none, fails).expect("a reply");
+        let reply = with_everybody(&head, none, None, fails).expect("a reply");
         let body = reply.into_bytes().await.expect("whole");
         assert_eq!(body, "{\"id\":1,\"recipients\":[]}\n");
     }

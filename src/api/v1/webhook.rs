@@ -13,7 +13,7 @@ use crate::domain::Gateway;
 use crate::domain::access::Scope;
 use crate::domain::event::EventKind;
 use crate::domain::event::delivery::{DeliveryState, Listed};
-use crate::domain::event::webhook::{Registration, V1};
+use crate::domain::event::webhook::{Registration, USUAL, V1};
 use crate::error::{Code, Error, Result};
 use crate::http::{Method, Reply, Request, Route, StatusCode};
 use crate::ids::SessionId;
@@ -84,12 +84,13 @@ struct SetView {
 /// The word for all events.
 const ALL: &str = "*";
 
-/// The events that a registration asks for: a list, or names with commas between. One that names none
-/// is as good as none, and `*` is all.
+/// The events that a registration asks for: a list, or names with commas between. `*` is all, and an empty
+/// list the usual ones: whoever clears it does not believe that all stay. Only without the field they stay.
 fn events(body: &Map<String, Value>) -> Result<Option<Vec<EventKind>>> {
     let wrong = || Error::invalid("events must be an array of event names, or [\"*\"] for all");
     let names: Vec<&str> = match body.get("events") {
-        None | Some(Value::Null) => return Ok(None),
+        None => return Ok(None),
+        Some(Value::Null) => Vec::new(),
         Some(Value::String(names)) => names.split(',').map(str::trim).collect(),
         Some(Value::Array(names)) => {
             let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
@@ -102,7 +103,10 @@ fn events(body: &Map<String, Value>) -> Result<Option<Vec<EventKind>>> {
         return Ok(Some(Vec::new()));
     }
     let kinds: Vec<EventKind> = names.into_iter().map(event).collect::<Result<_>>()?;
-    Ok(Some(kinds).filter(|kinds| !kinds.is_empty()))
+    Ok(Some(match kinds.is_empty() {
+        true => USUAL.to_vec(),
+        false => kinds,
+    }))
 }
 
 fn event(name: &str) -> Result<EventKind> {

@@ -462,6 +462,10 @@ async fn a_list_of_1501_survives_being_read_extended_and_written_back() {
     }
     let of_status = get(&rig, &token, &format!("{path}?status=pending")).await;
     assert_eq!(count(&of_status), 1501);
+    // They are everybody.
+    assert_eq!(of_status["page"], Value::Null);
+    let of_status = get(&rig, &token, &format!("{path}?status=failed")).await;
+    assert_eq!(of_status["page"], json!({ "shown": 0, "of": 1501 }));
     let unknown = rig
         .get(&format!("{path}?status=gone"))
         .bearer(&token)
