@@ -9,10 +9,12 @@
 # targets need
 #   rustup target add TARGET          the standard library
 #   cargo install cargo-zigbuild      and zig (pip install ziglang), which brings the C library
-# A target whose standard library cannot be had ready is built with BUILD_STD=1 from its source
-# (rustup component add rust-src). Where cargo-auditable is installed, the program lists its crates
-# for `cargo audit bin`. The same sources, tools and libraries make the same program in any folder:
-# packaging/tests/reproducible.sh.
+# The standard library of a release for this processor is built from its source, without what prints backtraces: that is a quarter
+# of a megabyte, and a stripped program has none to print. It needs `rustup component add rust-src`; without it
+# the ready one is taken, and the program is larger than a release may be. A target whose standard
+# library cannot be had ready is built with BUILD_STD=all: its sandbox build takes the source too. Where
+# cargo-auditable is installed, the program lists its crates for `cargo audit bin`. The same sources, tools and
+# libraries make the same program in any folder: packaging/tests/reproducible.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,6 +25,7 @@ if [ "${1-}" = --sandbox ]; then
 fi
 folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 crates=$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")/registry/src
+library=$(rustc --print sysroot)/lib/rustlib/src/rust/library
 host=$(rustc -vV | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- "$host"
 audit=()
@@ -35,11 +38,15 @@ build() { # TARGET CARGO_ARGUMENTS...
   [ "$target" = "$host" ] || verb=zigbuild
   # Neither the builder's home folder nor that of the sources gets into the program. The last that fits holds.
   flags="'--remap-path-prefix=$PWD=/warung', '--remap-path-prefix=$folder=/target', '--remap-path-prefix=$crates=/crates'"
-  if [ -n "${BUILD_STD-}" ]; then
+  if [ "${BUILD_STD-}" = all ] ||
+    { [ "$target $1" = "$host --release" ] && [ -f "$library/Cargo.toml" ]; }; then
+    std=("-Zbuild-std=std,panic_unwind" "-Zbuild-std-features=")
+    flags="$flags, '--remap-path-prefix=$library=/rust'"
     # Then zig brings what a ready standard library would: the C library's start files and libunwind.
-    std=("-Zbuild-std=std,panic_unwind")
-    flags="$flags, '-Clink-self-contained=no'"
+    [ "$target" = "$host" ] || flags="$flags, '-Clink-self-contained=no'"
     export RUSTC_BOOTSTRAP=1
+  else
+    unset RUSTC_BOOTSTRAP
   fi
   local c_flags="CFLAGS_${target//-/_}"
   env "$c_flags=${!c_flags-} -ffile-prefix-map=$folder=/target -ffile-prefix-map=$crates=/crates" \
