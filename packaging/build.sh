@@ -9,13 +9,14 @@
 # targets need
 #   rustup target add TARGET          the standard library
 #   cargo install cargo-zigbuild      and zig (pip install ziglang), which brings the C library
-# The standard library of a release for this processor is built from its source, without what prints backtraces: that is a quarter
-# of a megabyte, and a stripped program has none to print. It needs `rustup component add rust-src`. Where that
-# cannot be had, the ready one is taken, and instructions that are repeated become functions, which is a
-# little slower, so that the program is not larger than a release may be. A target whose standard
-# library cannot be had ready is built with BUILD_STD=all: its sandbox build takes the source too. Where
-# cargo-auditable is installed, the program lists its crates for `cargo audit bin`. The same sources, tools and
-# libraries make the same program in any folder: packaging/tests/reproducible.sh.
+# The standard library of a release for this processor is built from its source, without what prints
+# backtraces: that is a quarter of a megabyte, and a stripped program has none to print. It needs
+# `rustup component add rust-src`. Where that cannot be had, the ready one is taken, and instructions
+# that are repeated become functions, so that the program is not larger than a release may be; that
+# may be slower. A target whose standard library cannot be had ready is built with BUILD_STD=all: its
+# sandbox build takes the source too. Where cargo-auditable is installed, the program lists its crates
+# for `cargo audit bin`. The same sources, tools and libraries make the same program in any folder:
+# packaging/tests/reproducible.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -48,7 +49,7 @@ build() { # TARGET CARGO_ARGUMENTS...
     export RUSTC_BOOTSTRAP=1
   else
     unset RUSTC_BOOTSTRAP
-    [ "$1" != --release ] || flags="$flags, '-Cllvm-args=-enable-machine-outliner=always'"
+    [ "$target $1" != "$host --release" ] || flags="$flags, '-Cllvm-args=-enable-machine-outliner=always'"
   fi
   local c_flags="CFLAGS_${target//-/_}"
   env "$c_flags=${!c_flags-} -ffile-prefix-map=$folder=/target -ffile-prefix-map=$crates=/crates" \
